@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// admin is the listener for operators: /healthz, /readyz and /metrics.
+type admin struct {
+	listener net.Listener
+	server   *http.Server
+	done     chan struct{}
+
+	mu    sync.Mutex
+	ready func(context.Context) error
+}
+
+// newAdmin binds the listener and serves at once, so that a service that is
+// still starting can say so. An empty address serves nowhere.
+func newAdmin(addr string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
+	a := &admin{
+		done:  make(chan struct{}),
+		ready: func(context.Context) error { return errors.New("starting") },
+	}
+	if addr == "" {
+		close(a.done)
+		return a, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--admin-listen: %w", err)
+	}
+	a.listener = listener
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := a.readiness(r.Context()); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "not ready:", err)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	a.server = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(a.done)
+		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the admin listener failed", "error", err)
+		}
+	}()
+	return a, nil
+}
+
+func (a *admin) addr() net.Addr {
+	if a.listener == nil {
+		return nil
+	}
+	return a.listener.Addr()
+}
+
+func (a *admin) readiness(ctx context.Context) error {
+	a.mu.Lock()
+	ready := a.ready
+	a.mu.Unlock()
+	return ready(ctx)
+}
+
+func (a *admin) setReadiness(ready func(context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ready = ready
+}
+
+func (a *admin) shutdown(ctx context.Context) error {
+	if a.server == nil {
+		return nil
+	}
+	err := a.server.Shutdown(ctx)
+	<-a.done
+	return err
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// healthCmd is what a container's health check runs: the image has no shell and no curl.
+type healthCmd struct {
+	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of the admin listener to ask." placeholder:"ADDR"`
+}
+
+// Run asks /readyz once.
+func (cmd *healthCmd) Run(ctx context.Context, c *console) error {
+	host, port, err := net.SplitHostPort(cmd.AdminListen)
+	if err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask for readiness: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
+	if err != nil {
+		return fmt.Errorf("ask for readiness: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s", strings.TrimSpace(string(body)))
+	}
+	_, err = fmt.Fprint(c.stdout, string(body))
+	return err
+}

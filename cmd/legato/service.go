@@ -1,0 +1,373 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/ingest"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// queueName is the durable consumer that all replicas share.
+	queueName = "legato"
+	// stopWithin bounds the whole stop, below what Kubernetes and systemd give.
+	stopWithin = 14 * time.Second
+	// stagger spreads the checks of several replicas; an embedded NATS has one.
+	stagger = 100 * time.Millisecond
+	// hopeless is how long the embedded log may refuse to be written before the
+	// process gives up: after a full disk nats-server does not recover by itself.
+	hopeless = 10 * time.Second
+)
+
+// service is the wired rooms of one process.
+type service struct {
+	settings *settings
+	log      *slog.Logger
+	layout   natsd.Layout
+	registry *prometheus.Registry
+
+	admin    *admin
+	embedded *natsd.Server
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	journal  *journal.Journal
+	worker   *enrich.Worker
+	status   *status.Client
+	ingest   *ingest.Server
+
+	teardown []teardown
+}
+
+type teardown struct {
+	name string
+	stop func(context.Context) error
+}
+
+func (s *service) onStop(name string, stop func(context.Context) error) {
+	s.teardown = append(s.teardown, teardown{name, stop})
+}
+
+// start brings everything up, in the order of dependence. When it fails, what
+// was started is stopped again.
+func start(ctx context.Context, set *settings, log *slog.Logger) (*service, error) {
+	s := &service{settings: set, log: log, registry: prometheus.NewRegistry()}
+	err := s.up(ctx)
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		return nil, errors.Join(err, s.stop(ctx))
+	}
+	return s, nil
+}
+
+func (s *service) up(ctx context.Context) error {
+	if err := s.settings.check(); err != nil {
+		return err
+	}
+	keys, err := s.settings.secrets()
+	if err != nil {
+		return err
+	}
+	if s.layout, err = natsd.NewLayout(s.settings.SubjectPrefix); err != nil {
+		return fmt.Errorf("--subject-prefix: %w", err)
+	}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if s.admin, err = newAdmin(s.settings.AdminListen, s.registry, s.log); err != nil {
+		return err
+	}
+	s.onStop("admin", s.admin.shutdown)
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	if err := s.streams(ctx); err != nil {
+		return err
+	}
+	if err := s.rooms(ctx, keys); err != nil {
+		return err
+	}
+	s.admin.setReadiness(s.ready)
+	return nil
+}
+
+// connect reaches NATS: the embedded one, or one outside, for which it waits.
+func (s *service) connect(ctx context.Context) (err error) {
+	s.admin.setReadiness(func(context.Context) error { return errors.New("connecting to NATS") })
+	if s.settings.NATSURL == "" {
+		s.settings.DataDir, err = filepath.Abs(s.settings.DataDir)
+		if err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+		s.embedded, err = natsd.Start(natsd.Config{
+			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Logger: s.log.With("component", "nats"),
+		})
+		if err != nil {
+			return err
+		}
+		s.onStop("embedded NATS", s.embedded.Shutdown)
+		s.nc, err = s.embedded.Connect("legato")
+	} else {
+		s.nc, err = natsd.Connect(ctx, natsd.ConnectConfig{
+			URLs: s.settings.urls(), Creds: s.settings.NATSCreds, Name: "legato", Logger: s.log.With("component", "nats"),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	s.onStop("NATS connection", func(ctx context.Context) error { return closeConn(ctx, s.nc) })
+	s.js, err = jetstream.New(s.nc)
+	return err
+}
+
+// closeConn sends what is buffered, acknowledgements above all, and closes.
+func closeConn(ctx context.Context, nc *nats.Conn) error {
+	defer nc.Close()
+	if !nc.IsConnected() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return nc.FlushWithContext(ctx)
+}
+
+func (s *service) streams(ctx context.Context) error {
+	limits, err := s.settings.limits()
+	if err != nil {
+		return err
+	}
+	if s.settings.Streams == "check" {
+		_, err = natsd.Check(ctx, s.js, s.layout, limits)
+		return err
+	}
+	report, err := natsd.Manage(ctx, s.js, s.layout, limits)
+	for _, line := range append(report.Made, report.Changed...) {
+		s.log.Info("streams", "change", line)
+	}
+	if err == nil && !report.AtomicPublish {
+		s.log.Warn("this NATS server takes no atomic batches (2.12 or later does); webhooks are appended one by one")
+	}
+	return err
+}
+
+// rooms makes the rooms and wires them to each other.
+func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
+	s.journal, err = journal.Open(ctx, journal.Config{
+		JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
+		Logger: s.log.With("component", "journal"), Registerer: s.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop("journal", s.journal.Close)
+	queue, err := s.journal.Queue(ctx)
+	if err != nil {
+		return err
+	}
+	publisher, err := publish.New(ctx, s.js, s.layout)
+	if err != nil {
+		return err
+	}
+	lot := publish.NewLot(s.js, s.layout)
+	s.status, err = status.New(status.Config{
+		BaseURL: s.settings.TelnyxBaseURL, APIKey: keys.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
+		Logger: s.log.With("component", "status"), Registerer: s.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
+	config := enrich.Config{
+		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, Sink: publisher, Parking: lot,
+		Decode: decode, Rules: s.settings.rules(), Timing: s.settings.timing(),
+		Logger: s.log.With("component", "enrich"), Registerer: s.registry,
+	}
+	if s.embedded == nil {
+		config.Stagger = stagger
+	}
+	s.worker = enrich.New(config)
+	s.ingest, err = ingest.New(ingest.Config{
+		Listen: s.settings.Listen, Keys: keys.keys, Journal: s.journal, Parking: lot,
+		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
+		Logger: s.log.With("component", "ingest"), Registerer: s.registry,
+	})
+	return err
+}
+
+// bodyLimit leaves room for the headers of a log entry.
+func bodyLimit(maxPayload int64) int64 {
+	const headers = 64 << 10
+	if maxPayload <= headers {
+		return ingest.DefaultMaxBody
+	}
+	return min(ingest.DefaultMaxBody, maxPayload-headers)
+}
+
+// decode reads the event of a log entry.
+func decode(e call.Entry) (call.Event, error) {
+	ev, err := telnyx.Decode(e.Data)
+	if err != nil {
+		return ev, err
+	}
+	ev.Backfill = e.Backfill
+	return ev, nil
+}
+
+// queueAdapter hands the journal's tasks to enrich, which does not know the journal.
+type queueAdapter struct{ *journal.Queue }
+
+// Work implements enrich.Queue.
+func (q queueAdapter) Work(ctx context.Context, do func(enrich.Task)) error {
+	return q.Queue.Work(ctx, func(t *journal.Task) { do(t) })
+}
+
+var _ enrich.Sink = (*publish.Publisher)(nil)
+
+// run works until ctx ends or something fails for good; then it stops in order:
+// webhooks first, then the queue's work, the fold, the appends, NATS last.
+func (s *service) run(ctx context.Context) error {
+	// Each stage ends only after the one before it has.
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	followCtx, stopFollow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	defer stopFollow()
+
+	g, failed := errgroup.WithContext(ctx)
+	serving, working, following := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	g.Go(func() error { defer close(serving); return s.ingest.Serve() })
+	g.Go(func() error { defer close(working); return s.worker.Run(workCtx) })
+	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
+	g.Go(func() error { return s.probe(failed) })
+	g.Go(func() error {
+		<-failed.Done()
+		s.log.Info("stopping")
+		s.admin.setReadiness(func(context.Context) error { return errors.New("stopping") })
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		err := s.ingest.Shutdown(stopCtx)
+		wait(stopCtx, serving)
+		stopWork()
+		wait(stopCtx, working)
+		stopFollow()
+		wait(stopCtx, following)
+		return errors.Join(err, s.stop(stopCtx))
+	})
+	return g.Wait()
+}
+
+// ended maps the end of a context that was asked for to success.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func wait(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// stop tears down what was started, the last first.
+func (s *service) stop(ctx context.Context) error {
+	var errs []error
+	for i := len(s.teardown) - 1; i >= 0; i-- {
+		t := s.teardown[i]
+		if err := t.stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", t.name, err))
+		}
+	}
+	s.teardown = nil
+	return errors.Join(errs...)
+}
+
+const (
+	// probeEvery keeps the log's clock and the knowledge whether the log can be
+	// written fresh while no webhooks come.
+	probeEvery = 5 * time.Second
+	// writtenWithin is how recent a successful write must be for the service to be ready.
+	writtenWithin = 3 * probeEvery
+)
+
+// probe appends an entry that says nothing whenever nothing else was appended
+// for a while. It ends with ctx, or when the embedded log is beyond help.
+func (s *service) probe(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if time.Since(s.journal.LastStored()) >= probeEvery {
+			// A probe has no id: each one is to be stored.
+			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicProbe})
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("the log cannot be written", "error", err)
+			}
+		}
+		since := s.journal.FailingSince()
+		if s.embedded != nil && !since.IsZero() && time.Since(since) > hopeless {
+			return fmt.Errorf("the embedded log in %s has refused to be written for %v (is the disk full?); it needs a restart",
+				s.settings.DataDir, hopeless)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// ready reports why the service is not ready, nil when it is.
+func (s *service) ready(context.Context) error {
+	switch {
+	case !s.nc.IsConnected():
+		return errors.New("not connected to NATS")
+	case !s.worker.Table().Live():
+		return fmt.Errorf("replaying the log, at %d", s.worker.Table().Position())
+	case s.journal.LastStored().IsZero():
+		return errors.New("the log has not been written yet")
+	case time.Since(s.journal.LastStored()) > writtenWithin:
+		return errors.New("the log cannot be written")
+	}
+	return nil
+}
+
+// natsURL is where subscribers reach NATS, empty when they cannot.
+func (s *service) natsURL() string {
+	if s.embedded != nil {
+		return s.embedded.ClientURL()
+	}
+	return s.nc.ConnectedUrlRedacted()
+}
+
+// webhookURL is where this process receives webhooks, as seen from itself.
+func (s *service) webhookURL() string {
+	return "http://" + reachable(s.ingest.Addr()) + ingest.Path
+}
+
+// reachable turns the address of a listener on all interfaces into one that can be dialled here.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/publish/natsd"
+	"golang.org/x/term"
+)
+
+// settings are the flags of the service, shared by serve and demo.
+type settings struct {
+	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks." placeholder:"ADDR"`
+	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz and /metrics." placeholder:"ADDR"`
+
+	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required." placeholder:"KEY"`
+	TelnyxPublicKeyFile string `env:"TELNYX_PUBLIC_KEY_FILE" help:"File to read the public key from." placeholder:"FILE" type:"path"`
+	TelnyxAPIKey        string `env:"TELNYX_API_KEY" help:"Bearer token of the status API. Required." name:"telnyx-api-key" placeholder:"KEY"`
+	TelnyxAPIKeyFile    string `env:"TELNYX_API_KEY_FILE" help:"File to read the API key from." name:"telnyx-api-key-file" placeholder:"FILE" type:"path"`
+	TelnyxBaseURL       string `default:"https://api.telnyx.com/v2" env:"TELNYX_BASE_URL" help:"Root of the status API." name:"telnyx-base-url" placeholder:"URL"`
+
+	StatusRate float64 `default:"100" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; a 429 slows them down further." placeholder:"N"`
+
+	natsSettings
+
+	NATSListen     string        `default:"127.0.0.1:4222" env:"LEGATO_NATS_LISTEN" help:"Where the embedded NATS serves subscribers; empty: nowhere." name:"nats-listen" placeholder:"ADDR"`
+	DataDir        string        `default:"legato-data" env:"LEGATO_DATA_DIR" help:"Storage of the embedded NATS." placeholder:"DIR" type:"path"`
+	NATSReplicas   int           `default:"1" env:"LEGATO_NATS_REPLICAS" help:"Copies of each stream on a cluster." name:"nats-replicas"`
+	Streams        string        `default:"manage" enum:"manage,check" env:"LEGATO_STREAMS" help:"manage: create and update the streams; check: refuse to start when they are not as wanted."`
+	EventsMaxAge   time.Duration `default:"24h" env:"LEGATO_EVENTS_MAX_AGE" help:"How long the log keeps events."`
+	EventsMaxBytes int64         `default:"0" env:"LEGATO_EVENTS_MAX_BYTES" help:"Size at which the log refuses more; 0: 80 % of the free disk when embedded, else unlimited."`
+	CallsMaxAge    time.Duration `default:"72h" env:"LEGATO_CALLS_MAX_AGE" help:"How long summaries are kept."`
+
+	Settle             time.Duration `default:"1s" env:"LEGATO_SETTLE" help:"Wait after a hangup, for stragglers."`
+	SessionSettle      time.Duration `default:"5s" env:"LEGATO_SESSION_SETTLE" help:"Quiet time before a session counts as over."`
+	StatusDeadline     time.Duration `default:"10s" env:"LEGATO_STATUS_DEADLINE" help:"After this a summary goes out with status pending."`
+	StatusWindow       time.Duration `default:"10m" env:"LEGATO_STATUS_WINDOW" help:"How long after the end of a call the status API can answer."`
+	SweepAfter         time.Duration `default:"5m" env:"LEGATO_SWEEP_AFTER" help:"Silence after which a live leg is checked."`
+	AmendWindow        time.Duration `default:"15m" env:"LEGATO_AMEND_WINDOW" help:"How long a finished session stays in memory and log."`
+	SignatureTolerance time.Duration `default:"5m" env:"LEGATO_SIGNATURE_TOLERANCE" help:"Age and skew accepted for a signature."`
+
+	logSettings
+}
+
+// natsSettings say which NATS to use; tail shares them.
+type natsSettings struct {
+	NATSURL       string `env:"LEGATO_NATS_URL" help:"External NATS, several servers separated by commas; empty: embedded." name:"nats-url" placeholder:"URL"`
+	NATSCreds     string `env:"LEGATO_NATS_CREDS" help:"Credentials file for the external NATS." name:"nats-creds" placeholder:"FILE" type:"path"`
+	SubjectPrefix string `default:"calls" env:"LEGATO_SUBJECT_PREFIX" help:"First token of every subject; stream names follow it."`
+}
+
+func (s natsSettings) urls() []string {
+	var urls []string
+	for u := range strings.SplitSeq(s.NATSURL, ",") {
+		if u = strings.TrimSpace(u); u != "" {
+			urls = append(urls, u)
+		}
+	}
+	return urls
+}
+
+// logSettings say how to log.
+type logSettings struct {
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"LEGATO_LOG_LEVEL" help:"debug, info, warn or error."`
+	LogFormat string `default:"auto" enum:"auto,text,json" env:"LEGATO_LOG_FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+}
+
+func (s logSettings) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		level = slog.LevelInfo // kong has refused everything else
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" || s.LogFormat == "auto" && !isTerminal(w) {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// secrets are the keys, read from flags, environment or files.
+type secrets struct {
+	keys   []ed25519.PublicKey
+	apiKey string
+}
+
+// secrets reads the keys. Its errors name what is missing or unreadable and
+// never what is in it.
+func (s *settings) secrets() (secrets, error) {
+	var out secrets
+	publicKey, err := secret(s.TelnyxPublicKey, s.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key",
+		"It is shown in the Telnyx portal under API keys, Public key.")
+	if err != nil {
+		return out, err
+	}
+	if out.keys, err = telnyx.ParseKeys(publicKey); err != nil {
+		return out, fmt.Errorf("TELNYX_PUBLIC_KEY: %w", err)
+	}
+	out.apiKey, err = secret(s.TelnyxAPIKey, s.TelnyxAPIKeyFile, "TELNYX_API_KEY", "--telnyx-api-key",
+		"It is made in the Telnyx portal under API keys.")
+	return out, err
+}
+
+func secret(value, file, env, flag, hint string) (string, error) {
+	if value != "" && file != "" {
+		return "", fmt.Errorf("%s and %s_FILE are both set; unset one", env, env)
+	}
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("%s_FILE: %w", env, err)
+		}
+		value = string(data)
+	}
+	if value = strings.TrimSpace(value); value == "" {
+		return "", fmt.Errorf("%s is not set (or %s, or %s_FILE). %s", env, flag, env, hint)
+	}
+	return value, nil
+}
+
+// check refuses settings that cannot work together.
+func (s *settings) check() error {
+	positive := map[string]time.Duration{
+		"--events-max-age": s.EventsMaxAge, "--calls-max-age": s.CallsMaxAge, "--session-settle": s.SessionSettle,
+		"--status-deadline": s.StatusDeadline, "--status-window": s.StatusWindow, "--sweep-after": s.SweepAfter,
+		"--amend-window": s.AmendWindow, "--signature-tolerance": s.SignatureTolerance,
+	}
+	for flag, d := range positive {
+		if d <= 0 {
+			return fmt.Errorf("%s must be more than 0", flag)
+		}
+	}
+	if s.StatusRate <= 0 {
+		return errors.New("--status-rate must be more than 0")
+	}
+	if s.Settle < 0 || s.EventsMaxBytes < 0 {
+		return errors.New("--settle and --events-max-bytes must not be negative")
+	}
+	// A late event for a call that has left the log is merged onto the stored summary: it must still be there.
+	if s.CallsMaxAge < s.EventsMaxAge+s.AmendWindow {
+		return fmt.Errorf("--calls-max-age (%v) must be at least --events-max-age plus --amend-window (%v)",
+			s.CallsMaxAge, s.EventsMaxAge+s.AmendWindow)
+	}
+	if s.NATSURL == "" && s.NATSReplicas > 1 {
+		return errors.New("--nats-replicas needs a cluster: set --nats-url")
+	}
+	return nil
+}
+
+func (s *settings) rules() session.Rules {
+	return session.Rules{
+		SessionSettle: s.SessionSettle, StatusWindow: s.StatusWindow,
+		SweepAfter: s.SweepAfter, AmendWindow: s.AmendWindow,
+	}
+}
+
+func (s *settings) timing() enrich.Timing {
+	return enrich.Timing{Settle: s.Settle, StatusDeadline: s.StatusDeadline}
+}
+
+func (s *settings) limits() (natsd.Limits, error) {
+	var limits natsd.Limits
+	if s.NATSURL == "" {
+		var err error
+		if limits, err = natsd.DiskLimits(s.DataDir); err != nil {
+			return limits, err
+		}
+	}
+	limits.EventsMaxAge, limits.CallsMaxAge, limits.Replicas = s.EventsMaxAge, s.CallsMaxAge, s.NATSReplicas
+	if s.EventsMaxBytes > 0 {
+		limits.EventsMaxBytes = s.EventsMaxBytes
+	}
+	return limits, nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/status"
+	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/ingest/telnyx/fake"
+)
+
+// disorderFlags are the shares of untidiness.
+type disorderFlags struct {
+	Duplicates float64 `default:"0.1" help:"Share of events that are delivered twice, 0 to 1."`
+	Reorder    float64 `default:"0.1" help:"Share of events that overtake each other, 0 to 1."`
+	Drop       float64 `default:"0" help:"Share of events that never arrive, 0 to 1."`
+	Late       float64 `default:"0" help:"Share of events that come seconds after the hangup, 0 to 1."`
+	Seed       uint64  `default:"1" help:"Makes the calls of a run, and its key, those of another run with the same seed."`
+}
+
+func (d disorderFlags) disorder() fake.Disorder {
+	return fake.Disorder{Duplicates: d.Duplicates, Reorder: d.Reorder, Late: d.Late, Drop: d.Drop}
+}
+
+type simulateCmd struct {
+	Target    string        `required:"" help:"Webhook URL to post to." placeholder:"URL"`
+	Rate      float64       `default:"1" help:"Calls that begin in a second."`
+	Calls     int           `default:"0" help:"How many calls; 0: until interrupted."`
+	Speed     float64       `default:"10" help:"A call of 40 s is played in 40 s divided by this."`
+	APIListen string        `default:"127.0.0.1:8082" help:"Address of the fake status API; empty: none." name:"api-listen" placeholder:"ADDR"`
+	Linger    time.Duration `default:"30s" help:"How long the status API stays after the last webhook."`
+	disorderFlags
+}
+
+// seededKey is the signing key of a seed: simulate can be stopped and started
+// without configuring the service anew. It protects nothing.
+func seededKey(seed uint64) ed25519.PrivateKey {
+	material := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("legato simulate "), seed))
+	return ed25519.NewKeyFromSeed(material[:])
+}
+
+func publicKey(key ed25519.PrivateKey) string {
+	return base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
+}
+
+// Run plays until all calls are over or ctx ends. It fails when a webhook was not accepted.
+func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
+	key := seededKey(cmd.Seed)
+	api := statusfake.New(statusfake.Config{})
+	fmt.Fprintf(c.stdout, "TELNYX_PUBLIC_KEY=%s\n", publicKey(key))
+	if cmd.APIListen != "" {
+		addr, stop, err := serveAPI(cmd.APIListen, api)
+		if err != nil {
+			return fmt.Errorf("--api-listen: %w", err)
+		}
+		defer stop()
+		fmt.Fprintf(c.stdout, "TELNYX_BASE_URL=http://%s/v2\nTELNYX_API_KEY=anything\n", addr)
+	}
+	player, err := newPlayer(key, api, fake.Config{
+		Generator: fake.Generator{Seed: cmd.Seed}, Disorder: cmd.disorder(), Calls: cmd.Calls,
+		Rate: cmd.Rate, Speed: cmd.Speed, Sender: fake.SenderConfig{Target: cmd.Target},
+	})
+	if err != nil {
+		return err
+	}
+	err = player.Run(ctx)
+	printTotals(c.stdout, player.Ledger().Totals())
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if failed := player.Ledger().Totals().Failed; failed > 0 {
+		return fmt.Errorf("%d webhooks were not accepted", failed)
+	}
+	if ctx.Err() == nil && cmd.APIListen != "" {
+		fmt.Fprintf(c.stdout, "the status API stays for %v\n", cmd.Linger)
+		select {
+		case <-time.After(cmd.Linger):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func printTotals(w io.Writer, t fake.Totals) {
+	fmt.Fprintf(w, "played %d calls with %d legs: %d events in %d posts, %d accepted, %d duplicates, %d dropped, %d failed, %d cut off\n",
+		t.Calls, t.Legs, t.Events, t.Posts, t.Accepted, t.Duplicates, t.Dropped, t.Failed, t.Abandoned)
+}
+
+// newPlayer makes a player that signs with key and tells the status API the truth.
+func newPlayer(key ed25519.PrivateKey, api *statusfake.Server, config fake.Config) (*fake.Player, error) {
+	config.Sender.Sign = func(at time.Time, body []byte) (timestamp, signature string) {
+		return telnyx.Sign(key, at, body)
+	}
+	config.OnCall = func(played fake.Call) {
+		for _, leg := range played.Legs {
+			api.Register(statusfake.Call{
+				Ref: leg.Ref, StartTime: leg.Start, EndTime: leg.End, Duration: leg.Duration, ClientState: leg.ClientState,
+			})
+		}
+	}
+	return fake.NewPlayer(config)
+}
+
+// serveAPI serves the fake status API.
+func serveAPI(addr string, api http.Handler) (bound string, stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: api, ReadHeaderTimeout: status.DefaultTimeout}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			panic(fmt.Sprintf("serve the fake status API: %v", err)) // a listener of its own on loopback
+		}
+	}()
+	return listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+type tailCmd struct {
+	natsSettings
+	JSON bool `help:"One JSON document a line, as published."`
+	All  bool `help:"Begin with the oldest summary that is still kept; otherwise only new ones are shown."`
+	logSettings
+}
+
+// Run prints until ctx ends.
+func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
+	layout, err := natsd.NewLayout(cmd.SubjectPrefix)
+	if err != nil {
+		return fmt.Errorf("--subject-prefix: %w", err)
+	}
+	urls := cmd.urls()
+	if len(urls) == 0 {
+		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
+	}
+	nc, err := natsd.Connect(ctx, natsd.ConnectConfig{
+		URLs: urls, Creds: cmd.NATSCreds, Name: "legato tail", Logger: cmd.logger(c.stderr),
+	})
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	policy := jetstream.DeliverNewPolicy
+	if cmd.All {
+		policy = jetstream.DeliverAllPolicy
+	}
+	print := printSummary
+	if cmd.JSON {
+		print = printJSON
+	}
+	return follow(ctx, js, layout, policy, func(_ string, data []byte) error { return print(c.stdout, data) })
+}
+
+// follow hands every summary to do, in the order of the stream, until ctx ends or do fails.
+func follow(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, policy jetstream.DeliverPolicy, do func(subject string, data []byte) error) error {
+	consumer, err := js.OrderedConsumer(ctx, layout.Calls, jetstream.OrderedConsumerConfig{DeliverPolicy: policy})
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", layout.Calls, err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", layout.Calls, err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+			return fmt.Errorf("follow %s: %w", layout.Calls, err)
+		}
+		if err != nil {
+			continue // the ordered consumer makes itself anew
+		}
+		if err := do(m.Subject(), m.Data()); err != nil {
+			return err
+		}
+	}
+}
+
+func printJSON(w io.Writer, data []byte) error {
+	_, err := fmt.Fprintf(w, "%s\n", data)
+	return err
+}
+
+// printSummary prints one line for a person: time, level, parties, outcome,
+// duration, status state, and why it was revised.
+func printSummary(w io.Writer, data []byte) error {
+	var s struct {
+		summary.Session
+		Status *summary.Status `json:"status"`
+		Leg    string          `json:"call_leg_id"`
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("read a summary: %w", err)
+	}
+	state, level, detail := s.StatusState, "session", fmt.Sprintf("%d legs", s.LegCount)
+	if s.LegCount == 1 {
+		detail = "1 leg"
+	}
+	if s.Kind == summary.KindLeg {
+		state, level, detail = s.Status.State, "  leg", ""
+	}
+	if s.Revision > 1 {
+		reasons := make([]string, len(s.Reasons))
+		for i, r := range s.Reasons {
+			reasons[i] = string(r)
+		}
+		detail = fmt.Sprintf("revision %d: %s", s.Revision, strings.Join(reasons, ", "))
+	}
+	line := fmt.Sprintf("%s  %-7s  %-30s  %-9s  %8s  %-12s %s",
+		s.PublishedAt.Local().Format("15:04:05.000"), level, parties(s.From, s.To),
+		s.Outcome, lasting(s.DurationSeconds), state, detail)
+	_, err := fmt.Fprintln(w, strings.TrimRight(line, " "))
+	return err
+}
+
+func parties(from, to string) string {
+	if from == "" {
+		from = "?"
+	}
+	if to == "" {
+		to = "?"
+	}
+	return from + " → " + to
+}
+
+func lasting(s *summary.Seconds) string {
+	if s == nil {
+		return "–"
+	}
+	return (time.Duration(float64(*s)*1000) * time.Millisecond).Round(100 * time.Millisecond).String()
+}

@@ -1,0 +1,189 @@
+package enrich
+
+import (
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// Timing are the times by which the worker decides.
+type Timing struct {
+	// Settle is the wait after a leg is over, for stragglers.
+	Settle time.Duration
+	// StatusDeadline is how long after that the first summary waits for the status.
+	StatusDeadline time.Duration
+}
+
+const (
+	// amendSettle: late events of a leg within it make one revision.
+	amendSettle = 2 * time.Second
+	// standby is how much later than its owner, who has the task of the hangup
+	// or of a check, another worker publishes a leg for the first time.
+	standby = 2 * time.Second
+)
+
+// reason names a decision, for logs and tests.
+type reason string
+
+const (
+	reasonNotOver   reason = "not_over"
+	reasonSettling  reason = "settling"
+	reasonNoStatus  reason = "awaiting_status"
+	reasonConfirmed reason = "confirmed"
+	reasonDeadline  reason = "deadline"
+	reasonFinal     reason = "final"
+	reasonCollect   reason = "collecting_late_events"
+	reasonLate      reason = "late"
+)
+
+// verdict is what is to be done now: act, or look again at a time.
+type verdict struct {
+	reason reason
+	// act: publish now. Otherwise look again at until; zero: when something changes.
+	act   bool
+	until time.Time
+}
+
+// decideFirst decides whether a leg's first summary is due. owner tells that
+// this worker holds the task that the leg's completion hangs on.
+func decideFirst(v *session.LegView, t Timing, owner bool, now time.Time) verdict {
+	if v.Ending == session.NotOver {
+		return verdict{reason: reasonNotOver}
+	}
+	var lag time.Duration
+	if !owner {
+		lag = standby
+	}
+	settled := v.Since.Add(t.Settle + lag)
+	deadline := v.Since.Add(max(t.StatusDeadline, t.Settle) + lag)
+	switch {
+	case now.Before(settled):
+		return verdict{reason: reasonSettling, until: settled}
+	case v.Confirmed != nil:
+		return verdict{reason: reasonConfirmed, act: true}
+	case v.Final:
+		return verdict{reason: reasonFinal, act: true}
+	case !now.Before(deadline):
+		return verdict{reason: reasonDeadline, act: true}
+	}
+	return verdict{reason: reasonNoStatus, until: deadline}
+}
+
+// decideAmend decides whether a leg whose stored summary differs from the view
+// is to be revised now, or whether more late events should be awaited.
+// since is when the first of the news came.
+func decideAmend(since, now time.Time) verdict {
+	if until := since.Add(amendSettle); now.Before(until) {
+		return verdict{reason: reasonCollect, until: until}
+	}
+	return verdict{reason: reasonLate, act: true}
+}
+
+// decideAsk returns the attempt to make now for a leg, 0 when there is none, and
+// when to look again (zero: not on account of this). hangup tells that the worker holds the task
+// of the leg's hangup, check the attempt that a check asks for (0: none does).
+func decideAsk(v *session.LegView, t Timing, hangup bool, check int, now time.Time) (attempt int, until time.Time) {
+	if v.Control == "" || v.Confirmed != nil {
+		return 0, time.Time{}
+	}
+	if check > v.Asked {
+		return check, time.Time{}
+	}
+	if !hangup || v.Ending != session.ByHangup || v.AskedSince > 0 {
+		return 0, time.Time{}
+	}
+	// The settle time is for stragglers of the status API as well: right after a
+	// hangup it may still call the leg alive.
+	if settled := v.Since.Add(t.Settle); now.Before(settled) {
+		return 0, settled
+	}
+	return v.Asked + 1, time.Time{}
+}
+
+// newsSince returns when the first entry of the leg after position p was received;
+// zero when there is none.
+func newsSince(v *session.LegView, p uint64) time.Time {
+	var first time.Time
+	note := func(seq uint64, at time.Time) {
+		if seq > p && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	for _, e := range v.Events {
+		note(e.Seq, e.ReceivedAt)
+	}
+	for _, a := range v.Answers {
+		note(a.Seq, a.At)
+	}
+	return first
+}
+
+// legReasons say why a leg is revised.
+func legReasons(before, after *summary.Leg) []summary.Reason {
+	var reasons []summary.Reason
+	if before.Status.State != after.Status.State || before.Status.Final != after.Status.Final {
+		if after.Status.State == summary.StatusConfirmed {
+			reasons = append(reasons, summary.ReasonStatusConfirmed)
+		} else {
+			reasons = append(reasons, summary.ReasonStatusFailed)
+		}
+	}
+	known := make(map[[2]string]bool, len(before.Events))
+	for _, e := range before.Events {
+		known[[2]string{e.Type, e.ID}] = true
+	}
+	found := make(map[summary.Reason]bool)
+	for _, e := range after.Events {
+		if known[[2]string{e.Type, e.ID}] {
+			continue
+		}
+		switch {
+		case e.Backfill:
+			found[summary.ReasonBackfill] = true
+		case e.Type == call.TypeRecordingSaved:
+			found[summary.ReasonRecording] = true
+		case e.Type == call.TypeCost:
+			found[summary.ReasonCost] = true
+		default:
+			found[summary.ReasonLateEvent] = true
+		}
+	}
+	for _, r := range []summary.Reason{
+		summary.ReasonBackfill, summary.ReasonRecording, summary.ReasonCost, summary.ReasonLateEvent,
+	} {
+		if found[r] {
+			reasons = append(reasons, r)
+		}
+	}
+	if len(reasons) == 0 {
+		return []summary.Reason{summary.ReasonLateEvent}
+	}
+	return reasons
+}
+
+// sessionReasons say why a session is revised.
+func sessionReasons(before, after *summary.Session) []summary.Reason {
+	var reasons []summary.Reason
+	revisions := make(map[string]int, len(before.Legs))
+	for _, l := range before.Legs {
+		revisions[l.CallLegID] = l.Revision
+	}
+	added, revised := false, false
+	for _, l := range after.Legs {
+		r, ok := revisions[l.CallLegID]
+		added = added || !ok
+		revised = revised || ok && r != l.Revision
+	}
+	if added {
+		reasons = append(reasons, summary.ReasonLegAdded)
+	}
+	if revised {
+		reasons = append(reasons, summary.ReasonLegRevised)
+	}
+	if len(reasons) == 0 {
+		return []summary.Reason{summary.ReasonLateEvent}
+	}
+	return reasons
+}

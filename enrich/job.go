@@ -1,0 +1,231 @@
+package enrich
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+const (
+	// keepAlive is how often held tasks are reported in progress: well inside
+	// the queue's patience, and never needed in the normal case.
+	keepAlive = 4 * time.Second
+	// retryFirst and retryMost pace a job whose infrastructure fails.
+	retryFirst = 200 * time.Millisecond
+	retryMost  = 3 * time.Second
+	// maxPoison is how often work may fail by its own fault before it is parked.
+	maxPoison = 20
+)
+
+// job does the work of one session for as long as there are tasks of it. One
+// goroutine runs it, so within a replica the publications of a session follow one another.
+type job struct {
+	w    *Worker
+	id   call.SessionID
+	wake chan struct{}
+
+	// tasks is guarded by the worker's lock, which also decides whether the job still exists.
+	tasks []Task
+	// asking are the attempts under way; only the job's goroutine touches it.
+	asking map[call.LegID]int
+	// failures in a row, and failures by fault of the work itself.
+	failures, poisoned int
+	held               time.Time
+}
+
+func (j *job) nudge() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until no task is left or ctx ends; what is left then is given back.
+func (j *job) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the asking
+	j.held = time.Now()
+	for {
+		tasks := j.snapshot()
+		done, until, err := j.attempt(ctx, tasks)
+		if ctx.Err() != nil {
+			j.giveBack(0)
+			return
+		}
+		for _, t := range done {
+			j.w.metrics.tasks.WithLabelValues("done").Inc()
+			j.w.answer(t.Ack())
+		}
+		if j.finish(done) {
+			return
+		}
+		pause := j.pace(ctx, err, until)
+		timer := time.NewTimer(pause)
+		select {
+		case <-j.wake:
+			timer.Stop()
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			j.giveBack(0)
+			return
+		}
+	}
+}
+
+// attempt is one look at the session. A panic in it is a failure of the work itself.
+func (j *job) attempt(ctx context.Context, tasks []Task) (done []Task, until time.Time, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = poison("panic: %v", p)
+		}
+	}()
+	return j.look(ctx, tasks)
+}
+
+// pace handles the failure of a look and returns how long to wait for the next.
+func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duration {
+	if time.Since(j.held) >= keepAlive {
+		j.held = time.Now()
+		for _, t := range j.snapshot() {
+			j.w.answer(t.InProgress())
+		}
+	}
+	if err == nil {
+		j.failures = 0
+		wait := keepAlive
+		if !until.IsZero() {
+			wait = min(wait, max(until.Sub(j.w.table.Now()), time.Millisecond))
+		}
+		return wait
+	}
+	j.w.metrics.failures.Inc()
+	if j.failures == 0 || errors.Is(err, errPoison) {
+		j.w.log.Warn("the work on a session failed; trying again", "call_session_id", string(j.id), "error", err)
+	}
+	if errors.Is(err, errPoison) {
+		if j.poisoned++; j.poisoned >= maxPoison {
+			j.poisoned = 0
+			j.parkAll(ctx)
+		}
+	}
+	j.failures++
+	// A nudge must not turn a failing job into a busy loop.
+	wait := min(retryFirst<<min(j.failures, 5), retryMost)
+	sleep(ctx, wait)
+	return time.Millisecond
+}
+
+func (j *job) snapshot() []Task {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	return append([]Task(nil), j.tasks...)
+}
+
+// finish removes what is done and reports whether the job has ended. Both under
+// the lock under which tasks join, so that none joins a job that has ended.
+func (j *job) finish(done []Task) bool {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	gone := make(map[Task]bool, len(done))
+	for _, t := range done {
+		gone[t] = true
+	}
+	kept := j.tasks[:0]
+	for _, t := range j.tasks {
+		if !gone[t] {
+			kept = append(kept, t)
+		}
+	}
+	clear(j.tasks[len(kept):])
+	j.tasks = kept
+	if len(j.tasks) > 0 {
+		return false
+	}
+	delete(j.w.jobs, j.id)
+	return true
+}
+
+// giveBack returns all tasks to the queue and ends the job.
+func (j *job) giveBack(delay time.Duration) {
+	tasks := j.snapshot()
+	for _, t := range tasks {
+		j.w.metrics.tasks.WithLabelValues("given_back").Inc()
+		j.w.answer(t.Nak(delay))
+	}
+	if !j.finish(tasks) {
+		j.giveBack(delay) // tasks that joined meanwhile
+	}
+}
+
+func (j *job) parkAll(ctx context.Context) {
+	tasks := j.snapshot()
+	for _, t := range tasks {
+		j.w.park(ctx, t, "poison")
+	}
+	j.finish(tasks)
+}
+
+// look does what can be done now. It returns the tasks for which nothing is
+// left to do, and when to look again (zero: when something changes).
+func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.Time, err error) {
+	view, ok := j.w.table.View(j.id)
+	if !ok {
+		// The table forgets a session only after the queue is through with it.
+		return tasks, time.Time{}, nil
+	}
+	work := &look{job: j, w: j.w, view: &view, now: j.w.table.Now(), legs: make(map[call.LegID]*legWork)}
+	work.sort(tasks)
+	if err := work.do(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	for _, t := range tasks {
+		if e := t.Entry(); e.Seq <= view.Position && work.through(e) {
+			done = append(done, t)
+		}
+	}
+	return done, work.until, nil
+}
+
+// ask starts an attempt to get the status of a leg, unless one is under way. The
+// answer comes back through the log.
+func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
+	if j.asking[v.ID] >= attempt {
+		return
+	}
+	j.asking[v.ID] = attempt
+	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
+	j.w.wg.Go(func() {
+		got, err := j.w.cfg.Status.Fetch(ctx, ref)
+		if err != nil {
+			return // the job ends; whoever gets the task next asks again
+		}
+		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
+		a.Attempt = attempt
+		e := internalEntry(call.TopicStatus, a.ID(), ref, a)
+		for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+			if _, err = j.w.cfg.Log.Append(ctx, e); err == nil || ctx.Err() != nil {
+				return
+			}
+			j.w.log.Warn("a status answer could not be appended; trying again", "call_leg_id", string(ref.Leg), "error", err)
+			if !sleep(ctx, wait) {
+				return
+			}
+		}
+	})
+}
+
+// internalEntry makes an entry of Legato's own.
+func internalEntry(topic, id string, ref call.Ref, body any) call.Entry {
+	data, err := json.Marshal(body)
+	if err != nil {
+		// Checks and answers are plain structs of texts, numbers and times.
+		panic(fmt.Sprintf("encode %s: %v", topic, err))
+	}
+	return call.Entry{Topic: topic, ID: id, Ref: ref, Data: data}
+}

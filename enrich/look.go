@@ -1,0 +1,343 @@
+package enrich
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/patrickmn/go-cache"
+)
+
+// look is one look at a session: what its tasks ask for, and what came of it.
+type look struct {
+	job  *job
+	w    *Worker
+	view *session.View
+	now  time.Time
+
+	legs map[call.LegID]*legWork
+	// sessionDone: nothing is left to publish about the session in this view.
+	sessionDone bool
+	// until is when to look again; zero: when something changes.
+	until time.Time
+}
+
+// legWork is one leg in a look.
+type legWork struct {
+	view *session.LegView
+	// hangup: a task of the leg's hangup is held; again: it was handed out before.
+	hangup, again bool
+	// check is the highest attempt that a held check asks for.
+	check int
+	// wanted: a task names this leg. Others are worked on only for their session.
+	wanted bool
+
+	// done: nothing is left to publish about the leg in this view.
+	done bool
+	// summary is the leg's newest summary, stored and equal to the view, once done;
+	// its revision is 0 when the leg has none.
+	summary summary.Leg
+	// departed: the leg's call has left the log, its summary was read back.
+	departed bool
+}
+
+func (l *look) later(t time.Time) {
+	if !t.IsZero() && (l.until.IsZero() || t.Before(l.until)) {
+		l.until = t
+	}
+}
+
+// sort finds the leg of every task.
+func (l *look) sort(tasks []Task) {
+	for i := range l.view.Legs {
+		v := &l.view.Legs[i]
+		l.legs[v.ID] = &legWork{view: v}
+	}
+	for _, t := range tasks {
+		e := t.Entry()
+		lw := l.leg(e.Ref)
+		if lw == nil {
+			continue
+		}
+		lw.wanted = true
+		switch e.Topic {
+		case call.TopicEvent + call.TypeHangup:
+			lw.hangup = true
+			lw.again = lw.again || t.Again()
+		case call.TopicCheck:
+			// The body was folded, so it can be read; an attempt of 0 asks for nothing.
+			var c session.Check
+			if json.Unmarshal(e.Data, &c) == nil && c.Kind == session.CheckStatus {
+				lw.check = max(lw.check, c.Attempt)
+			}
+		}
+	}
+}
+
+// leg finds the leg that a ref names, by its id or its control id.
+func (l *look) leg(ref call.Ref) *legWork {
+	if lw := l.legs[ref.Leg]; lw != nil {
+		return lw
+	}
+	if ref.Leg != "" || ref.Control == "" {
+		return nil
+	}
+	for _, lw := range l.legs {
+		if lw.view.Control == ref.Control {
+			return lw
+		}
+	}
+	return nil
+}
+
+// through reports whether nothing is left to do for an entry.
+func (l *look) through(e call.Entry) bool {
+	if lw := l.leg(e.Ref); lw != nil && !lw.done {
+		return false
+	}
+	return l.sessionDone
+}
+
+// do works on the wanted legs, and then on the session.
+func (l *look) do(ctx context.Context) error {
+	for _, lw := range l.legs {
+		if !lw.wanted && !l.view.Over {
+			continue
+		}
+		if err := l.doLeg(ctx, lw); err != nil {
+			return err
+		}
+	}
+	return l.doSession(ctx)
+}
+
+func (l *look) position() summary.Position {
+	return summary.Position{Log: l.view.Log, Seq: l.view.Position}
+}
+
+// doLeg asks and publishes what is due for a leg.
+func (l *look) doLeg(ctx context.Context, lw *legWork) error {
+	v := lw.view
+	if v.Ending == session.NotOver {
+		if !v.Initiated {
+			if err := l.doDeparted(ctx, lw); err != nil || lw.departed {
+				return err
+			}
+		}
+		if lw.check > v.Asked && v.Control != "" {
+			l.job.ask(ctx, v, lw.check)
+			return nil
+		}
+		lw.done = true
+		return nil
+	}
+	attempt, until := decideAsk(v, l.w.cfg.Timing, lw.hangup, lw.check, l.now)
+	l.later(until)
+	if attempt > 0 {
+		l.job.ask(ctx, v, attempt)
+	}
+	if err := l.publishLeg(ctx, lw); err != nil {
+		return err
+	}
+	// A check is through when its answer is in the log.
+	if lw.check > v.Asked && attempt > 0 {
+		lw.done = false
+	}
+	return nil
+}
+
+// doDeparted merges events of a leg whose history does not begin with its
+// call.initiated onto its stored summary, if it has one: then its call has left the log.
+func (l *look) doDeparted(ctx context.Context, lw *legWork) error {
+	k := key(l.view.ID, lw.view.ID)
+	none := "none/" + cacheKey(k)
+	if _, ok := l.w.stored.Get(none); ok {
+		return nil
+	}
+	stored, ok, err := l.w.cfg.Sink.Last(ctx, k)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		// It counts as new. Once it is over it is compared with what is stored anyway.
+		l.w.stored.Set(none, struct{}{}, cache.DefaultExpiration)
+		return nil
+	}
+	lw.departed = true
+	return l.compareLeg(ctx, lw, composeLeg(l.view.ID, lw.view), stored)
+}
+
+// known is what this replica knows to be stored for a key.
+type known struct {
+	stored summary.Stored // without its body
+	// content is the hash of the view's content that was found equal to the
+	// stored one, and revision the summary's.
+	content uint64
+}
+
+var seed = maphash.MakeSeed()
+
+func (l *look) remember(k summary.Key, s summary.Stored, content []byte) {
+	s.Body = nil
+	l.w.stored.SetDefault(cacheKey(k), known{stored: s, content: maphash.Bytes(seed, content)})
+}
+
+// publishLeg brings the stored summary of a leg that is over up to the view.
+func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
+	k := key(l.view.ID, lw.view.ID)
+	leg := composeLeg(l.view.ID, lw.view)
+	content, err := leg.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	if cached, ok := l.w.stored.Get(cacheKey(k)); ok {
+		if c := cached.(known); c.content == maphash.Bytes(seed, content) {
+			leg.Revision = c.stored.Revision
+			lw.done, lw.summary = true, leg
+			return nil
+		}
+	} else if !lw.hangup || lw.again {
+		// Somebody may have published it before: look first. Only who holds a
+		// hangup for the first time may suppose that nothing is stored.
+	} else {
+		return l.publishFirst(ctx, lw, leg, content)
+	}
+	stored, found, err := l.w.cfg.Sink.Last(ctx, k)
+	if err != nil {
+		return err
+	}
+	if found {
+		return l.compareLeg(ctx, lw, leg, stored)
+	}
+	return l.publishFirst(ctx, lw, leg, content)
+}
+
+// publishFirst publishes a leg's completed message when it is due.
+func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, content []byte) error {
+	d := decideFirst(lw.view, l.w.cfg.Timing, lw.hangup || lw.check > 0, l.now)
+	if !d.act {
+		l.later(d.until)
+		return nil
+	}
+	leg.Revision, leg.PublishedAt = 1, summary.MustAt(l.now)
+	stored, err := l.publish(ctx, key(l.view.ID, lw.view.ID), leg.ConnectionID, 1, leg, summary.Stored{})
+	if errors.Is(err, summary.ErrRefused) {
+		l.later(l.now.Add(refusedPause))
+		return l.w.refused(ctx, l, lw)
+	}
+	if err != nil {
+		return err
+	}
+	l.remember(key(l.view.ID, lw.view.ID), stored, content)
+	lw.done, lw.summary = true, leg
+	l.w.publishedLeg(&leg, lw.view, string(d.reason), l.now)
+	return nil
+}
+
+// compareLeg holds the view against the stored summary and amends it where the
+// view knows more.
+func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, stored summary.Stored) error {
+	if stored.Position.Log == l.view.Log && stored.Position.Seq > l.view.Position {
+		// It was made by somebody who has read further. Nothing can be said before this fold has, too.
+		l.later(l.now.Add(behindPause))
+		return nil
+	}
+	var before summary.Leg
+	if err := json.Unmarshal(stored.Body, &before); err != nil {
+		return poison("read back revision %d of leg %s: %w", stored.Revision, lw.view.ID, err)
+	}
+	viewContent, err := leg.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	if !summary.Covers(leg, before) {
+		lw.departed = true
+		leg = summary.Merge(before, leg)
+	}
+	was, err := before.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	is, err := leg.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	k := key(l.view.ID, lw.view.ID)
+	if string(was) == string(is) {
+		l.remember(k, stored, viewContent)
+		lw.done, lw.summary = true, before
+		return nil
+	}
+	if d := decideAmend(l.newsSince(lw, stored), l.now); !d.act {
+		l.later(d.until)
+		return nil
+	}
+	if leg.Changed, err = summary.Changed(was, is); err != nil {
+		return poison("%w", err)
+	}
+	leg.Reasons = legReasons(&before, &leg)
+	leg.Revision, leg.PublishedAt = stored.Revision+1, summary.MustAt(l.now)
+	next, err := l.publish(ctx, k, leg.ConnectionID, leg.Revision, leg, stored)
+	if errors.Is(err, summary.ErrRefused) {
+		l.w.metrics.refused.Inc()
+		l.later(l.now.Add(refusedPause))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.remember(k, next, viewContent)
+	lw.done, lw.summary = true, leg
+	l.w.publishedLeg(&leg, lw.view, string(reasonLate), l.now)
+	return nil
+}
+
+// newsSince is when the first of what the stored summary does not know came in.
+func (l *look) newsSince(lw *legWork, stored summary.Stored) time.Time {
+	after := stored.Position.Seq
+	if stored.Position.Log != l.view.Log {
+		after = 0 // sequences of another log say nothing
+	}
+	return newsSince(lw.view, after)
+}
+
+// publish encodes and publishes one revision.
+func (l *look) publish(ctx context.Context, k summary.Key, connection string, revision int, body any, prev summary.Stored) (summary.Stored, error) {
+	data, err := summary.Encode(body)
+	if err != nil {
+		return summary.Stored{}, poison("%w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	stored, err := l.w.cfg.Sink.Publish(ctx, summary.Draft{
+		Key: k, Connection: connection, Revision: revision,
+		Position: l.position(), PublishedAt: l.now, Body: data,
+	}, prev)
+	if errors.Is(err, summary.ErrTooLarge) {
+		return summary.Stored{}, poison("%w", err)
+	}
+	return stored, err
+}
+
+const (
+	publishTimeout = 5 * time.Second
+	// refusedPause lets a publication that is being stored become readable.
+	refusedPause = 50 * time.Millisecond
+	behindPause  = 50 * time.Millisecond
+)
+
+// refused reads what stands in the way of a first publication. It may be this
+// replica's own, from before a crash or a lost acknowledgement.
+func (w *Worker) refused(ctx context.Context, l *look, lw *legWork) error {
+	w.metrics.refused.Inc()
+	stored, found, err := w.cfg.Sink.Last(ctx, key(l.view.ID, lw.view.ID))
+	if err != nil || !found {
+		return err // not yet readable: the next look tries again
+	}
+	return l.compareLeg(ctx, lw, composeLeg(l.view.ID, lw.view), stored)
+}

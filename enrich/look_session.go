@@ -1,0 +1,208 @@
+package enrich
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// doSession publishes what is due for the session, after its legs.
+func (l *look) doSession(ctx context.Context) error {
+	if !l.view.Over {
+		departed := false
+		for _, lw := range l.legs {
+			departed = departed || lw.departed && lw.wanted
+			if lw.departed && !lw.done {
+				return nil
+			}
+		}
+		if departed {
+			return l.amendDeparted(ctx)
+		}
+		// A check will find the session quiet; it brings a task of its own.
+		l.sessionDone = true
+		return nil
+	}
+	legs := make([]summary.Leg, 0, len(l.legs))
+	for _, lw := range l.legs {
+		if lw.summary.Revision == 0 {
+			return nil // its completed comes first
+		}
+		legs = append(legs, lw.summary)
+	}
+	return l.publishSession(ctx, legs)
+}
+
+// publishSession brings the stored summary of a session up to its legs.
+func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
+	k := key(l.view.ID, "")
+	s := composeSession(l.view, legs)
+	content, err := s.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	cached, ok := l.w.stored.Get(cacheKey(k))
+	if ok && cached.(known).content == maphash.Bytes(seed, content) {
+		l.sessionDone = true
+		return nil
+	}
+	if ok || l.view.Settles > 1 {
+		stored, found, err := l.w.cfg.Sink.Last(ctx, k)
+		if err != nil {
+			return err
+		}
+		if found {
+			return l.compareSession(ctx, s, legs, stored)
+		}
+	}
+	s.Revision, s.PublishedAt = 1, summary.MustAt(l.now)
+	stored, err := l.publish(ctx, k, s.ConnectionID, 1, s, summary.Stored{})
+	if errors.Is(err, summary.ErrRefused) {
+		l.w.metrics.refused.Inc()
+		l.later(l.now.Add(refusedPause))
+		stored, found, err := l.w.cfg.Sink.Last(ctx, k)
+		if err != nil || !found {
+			return err
+		}
+		return l.compareSession(ctx, s, legs, stored)
+	}
+	if err != nil {
+		return err
+	}
+	l.remember(k, stored, content)
+	l.sessionDone = true
+	l.w.publishedSession(&s)
+	return nil
+}
+
+// compareSession holds the session against its stored summary and amends it
+// where they differ. Legs that only the stored one knows have left the log; their summaries are read back.
+func (l *look) compareSession(ctx context.Context, s summary.Session, legs []summary.Leg, stored summary.Stored) error {
+	if stored.Position.Log == l.view.Log && stored.Position.Seq > l.view.Position {
+		l.later(l.now.Add(behindPause))
+		return nil
+	}
+	var before summary.Session
+	if err := json.Unmarshal(stored.Body, &before); err != nil {
+		return poison("read back revision %d of session %s: %w", stored.Revision, l.view.ID, err)
+	}
+	viewContent, err := s.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	legs, err = l.departedLegs(ctx, &before, legs)
+	if err != nil {
+		return err
+	}
+	s = keepPast(composeSession(l.view, legs), &before)
+	was, err := before.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	is, err := s.Content()
+	if err != nil {
+		return poison("%w", err)
+	}
+	k := key(l.view.ID, "")
+	if string(was) == string(is) {
+		l.remember(k, stored, viewContent)
+		l.sessionDone = true
+		return nil
+	}
+	if s.Changed, err = summary.Changed(was, is); err != nil {
+		return poison("%w", err)
+	}
+	s.Reasons = sessionReasons(&before, &s)
+	s.Revision, s.PublishedAt = stored.Revision+1, summary.MustAt(l.now)
+	next, err := l.publish(ctx, k, s.ConnectionID, s.Revision, s, stored)
+	if errors.Is(err, summary.ErrRefused) {
+		l.w.metrics.refused.Inc()
+		l.later(l.now.Add(refusedPause))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.remember(k, next, viewContent)
+	l.sessionDone = true
+	l.w.publishedSession(&s)
+	return nil
+}
+
+// departedLegs adds the summaries of legs that the stored session lists and the
+// view does not, and sees to it that no leg's revision goes back: another replica may have
+// published a later one than this replica knows of.
+func (l *look) departedLegs(ctx context.Context, before *summary.Session, legs []summary.Leg) ([]summary.Leg, error) {
+	legs = slices.Clone(legs)
+	for _, was := range before.Legs {
+		i := slices.IndexFunc(legs, func(leg summary.Leg) bool { return leg.CallLegID == was.CallLegID })
+		if i >= 0 && legs[i].Revision >= was.Revision {
+			continue
+		}
+		k := summary.Key{Kind: summary.KindLeg, Session: string(l.view.ID), Leg: was.CallLegID}
+		stored, found, err := l.w.cfg.Sink.Last(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue // it has left the stream of summaries as well
+		}
+		var leg summary.Leg
+		if err := json.Unmarshal(stored.Body, &leg); err != nil {
+			return nil, poison("read back leg %s: %w", was.CallLegID, err)
+		}
+		if i >= 0 {
+			legs[i].Revision = leg.Revision
+		} else {
+			legs = append(legs, leg)
+		}
+	}
+	return legs, nil
+}
+
+// keepPast keeps what the stored session knows of events that have left the log.
+func keepPast(s summary.Session, before *summary.Session) summary.Session {
+	if before.FirstReceivedAt.Before(s.FirstReceivedAt.Time) {
+		s.FirstReceivedAt = before.FirstReceivedAt
+	}
+	s.EventCount = max(s.EventCount, before.EventCount)
+	for _, b := range before.Bridges {
+		known := slices.ContainsFunc(s.Bridges, func(k summary.Bridge) bool {
+			return k.At.Equal(b.At.Time) && slices.Equal(k.Legs, b.Legs)
+		})
+		if !known {
+			s.Bridges = append(s.Bridges, b)
+		}
+	}
+	slices.SortStableFunc(s.Bridges, func(a, b summary.Bridge) int {
+		if c := a.At.Compare(b.At.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(strings.Join(a.Legs, " "), strings.Join(b.Legs, " "))
+	})
+	return s
+}
+
+// amendDeparted revises the session of a leg whose call has left the log.
+func (l *look) amendDeparted(ctx context.Context) error {
+	stored, found, err := l.w.cfg.Sink.Last(ctx, key(l.view.ID, ""))
+	if err != nil {
+		return err
+	}
+	if !found {
+		l.sessionDone = true
+		return nil
+	}
+	var legs []summary.Leg
+	for _, lw := range l.legs {
+		if lw.departed {
+			legs = append(legs, lw.summary)
+		}
+	}
+	return l.compareSession(ctx, composeSession(l.view, legs), legs, stored)
+}

@@ -1,0 +1,129 @@
+package enrich
+
+import (
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	tasks       *prometheus.CounterVec
+	failures    prometheus.Counter
+	unusable    prometheus.Counter
+	refused     prometheus.Counter
+	orphansLost prometheus.Counter
+	checks      *prometheus.CounterVec
+	summaries   *prometheus.CounterVec
+	amendments  *prometheus.CounterVec
+	waiting     prometheus.Gauge
+	held        prometheus.Gauge
+	completion  prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
+	m := &metrics{
+		tasks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_tasks_total",
+			Help: "Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.",
+		}, []string{"result"}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_work_failures_total", Help: "Failed looks at a session; each is tried again.",
+		}),
+		unusable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_log_unusable_total", Help: "Log entries that could not be folded.",
+		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_publish_refused_total", Help: "Publications refused because the key stood elsewhere than supposed.",
+		}),
+		orphansLost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_orphans_lost_total", Help: "Events whose call never became known within the amend window.",
+		}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_checks_total", Help: "Checks appended to the log, by kind: status, settle or expire.",
+		}, []string{"kind"}),
+		summaries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_summaries_total", Help: "Summaries published, by level (leg, session), type (completed, amended) and outcome.",
+		}, []string{"level", "type", "outcome"}),
+		amendments: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_amendments_total", Help: "Reasons of amended summaries.",
+		}, []string{"level", "reason"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_queue_waiting", Help: "Log entries that the queue has not handed out yet.",
+		}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_queue_held", Help: "Tasks that replicas hold unacknowledged.",
+		}),
+		completion: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "legato_completion_seconds",
+			Help:    "Time from the receipt of a hangup to the leg's completed message, settle time included.",
+			Buckets: []float64{0.5, 1, 1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 15, 30, 60},
+		}),
+	}
+	if r == nil {
+		return m
+	}
+	r.MustRegister(m.tasks, m.failures, m.unusable, m.refused, m.orphansLost, m.checks,
+		m.summaries, m.amendments, m.waiting, m.held, m.completion,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "legato_log_position", Help: "Sequence of the last log entry that was folded.",
+		}, func() float64 { return float64(table.Position()) }),
+		&tableCollector{table},
+	)
+	return m
+}
+
+// tableCollector counts what the table holds when it is asked to.
+type tableCollector struct{ table *session.Table }
+
+var (
+	sessionsDesc = prometheus.NewDesc("legato_sessions", "Sessions in the live table.", nil, nil)
+	legsDesc     = prometheus.NewDesc("legato_legs", "Legs in the live table, by state: open or over.", []string{"state"}, nil)
+	orphansDesc  = prometheus.NewDesc("legato_orphans", "Events whose call is not known yet.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- sessionsDesc
+	ch <- legsDesc
+	ch <- orphansDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
+	st := c.table.Stats()
+	ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(st.Sessions))
+	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.OpenLegs), "open")
+	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.Legs-st.OpenLegs), "over")
+	ch <- prometheus.MustNewConstMetric(orphansDesc, prometheus.GaugeValue, float64(st.Orphans))
+}
+
+// publishedLeg counts and logs one published revision of a leg: one wide line, no parties.
+func (w *Worker) publishedLeg(leg *summary.Leg, v *session.LegView, why string, now time.Time) {
+	kind := kindOf(leg.Revision)
+	w.metrics.summaries.WithLabelValues(summary.KindLeg, kind, string(leg.Outcome)).Inc()
+	if leg.Revision == 1 && !v.Hangup.IsZero() {
+		w.metrics.completion.Observe(now.Sub(v.Hangup).Seconds())
+	}
+	for _, r := range leg.Reasons {
+		w.metrics.amendments.WithLabelValues(summary.KindLeg, string(r)).Inc()
+	}
+	w.log.Info("leg "+kind,
+		"call_session_id", leg.CallSessionID, "call_leg_id", leg.CallLegID, "revision", leg.Revision,
+		"outcome", string(leg.Outcome), "ended_by", string(leg.EndedBy), "status", string(leg.Status.State),
+		"why", why, "reasons", leg.Reasons, "events", len(leg.Events)+leg.EventsOmitted,
+		"attempts", leg.Status.Attempts, "duration_ms", now.Sub(v.Since).Milliseconds())
+}
+
+// publishedSession counts and logs one published revision of a session.
+func (w *Worker) publishedSession(s *summary.Session) {
+	kind := kindOf(s.Revision)
+	w.metrics.summaries.WithLabelValues(summary.KindSession, kind, string(s.Outcome)).Inc()
+	for _, r := range s.Reasons {
+		w.metrics.amendments.WithLabelValues(summary.KindSession, string(r)).Inc()
+	}
+	w.log.Info("session "+kind,
+		"call_session_id", s.CallSessionID, "revision", s.Revision, "outcome", string(s.Outcome),
+		"legs", s.LegCount, "status", string(s.StatusState), "reasons", s.Reasons)
+}

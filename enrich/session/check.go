@@ -1,0 +1,126 @@
+package session
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// CheckKind is what a check asks for.
+type CheckKind string
+
+// Kinds of checks.
+const (
+	// CheckStatus asks for the status of a leg: a further attempt by the
+	// calendar, or the sweep of a leg that has gone silent.
+	CheckStatus CheckKind = "status"
+	// CheckSettle states that a session whose legs are all over has been quiet for its settle time.
+	CheckSettle CheckKind = "settle"
+	// CheckExpire states that nothing was heard of a leg for longer than any leg lives.
+	CheckExpire CheckKind = "expire"
+)
+
+// Check is an entry that Legato itself appends to the log when something has
+// become due. Its id is derived from the log alone: replicas that find the same
+// thing due append it once, and the queue hands it to one of them.
+type Check struct {
+	Kind    CheckKind      `json:"kind"`
+	Session call.SessionID `json:"call_session_id"`
+	Leg     call.LegID     `json:"call_leg_id,omitempty"`
+	// Control and Connection are the leg's, so that the queue shows whom it is about.
+	Control    call.ControlID    `json:"call_control_id,omitempty"`
+	Connection call.ConnectionID `json:"connection_id,omitempty"`
+	// Attempt is the attempt that a CheckStatus asks for, from 1.
+	Attempt int `json:"attempt,omitempty"`
+	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
+	Upto uint64 `json:"upto,omitempty"`
+}
+
+// ID is the check's idempotency key.
+func (c Check) ID() string {
+	switch c.Kind {
+	case CheckSettle:
+		return "check/settle/" + string(c.Session) + "/" + strconv.FormatUint(c.Upto, 10)
+	case CheckExpire:
+		return "check/expire/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
+	case CheckStatus:
+		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.Itoa(c.Attempt)
+	}
+	panic(fmt.Sprintf("check of unknown kind %q", string(c.Kind)))
+}
+
+// Ref names the call that the check is about.
+func (c Check) Ref() call.Ref {
+	return call.Ref{Session: c.Session, Leg: c.Leg, Control: c.Control, Connection: c.Connection}
+}
+
+// Answer is the entry in which a status answer stands in the log.
+type Answer struct {
+	status.Answer
+	// Proven tells that this API key had had a 200 for the leg's connection
+	// before: only then does "not found" mean that the leg is gone, for another
+	// account's live call looks the same. It stands in the log so that all
+	// replicas draw the same conclusion.
+	Proven bool `json:"connection_proven,omitempty"`
+}
+
+// ID is the answer's idempotency key: one answer an attempt, whoever asked.
+func (a Answer) ID() string {
+	return "status/" + string(a.Session) + "/" + string(a.Leg) + "/" + strconv.Itoa(a.Attempt)
+}
+
+// Rules are the times by which the fold decides.
+type Rules struct {
+	// SessionSettle is how long a session must be quiet before it counts as over.
+	SessionSettle time.Duration
+	// StatusWindow is how long after its end the status API can tell about a leg.
+	StatusWindow time.Duration
+	// SweepAfter is the silence after which a live leg is checked.
+	SweepAfter time.Duration
+	// AmendWindow is how long a finished session is remembered after its last event.
+	AmendWindow time.Duration
+}
+
+const (
+	// maxLegLife: no leg lives longer than Telnyx's time_limit_secs of at most
+	// 14,400 s, plus at most 600 s of ringing, plus 5 minutes for stragglers.
+	maxLegLife = 4*time.Hour + 15*time.Minute
+	// lastAttemptAfter: "available 10 minutes after call ended" can be read as for
+	// or as from, so the last attempt comes a minute after the window.
+	lastAttemptAfter = time.Minute
+
+	firstBackoff = time.Second
+	maxBackoff   = time.Minute
+)
+
+// nextAttempt is the calendar: when to ask again about a leg that is over since
+// overSince, was asked made times since then, the last time at last with the
+// given wait imposed by Telnyx. It is zero when the calendar has ended.
+func (r Rules) nextAttempt(leg call.LegID, overSince, last time.Time, made int, imposed time.Duration) time.Time {
+	end := overSince.Add(r.StatusWindow)
+	final := end.Add(lastAttemptAfter)
+	if made > 0 && !last.Before(final) {
+		return time.Time{}
+	}
+	wait := maxBackoff
+	if made < 7 { // 1 s doubled six times exceeds the maximum
+		wait = min(firstBackoff<<max(made-1, 0), maxBackoff)
+	}
+	// Jitter of a fifth either way, the same on every replica.
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s/%d", leg, made)
+	wait += time.Duration((float64(h.Sum32()%1000)/1000 - 0.5) * 0.4 * float64(wait))
+
+	next := last.Add(max(wait, imposed))
+	if next.After(end) {
+		next = final
+		if imposedUntil := last.Add(imposed); imposedUntil.After(next) {
+			next = imposedUntil
+		}
+	}
+	return next
+}

@@ -1,0 +1,126 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// Event is one event as the fold keeps it: once, whatever the number of its
+// deliveries. It is never changed after it was folded.
+type Event struct {
+	// ID and Type are its identity.
+	ID, Type string
+	// OccurredAt is by Telnyx's clock; zero: not stated.
+	OccurredAt time.Time
+	// ReceivedAt and Seq are of the delivery that stands: the earliest in the log.
+	ReceivedAt time.Time
+	Seq        uint64
+	// Attempt is Telnyx's delivery attempt of that delivery.
+	Attempt int
+	// Backfill marks an event from the provider's history.
+	Backfill bool
+	// Facts are what it stated about the leg, shared with other events that stated the same.
+	Facts *Facts
+	// Detail is what only events of its type state.
+	Detail call.Detail
+}
+
+// Facts are what an event stated about its leg.
+type Facts struct {
+	call.Facts
+	// Control and Connection are the ids that it named.
+	Control    call.ControlID
+	Connection call.ConnectionID
+}
+
+func (f *Facts) equal(g *Facts) bool {
+	return f.Control == g.Control && f.Connection == g.Connection &&
+		f.From == g.From && f.To == g.To && f.StartTime.Equal(g.StartTime) &&
+		f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags)
+}
+
+// order is the order of occurrence; where two occurred at once their identity
+// decides, never their arrival. An event without a time comes first.
+func order(a, b *Event) int {
+	if c := a.OccurredAt.Compare(b.OccurredAt); c != 0 {
+		return c
+	}
+	return identity(a, b)
+}
+
+func identity(a, b *Event) int {
+	if c := cmp.Compare(a.Type, b.Type); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.ID, b.ID)
+}
+
+// stands reports whether delivery a of an event stands before delivery b: the
+// least of (received, attempt, place in the log).
+func stands(a, b *Event) bool {
+	if c := a.ReceivedAt.Compare(b.ReceivedAt); c != 0 {
+		return c < 0
+	}
+	if a.Attempt != b.Attempt {
+		return a.Attempt < b.Attempt
+	}
+	return a.Seq < b.Seq
+}
+
+// events is a set of events by identity.
+type events struct {
+	list []*Event
+	// index is made when scanning the list would cost more.
+	index map[key]int
+}
+
+type key struct{ typ, id string }
+
+// indexFrom: up to here a scan of the list is cheaper than a map; nearly all legs stay below.
+const indexFrom = 24
+
+func (s *events) find(id, typ string) int {
+	if s.index != nil {
+		if i, ok := s.index[key{typ, id}]; ok {
+			return i
+		}
+		return -1
+	}
+	for i, e := range s.list {
+		if e.ID == id && e.Type == typ {
+			return i
+		}
+	}
+	return -1
+}
+
+// add puts e into the set and reports whether it is new there. A further
+// delivery of a known event replaces it when it stands before it.
+func (s *events) add(e *Event) bool {
+	if i := s.find(e.ID, e.Type); i >= 0 {
+		if stands(e, s.list[i]) {
+			s.list[i] = e
+		}
+		return false
+	}
+	s.list = append(s.list, e)
+	if s.index != nil {
+		s.index[key{e.Type, e.ID}] = len(s.list) - 1
+	} else if len(s.list) > indexFrom {
+		s.index = make(map[key]int, 2*len(s.list))
+		for i, e := range s.list {
+			s.index[key{e.Type, e.ID}] = i
+		}
+	}
+	return true
+}
+
+// sorted returns the events in order of occurrence.
+func (s *events) sorted() []*Event {
+	list := slices.Clone(s.list)
+	slices.SortFunc(list, order)
+	return list
+}

@@ -1,0 +1,100 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// session is what the log says about one call. Guarded by the table's lock.
+type session struct {
+	id   call.SessionID
+	legs []*leg
+	// events are those that name the session and no leg.
+	events events
+
+	// firstSeq and lastSeq bound the entries of this session in the log.
+	firstSeq, lastSeq uint64
+	firstAt, lastAt   time.Time
+	// unquiet is the last entry that the settle time counts from: an event, or
+	// what made a leg be over. Bookkeeping entries do not make a session unquiet.
+	unquiet   time.Time
+	unquietAt uint64
+	// settled is how far the last CheckSettle spoke; settles counts them.
+	settled uint64
+	settles int
+
+	// wake is when the table must look at the session next; zero: never.
+	wake time.Time
+	// place is its index in the table's heap, -1 when it is not there.
+	place int
+	// asked is when the check that is due was last handed out, so that it is
+	// not handed out again while it is on its way into the log.
+	asked time.Time
+	// forgotten marks a session that left the table.
+	forgotten bool
+}
+
+// touch notes an entry of the session.
+func (s *session) touch(e *call.Entry) {
+	if s.firstSeq == 0 {
+		s.firstSeq, s.firstAt = e.Seq, e.ReceivedAt
+	}
+	s.lastSeq, s.lastAt = e.Seq, e.ReceivedAt
+	s.asked = time.Time{}
+}
+
+// stir starts the settle time anew.
+func (s *session) stir(e *call.Entry) { s.unquiet, s.unquietAt = e.ReceivedAt, e.Seq }
+
+func (s *session) leg(id call.LegID) *leg {
+	for _, l := range s.legs {
+		if l.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// legsOver reports whether the session has legs and all are over.
+func (s *session) legsOver() bool {
+	for _, l := range s.legs {
+		if ending, _ := l.ending(); ending == NotOver {
+			return false
+		}
+	}
+	return len(s.legs) > 0
+}
+
+// over reports whether the session is over: its legs are, and a check in the
+// log states that it has been quiet since.
+func (s *session) over() bool { return s.legsOver() && s.settled >= s.unquietAt }
+
+// due returns the checks that are due at now, and when the next one will be
+// (zero: none is to come).
+func (s *session) due(r Rules, now time.Time) (checks []Check, next time.Time) {
+	consider := func(c Check, at time.Time) {
+		if !at.After(now) {
+			checks = append(checks, c)
+		} else if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	for _, l := range s.legs {
+		if c, at, ok := l.check(r); ok {
+			consider(c, at)
+		}
+	}
+	if s.legsOver() && s.settled < s.unquietAt {
+		c := Check{Kind: CheckSettle, Session: s.id, Upto: s.unquietAt}
+		if i := slices.IndexFunc(s.legs, func(l *leg) bool { return l.connection != "" }); i >= 0 {
+			c.Connection = s.legs[i].connection
+		}
+		consider(c, s.unquiet.Add(r.SessionSettle))
+	}
+	return checks, next
+}
+
+// expires is when the session may be forgotten once nothing is due for it any more.
+func (s *session) expires(r Rules) time.Time { return s.lastAt.Add(r.AmendWindow) }

@@ -1,0 +1,102 @@
+package session
+
+import (
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// View is a session as the fold has it at one position. It shares nothing that
+// changes with the table and may be kept.
+type View struct {
+	// ID is the session's.
+	ID call.SessionID
+	// Position is the log sequence up to which the view is complete.
+	Position uint64
+	// Log identifies the life of the log that Position counts in.
+	Log string
+	// Legs are its legs, in no order that matters.
+	Legs []LegView
+	// Events are those that name the session and no leg, by occurrence.
+	Events []*Event
+	// FirstAt is when its first entry was received.
+	FirstAt time.Time
+	// Over tells that all legs are over and that it has been quiet since.
+	Over bool
+	// Settles counts how often it was found quiet.
+	Settles int
+}
+
+// LegView is a leg as the fold has it.
+type LegView struct {
+	// ID is the leg's.
+	ID call.LegID
+	// Control and Connection are the ids of the leg; empty when not known.
+	Control    call.ControlID
+	Connection call.ConnectionID
+	// Events are its events, by occurrence.
+	Events []*Event
+	// Answers are the status answers, by the time of fetching.
+	Answers []*Received
+	// Ending is how it ended; Since when that is known; NotOver and zero while it lives.
+	Ending Ending
+	Since  time.Time
+	// Hangup is when its hangup was received; zero: none was.
+	Hangup time.Time
+	// Initiated tells that its call.initiated was received.
+	Initiated bool
+	// Confirmed is the answer that confirms the end; nil: none does.
+	Confirmed *Received
+	// Asked counts the attempts that the log has answers of: the highest.
+	Asked int
+	// AskedSince counts the answers received since it is over.
+	AskedSince int
+	// Final tells that asking cannot change the result any more.
+	Final bool
+}
+
+// Leg returns the view of a leg; false when the session has none of that id.
+func (v *View) Leg(id call.LegID) (*LegView, bool) {
+	for i := range v.Legs {
+		if v.Legs[i].ID == id {
+			return &v.Legs[i], true
+		}
+	}
+	return nil, false
+}
+
+// view copies what the fold knows. The table's lock is held.
+func (s *session) view(r Rules) View {
+	v := View{
+		ID:      s.id,
+		Legs:    make([]LegView, len(s.legs)),
+		Events:  s.events.sorted(),
+		FirstAt: s.firstAt,
+		Over:    s.over(),
+		Settles: s.settles,
+	}
+	for i, l := range s.legs {
+		v.Legs[i] = l.view(r)
+	}
+	return v
+}
+
+func (l *leg) view(r Rules) LegView {
+	ending, since := l.ending()
+	highest, made, _ := l.attempts(since)
+	return LegView{
+		ID:         l.id,
+		Control:    l.control,
+		Connection: l.connection,
+		Events:     l.events.sorted(),
+		Answers:    append([]*Received(nil), l.answers...),
+		Ending:     ending,
+		Since:      since,
+		Hangup:     l.hangup,
+		Initiated:  l.initiated,
+		Confirmed:  l.confirmation(),
+		Asked:      highest,
+		AskedSince: made,
+		Final:      l.asking(r).final,
+	}
+}

@@ -1,0 +1,99 @@
+package status
+
+import (
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// Result is what came of one attempt to ask for a call's status.
+type Result string
+
+// Results.
+const (
+	// Answered: a 200 about this very call, be it alive or ended.
+	Answered Result = "answered"
+	// NotFound: 404 or 422. Telnyx does not know the call any more, or never did.
+	NotFound Result = "not_found"
+	// Denied: 401 or 403. The API key was refused, or may not see this call.
+	Denied Result = "denied"
+	// RateLimited: 429. Telnyx asked for patience.
+	RateLimited Result = "rate_limited"
+	// Unreachable: no usable answer. Problem says why.
+	Unreachable Result = "unreachable"
+)
+
+// Problem says in one stable word why an attempt has the result Unreachable.
+// It never carries text of a body or of an error.
+type Problem string
+
+// Problems.
+const (
+	// ProblemTimeout: no complete answer within the client's timeout.
+	ProblemTimeout Problem = "timeout"
+	// ProblemConnection: no connection, or it broke before an answer began.
+	ProblemConnection Problem = "connection"
+	// ProblemTruncated: the connection broke in the middle of the body.
+	ProblemTruncated Problem = "truncated"
+	// ProblemHTTP: a status that no other result stands for, such as 5xx or a redirect.
+	ProblemHTTP Problem = "http_error"
+	// ProblemNotJSON: a 200 whose body is not JSON.
+	ProblemNotJSON Problem = "not_json"
+	// ProblemTooLarge: a 200 whose body exceeds MaxBody.
+	ProblemTooLarge Problem = "too_large"
+	// ProblemNoData: a 200 whose JSON has no object "data".
+	ProblemNoData Problem = "no_data"
+	// ProblemNoIDs: a 200 that names neither leg nor control id, so that nothing
+	// tells whose status it is.
+	ProblemNoIDs Problem = "no_ids"
+	// ProblemOtherCall: a 200 about another call than the one asked for.
+	ProblemOtherCall Problem = "other_call"
+	// ProblemBadID: the control id is missing or cannot stand in a path; nothing was sent.
+	ProblemBadID Problem = "bad_control_id"
+)
+
+// Answer is the result of one attempt. It is appended to the log as it is, so
+// its JSON names stay what they are; what is absent was not stated or not known.
+type Answer struct {
+	// Session, Leg, Control and Connection are the ids that were asked for, as
+	// the caller gave them.
+	Session    call.SessionID    `json:"call_session_id,omitempty"`
+	Leg        call.LegID        `json:"call_leg_id,omitempty"`
+	Control    call.ControlID    `json:"call_control_id,omitempty"`
+	Connection call.ConnectionID `json:"connection_id,omitempty"`
+
+	// Attempt counts the attempts for this leg, from 1. Set by the caller; Fetch leaves it 0.
+	Attempt int `json:"attempt,omitempty"`
+	// FetchedAt is when the attempt was over, UTC, to the microsecond. Always set.
+	FetchedAt time.Time `json:"fetched_at"`
+	// Result is what came of it. Always set.
+	Result Result `json:"result"`
+	// HTTPStatus is the response's. Absent: there was no response.
+	HTTPStatus int `json:"http_status,omitempty"`
+	// Problem tells why the result is Unreachable, and is absent on any other.
+	Problem Problem `json:"problem,omitempty"`
+	// RetryAfter is how long Telnyx asked to wait, in seconds, at most
+	// MaxRetryAfter: Retry-After of any refusal, else x-ratelimit-reset of a 429.
+	RetryAfter float64 `json:"retry_after_seconds,omitempty"`
+
+	// The rest is what a 200 stated (result Answered). A field that is missing, null
+	// or of a wrong type is absent.
+
+	// IsAlive is is_alive: true also while it rings.
+	IsAlive *bool `json:"is_alive,omitempty"`
+	// CallDuration is call_duration in seconds, of a basis that Telnyx does not state.
+	CallDuration *float64 `json:"call_duration,omitempty"`
+	// StartTime and EndTime are start_time and end_time, UTC; the end is stated
+	// only of a call that is over.
+	StartTime time.Time `json:"start_time,omitzero"`
+	EndTime   time.Time `json:"end_time,omitzero"`
+	// ClientState is client_state, base64 of whatever the application attached.
+	ClientState string `json:"client_state,omitempty"`
+	// RecordType is record_type: "call".
+	RecordType string `json:"record_type,omitempty"`
+}
+
+// Ref returns the ids that were asked for.
+func (a Answer) Ref() call.Ref {
+	return call.Ref{Session: a.Session, Leg: a.Leg, Control: a.Control, Connection: a.Connection}
+}

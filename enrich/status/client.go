@@ -1,0 +1,276 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// Client asks for the status of calls. It is safe for concurrent use.
+type Client struct {
+	http      http.Client
+	base      string
+	agent     string
+	authorize func(*http.Request) // a closure, so that no formatting of a Client finds the key
+	timeout   time.Duration
+	slots     chan struct{}
+	gate      *gate
+	now       func() time.Time
+	log       *slog.Logger
+	metrics   *metrics
+	owned     *http.Transport // nil when the caller brought the transport
+
+	mu       sync.Mutex
+	deniedAt time.Time // of the last denial; zero once the key was accepted again
+}
+
+// New returns a client. It fails when the config cannot work, or when the
+// registerer refuses the metrics, as it does those of a second client.
+func New(config Config) (*Client, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("status client: %w", err)
+	}
+	m, err := newMetrics(config.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("status client: %w", err)
+	}
+	bearer := "Bearer " + config.APIKey
+	c := &Client{
+		base:      config.BaseURL,
+		agent:     config.UserAgent,
+		authorize: func(r *http.Request) { r.Header.Set("Authorization", bearer) },
+		timeout:   config.Timeout,
+		slots:     make(chan struct{}, config.MaxConcurrent),
+		gate:      newGate(config.Rate, config.Burst),
+		now:       config.Now,
+		log:       config.Logger,
+		metrics:   m,
+	}
+	transport := config.Transport
+	if transport == nil {
+		c.owned = newTransport(config.MaxConcurrent)
+		transport = c.owned
+	}
+	c.http = http.Client{
+		Transport: transport,
+		// A redirect would carry the key elsewhere; its status is the answer.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
+}
+
+func newTransport(maxConcurrent int) *http.Transport {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if d, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = d.Clone()
+	}
+	// The default of two would open and close a connection for nearly every request.
+	t.MaxIdleConnsPerHost = maxConcurrent
+	return t
+}
+
+// Close lets go of idle connections. Requests in flight are not touched; their
+// contexts end them.
+func (c *Client) Close() {
+	if c.owned != nil {
+		c.owned.CloseIdleConnections()
+	}
+}
+
+// String describes the client without its key.
+func (c *Client) String() string { return fmt.Sprintf("status.Client{%q}", c.base) }
+
+// GoString keeps %#v as short as %v.
+func (c *Client) GoString() string { return c.String() }
+
+// LastDenied returns when Telnyx last refused the API key, and whether it still
+// seems to: true until an answer shows that the key is accepted again.
+func (c *Client) LastDenied() (at time.Time, denied bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deniedAt, !c.deniedAt.IsZero()
+}
+
+// Fetch waits for its turn, asks once for the status of the call and returns
+// what came of it. It fails only when ctx ends before there was an answer; the
+// error then wraps the context's.
+func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
+	answer := Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}
+	if err := ctx.Err(); err != nil {
+		return Answer{}, failed(ref, "start", err)
+	}
+	if !validPath(ref.Control) {
+		answer.Result, answer.Problem = Unreachable, ProblemBadID
+		c.finish(ctx, &answer, 0, nil)
+		return answer, nil
+	}
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return Answer{}, failed(ref, "wait for a free slot", ctx.Err())
+	}
+	if err := c.gate.wait(ctx); err != nil {
+		return Answer{}, failed(ref, "wait for a turn", err)
+	}
+	begun := time.Now()
+	cause := c.ask(ctx, ref, &answer)
+	if cause != nil && ctx.Err() != nil {
+		return Answer{}, failed(ref, "ask", ctx.Err())
+	}
+	c.finish(ctx, &answer, time.Since(begun), cause)
+	return answer, nil
+}
+
+func failed(ref call.Ref, doing string, err error) error {
+	return fmt.Errorf("status of leg %s: %s: %w", ref.Leg, doing, err)
+}
+
+// validPath reports whether the id can stand as one segment of a path. Escaping
+// does not help with dots, which a server may resolve.
+func validPath(id call.ControlID) bool {
+	return id != "" && id != "." && id != ".." && call.ValidControl(string(id))
+}
+
+// ask sends the request and sets what it learns. The error it returns is the
+// cause of a missing answer; the answer is complete without it.
+func (c *Client) ask(ctx context.Context, ref call.Ref, answer *Answer) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
+	id := url.QueryEscape(string(ref.Control))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/calls/"+id, nil)
+	if err != nil {
+		answer.Result, answer.Problem = Unreachable, ProblemBadID
+		return err
+	}
+	c.authorize(request)
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", c.agent)
+
+	c.metrics.inFlight.Inc()
+	defer c.metrics.inFlight.Dec()
+	response, err := c.http.Do(request)
+	if err != nil {
+		answer.Result, answer.Problem = Unreachable, problemOf(err, ProblemConnection)
+		return withoutURL(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer.HTTPStatus = response.StatusCode
+	if response.StatusCode != http.StatusOK {
+		c.refusal(response, answer)
+		// Reading a short rest lets the connection be used again.
+		_, _ = io.CopyN(io.Discard, response.Body, 16<<10)
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
+	if err != nil {
+		answer.Result, answer.Problem = Unreachable, problemOf(err, ProblemTruncated)
+		return err
+	}
+	decode(body, answer)
+	return nil
+}
+
+// refusal sets what a status other than 200 means.
+func (c *Client) refusal(response *http.Response, answer *Answer) {
+	switch response.StatusCode {
+	case http.StatusNotFound, http.StatusUnprocessableEntity:
+		answer.Result = NotFound
+		return
+	case http.StatusUnauthorized, http.StatusForbidden:
+		answer.Result = Denied
+		return
+	}
+	now := c.now()
+	told, ok := retryAfter(response.Header, now)
+	if response.StatusCode == http.StatusTooManyRequests {
+		answer.Result = RateLimited
+		if !ok {
+			told, ok = rateLimitReset(response.Header)
+		}
+		pause := DefaultPause
+		if ok {
+			pause = told
+		}
+		c.gate.pause(pause)
+		c.metrics.pauses.Inc()
+	} else {
+		answer.Result, answer.Problem = Unreachable, ProblemHTTP
+	}
+	if ok {
+		answer.RetryAfter = told.Seconds()
+	}
+}
+
+// finish stamps, counts and logs an answer. It took no time when nothing was sent.
+func (c *Client) finish(ctx context.Context, answer *Answer, took time.Duration, cause error) {
+	answer.FetchedAt = c.now().UTC().Truncate(time.Microsecond)
+	c.metrics.requests.WithLabelValues(string(answer.Result), string(answer.Problem)).Inc()
+	if took > 0 {
+		c.metrics.latency.Observe(took.Seconds())
+	}
+	if c.noteDenial(*answer) {
+		c.log.WarnContext(ctx, "Telnyx refuses the API key", "http_status", answer.HTTPStatus)
+	}
+	if !c.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("session", string(answer.Session)),
+		slog.String("leg", string(answer.Leg)),
+		slog.String("result", string(answer.Result)),
+		slog.Int("http_status", answer.HTTPStatus),
+		slog.String("problem", string(answer.Problem)),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+	}
+	if cause != nil {
+		attrs = append(attrs, slog.String("cause", cause.Error()))
+	}
+	c.log.LogAttrs(ctx, slog.LevelDebug, "status fetched", attrs...)
+}
+
+// noteDenial keeps LastDenied and reports whether a run of denials begins.
+// Only an answer that the key had to be accepted for ends it.
+func (c *Client) noteDenial(answer Answer) (begins bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch answer.Result {
+	case Denied:
+		begins = c.deniedAt.IsZero()
+		c.deniedAt = answer.FetchedAt
+	case Answered, NotFound:
+		c.deniedAt = time.Time{}
+	case RateLimited, Unreachable:
+	}
+	return begins
+}
+
+// problemOf tells a timeout from the problem that any other error stands for.
+func problemOf(err error, otherwise Problem) Problem {
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return ProblemTimeout
+	}
+	return otherwise
+}
+
+// withoutURL strips the request from a client's error: the log line names the leg.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) && strings.EqualFold(wrapped.Op, http.MethodGet) {
+		return wrapped.Err
+	}
+	return err
+}

@@ -1,0 +1,62 @@
+package fake
+
+import (
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// Call is the truth about one leg, and how the API is to behave about it.
+type Call struct {
+	// Ref are its ids. Ref.Control is what it is asked for by, and required.
+	Ref call.Ref
+	// StartTime is when it began to ring. Before that, as for a call that is still being
+	// dialled, the answer is is_alive false and no times. Zero: it began long ago, unstated.
+	StartTime time.Time
+	// EndTime is when it ends or ended, by the server's clock. Zero: alive until End is called.
+	EndTime time.Time
+	// Duration is call_duration once it has ended, in whole seconds.
+	Duration int
+	// ClientState is client_state, base64. Empty: null.
+	ClientState string
+	// AliveFor is how many answers after the end still say that it is alive.
+	AliveFor int
+	// Script are the replies to its first requests, in turn; then comes the truth.
+	Script []Reply
+}
+
+// Reply is a way to answer one request.
+type Reply string
+
+// Replies.
+const (
+	// Truth is what is true of the call, or a fault when faults are on.
+	Truth Reply = "truth"
+	// Alive is a 200 that says the call is alive, whatever is true.
+	Alive Reply = "alive"
+	// OtherCall is a 200 about another call.
+	OtherCall Reply = "other_call"
+	// NotFound is 404, code 10005.
+	NotFound Reply = "not_found"
+	// Gone is 422, code 90015: Telnyx's word for an id that it has no call for any more.
+	Gone Reply = "gone"
+	// Denied is 401, code 10009.
+	Denied Reply = "denied"
+	// Forbidden is 403, code 10010.
+	Forbidden Reply = "forbidden"
+	// RateLimited is 429, code 10011, with the x-ratelimit headers.
+	RateLimited Reply = "rate_limited"
+	// ServerError is 500, code 10007.
+	ServerError Reply = "server_error"
+	// HTML is a 200 with a page in place of JSON.
+	HTML Reply = "html"
+	// HalfBody is a 200 whose connection breaks in the middle of the body. It aborts
+	// the handler as net/http wants it, so it needs a real server around it.
+	HalfBody Reply = "half_body"
+	// Slow is silence for Config.Slow, and then the truth.
+	Slow Reply = "slow"
+)
+
+// DefaultFaults are the random faults of a server that is not told which: those
+// that pass by themselves.
+func DefaultFaults() []Reply { return []Reply{RateLimited, ServerError, HTML, HalfBody, Slow} }

@@ -1,0 +1,93 @@
+package status_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// ref is an invented call, as are all ids here.
+var ref = call.Ref{
+	Session:    "11111111-aaaa-11f0-8000-0242ac110002",
+	Leg:        "22222222-aaaa-11f0-8000-0242ac110002",
+	Control:    "v3:invented-control-id_of-a-call-that-never-was-made-0000",
+	Connection: "1234567890123456789",
+}
+
+// noon is what the test clock shows.
+var noon = time.Date(2031, time.March, 4, 12, 0, 0, 123456789, time.UTC)
+
+const key = "KEY-0123-very-secret"
+
+// data is a status of ref that has ended, less its outer braces.
+const data = `"record_type":"call","call_session_id":"11111111-aaaa-11f0-8000-0242ac110002",
+"call_leg_id":"22222222-aaaa-11f0-8000-0242ac110002",
+"call_control_id":"v3:invented-control-id_of-a-call-that-never-was-made-0000",
+"client_state":"c3RhdGU=","is_alive":false,"call_duration":34,
+"start_time":"2031-03-04T11:59:00.25Z","end_time":"2031-03-04T11:59:34.250001Z"`
+
+func newClient(t *testing.T, config status.Config) *status.Client {
+	t.Helper()
+	if config.APIKey == "" {
+		config.APIKey = key
+	}
+	if config.Now == nil {
+		config.Now = func() time.Time { return noon }
+	}
+	client, err := status.New(config)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func fetch(t *testing.T, client *status.Client) status.Answer {
+	t.Helper()
+	answer, err := client.Fetch(t.Context(), ref)
+	if err != nil {
+		t.Fatalf("Fetch: %v", err)
+	}
+	return answer
+}
+
+// roundTrip is a transport without a network, for tests in a synctest bubble.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func respond(code int, body string, header ...string) (*http.Response, error) {
+	response := &http.Response{
+		StatusCode: code,
+		Header:     http.Header{},
+		Body:       io.NopCloser(strings.NewReader(body)),
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		response.Header.Set(header[i], header[i+1])
+	}
+	return response, nil
+}
+
+// hang answers nothing until the request's context ends.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}

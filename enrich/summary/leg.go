@@ -1,0 +1,251 @@
+package summary
+
+// Leg is the summary of one leg of a call. "Always" marks the fields that are
+// present in every message; any other is absent when it is not known.
+type Leg struct {
+	// Kind is "leg". Always.
+	Kind string `json:"kind"`
+	// Schema is the version of this shape. Always.
+	Schema int `json:"schema"`
+	// Revision counts the publications of this leg, from 1. Always.
+	Revision int `json:"revision"`
+	// Changed are JSON Pointers to what differs from the previous revision,
+	// arrays as a whole, bookkeeping left out. Absent on revision 1.
+	Changed []string `json:"changed,omitempty"`
+	// Reasons say why this revision was made. Absent on revision 1.
+	Reasons []Reason `json:"reasons,omitempty"`
+
+	// CallSessionID is Telnyx's call_session_id. Always.
+	CallSessionID string `json:"call_session_id"`
+	// CallLegID is Telnyx's call_leg_id. Always.
+	CallLegID string `json:"call_leg_id"`
+	// CallControlID is Telnyx's call_control_id, the leg's handle in its API.
+	CallControlID string `json:"call_control_id,omitempty"`
+	// ConnectionID is Telnyx's connection_id, decimal text.
+	ConnectionID string `json:"connection_id,omitempty"`
+
+	// Direction is "incoming" or "outgoing"; only call.initiated states it.
+	Direction string `json:"direction,omitempty"`
+	// From and To are the parties in Telnyx's own words, unchanged.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	// CallerName is caller_id_name of call.initiated.
+	CallerName string `json:"caller_name,omitempty"`
+
+	// Outcome is what became of the leg. Always.
+	Outcome Outcome `json:"outcome"`
+	// AnsweredBy is who answered, by answering-machine detection.
+	AnsweredBy AnsweredBy `json:"answered_by,omitempty"`
+
+	// FirstReceivedAt is when the log took the first event of this leg. Always.
+	FirstReceivedAt Time `json:"first_received_at"`
+	// PublishedAt is when this revision was made. Always.
+	PublishedAt Time `json:"published_at"`
+	// StartedAt is when the leg began to ring.
+	StartedAt *Time `json:"started_at,omitempty"`
+	// AnsweredAt is when call.answered occurred.
+	AnsweredAt *Time `json:"answered_at,omitempty"`
+	// BridgedAt is when the leg was first bridged to another.
+	BridgedAt *Time `json:"bridged_at,omitempty"`
+	// EndedAt is when the leg ended.
+	EndedAt *Time `json:"ended_at,omitempty"`
+
+	// DurationSeconds is ended_at less started_at.
+	DurationSeconds *Seconds `json:"duration_seconds,omitempty"`
+	// RingSeconds is start to answer, or to the end when the leg is known to be never answered.
+	RingSeconds *Seconds `json:"ring_seconds,omitempty"`
+	// TalkSeconds is answer to end, hold and queue included; 0 when the leg is
+	// known to be never answered.
+	TalkSeconds *Seconds `json:"talk_seconds,omitempty"`
+	// BridgedSeconds is the first bridge to the end.
+	BridgedSeconds *Seconds `json:"bridged_seconds,omitempty"`
+	// HoldSeconds is the time between call.hold and call.unhold (or the end), added up.
+	HoldSeconds *Seconds `json:"hold_seconds,omitempty"`
+	// QueueSeconds is wait_time_secs of the call.dequeued events, added up.
+	QueueSeconds *Seconds `json:"queue_seconds,omitempty"`
+
+	// Sources tell where started_at, answered_at, bridged_at and ended_at come from.
+	Sources map[string]Source `json:"sources,omitempty"`
+
+	// Hangup is what call.hangup said. Absent when no hangup was seen.
+	Hangup *Hangup `json:"hangup,omitempty"`
+	// EndedBy is how Legato knows that the leg is over. Always.
+	EndedBy EndedBy `json:"ended_by"`
+	// Status is what the status API said. Always.
+	Status Status `json:"status"`
+	// Discrepancies are the fields on which webhook and status differ by more than a second.
+	Discrepancies []Discrepancy `json:"discrepancies,omitempty"`
+
+	// Quality is the media quality of the leg, from call.hangup.
+	Quality *Quality `json:"quality,omitempty"`
+	// Recordings are the saved recordings of the leg, by start.
+	Recordings []Recording `json:"recordings,omitempty"`
+	// MachineDetection is what answering-machine detection reported.
+	MachineDetection *MachineDetection `json:"machine_detection,omitempty"`
+	// Cost is what call.cost said.
+	Cost *Cost `json:"cost,omitempty"`
+	// ClientState is the last one that the application attached, base64.
+	ClientState string `json:"client_state,omitempty"`
+	// Tags are the application's tags.
+	Tags []string `json:"tags,omitempty"`
+
+	// Events is the timeline: every event once, by time of occurrence; its first
+	// and last 250 when there are more. Always.
+	Events []Event `json:"events"`
+	// EventsOmitted counts the events left out of the middle of Events.
+	EventsOmitted int `json:"events_omitted,omitempty"`
+	// Times are Legato's own.
+	Times *Times `json:"times,omitempty"`
+}
+
+// Hangup is what call.hangup said, in Telnyx's words, with one derived field.
+type Hangup struct {
+	// Cause is hangup_cause, an open vocabulary: normal_clearing, user_busy, timeout, ….
+	Cause string `json:"cause,omitempty"`
+	// Source is hangup_source: caller, callee or unknown.
+	Source string `json:"source,omitempty"`
+	// SIPCode is sip_hangup_cause: a SIP status as text, or another word of Telnyx's.
+	SIPCode string `json:"sip_code,omitempty"`
+	// Party is who ended the leg as seen from Telnyx's customer: local (our
+	// side), remote or unknown.
+	Party Party `json:"party,omitempty"`
+}
+
+// Status is the answer of GET /v2/calls/{call_control_id}, or why there is none.
+type Status struct {
+	// State is the result of asking. Always.
+	State StatusState `json:"state"`
+	// Final tells that State cannot change any more. Always.
+	Final bool `json:"final"`
+	// IsAlive is the answer's is_alive.
+	IsAlive *bool `json:"is_alive,omitempty"`
+	// CallDuration is the answer's call_duration in seconds; Telnyx does not state its basis.
+	CallDuration *Seconds `json:"call_duration,omitempty"`
+	// StartTime and EndTime are the answer's.
+	StartTime *Time `json:"start_time,omitempty"`
+	EndTime   *Time `json:"end_time,omitempty"`
+	// ClientState is the answer's, base64.
+	ClientState string `json:"client_state,omitempty"`
+	// RecordType is the answer's: "call".
+	RecordType string `json:"record_type,omitempty"`
+	// FetchedAt is when the answer that State stands on was received. Bookkeeping.
+	FetchedAt *Time `json:"fetched_at,omitempty"`
+	// Attempts counts the requests that were made. Bookkeeping.
+	Attempts int `json:"attempts,omitempty"`
+	// HTTPStatus is that of the last attempt; absent when there was no answer at all. Bookkeeping.
+	HTTPStatus int `json:"http_status,omitempty"`
+}
+
+// Discrepancy is one field on which webhook and status differ by more than a second.
+type Discrepancy struct {
+	// Field is started_at or ended_at.
+	Field string `json:"field"`
+	// Webhook and Status are the two values.
+	Webhook Time `json:"webhook"`
+	Status  Time `json:"status"`
+	// DifferenceSeconds is the status's value less the webhook's.
+	DifferenceSeconds Seconds `json:"difference_seconds"`
+}
+
+// Quality is call_quality_stats of call.hangup with its numbers as numbers.
+type Quality struct {
+	Inbound  *StreamQuality `json:"inbound,omitempty"`
+	Outbound *StreamQuality `json:"outbound,omitempty"`
+}
+
+// StreamQuality is the quality of one direction of the media.
+type StreamQuality struct {
+	// MOS is the mean opinion score, 1 to 5. Absent without packets, which it would say nothing about.
+	MOS *float64 `json:"mos,omitempty"`
+	// JitterMaxVariance is Telnyx's jitter_max_variance, of undocumented unit.
+	JitterMaxVariance *float64 `json:"jitter_max_variance,omitempty"`
+	// JitterPackets, Packets and SkippedPackets are counts.
+	JitterPackets  *int64 `json:"jitter_packets,omitempty"`
+	Packets        *int64 `json:"packets,omitempty"`
+	SkippedPackets *int64 `json:"skipped_packets,omitempty"`
+}
+
+// Recording is one call.recording.saved.
+type Recording struct {
+	// ID is recording_id; where Telnyx does not send it, the id of the event. Always.
+	ID string `json:"id"`
+	// Channels is single or dual; Format is mp3 or wav.
+	Channels string `json:"channels,omitempty"`
+	Format   string `json:"format,omitempty"`
+	// StartedAt and EndedAt bound the recording, not the call.
+	StartedAt *Time `json:"started_at,omitempty"`
+	EndedAt   *Time `json:"ended_at,omitempty"`
+	// URLs open the recording by format, without a password, until URLsExpireAt.
+	URLs map[string]string `json:"urls,omitempty"`
+	// URLsExpireAt is when URLs stop working: occurrence plus the ten minutes that Telnyx gives them.
+	URLsExpireAt *Time `json:"urls_expire_at,omitempty"`
+	// PublicURLs are those of a recording that was made public.
+	PublicURLs map[string]string `json:"public_urls,omitempty"`
+}
+
+// MachineDetection is what answering-machine detection reported.
+type MachineDetection struct {
+	// Result is Telnyx's word of the detection: human, machine, not_sure, human_residence, ….
+	Result string `json:"result,omitempty"`
+	// Greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected.
+	Greeting string `json:"greeting,omitempty"`
+	// Premium tells that premium detection was used.
+	Premium bool `json:"premium,omitempty"`
+	// DetectedAt is when the detection occurred.
+	DetectedAt *Time `json:"detected_at,omitempty"`
+}
+
+// Cost is what call.cost said about a leg. Amounts are decimal text.
+type Cost struct {
+	// Status is success or error.
+	Status string `json:"status,omitempty"`
+	// BilledSeconds is billed_duration_secs.
+	BilledSeconds *int64 `json:"billed_seconds,omitempty"`
+	// Parts are the charges.
+	Parts []CostPart `json:"parts,omitempty"`
+	// Totals are the amounts added up, one a currency.
+	Totals []Amount `json:"totals,omitempty"`
+}
+
+// CostPart is one charge.
+type CostPart struct {
+	// Part is call_part: sip-trunking, call-control, ….
+	Part string `json:"part,omitempty"`
+	// Amount and Rate are decimal text in Currency.
+	Amount   string `json:"amount,omitempty"`
+	Currency string `json:"currency,omitempty"`
+	Rate     string `json:"rate,omitempty"`
+	// BilledSeconds is what was billed for.
+	BilledSeconds *int64 `json:"billed_seconds,omitempty"`
+}
+
+// Amount is money: decimal text in one currency.
+type Amount struct {
+	// Currency is ISO 4217; absent when Telnyx named none.
+	Currency string `json:"currency,omitempty"`
+	// Amount is decimal text. Always.
+	Amount string `json:"amount"`
+}
+
+// Event is one line of the timeline.
+type Event struct {
+	// ID and Type are the identity of the event. Always.
+	ID   string `json:"id"`
+	Type string `json:"type"`
+	// OccurredAt is by Telnyx's clock.
+	OccurredAt *Time `json:"occurred_at,omitempty"`
+	// ReceivedAt is by the log's clock. Always.
+	ReceivedAt Time `json:"received_at"`
+	// Attempt is Telnyx's delivery attempt, from 1.
+	Attempt int `json:"attempt,omitempty"`
+	// Backfill marks an event that was filled in from the provider's history.
+	Backfill bool `json:"backfill,omitempty"`
+}
+
+// Times are Legato's own milestones of a leg.
+type Times struct {
+	// HangupReceivedAt is when the log took the hangup.
+	HangupReceivedAt *Time `json:"hangup_received_at,omitempty"`
+	// EnrichedAt is when the status was confirmed.
+	EnrichedAt *Time `json:"enriched_at,omitempty"`
+}

@@ -1,0 +1,137 @@
+package summary
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Covers reports whether a leg's view knows every event that its stored summary
+// lists, so that it may replace it. Where it does not, the stored summary knows
+// of a past that has left the log, and the two are to be merged.
+func Covers(view, stored Leg) bool {
+	known := make(map[Event]struct{}, len(view.Events))
+	for _, e := range view.Events {
+		known[identity(e)] = struct{}{}
+	}
+	for _, e := range stored.Events {
+		if _, ok := known[identity(e)]; !ok {
+			// A view with a longer timeline leaves out more of its middle.
+			return view.EventsOmitted > 0 && total(view) >= total(stored)
+		}
+	}
+	return total(view) >= total(stored)
+}
+
+func total(l Leg) int { return len(l.Events) + l.EventsOmitted }
+
+func identity(e Event) Event { return Event{ID: e.ID, Type: e.Type} }
+
+// Merge lays late news about a leg over its stored summary, whose call has left
+// the log: absent never erases, lists unite by id, and the seconds are derived anew. What the
+// stored summary states stands, unless it was of the kind that later news replaces:
+// status, cost, machine detection and client_state.
+func Merge(stored, news Leg) Leg {
+	m := stored
+	first(&m.CallControlID, news.CallControlID)
+	first(&m.ConnectionID, news.ConnectionID)
+	first(&m.Direction, news.Direction)
+	first(&m.From, news.From)
+	first(&m.To, news.To)
+	first(&m.CallerName, news.CallerName)
+	firstOf(&m.StartedAt, news.StartedAt)
+	firstOf(&m.AnsweredAt, news.AnsweredAt)
+	firstOf(&m.BridgedAt, news.BridgedAt)
+	firstOf(&m.EndedAt, news.EndedAt)
+	firstOf(&m.Hangup, news.Hangup)
+	firstOf(&m.Quality, news.Quality)
+	firstOf(&m.HoldSeconds, news.HoldSeconds)
+	firstOf(&m.QueueSeconds, news.QueueSeconds)
+	last(&m.AnsweredBy, news.AnsweredBy)
+	last(&m.ClientState, news.ClientState)
+	if news.MachineDetection != nil {
+		m.MachineDetection = news.MachineDetection
+	}
+	if news.Cost != nil {
+		m.Cost = news.Cost
+	}
+	if len(news.Tags) > 0 {
+		m.Tags = news.Tags
+	}
+	if m.Outcome == OutcomeUnknown {
+		m.Outcome = news.Outcome
+	}
+	if news.EndedBy == EndedByHangup {
+		m.EndedBy = EndedByHangup
+	}
+	if m.Status.State != StatusConfirmed && news.Status.State == StatusConfirmed {
+		m.Status = news.Status
+	}
+	if news.FirstReceivedAt.Before(m.FirstReceivedAt.Time) {
+		m.FirstReceivedAt = news.FirstReceivedAt
+	}
+	if len(news.Sources) > 0 {
+		sources := make(map[string]Source, len(news.Sources))
+		for field, source := range news.Sources {
+			sources[field] = source
+		}
+		for field, source := range stored.Sources {
+			sources[field] = source
+		}
+		m.Sources = sources
+	}
+	m.Recordings = unite(stored.Recordings, news.Recordings,
+		func(r Recording) string { return r.ID }, CompareRecordings)
+	m.Events = unite(stored.Events, news.Events, identity, CompareEvents)
+	var omitted int
+	m.Events, omitted = CutTimeline(m.Events)
+	m.EventsOmitted += omitted
+	m.Derive()
+	return m
+}
+
+func first[T ~string](into *T, news T) {
+	if *into == "" {
+		*into = news
+	}
+}
+
+func last[T ~string](into *T, news T) {
+	if news != "" {
+		*into = news
+	}
+}
+
+func firstOf[T any](into **T, news *T) {
+	if *into == nil {
+		*into = news
+	}
+}
+
+// unite returns both lists without repetition, in order; of two with one identity the stored one stands.
+func unite[T any, K comparable](stored, news []T, id func(T) K, order func(a, b T) int) []T {
+	if len(news) == 0 {
+		return stored
+	}
+	known := make(map[K]struct{}, len(stored))
+	for _, v := range stored {
+		known[id(v)] = struct{}{}
+	}
+	all := slices.Clone(stored)
+	for _, v := range news {
+		if _, ok := known[id(v)]; !ok {
+			all = append(all, v)
+		}
+	}
+	slices.SortStableFunc(all, order)
+	return all
+}
+
+// CompareEvents orders a timeline: by occurrence, then by identity.
+func CompareEvents(a, b Event) int {
+	return cmp.Or(a.OccurredAt.Known().Compare(b.OccurredAt.Known()), cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
+}
+
+// CompareRecordings orders recordings: by start, then by id.
+func CompareRecordings(a, b Recording) int {
+	return cmp.Or(a.StartedAt.Known().Compare(b.StartedAt.Known()), cmp.Compare(a.ID, b.ID))
+}

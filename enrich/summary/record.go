@@ -1,0 +1,63 @@
+package summary
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors of publishing a Draft. Anything else is an infrastructure error, after
+// which the draft may or may not be stored.
+var (
+	// ErrRefused: the key does not stand where the draft supposed. What is
+	// stored must be read and compared; it may be this very draft.
+	ErrRefused = errors.New("the stored summary is not the one that was expected")
+	// ErrTooLarge: the draft exceeds the size of a message and will never be stored.
+	ErrTooLarge = errors.New("the summary is too large")
+)
+
+// Key names what a summary is about.
+type Key struct {
+	// Kind is KindLeg or KindSession.
+	Kind string
+	// Session is the call_session_id.
+	Session string
+	// Leg is the call_leg_id; empty for a session.
+	Leg string
+}
+
+// Position is a place in the log: every entry up to and including Seq of the
+// log named Log. Sequences of different logs do not compare.
+type Position struct {
+	// Log identifies one life of the log: a log that was deleted and made again
+	// counts its sequences from 1 and has another identity.
+	Log string
+	// Seq is a stream sequence.
+	Seq uint64
+}
+
+// Covers reports whether p is of the same log as q and not before it.
+func (p Position) Covers(q Position) bool { return p.Log == q.Log && p.Seq >= q.Seq }
+
+// Draft is a summary about to be published.
+type Draft struct {
+	Key Key
+	// Connection is the connection_id for the subject; empty when not known. It
+	// counts only for revision 1: later ones keep the subject's tokens.
+	Connection string
+	// Revision counts from 1; 1 is the completed message, higher ones amend.
+	Revision int
+	// Position is where in the log the summary was folded to.
+	Position Position
+	// PublishedAt is the summary's published_at.
+	PublishedAt time.Time
+	// Body is the JSON of the Leg or Session.
+	Body []byte
+}
+
+// Stored is a summary as it stands in the stream of summaries: the newest
+// revision of its key.
+type Stored struct {
+	Draft
+	// Seq is the stream sequence of this message.
+	Seq uint64
+}

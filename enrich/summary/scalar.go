@@ -1,0 +1,82 @@
+package summary
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Schema is the version of the shapes in this package.
+const Schema = 1
+
+// Kinds of summary.
+const (
+	KindLeg     = "leg"
+	KindSession = "session"
+)
+
+// Time is an instant in UTC, written as RFC 3339 with six fractional digits and Z.
+type Time struct{ time.Time }
+
+const timeFormat = "2006-01-02T15:04:05.000000Z"
+
+// At returns t to the microsecond, in UTC; nil when t is zero, so that what is
+// not known stays absent.
+func At(t time.Time) *Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &Time{t.UTC().Truncate(time.Microsecond)}
+}
+
+// MustAt is At for fields that are always present.
+func MustAt(t time.Time) Time { return Time{t.UTC().Truncate(time.Microsecond)} }
+
+// Known returns the instant, or the zero time when t is nil.
+func (t *Time) Known() time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// MarshalJSON writes the instant in the contract's fixed form.
+func (t Time) MarshalJSON() ([]byte, error) {
+	b := make([]byte, 0, len(timeFormat)+2)
+	b = append(b, '"')
+	b = t.UTC().AppendFormat(b, timeFormat)
+	return append(b, '"'), nil
+}
+
+// UnmarshalJSON reads any RFC 3339 instant.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return fmt.Errorf("time is not a JSON string: %w", err)
+	}
+	parsed, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return fmt.Errorf("time is not RFC 3339: %w", err)
+	}
+	t.Time = parsed.UTC()
+	return nil
+}
+
+// Seconds is a duration in seconds, written as a number with at most three decimals.
+type Seconds float64
+
+// Between returns the seconds from a to b, nil when either is not known. It is
+// negative when b lies before a: a doubt to be shown, not hidden.
+func Between(a, b time.Time) *Seconds {
+	if a.IsZero() || b.IsZero() {
+		return nil
+	}
+	return Lasting(b.Sub(a))
+}
+
+// Lasting returns d as seconds, rounded to the millisecond.
+func Lasting(d time.Duration) *Seconds {
+	s := Seconds(math.Round(float64(d)/float64(time.Millisecond)) / 1000)
+	return &s
+}

@@ -1,0 +1,103 @@
+package summary
+
+// Session is the summary of one call: all legs that share a call_session_id.
+// "Always" marks the fields that are present in every message.
+type Session struct {
+	// Kind is "session". Always.
+	Kind string `json:"kind"`
+	// Schema is the version of this shape. Always.
+	Schema int `json:"schema"`
+	// Revision counts the publications of this session, from 1. Always.
+	Revision int `json:"revision"`
+	// Changed and Reasons are as on a leg. Absent on revision 1.
+	Changed []string `json:"changed,omitempty"`
+	Reasons []Reason `json:"reasons,omitempty"`
+
+	// CallSessionID is Telnyx's call_session_id. Always.
+	CallSessionID string `json:"call_session_id"`
+	// ConnectionID is that of the first leg.
+	ConnectionID string `json:"connection_id,omitempty"`
+	// Direction, From, To and Outcome (always) are those of the first leg by start.
+	Direction string  `json:"direction,omitempty"`
+	From      string  `json:"from,omitempty"`
+	To        string  `json:"to,omitempty"`
+	Outcome   Outcome `json:"outcome"`
+	// FinalTo is the party that the call ended up with: to of the last leg by
+	// start that was answered. Absent when that is To.
+	FinalTo string `json:"final_to,omitempty"`
+
+	// FirstReceivedAt is when the log took the first event of this session. Always.
+	FirstReceivedAt Time `json:"first_received_at"`
+	// PublishedAt is when this revision was made. Always.
+	PublishedAt Time `json:"published_at"`
+	// StartedAt is the first start, AnsweredAt the first answer, EndedAt the last end of its legs.
+	StartedAt  *Time `json:"started_at,omitempty"`
+	AnsweredAt *Time `json:"answered_at,omitempty"`
+	EndedAt    *Time `json:"ended_at,omitempty"`
+	// DurationSeconds is ended_at less started_at.
+	DurationSeconds *Seconds `json:"duration_seconds,omitempty"`
+	// TalkSeconds is the time in which at least one leg was answered; 0 when all are known to be never answered.
+	TalkSeconds *Seconds `json:"talk_seconds,omitempty"`
+
+	// LegCount counts the legs, AnsweredLegs those that were answered. Always.
+	LegCount     int `json:"leg_count"`
+	AnsweredLegs int `json:"answered_legs"`
+	// Hangup is that of the leg that was hung up first.
+	Hangup *SessionHangup `json:"hangup,omitempty"`
+	// Bridges tell which legs were joined, by time.
+	Bridges []Bridge `json:"bridges,omitempty"`
+	// StatusState is the worst of its legs'. Always.
+	StatusState StatusState `json:"status_state"`
+	// Cost adds up the legs' costs.
+	Cost *SessionCost `json:"cost,omitempty"`
+	// Legs are the legs by start, in a compact form; whole legs are on their own subjects. Always.
+	Legs []SessionLeg `json:"legs"`
+	// EventCount counts the events that belong to the session and to no leg.
+	EventCount int `json:"event_count,omitempty"`
+}
+
+// SessionHangup is the hangup that ended the call first.
+type SessionHangup struct {
+	// CallLegID is the leg that was hung up.
+	CallLegID string `json:"call_leg_id"`
+	Hangup
+}
+
+// Bridge is one joining of legs.
+type Bridge struct {
+	// At is when it occurred. Always.
+	At Time `json:"at"`
+	// Legs are the call_leg_ids of this session that were joined; a single one
+	// was joined to a leg of another session.
+	Legs []string `json:"legs"`
+}
+
+// SessionCost adds up the costs of a session's legs.
+type SessionCost struct {
+	// LegsCosted counts the legs whose cost is known, LegsTotal all. Always.
+	LegsCosted int `json:"legs_costed"`
+	LegsTotal  int `json:"legs_total"`
+	// Totals are the amounts added up, one a currency.
+	Totals []Amount `json:"totals,omitempty"`
+}
+
+// SessionLeg is a leg as its session shows it. Fields mean what they mean on Leg.
+type SessionLeg struct {
+	CallLegID       string      `json:"call_leg_id"`
+	CallControlID   string      `json:"call_control_id,omitempty"`
+	ConnectionID    string      `json:"connection_id,omitempty"`
+	Direction       string      `json:"direction,omitempty"`
+	From            string      `json:"from,omitempty"`
+	To              string      `json:"to,omitempty"`
+	Outcome         Outcome     `json:"outcome"`
+	AnsweredBy      AnsweredBy  `json:"answered_by,omitempty"`
+	StartedAt       *Time       `json:"started_at,omitempty"`
+	AnsweredAt      *Time       `json:"answered_at,omitempty"`
+	EndedAt         *Time       `json:"ended_at,omitempty"`
+	DurationSeconds *Seconds    `json:"duration_seconds,omitempty"`
+	TalkSeconds     *Seconds    `json:"talk_seconds,omitempty"`
+	EndedBy         EndedBy     `json:"ended_by"`
+	StatusState     StatusState `json:"status_state"`
+	// Revision is that of the leg's summary when this one was made.
+	Revision int `json:"revision"`
+}

@@ -1,0 +1,412 @@
+package enrich
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/patrickmn/go-cache"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Log is the log of events, as far as this package writes it.
+type Log interface {
+	// Append stores an entry; an entry whose id is stored already is a success.
+	Append(ctx context.Context, e call.Entry) (call.Receipt, error)
+	// Trim removes the entries before seq.
+	Trim(ctx context.Context, seq uint64) error
+}
+
+// Task is one entry that the queue has handed to this replica.
+type Task interface {
+	Entry() call.Entry
+	// Again reports whether it was handed out before.
+	Again() bool
+	Ack() error
+	Nak(delay time.Duration) error
+	InProgress() error
+	Term() error
+}
+
+// Queue hands out tasks.
+type Queue interface {
+	// Work hands tasks to do, one by one, until ctx ends.
+	Work(ctx context.Context, do func(Task)) error
+	// Depth tells what is left; folded is a position that the fold had reached before.
+	Depth(ctx context.Context, folded uint64) (call.Depth, error)
+}
+
+// StatusSource asks Telnyx about a leg. Its error is that of ctx; whatever else
+// happens is an answer.
+type StatusSource interface {
+	Fetch(ctx context.Context, ref call.Ref) (status.Answer, error)
+}
+
+// Sink takes summaries.
+type Sink interface {
+	// Last returns the newest stored summary of a key; false when there is none.
+	Last(ctx context.Context, key summary.Key) (summary.Stored, bool, error)
+	// Publish stores a draft if the key still stands at prev (the zero Stored:
+	// nothing is stored), else it returns summary.ErrRefused.
+	Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error)
+}
+
+// Parking keeps what cannot be processed.
+type Parking interface {
+	Park(ctx context.Context, p call.Parked) error
+}
+
+// Config wires a Worker.
+type Config struct {
+	Log     Log
+	Queue   Queue
+	Status  StatusSource
+	Sink    Sink
+	Parking Parking
+	// Decode reads the event of an entry.
+	Decode func(call.Entry) (call.Event, error)
+	// Rules and Timing are the times by which it decides.
+	Rules  session.Rules
+	Timing Timing
+	// Stagger spreads the checks of several replicas: each starts its own up to
+	// this much later, so that mostly one appends them. Zero for a single replica.
+	Stagger time.Duration
+	Logger  *slog.Logger
+	// Registerer receives the metrics; nil registers none.
+	Registerer prometheus.Registerer
+}
+
+const (
+	// foldPatience is how long a task waits for the fold to reach it.
+	foldPatience = 5 * time.Second
+	// rememberStored is how long what this replica published is remembered
+	// without asking the sink: most late news comes within it.
+	rememberStored = 2 * time.Minute
+	upkeepEvery    = 2 * time.Second
+	// trimEvery and trimMargin: trimming is cheap and never urgent; a replica that
+	// lags behind by less than the margin does not notice it.
+	trimEvery  = 30 * time.Second
+	trimMargin = 3 * time.Minute
+	// dueAtOnce bounds the checks appended in one go, below what one atomic batch takes.
+	dueAtOnce = 256
+)
+
+// Worker works the queue: one job for every session that has tasks.
+type Worker struct {
+	cfg     Config
+	log     *slog.Logger
+	table   *session.Table
+	metrics *metrics
+	// stored is what is known to be stored: key → known.
+	stored *cache.Cache
+
+	mu   sync.Mutex
+	jobs map[call.SessionID]*job
+	wg   sync.WaitGroup
+}
+
+// New returns a worker with an empty table.
+func New(cfg Config) *Worker {
+	w := &Worker{
+		cfg:    cfg,
+		log:    cfg.Logger,
+		stored: cache.New(rememberStored, rememberStored/4),
+		jobs:   make(map[call.SessionID]*job),
+	}
+	w.table = session.New(session.Config{
+		Rules: cfg.Rules, Decode: cfg.Decode, Changed: w.changed, Unusable: w.unusable,
+	})
+	w.metrics = newMetrics(cfg.Registerer, w.table)
+	return w
+}
+
+// Table returns the fold, which follows the log.
+func (w *Worker) Table() *session.Table { return w.table }
+
+// Run works until ctx ends; tasks in progress are then given back. The table
+// must be following the log.
+func (w *Worker) Run(ctx context.Context) error {
+	for {
+		if err := w.live(ctx); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			w.log.Warn("working the queue failed; trying again", "error", err)
+			if !sleep(ctx, time.Second) {
+				return nil
+			}
+		}
+	}
+}
+
+// live works through one life of the table: from the end of a replay to the next.
+func (w *Worker) live(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var restarted <-chan struct{}
+	for restarted == nil {
+		select {
+		case <-w.table.CaughtUp():
+		case <-ctx.Done():
+			return nil
+		}
+		// Taken before the look at Live: a restart in between cannot be missed.
+		if r := w.table.Restarted(); w.table.Live() {
+			restarted = r
+		}
+	}
+	// What was known to be stored was known of another log.
+	w.stored.Flush()
+	if err := w.upkeep(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case <-restarted:
+			w.log.Warn("the log is being replayed; work is given back")
+			cancel()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	g.Go(func() error { return w.cfg.Queue.Work(ctx, func(t Task) { w.take(ctx, t) }) })
+	g.Go(func() error { return w.checks(ctx) })
+	g.Go(func() error { return w.keepUp(ctx) })
+	err := g.Wait()
+	w.wg.Wait()
+	return err
+}
+
+// take decides about one task what can be decided at once, and hands the rest to the job of its session.
+func (w *Worker) take(ctx context.Context, t Task) {
+	e := t.Entry()
+	if w.table.Position() < e.Seq {
+		waiting, cancel := context.WithTimeout(ctx, foldPatience)
+		err := w.table.Wait(waiting, e.Seq)
+		cancel()
+		if err != nil {
+			w.metrics.tasks.WithLabelValues("not_folded").Inc()
+			w.answer(t.Nak(time.Second))
+			return
+		}
+	}
+	if err := w.table.Unusable(e.Seq); err != nil {
+		w.park(ctx, t, "undecodable")
+		return
+	}
+	place := w.table.Place(e.Ref)
+	if place.Session == "" || place.Idle && e.Topic != call.TopicCheck {
+		w.metrics.tasks.WithLabelValues("nothing_due").Inc()
+		w.answer(t.Ack())
+		return
+	}
+	w.join(ctx, place.Session, t)
+}
+
+// answer logs what could not be told to the queue: the task will come again.
+func (w *Worker) answer(err error) {
+	if err != nil {
+		w.log.Debug("the queue did not take the answer to a task", "error", err)
+	}
+}
+
+// park keeps a task that cannot be done and ends it.
+func (w *Worker) park(ctx context.Context, t Task, why string) {
+	e := t.Entry()
+	err := w.cfg.Parking.Park(ctx, call.Parked{
+		Reason: why, Signature: e.Signature, Timestamp: e.Timestamp, ContentType: "application/json", Data: e.Data,
+	})
+	if err != nil {
+		w.log.Error("a task that cannot be done could not be parked", "reason", why, "seq", e.Seq, "error", err)
+		w.answer(t.Nak(time.Second))
+		return
+	}
+	w.metrics.tasks.WithLabelValues("parked").Inc()
+	w.log.Error("a task that cannot be done was parked", "reason", why, "seq", e.Seq, "topic", e.Topic)
+	w.answer(t.Term())
+}
+
+// join gives a task to the job of its session, which is started if there is none.
+func (w *Worker) join(ctx context.Context, id call.SessionID, t Task) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	j := w.jobs[id]
+	if j == nil {
+		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[call.LegID]int)}
+		w.jobs[id] = j
+		w.wg.Go(func() { j.run(ctx) })
+	}
+	j.tasks = append(j.tasks, t)
+	j.nudge()
+}
+
+// changed is told by the fold that a session has changed.
+func (w *Worker) changed(id call.SessionID) {
+	w.mu.Lock()
+	j := w.jobs[id]
+	w.mu.Unlock()
+	if j != nil {
+		j.nudge()
+	}
+}
+
+func (w *Worker) unusable(e call.Entry, err error) {
+	w.metrics.unusable.Inc()
+	w.log.Error("a log entry could not be folded", "seq", e.Seq, "topic", e.Topic, "error", err)
+}
+
+// checks appends what has become due, until ctx ends.
+func (w *Worker) checks(ctx context.Context) error {
+	if w.cfg.Stagger > 0 {
+		// Each replica keeps its own lag: whoever lags less appends first, and
+		// the others find the check in the log before their time has come.
+		w.table.SetLag(rand.N(w.cfg.Stagger))
+	}
+	for {
+		due, wait, lost := w.table.Due(dueAtOnce)
+		w.metrics.orphansLost.Add(float64(lost))
+		if len(due) > 0 {
+			w.appendChecks(ctx, due)
+			continue
+		}
+		timer := time.NewTimer(max(wait, time.Millisecond))
+		select {
+		case <-timer.C:
+		case <-w.table.AgendaChanged():
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// appendChecks appends at once, so that the log can take them in one batch.
+// What fails is found due again.
+func (w *Worker) appendChecks(ctx context.Context, due []session.Check) {
+	var wg sync.WaitGroup
+	for _, c := range due {
+		wg.Go(func() {
+			w.metrics.checks.WithLabelValues(string(c.Kind)).Inc()
+			if _, err := w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)); err != nil && ctx.Err() == nil {
+				w.log.Warn("a check could not be appended", "kind", string(c.Kind), "error", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// keepUp looks after the queue's floor and the log's length, until ctx ends.
+func (w *Worker) keepUp(ctx context.Context) error {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	var history positions
+	trimmed := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := w.upkeep(ctx); err != nil {
+			w.log.Debug("the queue's depth could not be read", "error", err)
+			continue
+		}
+		now := time.Now()
+		history.note(now, w.table.Position())
+		if now.Sub(trimmed) < trimEvery {
+			continue
+		}
+		trimmed = now
+		below := min(w.table.Needed(), w.table.Floor()+1, history.before(now.Add(-trimMargin)))
+		if below <= 1 {
+			continue
+		}
+		if err := w.cfg.Log.Trim(ctx, below); err != nil && ctx.Err() == nil {
+			w.log.Warn("the log could not be trimmed", "error", err)
+		}
+	}
+}
+
+// upkeep tells the table how far the queue is through with the log.
+func (w *Worker) upkeep(ctx context.Context) error {
+	depth, err := w.cfg.Queue.Depth(ctx, w.table.Position())
+	if err != nil {
+		return err
+	}
+	w.metrics.waiting.Set(float64(depth.Waiting))
+	w.metrics.held.Set(float64(depth.Held))
+	w.table.SetFloor(depth.Floor)
+	return nil
+}
+
+// positions remembers where the fold was some minutes ago.
+type positions []struct {
+	at  time.Time
+	seq uint64
+}
+
+func (p *positions) note(at time.Time, seq uint64) {
+	*p = append(*p, struct {
+		at  time.Time
+		seq uint64
+	}{at, seq})
+}
+
+// before returns the last position noted before a time, 0 when none was, and
+// lets go of those that are older.
+func (p *positions) before(at time.Time) uint64 {
+	var seq uint64
+	for len(*p) > 0 && (*p)[0].at.Before(at) {
+		seq = (*p)[0].seq
+		if len(*p) > 1 && !(*p)[1].at.Before(at) {
+			break
+		}
+		*p = (*p)[1:]
+	}
+	return seq
+}
+
+// sleep waits and reports whether ctx is still going.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func key(sid call.SessionID, leg call.LegID) summary.Key {
+	if leg == "" {
+		return summary.Key{Kind: summary.KindSession, Session: string(sid)}
+	}
+	return summary.Key{Kind: summary.KindLeg, Session: string(sid), Leg: string(leg)}
+}
+
+func cacheKey(k summary.Key) string { return k.Session + "/" + k.Leg }
+
+// errPoison marks a failure that repeating the work will not mend.
+var errPoison = errors.New("the task cannot be done")
+
+func poison(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errPoison, fmt.Errorf(format, args...))
+}
+
+func kindOf(revision int) string {
+	if revision == 1 {
+		return "completed"
+	}
+	return "amended"
+}

@@ -1,0 +1,71 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// firstBuffer is what a request gets before any of its body has come. Nearly
+// every webhook fits (1 to 4 KiB seen), so its buffer is allocated once and at
+// its length; a Content-Length that lies costs no more than this.
+const firstBuffer = 16 << 10
+
+// checkContent reports whether the request says that its body is plain JSON.
+func checkContent(header http.Header) error {
+	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return refuse(resultContentType, nil)
+	}
+	contentType := header.Get("Content-Type")
+	if contentType == "application/json" {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	// A parameter that cannot be read does not change what the body is.
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return refuse(resultContentType, nil)
+	}
+	if media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json") {
+		return nil
+	}
+	return refuse(resultContentType, nil)
+}
+
+// readBody reads a body of the announced length (-1: not announced) once, into
+// memory of its own that the caller may keep. The buffer grows with what
+// arrives, never ahead of it by more than its own size.
+//
+// It refuses a body longer than limit as too large, and one that breaks off as incomplete.
+func readBody(r io.Reader, length, limit int64) ([]byte, error) {
+	if length > limit {
+		return nil, refuse(resultTooLarge, nil)
+	}
+	// One byte over the limit tells too large from just large enough.
+	end := limit + 1
+	if length >= 0 {
+		end = length
+	}
+	buf := make([]byte, 0, min(end, firstBuffer))
+	for int64(len(buf)) < end {
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(end, 2*int64(cap(buf))))
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, refuse(resultIncomplete, fmt.Errorf("read body: %w", err))
+		}
+	}
+	if int64(len(buf)) > limit {
+		return nil, refuse(resultTooLarge, nil)
+	}
+	return buf, nil
+}

@@ -1,0 +1,77 @@
+package call
+
+import "time"
+
+// Entry is one message of the log: what arrived or what Legato learned, with
+// the place that the log gave it. Package journal stores and delivers entries.
+type Entry struct {
+	// Seq is the stream sequence, from 1, contiguous. Zero on an entry not yet appended.
+	Seq uint64
+	// ReceivedAt is the stream's timestamp of the message: one clock for all
+	// replicas. Zero on an entry not yet appended.
+	ReceivedAt time.Time
+	// Topic is the subject less the deployment's prefix: TopicEvent and an event
+	// type, or one of the internal topics.
+	Topic string
+	// ID is the idempotency key (Nats-Msg-Id): a second entry of the same id is not stored.
+	ID string
+	// Ref names the call, copied from the body into headers so that the queue
+	// need not open it.
+	Ref Ref
+	// Attempt is Telnyx's delivery attempt, 0 where there is none.
+	Attempt int
+	// Signature and Timestamp are Telnyx's signature headers as received, so
+	// that a body can be verified again offline. Empty on internal entries.
+	Signature, Timestamp string
+	// Backfill marks an event that came from the provider's history.
+	Backfill bool
+	// Data is the body, byte for byte.
+	Data []byte
+}
+
+// Topics of the log. TopicEvent is followed by the event's type.
+const (
+	TopicEvent  = "event."
+	TopicStatus = "internal.status"
+	TopicCheck  = "internal.check"
+	TopicProbe  = "internal.probe"
+)
+
+// Receipt is the log's word that an entry is stored.
+type Receipt struct {
+	// Seq is the stream sequence of the stored entry; on a duplicate that of the
+	// first, or 0 where that is not known.
+	Seq uint64
+	// Duplicate tells that an entry of the same id was there before.
+	Duplicate bool
+}
+
+// Parked is signed input that cannot be used as a call event, kept byte for byte.
+type Parked struct {
+	// Reason is a short stable word that can stand as a subject token.
+	Reason string
+	// Signature and Timestamp are Telnyx's signature headers as received.
+	Signature, Timestamp string
+	// ContentType is the request's.
+	ContentType string
+	// Data is the body, byte for byte.
+	Data []byte
+}
+
+// Log describes the log at one moment.
+type Log struct {
+	// ID identifies this life of the log: one that was deleted and made again
+	// counts from 1 anew and has another ID.
+	ID string
+	// First and Last are the sequences of the first and the last entry that it
+	// holds; an empty log has First one above Last.
+	First, Last uint64
+}
+
+// Depth is what the queue still has to do.
+type Depth struct {
+	// Waiting entries were not handed out yet; Held ones are with a replica.
+	Waiting, Held uint64
+	// Floor: every entry up to and including this sequence needs no more work.
+	Floor uint64
+}

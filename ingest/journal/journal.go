@@ -1,0 +1,212 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Errors of Append. Both mean that the entry may come again later; neither
+// says that it was not stored.
+var (
+	// ErrFull: the log has reached its size and refuses new entries.
+	ErrFull = errors.New("the log is full")
+	// ErrUnavailable: the server did not acknowledge the entry in time, or refused it.
+	ErrUnavailable = errors.New("the log cannot be written")
+	// ErrClosed: the journal is stopping.
+	ErrClosed = errors.New("the journal is closed")
+)
+
+// appendTimeout bounds one write to the server. Telnyx gives a webhook two
+// seconds by default; what has not been acknowledged by then is sent again.
+const appendTimeout = 1500 * time.Millisecond
+
+// Config says where the log is.
+type Config struct {
+	// JetStream is the connection's JetStream context.
+	JetStream jetstream.JetStream
+	// Stream is the name of the log's stream, which must exist.
+	Stream string
+	// Prefix is the first token of every subject.
+	Prefix string
+	// Queue is the name of the durable consumer that all replicas share.
+	Queue string
+	// Logger receives what an operator should know.
+	Logger *slog.Logger
+	// Registerer receives the metrics; nil registers none.
+	Registerer prometheus.Registerer
+}
+
+// Journal appends to the log, follows it and hands out its work.
+type Journal struct {
+	cfg     Config
+	js      jetstream.JetStream
+	log     *slog.Logger
+	metrics *metrics
+
+	pending chan *write
+	known   *recent
+	atomic  atomic.Bool
+	stop    chan struct{}
+	done    chan struct{}
+
+	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
+	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none
+}
+
+// Open reads the log's stream and starts to take appends. It fails when the
+// stream cannot be read. Close must be called.
+func Open(ctx context.Context, cfg Config) (*Journal, error) {
+	stream, err := cfg.JetStream.Stream(ctx, cfg.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
+	}
+	j := &Journal{
+		cfg:     cfg,
+		js:      cfg.JetStream,
+		log:     cfg.Logger,
+		metrics: newMetrics(cfg.Registerer),
+		// As many as may wait for the batch in flight; a caller beyond it waits in its own context.
+		pending: make(chan *write, 4*maxBatch),
+		known:   newRecent(),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	j.atomic.Store(stream.CachedInfo().Config.AllowAtomicPublish)
+	go j.write()
+	return j, nil
+}
+
+// Close waits until what was handed to Append is written, or ctx ends.
+func (j *Journal) Close(ctx context.Context) error {
+	close(j.stop)
+	select {
+	case <-j.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close the journal: %w", ctx.Err())
+	}
+}
+
+// LastStored returns when a write was last acknowledged; zero when none was.
+func (j *Journal) LastStored() time.Time { return fromNanos(j.lastStored.Load()) }
+
+// FailingSince returns when writes began to fail, zero when the last one succeeded.
+func (j *Journal) FailingSince() time.Time { return fromNanos(j.failingSince.Load()) }
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}
+
+// State asks the server for the log's state.
+func (j *Journal) State(ctx context.Context) (call.Log, error) {
+	stream, err := j.js.Stream(ctx, j.cfg.Stream)
+	if err != nil {
+		return call.Log{}, fmt.Errorf("read the state of log %s: %w", j.cfg.Stream, err)
+	}
+	info := stream.CachedInfo()
+	return call.Log{
+		ID: strconv.FormatInt(info.Created.UnixNano(), 36),
+		// A stream that never held a message says 0.
+		First: max(info.State.FirstSeq, 1),
+		Last:  info.State.LastSeq,
+	}, nil
+}
+
+// Trim removes the entries before seq from the log. It is for a replica that
+// has caught up; what any replica still needs must lie at or after seq.
+func (j *Journal) Trim(ctx context.Context, seq uint64) error {
+	stream, err := j.js.Stream(ctx, j.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("trim log %s: %w", j.cfg.Stream, err)
+	}
+	if seq <= stream.CachedInfo().State.FirstSeq {
+		return nil
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(seq)); err != nil {
+		return fmt.Errorf("trim log %s below %d: %w", j.cfg.Stream, seq, err)
+	}
+	return nil
+}
+
+// Header names of an entry. They carry what the queue needs to know without
+// opening the body, and what a later reader needs to verify it.
+const (
+	headerSession    = "Legato-Session"
+	headerLeg        = "Legato-Leg"
+	headerControl    = "Legato-Control"
+	headerConnection = "Legato-Connection"
+	headerAttempt    = "Legato-Attempt"
+	headerSource     = "Legato-Source"
+	headerSignature  = "Telnyx-Signature-Ed25519"
+	headerTimestamp  = "Telnyx-Timestamp"
+
+	sourceBackfill = "backfill"
+)
+
+// message builds the NATS message of an entry. Each write gets a new one:
+// publishing a batch leaves the batch's headers on its messages.
+func (j *Journal) message(e *call.Entry) *nats.Msg {
+	h := make(nats.Header, 9)
+	set := func(name, value string) {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
+	set(jetstream.MsgIDHeader, e.ID)
+	set(headerSession, string(e.Ref.Session))
+	set(headerLeg, string(e.Ref.Leg))
+	set(headerControl, string(e.Ref.Control))
+	set(headerConnection, string(e.Ref.Connection))
+	set(headerSignature, e.Signature)
+	set(headerTimestamp, e.Timestamp)
+	if e.Attempt > 0 {
+		set(headerAttempt, strconv.Itoa(e.Attempt))
+	}
+	if e.Backfill {
+		set(headerSource, sourceBackfill)
+	}
+	return &nats.Msg{Subject: j.cfg.Prefix + "." + e.Topic, Header: h, Data: e.Data}
+}
+
+// entry reads an entry back from a message of the stream.
+func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry {
+	h := m.Headers()
+	get := func(name string) string {
+		if v := h[name]; len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	}
+	// An attempt that is no number was never written by us; it counts as not stated.
+	attempt, _ := strconv.Atoi(get(headerAttempt))
+	return call.Entry{
+		Seq:        meta.Sequence.Stream,
+		ReceivedAt: meta.Timestamp.UTC(),
+		Topic:      m.Subject()[len(j.cfg.Prefix)+1:],
+		ID:         get(jetstream.MsgIDHeader),
+		Ref: call.Ref{
+			Session:    call.SessionID(get(headerSession)),
+			Leg:        call.LegID(get(headerLeg)),
+			Control:    call.ControlID(get(headerControl)),
+			Connection: call.ConnectionID(get(headerConnection)),
+		},
+		Attempt:   attempt,
+		Signature: get(headerSignature),
+		Timestamp: get(headerTimestamp),
+		Backfill:  get(headerSource) == sourceBackfill,
+		Data:      m.Data(),
+	}
+}

@@ -1,0 +1,125 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// AckWait is how long a task may stay silent before another replica gets it:
+	// the time that work of a killed process waits. Work in progress says so in time.
+	AckWait = 15 * time.Second
+	// maxAckPending bounds the tasks that all replicas hold unacknowledged. A leg
+	// is held for its settle time and at most the status deadline, some 12 s: enough for
+	// 2,500 hangups a second with the status API down.
+	maxAckPending = 32_768
+	// queuePrefetch bounds what one replica takes ahead of its decisions.
+	queuePrefetch = 256
+)
+
+// Task is one entry that the queue has handed to this replica, and to no other
+// until AckWait passes in silence.
+type Task struct {
+	entry     call.Entry
+	delivered uint64
+	msg       jetstream.Msg
+}
+
+// Entry is the log's entry.
+func (t *Task) Entry() call.Entry { return t.entry }
+
+// Again reports whether the task was handed out before, to whomever.
+func (t *Task) Again() bool { return t.delivered > 1 }
+
+// Ack says that the entry needs no more work. It does not wait for the server:
+// an acknowledgement that is lost brings the task back.
+func (t *Task) Ack() error { return t.msg.Ack() }
+
+// Nak gives the task back, to be handed out again after the delay.
+func (t *Task) Nak(delay time.Duration) error { return t.msg.NakWithDelay(delay) }
+
+// InProgress asks for another AckWait.
+func (t *Task) InProgress() error { return t.msg.InProgress() }
+
+// Term ends the task without it having been done: for what was parked.
+func (t *Task) Term() error { return t.msg.Term() }
+
+// Queue hands each entry of the log to one replica. Probes are left out: they ask for nothing.
+type Queue struct {
+	j        *Journal
+	consumer jetstream.Consumer
+}
+
+// Queue makes sure of the durable consumer that all replicas share.
+func (j *Journal) Queue(ctx context.Context) (*Queue, error) {
+	consumer, err := j.js.CreateOrUpdateConsumer(ctx, j.cfg.Stream, jetstream.ConsumerConfig{
+		Durable:     j.cfg.Queue,
+		Description: "hands each event to one replica of Legato",
+		FilterSubjects: []string{
+			j.cfg.Prefix + "." + call.TopicEvent + ">",
+			j.cfg.Prefix + "." + call.TopicStatus,
+			j.cfg.Prefix + "." + call.TopicCheck,
+		},
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: maxAckPending,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the queue %s on %s: %w", j.cfg.Queue, j.cfg.Stream, err)
+	}
+	return &Queue{j: j, consumer: consumer}, nil
+}
+
+// Work hands tasks to do, one after the other from one goroutine, until ctx ends;
+// tasks that were already on their way then are given back. It returns the error that ended it.
+func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
+	cc, err := q.consumer.Consume(func(m jetstream.Msg) {
+		if ctx.Err() != nil {
+			_ = m.Nak() // without it the task would wait for AckWait instead
+			return
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			q.j.log.Error("a task without metadata was given back", "error", err)
+			_ = m.Nak()
+			return
+		}
+		do(&Task{entry: q.j.entry(m, meta), delivered: meta.NumDelivered, msg: m})
+	}, jetstream.PullMaxMessages(queuePrefetch), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		q.j.log.Debug("the queue was disturbed", "error", err)
+	}))
+	if err != nil {
+		return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, err)
+	}
+	select {
+	case <-ctx.Done():
+		cc.Drain()
+		<-cc.Closed()
+		return ctx.Err()
+	case <-cc.Closed():
+		return errors.New("the queue's consumer was closed")
+	}
+}
+
+// Depth asks the server what is left to do. folded is a position that the
+// caller's fold had reached before: where nothing waits and nothing is held, that
+// much of the log is done.
+func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
+	info, err := q.consumer.Info(ctx)
+	if err != nil {
+		return call.Depth{}, fmt.Errorf("read the depth of the queue %s: %w", q.j.cfg.Queue, err)
+	}
+	d := call.Depth{Waiting: info.NumPending, Held: uint64(max(info.NumAckPending, 0)), Floor: info.AckFloor.Stream}
+	if d.Waiting == 0 && d.Held == 0 {
+		// The floor is that of the last matching entry; probes lie above it.
+		d.Floor = max(d.Floor, folded)
+	}
+	return d, nil
+}

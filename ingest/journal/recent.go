@@ -1,0 +1,71 @@
+package journal
+
+import (
+	"sync"
+	"time"
+
+	"github.com/patrickmn/go-cache"
+)
+
+// recent remembers the ids that were stored lately, so that a redelivery costs
+// no write and, above all, does not spoil the atomic batch it would have been in.
+//
+// Two generations of go-cache take turns: a janitor that walks hundreds of
+// thousands of items under the cache's lock would stall every webhook, dropping
+// a whole generation costs nothing. An id is remembered for one to two turns.
+type recent struct {
+	mu        sync.Mutex
+	now, last *cache.Cache
+	turned    time.Time
+}
+
+const (
+	// recentTurn: Telnyx repeats a webhook within a minute (retries_ms add up to
+	// at most 60 s), so one to two turns of 30 s see most redeliveries; the server's own window of
+	// two minutes and the fold see the rest.
+	recentTurn = 30 * time.Second
+	// recentMost bounds a generation: some 100 bytes each, so 20 MB in all.
+	recentMost = 100_000
+)
+
+func newRecent() *recent {
+	return &recent{now: newGeneration(), last: newGeneration(), turned: time.Now()}
+}
+
+func newGeneration() *cache.Cache { return cache.New(cache.NoExpiration, 0) }
+
+// seq returns where the id is stored.
+func (r *recent) seq(id string) (uint64, bool) {
+	r.mu.Lock()
+	now, last := r.now, r.last
+	r.mu.Unlock()
+	v, ok := now.Get(id)
+	if !ok {
+		v, ok = last.Get(id)
+	}
+	if !ok {
+		return 0, false
+	}
+	return v.(uint64), true
+}
+
+// stored remembers that the id stands at seq, which is 0 where the server did not say.
+func (r *recent) stored(id string, seq uint64) {
+	if id == "" {
+		return
+	}
+	r.mu.Lock()
+	if time.Since(r.turned) > recentTurn || r.now.ItemCount() >= recentMost {
+		r.last, r.now, r.turned = r.now, newGeneration(), time.Now()
+	}
+	now := r.now
+	r.mu.Unlock()
+	now.SetDefault(id, seq)
+}
+
+// forget drops everything: the log that these ids were in is another one now.
+func (r *recent) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now, r.last, r.turned = newGeneration(), newGeneration(), time.Now()
+}

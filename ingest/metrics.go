@@ -1,0 +1,70 @@
+package ingest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// metrics counts what the server does. Labels are words of this package and of
+// telnyx.Reason, never anything that was received.
+type metrics struct {
+	results  *prometheus.CounterVec
+	parked   *prometheus.CounterVec
+	seconds  prometheus.Histogram
+	inFlight prometheus.Gauge
+}
+
+// newMetrics registers the metrics, each at zero for every label that it can
+// have. It fails when reg has metrics of these names already.
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_webhooks_total",
+			Help: "Requests to the webhook listener by what became of them.",
+		}, []string{"result"}),
+		parked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_webhooks_parked_total",
+			Help: "Signed webhooks that are no usable call events, by reason.",
+		}, []string{"reason"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "legato_webhook_duration_seconds",
+			Help: "Time from the headers of a webhook to its answer.",
+			// Half a millisecond is a memory-speed append; Telnyx gives up at 2 s.
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2, 5},
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_webhooks_in_flight",
+			Help: "Webhooks that were received whole and are not yet answered.",
+		}),
+	}
+	for _, accepted := range []result{resultStored, resultDuplicate, resultParked} {
+		m.results.WithLabelValues(string(accepted))
+	}
+	for refused := range refusals {
+		m.results.WithLabelValues(string(refused))
+	}
+	for _, reason := range telnyx.Reasons() {
+		m.parked.WithLabelValues(string(reason))
+	}
+	for _, c := range []prometheus.Collector{m.results, m.parked, m.seconds, m.inFlight} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("ingest: register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// count records one request.
+func (m *metrics) count(o *observation, took time.Duration) {
+	m.results.WithLabelValues(string(o.result)).Inc()
+	if o.result == resultParked {
+		m.parked.WithLabelValues(string(o.parked.Reason)).Inc()
+	}
+	if o.webhook {
+		m.seconds.Observe(took.Seconds())
+	}
+}

@@ -1,0 +1,189 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// observation gathers what is worth telling about one request: the handler
+// fills it in, observe reports it.
+type observation struct {
+	// webhook tells that the request came to the handler, not to a wrong path or method.
+	webhook bool
+	result  result
+	// refused is the problem that was answered. Nil: it was accepted.
+	refused *problem
+	// parked is why a body is unusable. Nil: it is a call event, or was not read.
+	parked *telnyx.Unusable
+	// envelope is zero until the body was understood.
+	envelope telnyx.Envelope
+	// seq is the log's sequence of the event, 0 where there is none.
+	seq   uint64
+	bytes int
+}
+
+const observationKey = "legato.observation"
+
+func observationOf(c echo.Context) *observation {
+	o, _ := c.Get(observationKey).(*observation)
+	return o
+}
+
+// observe wraps every handler: it answers their errors, counts, and writes the
+// one line of each request.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		began := time.Now()
+		o := new(observation)
+		c.Set(observationKey, o)
+		if err := guard(next, c); err != nil {
+			o.refused = toProblem(err)
+			o.result = o.refused.result
+			c.Error(o.refused)
+		}
+		took := time.Since(began)
+		s.metrics.count(o, took)
+		s.log(c.Request().Context(), o, c.Response().Status, took)
+		return nil
+	}
+}
+
+// panicked is a handler's panic as an error. What was thrown is shown only when
+// the runtime threw it: other values may hold parts of a body.
+type panicked struct {
+	thrown any
+	stack  []byte
+}
+
+func (p *panicked) Error() string {
+	var known runtime.Error
+	if err, ok := p.thrown.(error); ok && errors.As(err, &known) {
+		return "panic: " + known.Error()
+	}
+	return fmt.Sprintf("panic with a %T", p.thrown)
+}
+
+// guard calls the handler and returns its panic as an error.
+func guard(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			err = refuse(resultInternal, &panicked{thrown: thrown, stack: debug.Stack()})
+		}
+	}()
+	return next(c)
+}
+
+// log writes the debug line of a request and, at most once a minute for each
+// cause, the line that calls for an operator.
+func (s *Server) log(ctx context.Context, o *observation, status int, took time.Duration) {
+	// The notices are about the server, not about the one request.
+	switch {
+	case o.refused != nil:
+		s.notices.refused(ctx, s.now(), o.refused)
+	case o.parked != nil:
+		s.notices.parked(ctx, s.now(), o.parked)
+	}
+	if !s.logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 14)
+	attrs = append(attrs,
+		slog.String("result", string(o.result)),
+		slog.Int("status", status),
+		slog.Int("bytes", o.bytes),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+	)
+	if o.parked != nil {
+		attrs = append(attrs, slog.String("reason", string(o.parked.Reason)))
+	}
+	if e := o.envelope; e.ID != "" {
+		attrs = append(attrs,
+			slog.String("event_id", e.ID), slog.String("type", e.Type),
+			slog.String("session", string(e.Ref.Session)), slog.String("leg", string(e.Ref.Leg)),
+			slog.String("control", string(e.Ref.Control)), slog.String("connection", string(e.Ref.Connection)),
+			slog.Int("attempt", e.Attempt), slog.Uint64("seq", o.seq),
+		)
+	}
+	s.logger.LogAttrs(ctx, slog.LevelDebug, "webhook", attrs...)
+}
+
+// notices are the lines for the operator, each at most once a minute.
+type notices struct {
+	logger *slog.Logger
+	byWord map[string]*minutely
+}
+
+func newNotices(logger *slog.Logger) *notices {
+	n := &notices{logger: logger, byWord: map[string]*minutely{}}
+	for refused := range refusals {
+		n.byWord["refused/"+string(refused)] = new(minutely)
+	}
+	for _, reason := range telnyx.Reasons() {
+		n.byWord["parked/"+string(reason)] = new(minutely)
+	}
+	return n
+}
+
+func (n *notices) refused(ctx context.Context, now time.Time, p *problem) {
+	how := refusals[p.result]
+	if how.notice == "" {
+		return
+	}
+	suppressed, ok := n.byWord["refused/"+string(p.result)].take(now)
+	if !ok {
+		return
+	}
+	attrs := []slog.Attr{slog.String("reason", string(p.result)), slog.Int("suppressed", suppressed)}
+	if p.cause != nil {
+		attrs = append(attrs, slog.String("cause", p.cause.Error()))
+	}
+	var crash *panicked
+	if errors.As(p.cause, &crash) {
+		attrs = append(attrs, slog.String("stack", string(crash.stack)))
+	}
+	n.logger.LogAttrs(ctx, how.level, how.notice, attrs...)
+}
+
+func (n *notices) parked(ctx context.Context, now time.Time, why *telnyx.Unusable) {
+	suppressed, ok := n.byWord["parked/"+string(why.Reason)].take(now)
+	if !ok {
+		return
+	}
+	text := "signed webhook parked: it is no usable call event"
+	if why.Reason == telnyx.ReasonAPIv1 {
+		text = "signed webhook parked: it is of API version 1; " + setAPIVersion
+	}
+	n.logger.LogAttrs(ctx, slog.LevelWarn, text,
+		slog.String("reason", string(why.Reason)), slog.String("field", why.Field), slog.Int("suppressed", suppressed))
+}
+
+// minutely lets one event a minute through and counts the others.
+type minutely struct {
+	mu         sync.Mutex
+	last       time.Time
+	suppressed int
+}
+
+// take reports whether this one passes, and how many did not since the last that did.
+func (m *minutely) take(now time.Time) (suppressed int, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// A clock that was set back must not silence the line until it has caught up.
+	if since := now.Sub(m.last); since >= 0 && since < time.Minute {
+		m.suppressed++
+		return 0, false
+	}
+	suppressed = m.suppressed
+	m.last, m.suppressed = now, 0
+	return suppressed, true
+}

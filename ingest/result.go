@@ -1,0 +1,106 @@
+package ingest
+
+import (
+	"log/slog"
+	"net/http"
+)
+
+// result is what became of a request: the label of legato_webhooks_total and,
+// where it was refused, the reason in its problem.
+type result string
+
+const (
+	resultStored    result = "stored"
+	resultDuplicate result = "duplicate"
+	resultParked    result = "parked"
+
+	resultNoSignature   result = "no_signature"
+	resultBadSignature  result = "bad_signature"
+	resultAPIv1         result = "api_v1"
+	resultClock         result = "clock"
+	resultNotFound      result = "not_found"
+	resultMethod        result = "method_not_allowed"
+	resultContentType   result = "content_type"
+	resultTooLarge      result = "too_large"
+	resultIncomplete    result = "incomplete"
+	resultOverloaded    result = "overloaded"
+	resultStopping      result = "stopping"
+	resultLogFailed     result = "log_unavailable"
+	resultParkingFailed result = "parking_unavailable"
+	resultInternal      result = "internal"
+)
+
+// setAPIVersion is what to do about webhook API version 1, said wherever it is met.
+const setAPIVersion = "Set the application's webhook API version to 2."
+
+// refusal is how a result is answered and, where an operator should act on it, logged.
+type refusal struct {
+	status int
+	// detail is for the sender, and public.
+	detail string
+	// level and notice are for the operator, at most once a minute. An empty
+	// notice leaves it at the debug line.
+	level  slog.Level
+	notice string
+}
+
+// refusals has every result that is not an acceptance.
+var refusals = map[result]refusal{
+	resultNoSignature: {
+		status: http.StatusUnauthorized,
+		detail: "The headers Telnyx-Signature-Ed25519 and Telnyx-Timestamp are required.",
+	},
+	resultBadSignature: {
+		status: http.StatusUnauthorized,
+		detail: "The signature does not match.",
+		level:  slog.LevelWarn,
+		notice: "webhook signature does not match; check the public key, and that nothing on the way changes the body",
+	},
+	resultAPIv1: {
+		status: http.StatusUnauthorized,
+		detail: "This webhook is signed for webhook API version 1. " + setAPIVersion,
+		level:  slog.LevelWarn,
+		notice: "webhook of API version 1 refused; " + setAPIVersion,
+	},
+	resultClock: {
+		status: http.StatusServiceUnavailable,
+		detail: "The signature's timestamp is outside the tolerance.",
+		level:  slog.LevelWarn,
+		notice: "webhook timestamp outside the tolerance; check this machine's clock",
+	},
+	resultNotFound:    {status: http.StatusNotFound, detail: "There is nothing here but " + Path + "."},
+	resultMethod:      {status: http.StatusMethodNotAllowed, detail: "Only POST is allowed."},
+	resultContentType: {status: http.StatusUnsupportedMediaType, detail: "The body must be JSON without a content encoding."},
+	resultTooLarge: {
+		status: http.StatusRequestEntityTooLarge,
+		detail: "The body is too large.",
+		level:  slog.LevelWarn,
+		notice: "webhook body over the limit refused",
+	},
+	resultIncomplete: {status: http.StatusRequestTimeout, detail: "The body did not arrive as announced and in time."},
+	resultOverloaded: {
+		status: http.StatusServiceUnavailable,
+		detail: "Too many webhooks at once.",
+		level:  slog.LevelWarn,
+		notice: "overloaded: too many webhooks in flight",
+	},
+	resultStopping: {status: http.StatusServiceUnavailable, detail: "The server is stopping."},
+	resultLogFailed: {
+		status: http.StatusServiceUnavailable,
+		detail: "The event could not be stored.",
+		level:  slog.LevelError,
+		notice: "webhook could not be stored",
+	},
+	resultParkingFailed: {
+		status: http.StatusServiceUnavailable,
+		detail: "The input could not be stored.",
+		level:  slog.LevelError,
+		notice: "unusable webhook could not be parked",
+	},
+	resultInternal: {
+		status: http.StatusInternalServerError,
+		detail: "An internal error.",
+		level:  slog.LevelError,
+		notice: "webhook failed on an internal error",
+	},
+}

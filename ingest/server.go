@@ -1,0 +1,245 @@
+package ingest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// Path is where webhooks are received.
+const Path = "/webhooks/telnyx"
+
+// Defaults of Config.
+const (
+	// DefaultTolerance is that of Telnyx's own libraries.
+	DefaultTolerance = 5 * time.Minute
+	// DefaultMaxBody is NATS's default max_payload of 1 MiB less 64 KiB for headers.
+	DefaultMaxBody = 960 << 10
+	// DefaultMaxInFlight: 10,000 webhooks/s that each wait 50 ms for their
+	// append are 500 in flight. It also bounds the bodies that wait for the log:
+	// 512 of 960 KiB are 480 MiB.
+	DefaultMaxInFlight = 512
+)
+
+// Limits of a connection.
+const (
+	// readHeaderTimeout and readTimeout: Telnyx gives up after 2 s; who is
+	// slower than this is no use, and a slow attacker is soon gone.
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	// writeTimeout runs from the end of the headers: reading the body, storing
+	// it, and some seconds for the answer.
+	writeTimeout = readTimeout + storeTimeout + 5*time.Second
+	// idleTimeout is longer than the 60 s after which common load balancers
+	// close: they must be the ones to close, or they send into a closing connection.
+	idleTimeout = 90 * time.Second
+	// maxHeaderBytes is many times Telnyx's headers and what proxies add.
+	maxHeaderBytes = 16 << 10
+)
+
+// Config says what a Server listens on, believes and writes to.
+type Config struct {
+	// Listen is a TCP address, as ":8080". Port 0 takes a free one.
+	Listen string
+	// Keys are the Telnyx public keys of which any may have signed. Required.
+	Keys []ed25519.PublicKey
+	// Journal stores events. Required.
+	Journal Journal
+	// Parking stores signed input that is no usable event. Required.
+	Parking Parking
+	// Tolerance is the age, and the skew into the future, that a signature may
+	// have. Zero: DefaultTolerance.
+	Tolerance time.Duration
+	// MaxBody is the longest body in bytes. Zero: DefaultMaxBody.
+	MaxBody int64
+	// MaxInFlight is the number of webhooks that may be verified and stored at
+	// once; one more is answered 503. Zero: DefaultMaxInFlight.
+	MaxInFlight int
+	// Now is the clock that signatures are held against. Nil: time.Now.
+	Now func() time.Time
+	// Logger takes a debug line for each request, and warnings at most once a
+	// minute for each cause. Nil: nothing is logged.
+	Logger *slog.Logger
+	// Registerer takes the metrics. Nil: they are counted for nobody.
+	Registerer prometheus.Registerer
+}
+
+// Server receives webhooks. Its life: New binds, Serve answers, Shutdown ends.
+type Server struct {
+	journal   Journal
+	parking   Parking
+	verifier  *telnyx.Verifier
+	tolerance time.Duration
+	maxBody   int64
+	now       func() time.Time
+	logger    *slog.Logger
+	notices   *notices
+	metrics   *metrics
+
+	listener net.Listener
+	http     *http.Server
+	places   chan struct{} // one element for each webhook that is verified and stored
+	handling *drain
+}
+
+// New checks the configuration and binds the listener, so that Addr is known
+// and connections wait until Serve is called. A Server that is not served is
+// released by Shutdown.
+//
+// It fails when something required is missing, a number is negative, the
+// metrics are registered already, or the address cannot be bound.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		journal:   cfg.Journal,
+		parking:   cfg.Parking,
+		verifier:  telnyx.NewVerifier(cfg.Keys),
+		tolerance: cfg.Tolerance,
+		maxBody:   cfg.MaxBody,
+		now:       cfg.Now,
+		logger:    cfg.Logger,
+		notices:   newNotices(cfg.Logger),
+		places:    make(chan struct{}, cfg.MaxInFlight),
+		handling:  newDrain(),
+	}
+	var err error
+	if s.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("ingest: listen: %w", err)
+	}
+	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		// "OPTIONS *" is another path like any other.
+		DisableGeneralOptionsHandler: true,
+	}
+	return s, nil
+}
+
+// complete fills in the defaults and reports what is missing or impossible.
+func (c *Config) complete() error {
+	switch {
+	case len(c.Keys) == 0:
+		return errors.New("ingest: no public key")
+	case c.Journal == nil:
+		return errors.New("ingest: no journal")
+	case c.Parking == nil:
+		return errors.New("ingest: no parking")
+	case c.Tolerance < 0 || c.MaxBody < 0 || c.MaxInFlight < 0:
+		return errors.New("ingest: tolerance, body and in-flight limits cannot be negative")
+	}
+	for i, key := range c.Keys {
+		if len(key) != ed25519.PublicKeySize {
+			return fmt.Errorf("ingest: public key %d has %d bytes, not %d", i+1, len(key), ed25519.PublicKeySize)
+		}
+	}
+	if c.Tolerance == 0 {
+		c.Tolerance = DefaultTolerance
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = DefaultMaxInFlight
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	return nil
+}
+
+// routes returns the handler of every request.
+func (s *Server) routes() http.Handler {
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard)
+	e.HTTPErrorHandler = answerProblem
+	e.Use(s.observe)
+	e.POST(Path, s.receive)
+	// Echo would answer OPTIONS by itself, with 204.
+	e.OPTIONS(Path, func(echo.Context) error { return refuse(resultMethod, nil) })
+	return e
+}
+
+// Addr returns the address that the listener is bound to.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve answers requests until Shutdown is called; then it returns nil at once,
+// while Shutdown still waits for the requests in flight. It fails when the
+// listener does. It is called once.
+func (s *Server) Serve() error {
+	err := s.http.Serve(s.listener)
+	if errors.Is(err, http.ErrServerClosed) || s.handling.isClosed() {
+		return nil
+	}
+	return fmt.Errorf("ingest: serve: %w", err)
+}
+
+// Shutdown stops accepting connections, lets requests in flight finish, and
+// answers 503 to those that come meanwhile on open connections. It returns when
+// the last one in flight is answered. When ctx is done before that, it closes
+// what is left and returns an error that wraps ctx's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.handling.close()
+	closeErr := unlessClosed(s.listener.Close())
+	s.http.SetKeepAlivesEnabled(false)
+	err := s.handling.wait(ctx)
+	if err == nil {
+		err = unlessClosed(s.http.Shutdown(ctx))
+	}
+	if err != nil {
+		err = fmt.Errorf("ingest: shut down: %w", errors.Join(err, s.http.Close()))
+	}
+	return errors.Join(err, closeErr)
+}
+
+// unlessClosed passes over the error of closing the listener a second time:
+// Serve, Shutdown and the HTTP server each close it, and whoever is first counts.
+func unlessClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// enter takes a place among the webhooks in flight and reports whether there was one.
+func (s *Server) enter() bool {
+	select {
+	case s.places <- struct{}{}:
+		s.metrics.inFlight.Inc()
+		return true
+	default:
+		return false
+	}
+}
+
+// leave gives the place back.
+func (s *Server) leave() {
+	<-s.places
+	s.metrics.inFlight.Dec()
+}

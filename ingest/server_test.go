@@ -1,0 +1,252 @@
+package ingest_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legato-calls/legato/ingest"
+)
+
+func TestNewRefusesAnIncompleteConfiguration(t *testing.T) {
+	good := func() ingest.Config {
+		store := new(fakeStore)
+		return ingest.Config{
+			Listen: "127.0.0.1:0", Keys: []ed25519.PublicKey{publicKey(privateKey(1))}, Journal: store, Parking: store,
+		}
+	}
+	registered := prometheus.NewRegistry()
+	first := good()
+	first.Registerer = registered
+	server, err := ingest.New(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown of a server that was never served: %v", err)
+		}
+	})
+	for name, spoil := range map[string]func(*ingest.Config){
+		"no key":               func(c *ingest.Config) { c.Keys = nil },
+		"half a key":           func(c *ingest.Config) { c.Keys = append(c.Keys, make([]byte, 16)) },
+		"no journal":           func(c *ingest.Config) { c.Journal = nil },
+		"no parking":           func(c *ingest.Config) { c.Parking = nil },
+		"a negative tolerance": func(c *ingest.Config) { c.Tolerance = -1 },
+		"a negative body":      func(c *ingest.Config) { c.MaxBody = -1 },
+		"less than none":       func(c *ingest.Config) { c.MaxInFlight = -1 },
+		"an address in use":    func(c *ingest.Config) { c.Listen = server.Addr().String() },
+		"no address":           func(c *ingest.Config) { c.Listen = "nowhere" },
+		"metrics twice":        func(c *ingest.Config) { c.Registerer = registered },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good()
+			spoil(&cfg)
+			if _, err := ingest.New(cfg); err == nil {
+				t.Error("New accepted it")
+			}
+		})
+	}
+}
+
+// holding opens a server whose store waits for its gate.
+func holding(t *testing.T, places int) *room {
+	return open(t, func(cfg *ingest.Config, f *fakeStore) {
+		cfg.MaxInFlight = places
+		f.entered, f.gate = make(chan struct{}), make(chan struct{})
+	})
+}
+
+// sendAside sends the request in a goroutine of its own.
+func (r *room) sendAside(t *testing.T, req *http.Request) <-chan answer {
+	t.Helper()
+	answers := make(chan answer, 1)
+	go func() {
+		defer close(answers)
+		resp, err := r.client.Do(req)
+		if err != nil {
+			t.Errorf("send: %v", err)
+			return
+		}
+		answers <- read(t, resp)
+	}()
+	return answers
+}
+
+func TestTooManyAtOnceAreAnswered503(t *testing.T) {
+	r := holding(t, 1)
+	first := r.sendAside(t, r.webhook(t, eventBody))
+	<-r.store.entered
+	if diff := cmp.Diff(overloaded, r.send(t, r.webhook(t, eventBody))); diff != "" {
+		t.Errorf("answer to one too many (-want +got):\n%s", diff)
+	}
+	close(r.store.gate)
+	if diff := cmp.Diff(accepted(`{"status":"stored"}`), <-first); diff != "" {
+		t.Errorf("answer to the first (-want +got):\n%s", diff)
+	}
+}
+
+func TestShutdownFinishesWhatIsInFlightAndRefusesWhatComesLate(t *testing.T) {
+	r := holding(t, 8)
+	// Accepted before the request in flight, and silent until the server stops.
+	late, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = late.Close() }()
+	inFlight := r.sendAside(t, r.webhook(t, eventBody))
+	<-r.store.entered
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.server.Shutdown(context.Background()) }()
+	if err := <-r.served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	r.served <- nil // for the clean-up
+
+	request := r.webhook(t, eventBody)
+	if err := request.Write(late); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(late), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(stopping, read(t, resp)); diff != "" {
+		t.Errorf("answer to the late one (-want +got):\n%s", diff)
+	}
+	select {
+	case err := <-stopped:
+		t.Fatalf("Shutdown returned with a request in flight: %v", err)
+	default:
+	}
+	close(r.store.gate)
+	if diff := cmp.Diff(accepted(`{"status":"stored"}`), <-inFlight); diff != "" {
+		t.Errorf("answer to the one in flight (-want +got):\n%s", diff)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+func TestShutdownEndsWithItsContext(t *testing.T) {
+	r := holding(t, 8)
+	req := r.webhook(t, eventBody)
+	lost := make(chan error, 1)
+	go func() {
+		resp, err := r.client.Do(req)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		lost <- err
+	}()
+	<-r.store.entered
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: got %v, want %v", err, context.Canceled)
+	}
+	if err := <-lost; err == nil {
+		t.Error("the connection outlived the shutdown")
+	}
+	close(r.store.gate)
+}
+
+func TestAppendOutlivesASenderThatHangsUp(t *testing.T) {
+	r := holding(t, 8)
+	ctx, hangUp := context.WithCancel(t.Context())
+	req := r.webhook(t, eventBody).WithContext(ctx)
+	gone := make(chan error, 1)
+	go func() {
+		resp, err := r.client.Do(req)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		gone <- err
+	}()
+	<-r.store.entered
+	hangUp()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Fatalf("send: got %v, want %v", err, context.Canceled)
+	}
+	close(r.store.gate)
+	// Shutdown waits for the handler.
+	if err := r.server.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := r.store.stored(); len(entries) != 1 {
+		t.Errorf("%d entries, want 1", len(entries))
+	}
+	if diff := cmp.Diff(map[string]float64{"stored": 1}, r.counted(t, "legato_webhooks_total")); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+}
+
+// raw sends bytes that no HTTP client would, ends its side, and returns the
+// status line and body of the answer.
+func (r *room) raw(t *testing.T, request string) answer {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read(t, resp)
+}
+
+func TestBodyThatBreaksOffIsAskedForAgain(t *testing.T) {
+	r := open(t, nil)
+	head := "POST /webhooks/telnyx HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+		"Telnyx-Timestamp: 1772366400\r\nTelnyx-Signature-Ed25519: x\r\n"
+	want := refused(408, "incomplete", "The body did not arrive as announced and in time.")
+	for name, rest := range map[string]string{
+		"a length that lies":    "Content-Length: 900000\r\n\r\n{}",
+		"a chunk that lies":     "Transfer-Encoding: chunked\r\n\r\nFFFF\r\n{}",
+		"a chunk that is none":  "Transfer-Encoding: chunked\r\n\r\nno\r\n{}",
+		"no last chunk at all ": "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(want, r.raw(t, head+rest)); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOptionsOfTheServerItselfIsAnotherPath(t *testing.T) {
+	r := open(t, nil)
+	if diff := cmp.Diff(notFound, r.raw(t, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+func TestHeadersAreBounded(t *testing.T) {
+	r := open(t, nil)
+	request := "POST /webhooks/telnyx HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"
+	if got := r.raw(t, request).Status; got != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d, want 431", got)
+	}
+}

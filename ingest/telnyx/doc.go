@@ -1,0 +1,17 @@
+// Package telnyx is the webhook wire: how Telnyx signs a webhook, how it
+// envelopes an event, and which bodies are no call events at all.
+//
+// In go the bytes of a request and its two signature headers; out come
+// [call.Event] or, cheaper, the [Envelope] that is enough to store one. Input
+// that cannot be used is told apart by a [Reason]; nothing from outside makes
+// this package panic, and what it costs is bounded by the length of the body.
+//
+// Decoding is lenient, because Telnyx marks no field as required and its
+// samples differ from its deliveries: a field that is missing, null or of the
+// wrong type is not stated, unknown fields are passed over, numbers may come as
+// text and amounts as numbers. ParseEnvelope and Decode always agree on the
+// identity, type and call of a body, and on why it is unusable.
+//
+// The package knows nothing of HTTP answers, of the log, or of what a call's
+// events mean together.
+package telnyx

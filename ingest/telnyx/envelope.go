@@ -1,0 +1,217 @@
+package telnyx
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// Envelope is what storing an event needs to know of it.
+type Envelope struct {
+	// ID is data.id; where that is missing or cannot stand in a header, "sha256:"
+	// and the hex digest of the bytes of data, which a redelivery repeats
+	// (the whole body is not repeated: meta counts the attempts).
+	ID string
+	// Type is the event type; it can stand in a subject.
+	Type string
+	// Ref names the call; it is never empty, and each of its ids can stand in a
+	// subject, the control id in a header.
+	Ref call.Ref
+	// Attempt is meta.attempt, counting from 1. Zero: not stated.
+	Attempt int
+}
+
+// Key is the event's idempotency key. Its two parts can be told apart: a type
+// has no slash.
+func (e Envelope) Key() string { return e.ID + "/" + e.Type }
+
+// ParseEnvelope reads only what identifies an event and its call. It fails
+// with *Unusable and with nothing else; then Decode fails alike.
+func ParseEnvelope(body []byte) (Envelope, error) {
+	f, err := parse[ids](body)
+	if err != nil {
+		return Envelope{}, err
+	}
+	return f.envelope(body)
+}
+
+// frame is the outermost object of a body, with as much of the payload as P
+// asks for. The record stands under data; embedded, it also reads the one
+// documented event without that wrapper (conference.floor.changed), the v1 form
+// and the portal's flat form.
+type frame[P payloads] struct {
+	Data *record[P] `json:"data"`
+	Meta struct {
+		Attempt text `json:"attempt"`
+	} `json:"meta"`
+	record[P]
+
+	WebhookID present `json:"webhook_id"`
+	Metadata  struct {
+		Event present `json:"event"`
+	} `json:"metadata"`
+}
+
+// record is an event as Telnyx writes it. Its fields are plain strings: a value
+// of another type is passed over by encoding/json, which goes on with the rest.
+type record[P payloads] struct {
+	EventType  string `json:"event_type"`
+	ID         string `json:"id"`
+	OccurredAt string `json:"occurred_at"`
+	Payload    *P     `json:"payload"`
+}
+
+// payloads are the depths to which a payload is read. Both share ids, so that
+// they cannot disagree on the call.
+type payloads interface {
+	ids | payload
+	ref() call.Ref
+}
+
+// ids is the part of a payload that names the call.
+type ids struct {
+	SessionID        string `json:"call_session_id"`
+	CreatorSessionID string `json:"creator_call_session_id"`
+	LegID            string `json:"call_leg_id"`
+	ControlID        string `json:"call_control_id"`
+	ConnectionID     string `json:"connection_id"`
+}
+
+func (i ids) ref() call.Ref {
+	session := i.SessionID
+	if session == "" {
+		session = i.CreatorSessionID
+	}
+	return call.Ref{
+		Session:    call.SessionID(session),
+		Leg:        call.LegID(i.LegID),
+		Control:    call.ControlID(i.ControlID),
+		Connection: call.ConnectionID(i.ConnectionID),
+	}
+}
+
+// parse reads the body's frame. It fails with *Unusable when it is not one JSON object.
+func parse[P payloads](body []byte) (*frame[P], error) {
+	f := new(frame[P])
+	// A value of the wrong type is reported only after everything else was read.
+	var wrongType *json.UnmarshalTypeError
+	if err := json.Unmarshal(body, f); err != nil && !errors.As(err, &wrongType) {
+		return nil, &Unusable{Reason: ReasonNotJSON}
+	}
+	if trimmed := bytes.TrimLeft(body, jsonSpace); len(trimmed) == 0 || trimmed[0] != '{' {
+		return nil, &Unusable{Reason: ReasonNotJSON}
+	}
+	return f, nil
+}
+
+// jsonSpace is the white space of JSON.
+const jsonSpace = " \t\r\n"
+
+// event returns the record, wherever it stands.
+func (f *frame[P]) event() *record[P] {
+	if f.Data != nil {
+		return f.Data
+	}
+	return &f.record
+}
+
+// payload returns the event's payload, a zero one when there is none.
+func (f *frame[P]) payload() P {
+	if p := f.event().Payload; p != nil {
+		return *p
+	}
+	var none P
+	return none
+}
+
+// envelope decides whether the frame is a call event, and which.
+func (f *frame[P]) envelope(body []byte) (Envelope, error) {
+	event, ref := f.event(), f.payload().ref()
+	if why := f.unusable(event.EventType, ref); why != nil {
+		return Envelope{}, why
+	}
+	env := Envelope{ID: event.ID, Type: event.EventType, Ref: ref, Attempt: f.Meta.Attempt.attempt()}
+	if !validID(env.ID) {
+		env.ID = digest(body)
+	}
+	return env, nil
+}
+
+// unusable returns why the frame is no call event, or nil when it is one. The
+// foreign forms come first: their types and ids follow other rules. A bad id
+// comes last, so that another product's ids are not judged at all.
+func (f *frame[P]) unusable(eventType string, ref call.Ref) error {
+	bare := f.Data == nil
+	switch {
+	case bare && (bool(f.WebhookID) || bool(f.Metadata.Event)):
+		return &Unusable{Reason: ReasonPortal}
+	case eventType == "":
+		return &Unusable{Reason: ReasonNoType}
+	case bare && !strings.Contains(eventType, "."):
+		return &Unusable{Reason: ReasonAPIv1}
+	case ref.Empty() && isCallProduct(eventType):
+		return &Unusable{Reason: ReasonNoCall}
+	case ref.Empty():
+		return &Unusable{Reason: ReasonOtherProduct}
+	}
+	if field := badField(eventType, ref); field != "" {
+		return &Unusable{Reason: ReasonBadID, Field: field}
+	}
+	return nil
+}
+
+// isCallProduct reports whether events of that type are about calls, by the prefixes of
+// Telnyx's voice webhooks.
+func isCallProduct(eventType string) bool {
+	product, _, _ := strings.Cut(eventType, ".")
+	switch product {
+	case "call", "conference", "streaming", "siprec":
+		return true
+	}
+	return false
+}
+
+// badField returns the wire name of the first field whose value cannot stand in
+// a subject (the control id: in a header), or "".
+func badField(eventType string, ref call.Ref) string {
+	switch {
+	case !call.ValidType(eventType):
+		return "event_type"
+	case ref.Session != "" && !call.ValidToken(string(ref.Session)):
+		return "call_session_id"
+	case ref.Leg != "" && !call.ValidToken(string(ref.Leg)):
+		return "call_leg_id"
+	case ref.Connection != "" && !call.ValidToken(string(ref.Connection)):
+		return "connection_id"
+	case !call.ValidControl(string(ref.Control)):
+		return "call_control_id"
+	}
+	return ""
+}
+
+// validID reports whether an event's id can be the value of a header: printable
+// ASCII without spaces, no longer than a subject's token.
+func validID(id string) bool {
+	return id != "" && len(id) <= call.MaxTokenLength && call.ValidControl(id)
+}
+
+// digest identifies an event by the bytes of data, or of the whole body where
+// there is no such wrapper. It reads the body a second time: hardly any event needs it.
+func digest(body []byte) string {
+	var raw struct {
+		Data json.RawMessage `json:"data"`
+	}
+	// The body was read before: what can fail here left raw.Data empty.
+	_ = json.Unmarshal(body, &raw)
+	data := []byte(raw.Data)
+	if len(data) == 0 || string(data) == "null" {
+		data = bytes.Trim(body, jsonSpace)
+	}
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,218 @@
+package telnyx_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// hangupBody is a hangup with every field that Legato reads, and some that it does not.
+const hangupBody = `{"data":{"event_type":"call.hangup","id":"11111111-2222-4333-8444-555555555555","occurred_at":"2026-03-01T12:01:30.250000Z",` +
+	`"payload":{"call_control_id":"v3:abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",` +
+	`"call_leg_id":"aaaaaaaa-1111-11f0-8000-000000000001","call_quality_stats":{"inbound":{"jitter_max_variance":"12.5","jitter_packet_count":"3",` +
+	`"mos":"4.20","packet_count":"4500","skip_packet_count":"2"},"outbound":{"packet_count":"4499","skip_packet_count":"0"}},` +
+	`"call_session_id":"aaaaaaaa-1111-11f0-8000-000000000000","calling_party_type":"pstn","client_state":"c3RhdGU=","connection_id":"1234567890123456789",` +
+	`"end_time":"2026-03-01T12:01:30.249999Z","from":"+12025550100","hangup_cause":"normal_clearing","hangup_source":"callee",` +
+	`"sip_hangup_cause":"200","start_time":"2026-03-01T12:00:00.000001Z","tags":["blue","night"],"to":"+12025550199"},"record_type":"event"},` +
+	`"meta":{"attempt":1,"delivered_to":"https://hooks.test/webhooks/telnyx"}}`
+
+// ref is the call that the short bodies below name.
+var ref = call.Ref{Leg: "leg-1"}
+
+// body returns a webhook of that type; fields follow the leg's id in the payload.
+func body(eventType, fields string) []byte {
+	return []byte(`{"data":{"event_type":"` + eventType + `","id":"ev-1","occurred_at":"2026-03-01T12:00:00.5Z",` +
+		`"payload":{"call_leg_id":"leg-1"` + fields + `}}}`)
+}
+
+// noon is the second at which the short bodies occur.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func event(eventType string, facts call.Facts, detail call.Detail) call.Event {
+	return call.Event{
+		ID: "ev-1", Type: eventType, OccurredAt: noon.Add(500 * time.Millisecond), Ref: ref, Facts: facts, Detail: detail,
+	}
+}
+
+func TestDecodeHangup(t *testing.T) {
+	got, err := telnyx.Decode([]byte(hangupBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := call.Event{
+		ID:         "11111111-2222-4333-8444-555555555555",
+		Type:       call.TypeHangup,
+		OccurredAt: time.Date(2026, 3, 1, 12, 1, 30, 250_000_000, time.UTC),
+		Ref: call.Ref{
+			Session: "aaaaaaaa-1111-11f0-8000-000000000000", Leg: "aaaaaaaa-1111-11f0-8000-000000000001",
+			Control: "v3:abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ", Connection: "1234567890123456789",
+		},
+		Attempt: 1,
+		Facts: call.Facts{
+			From: "+12025550100", To: "+12025550199", StartTime: noon.Add(time.Microsecond),
+			ClientState: "c3RhdGU=", Tags: []string{"blue", "night"},
+		},
+		Detail: &call.Hangup{
+			Cause: "normal_clearing", Source: "callee", SIPCode: "200",
+			EndTime: time.Date(2026, 3, 1, 12, 1, 30, 249_999_000, time.UTC),
+			Quality: &call.Quality{
+				Inbound: &call.Stream{
+					MOS: new(4.2), JitterMaxVariance: new(12.5),
+					JitterPackets: new(int64(3)), Packets: new(int64(4500)), SkippedPackets: new(int64(2)),
+				},
+				Outbound: &call.Stream{Packets: new(int64(4499)), SkippedPackets: new(int64(0))},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+}
+
+func TestDecodeDetails(t *testing.T) {
+	tests := map[string]struct {
+		body []byte
+		want call.Event
+	}{
+		"an incoming call": {
+			body(call.TypeInitiated, `,"direction":"incoming","caller_id_name":"ADA","from":"ada@pbx.test","start_time":"2026-03-01T12:00:00.123Z"`),
+			event(call.TypeInitiated, call.Facts{From: "ada@pbx.test", StartTime: noon.Add(123 * time.Millisecond)},
+				&call.Initiated{Direction: "incoming", CallerName: "ADA"}),
+		},
+		"an answer states the leg's start": {
+			body(call.TypeAnswered, `,"start_time":"2026-03-01T13:00:00+01:00","client_state":null,"tags":null`),
+			event(call.TypeAnswered, call.Facts{StartTime: noon}, nil),
+		},
+		"a bridge states the leg's start": {
+			body(call.TypeBridged, `,"start_time":"2026-03-01T12:00:00Z"`),
+			event(call.TypeBridged, call.Facts{StartTime: noon}, nil),
+		},
+		"a hangup that states little": {
+			body(call.TypeHangup, `,"call_quality_stats":null,"sip_hangup_cause":486,"telnyx_error":null`),
+			event(call.TypeHangup, call.Facts{}, &call.Hangup{SIPCode: "486"}),
+		},
+		"a hangup with half a quality": {
+			body(call.TypeHangup, `,"call_quality_stats":{"inbound":{"mos":3.5,"packet_count":"many"},"outbound":{}}`),
+			event(call.TypeHangup, call.Facts{}, &call.Hangup{Quality: &call.Quality{Inbound: &call.Stream{MOS: new(3.5)}}}),
+		},
+		"a hangup with an empty quality": {
+			body(call.TypeHangup, `,"call_quality_stats":{"inbound":{"mos":"NaN","jitter_max_variance":"Inf","packet_count":"-1"},"outbound":[]}`),
+			event(call.TypeHangup, call.Facts{}, &call.Hangup{}),
+		},
+		"a recording's times are not the leg's": {
+			body(call.TypeRecordingSaved, `,"recording_id":"rec-1","channels":"dual","format":"mp3","start_time":"2026-03-01T12:00:00Z","end_time":"2026-03-01T12:01:00Z",`+
+				`"recording_urls":{"mp3":"https://files.test/a.mp3","wav":null},"public_recording_urls":{}`),
+			event(call.TypeRecordingSaved, call.Facts{}, &call.Recording{
+				ID: "rec-1", Channels: "dual", Format: "mp3", StartedAt: noon, EndedAt: noon.Add(time.Minute),
+				URLs: map[string]string{"mp3": "https://files.test/a.mp3"},
+			}),
+		},
+		"a recording's own times come first": {
+			body(call.TypeRecordingSaved, `,"recording_started_at":"2026-03-01T12:00:00Z","recording_ended_at":"2026-03-01T12:01:00Z",`+
+				`"start_time":"2020-01-01T00:00:00Z","end_time":"2020-01-01T00:00:00Z","public_recording_urls":{"wav":"https://files.test/a.wav"}`),
+			event(call.TypeRecordingSaved, call.Facts{}, &call.Recording{
+				StartedAt: noon, EndedAt: noon.Add(time.Minute), PublicURLs: map[string]string{"wav": "https://files.test/a.wav"},
+			}),
+		},
+		"a conference's recording states no start either": {
+			body("conference.recording.saved", `,"start_time":"2026-03-01T12:00:00Z"`),
+			event("conference.recording.saved", call.Facts{}, nil),
+		},
+		"a cost": {
+			body(call.TypeCost, `,"status":"success","total_cost":"0.0100","billed_duration_secs":60,"cost_parts":[`+
+				`{"call_part":"sip-trunking","cost":"0.0070","currency":"USD","rate":"0.00700","billed_duration_secs":60},`+
+				`{"call_part":"call-control","cost":0.0030,"currency":"USD","rate":2e-03,"billed_duration_secs":"60.0"},null]`),
+			event(call.TypeCost, call.Facts{}, &call.Cost{
+				Status: "success", Total: "0.0100", BilledSeconds: new(int64(60)),
+				Parts: []call.CostPart{
+					{Part: "sip-trunking", Amount: "0.0070", Currency: "USD", Rate: "0.00700", BilledSeconds: new(int64(60))},
+					{Part: "call-control", Amount: "0.0030", Currency: "USD", Rate: "0.002", BilledSeconds: new(int64(60))},
+				},
+			}),
+		},
+		"a cost that could not be told": {
+			body(call.TypeCost, `,"status":"error","total_cost":null,"billed_duration_secs":null,"cost_parts":[]`),
+			event(call.TypeCost, call.Facts{}, &call.Cost{Status: "error"}),
+		},
+		"amounts that nobody can add up": {
+			body(call.TypeCost, `,"total_cost":"1e999999999","billed_duration_secs":1e400,"cost_parts":[{"cost":"a lot","rate":true,"currency":"USD"}]`),
+			event(call.TypeCost, call.Facts{}, &call.Cost{Parts: []call.CostPart{{Currency: "USD"}}}),
+		},
+		"a machine":               {body(call.TypeMachineDetection, `,"result":"machine"`), event(call.TypeMachineDetection, call.Facts{}, &call.Machine{Result: "machine"})},
+		"a greeting":              {body(call.TypeMachineGreeting, `,"result":"ended"`), event(call.TypeMachineGreeting, call.Facts{}, &call.Machine{Result: "ended"})},
+		"a premium detection":     {body(call.TypeMachinePremium, `,"result":"silence"`), event(call.TypeMachinePremium, call.Facts{}, &call.Machine{Result: "silence"})},
+		"a premium greeting":      {body(call.TypeMachinePremiumGreet, `,"result":"beep_detected"`), event(call.TypeMachinePremiumGreet, call.Facts{}, &call.Machine{Result: "beep_detected"})},
+		"a call put into a queue": {body(call.TypeEnqueued, `,"queue":"support","reason":"none"`), event(call.TypeEnqueued, call.Facts{}, &call.Queue{Name: "support"})},
+		"a call taken out of it":  {body(call.TypeDequeued, `,"queue":"support","reason":"bridged","wait_time_secs":"7"`), event(call.TypeDequeued, call.Facts{}, &call.Queue{Name: "support", Reason: "bridged", WaitSeconds: new(int64(7))})},
+		"a result that is no word does not disturb the rest": {
+			body("call.ai_gather.ended", `,"result":{"age":7},"tags":["a",5,null,"b"],"from":{"x":1},"to":"user"`),
+			event("call.ai_gather.ended", call.Facts{To: "user", Tags: []string{"a", "b"}}, nil),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			outcomeOf(t, tt.body)
+			got, err := telnyx.Decode(tt.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("event (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecodeTimes(t *testing.T) {
+	tests := map[string]struct {
+		data, payload string // the two places of occurred_at, as JSON
+		want          time.Time
+	}{
+		"six digits":               {`"2026-03-01T12:00:00.123456Z"`, `null`, noon.Add(123456 * time.Microsecond)},
+		"three digits in payload":  {`null`, `"2026-03-01T12:00:00.123Z"`, noon.Add(123 * time.Millisecond)},
+		"data before payload":      {`"2026-03-01T12:00:00Z"`, `"2020-01-01T00:00:00Z"`, noon},
+		"payload where data fails": {`"yesterday"`, `"2026-03-01T12:00:00Z"`, noon},
+		"another zone is made UTC": {`"2026-03-01T14:00:00+02:00"`, `null`, noon},
+		"a number":                 {`1772366400`, `null`, time.Time{}},
+		"nowhere":                  {`null`, `null`, time.Time{}},
+		"out of what JSON writes":  {`"9999-12-31T23:59:59-23:00"`, `"0000-01-01T00:00:00+01:00"`, time.Time{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := telnyx.Decode([]byte(`{"data":{"event_type":"conference.created","id":"e","occurred_at":` + tt.data +
+				`,"payload":{"call_leg_id":"leg-1","occurred_at":` + tt.payload + `}}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got.OccurredAt); diff != "" {
+				t.Errorf("occurred at (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func BenchmarkParseEnvelope(b *testing.B) {
+	body := []byte(hangupBody)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := telnyx.ParseEnvelope(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	body := []byte(hangupBody)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := telnyx.Decode(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package fake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Defaults of a Player.
+const (
+	// DefaultConcurrency bounds the calls that are under way at once.
+	DefaultConcurrency = 1000
+	// DefaultMaxEvents bounds the events that a ledger remembers one by one: some 150 MB.
+	DefaultMaxEvents = 1 << 20
+)
+
+// Config says what to play. Zero values stand for defaults.
+type Config struct {
+	// Generator invents the calls, numbered from 0.
+	Generator Generator
+	// Scenario plays only calls of this kind. Empty: the generator's mix.
+	Scenario Scenario
+	// Disorder is applied to each call, by the generator's seed.
+	Disorder Disorder
+	// Sender says where to and how deliveries are posted.
+	Sender SenderConfig
+	// Calls is how many calls are played. Zero: until the context ends.
+	Calls int
+	// Rate bounds the calls that begin in a second. Zero: as many as Concurrency allows.
+	Rate float64
+	// Concurrency bounds the calls that are under way at once. Default DefaultConcurrency.
+	Concurrency int
+	// Speed compresses the time from a call's start to its last hangup: at 20, a
+	// call of 40 s is played in 2 s. Its times stay those of a call of 40 s, and lie
+	// in the past so far that the hangup occurs when it is posted: nothing is ever
+	// posted before it occurred. What follows the hangup keeps its real distance.
+	// Default 1.
+	Speed float64
+	// OnCall is told of each call before its first delivery, one call at a time, so
+	// that a fake status API can know the truth. Optional.
+	OnCall func(Call)
+	// MaxEvents bounds the events that the ledger remembers one by one. Default DefaultMaxEvents.
+	MaxEvents int
+}
+
+// Player posts the webhooks of calls at their time.
+type Player struct {
+	config Config
+	sender *Sender
+	ledger *Ledger
+}
+
+// NewPlayer returns a player. It fails when the config cannot work.
+func NewPlayer(config Config) (*Player, error) {
+	for _, share := range []float64{config.Disorder.Duplicates, config.Disorder.Reorder, config.Disorder.Late, config.Disorder.Drop} {
+		if !(share >= 0 && share <= 1) {
+			return nil, fmt.Errorf("fake Telnyx: a share of %v is not between 0 and 1", share)
+		}
+	}
+	if sum := config.Disorder.Reorder + config.Disorder.Late + config.Disorder.Drop; sum > 1 {
+		return nil, fmt.Errorf("fake Telnyx: the shares of reordered, late and dropped add up to %v, more than 1", sum)
+	}
+	if config.Calls < 0 || !(config.Rate >= 0) || !(config.Speed >= 0) || math.IsInf(config.Speed, 1) {
+		return nil, errors.New("fake Telnyx: calls, rate and speed must not be negative, and speed must be finite")
+	}
+	sender, err := NewSender(config.Sender)
+	if err != nil {
+		return nil, err
+	}
+	config.Concurrency = orDefault(config.Concurrency, DefaultConcurrency)
+	config.MaxEvents = orDefault(config.MaxEvents, DefaultMaxEvents)
+	config.Speed = orDefault(config.Speed, 1)
+	return &Player{config: config, sender: sender, ledger: newLedger(config.MaxEvents)}, nil
+}
+
+// Ledger returns the record of the play.
+func (p *Player) Ledger() *Ledger { return p.ledger }
+
+// Run plays until the last delivery of the last call is over, and returns nil;
+// or until the context ends, and returns an error that wraps the context's. It
+// leaves no goroutine behind. A player runs once.
+func (p *Player) Run(ctx context.Context) error {
+	defer p.sender.Close()
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	slots := make(chan struct{}, p.config.Concurrency)
+	due := time.Now()
+	for n := 0; p.config.Calls == 0 || n < p.config.Calls; n++ {
+		if err := sleep(ctx, time.Until(due)); err != nil {
+			return fmt.Errorf("play call %d: %w", n, err)
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("play call %d: %w", n, ctx.Err())
+		}
+		begun := time.Now()
+		due = p.next(due, begun)
+		c := p.invent(uint64(n), begun)
+		p.ledger.begin(c)
+		if p.config.OnCall != nil {
+			p.config.OnCall(c)
+		}
+		calls.Go(func() {
+			defer func() { <-slots }()
+			p.play(ctx, c, begun)
+		})
+	}
+	calls.Wait()
+	if err := ctx.Err(); err != nil && p.ledger.Totals().Abandoned > 0 {
+		return fmt.Errorf("play: %w", err)
+	}
+	return nil
+}
+
+// next returns when the next call is due. A player that has fallen behind catches
+// up on a tenth of a second and forgives itself the rest, lest a stall end in a burst.
+func (p *Player) next(due, now time.Time) time.Time {
+	if p.config.Rate == 0 {
+		return now
+	}
+	due = due.Add(time.Duration(float64(time.Second) / p.config.Rate))
+	if earliest := now.Add(-100 * time.Millisecond); due.Before(earliest) {
+		return earliest
+	}
+	return due
+}
+
+// invent returns the n-th call, with times that fit a play that begins now.
+func (p *Player) invent(n uint64, now time.Time) Call {
+	at := func(start time.Time) Call {
+		if p.config.Scenario != "" {
+			return p.config.Generator.Of(p.config.Scenario, n, start)
+		}
+		return p.config.Generator.Call(n, start)
+	}
+	c := at(now)
+	if saved := c.Length - p.compressed(c.Length); saved > 0 {
+		c = at(now.Add(-saved))
+	}
+	// Another stream of the same seed, so that disorder changes no call.
+	return p.config.Disorder.Apply(c, rand.New(rand.NewPCG(^p.config.Generator.Seed, n)))
+}
+
+func (p *Player) compressed(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / p.config.Speed)
+}
+
+// when returns how long after the play of a call began an offset's turn is.
+func (p *Player) when(c Call, offset time.Duration) time.Duration {
+	if offset <= c.Length {
+		return p.compressed(offset)
+	}
+	return p.compressed(c.Length) + offset - c.Length
+}
+
+// play posts a call's deliveries, each at its time, whatever becomes of the others.
+func (p *Player) play(ctx context.Context, c Call, begun time.Time) {
+	var posts sync.WaitGroup
+	for _, d := range c.Deliveries {
+		if d.Dropped {
+			p.ledger.dropped(d)
+			continue
+		}
+		if err := sleep(ctx, time.Until(begun.Add(p.when(c, d.Offset)))); err != nil {
+			p.ledger.abandoned(d)
+			continue
+		}
+		posts.Go(func() {
+			outcome := p.sender.Send(ctx, d)
+			p.ledger.sent(d, outcome, outcome.Err != nil && ctx.Err() != nil)
+		})
+	}
+	posts.Wait()
+	p.ledger.finish(c)
+}

@@ -1,0 +1,130 @@
+package telnyx_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// seeds are bodies near every branch of the decoders.
+var seeds = []string{
+	hangupBody,
+	string(body(call.TypeInitiated, `,"direction":"outgoing","from":"a","to":"b"`)),
+	string(body(call.TypeCost, `,"total_cost":5e-05,"cost_parts":[{"cost":"0.1","rate":1}],"billed_duration_secs":"60"`)),
+	string(body(call.TypeRecordingSaved, `,"recording_urls":{"mp3":"u","wav":null},"start_time":"2026-03-01T12:00:00Z"`)),
+	string(body(call.TypeDequeued, `,"queue":"q","wait_time_secs":1.5`)),
+	string(body(call.TypeMachinePremium, `,"result":["x"]`)),
+	`{"data":{"event_type":"call.hold","payload":{"call_leg_id":"a"}},"Data":{"payload":null}}`,
+	`{"data":{"event_type":"call.hold","id":"x\r\n","payload":{"call_control_id":"v3:x"}}}`,
+	`{"event_type":"conference.floor.changed","id":"e","payload":{"call_session_id":"s","occurred_at":"2026-03-01T12:00:00.1Z"}}`,
+	`{"event_type":"call_hangup","payload":{}}`,
+	`{"event_type":"call.hangup","webhook_id":"w"}`,
+	`{"metadata":{"event":{}}}`,
+	`{"data":{"event_type":"message.received"}}`,
+	`{"data":[],"meta":"x"}`,
+	"{\"data\":{\"event_type\":\"call.\xff\",\"payload\":{\"call_leg_id\":\"\xff\"}}}",
+	`{"data":null,"data":{}}`,
+	`[]`, `null`, `{`, ``,
+}
+
+func FuzzParseEnvelope(f *testing.F) {
+	for _, seed := range seeds {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got := outcomeOf(t, body) // fails where Decode disagrees
+		if got.Reason != "" {
+			if got.Envelope != (telnyx.Envelope{}) {
+				t.Errorf("an envelope beside the reason %s: %+v", got.Reason, got.Envelope)
+			}
+			return
+		}
+		env := got.Envelope
+		if env.Ref.Empty() || !call.ValidType(env.Type) || env.Attempt < 0 {
+			t.Errorf("unusable, yet accepted: %+v", env)
+		}
+		for _, token := range []string{string(env.Ref.Session), string(env.Ref.Leg), string(env.Ref.Connection)} {
+			if token != "" && !call.ValidToken(token) {
+				t.Errorf("%q cannot stand in a subject", token)
+			}
+		}
+		for _, header := range []string{env.Key(), string(env.Ref.Control)} {
+			if !call.ValidControl(header) {
+				t.Errorf("%q cannot stand in a header", header)
+			}
+		}
+		// Only data identifies an event: another meta is another delivery of it.
+		var parts struct {
+			Data json.RawMessage `json:"data"`
+		}
+		if json.Unmarshal(body, &parts) != nil || string(parts.Data) == "null" || parts.Data == nil || !json.Valid(body) {
+			return
+		}
+		if again, err := telnyx.ParseEnvelope([]byte(`{"meta":{"attempt":9},"data":` + string(parts.Data) + `}`)); err == nil && again.Key() != env.Key() {
+			// Keys that stand twice are merged differently when only the last is left.
+			if countKeys(body, "data") == 1 {
+				t.Errorf("a redelivery has another key: %q and %q", env.Key(), again.Key())
+			}
+		}
+	})
+}
+
+// countKeys counts the outermost keys that encoding/json takes for name.
+func countKeys(body []byte, name string) int {
+	dec, n := json.NewDecoder(bytes.NewReader(body)), 0
+	if _, err := dec.Token(); err != nil {
+		return 0
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return n
+		}
+		if text, ok := key.(string); ok && strings.EqualFold(text, name) {
+			n++
+		}
+		var value json.RawMessage
+		if dec.Decode(&value) != nil {
+			return n
+		}
+	}
+	return n
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range seeds {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		event, err := telnyx.Decode(body)
+		if err != nil {
+			if diff := cmp.Diff(call.Event{}, event); diff != "" {
+				t.Errorf("an event beside the error %v:\n%s", err, diff)
+			}
+			return
+		}
+		again, err := telnyx.Decode(body)
+		if err != nil {
+			t.Fatalf("the second time: %v", err)
+		}
+		if diff := cmp.Diff(event, again); diff != "" {
+			t.Errorf("two readings differ:\n%s", diff)
+		}
+		for _, at := range []time.Time{event.OccurredAt, event.Facts.StartTime} {
+			if at.Location() != time.UTC {
+				t.Errorf("%v is not UTC", at)
+			}
+		}
+		// What JSON cannot write (NaN, the year 10000) would fail far from here.
+		if _, err := json.Marshal(event); err != nil {
+			t.Errorf("event cannot be written: %v", err)
+		}
+	})
+}

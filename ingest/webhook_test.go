@@ -1,0 +1,334 @@
+package ingest_test
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/ingest"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+const eventBody = `{"data":{"event_type":"call.answered","id":"ev-1","payload":{"call_control_id":"v3:ctl","call_leg_id":"leg-1",` +
+	`"call_session_id":"sess-1","connection_id":"123","from":"+12025550100"}},"meta":{"attempt":1}}`
+
+// accepted is an answer 200.
+func accepted(body string) answer {
+	return answer{Status: http.StatusOK, Type: "application/json", Body: body}
+}
+
+// refused is a problem.
+func refused(status int, reason, detail string) answer {
+	a := answer{
+		Status: status,
+		Type:   "application/problem+json",
+		Body: `{"title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) +
+			`,"detail":"` + detail + `","reason":"` + reason + `"}`,
+	}
+	switch status {
+	case http.StatusServiceUnavailable:
+		a.RetryAfter = "1"
+	case http.StatusMethodNotAllowed:
+		a.Allow = "POST"
+	}
+	return a
+}
+
+// The words of the answers that several tests expect.
+var (
+	noSignature  = refused(401, "no_signature", "The headers Telnyx-Signature-Ed25519 and Telnyx-Timestamp are required.")
+	badSignature = refused(401, "bad_signature", "The signature does not match.")
+	apiV1        = refused(401, "api_v1", "This webhook is signed for webhook API version 1. Set the application's webhook API version to 2.")
+	clockOff     = refused(503, "clock", "The signature's timestamp is outside the tolerance.")
+	notFound     = refused(404, "not_found", "There is nothing here but /webhooks/telnyx.")
+	wrongMethod  = refused(405, "method_not_allowed", "Only POST is allowed.")
+	notJSON      = refused(415, "content_type", "The body must be JSON without a content encoding.")
+	tooLarge     = refused(413, "too_large", "The body is too large.")
+	overloaded   = refused(503, "overloaded", "Too many webhooks at once.")
+	stopping     = refused(503, "stopping", "The server is stopping.")
+	logFailed    = refused(503, "log_unavailable", "The event could not be stored.")
+	parkFailed   = refused(503, "parking_unavailable", "The input could not be stored.")
+	internal     = refused(500, "internal", "An internal error.")
+)
+
+func parkedAs(reason string) answer { return accepted(`{"status":"parked","reason":"` + reason + `"}`) }
+
+func TestWebhookIsStoredAsAnEntry(t *testing.T) {
+	r := open(t, nil)
+	req := r.webhook(t, eventBody)
+	if diff := cmp.Diff(accepted(`{"status":"stored"}`), r.send(t, req)); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+	want := []call.Entry{{
+		Topic:     "event.call.answered",
+		ID:        "ev-1/call.answered",
+		Ref:       call.Ref{Session: "sess-1", Leg: "leg-1", Control: "v3:ctl", Connection: "123"},
+		Attempt:   1,
+		Signature: req.Header.Get(telnyx.HeaderSignature),
+		Timestamp: req.Header.Get(telnyx.HeaderTimestamp),
+		Data:      []byte(eventBody),
+	}}
+	got, parked := r.store.stored()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	if len(parked) != 0 {
+		t.Errorf("parked: %v", parked)
+	}
+	if budget := r.store.budgets[0]; budget <= 0 || budget > 1500*time.Millisecond {
+		t.Errorf("the append may take %v, want no more than 1.5 s", budget)
+	}
+}
+
+func TestSameEventAgainIsStoredOnce(t *testing.T) {
+	r := open(t, nil)
+	r.send(t, r.webhook(t, eventBody))
+	again := strings.Replace(eventBody, `"attempt":1`, `"attempt":2`, 1)
+	if diff := cmp.Diff(accepted(`{"status":"duplicate"}`), r.send(t, r.webhook(t, again))); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+	if got, _ := r.store.stored(); len(got) != 1 {
+		t.Errorf("%d entries, want 1", len(got))
+	}
+	want := map[string]float64{"stored": 1, "duplicate": 1}
+	if diff := cmp.Diff(want, r.counted(t, "legato_webhooks_total")); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnusableInputIsParked(t *testing.T) {
+	for reason, body := range map[string]string{
+		"not_json":      "CallSid=v3&CallStatus=completed",
+		"no_type":       `{"hello":"world"}`,
+		"api_v1":        `{"event_type":"call_hangup","id":"e","payload":{"call_leg_id":"leg-1"}}`,
+		"portal":        `{"event_type":"call.hangup","webhook_id":"w","payload":{"call_leg_id":"leg-1"}}`,
+		"no_call":       `{"data":{"event_type":"call.hangup","id":"e","payload":{"connection_id":"123"}}}`,
+		"other_product": `{"data":{"event_type":"message.received","id":"e","payload":{}}}`,
+		"bad_id":        `{"data":{"event_type":"call.hangup","id":"e","payload":{"call_leg_id":"a.b"}}}`,
+	} {
+		t.Run(reason, func(t *testing.T) {
+			r := open(t, nil)
+			req := r.webhook(t, body)
+			req.Header.Set("Content-Type", "application/json; charset=utf-8")
+			if diff := cmp.Diff(parkedAs(reason), r.send(t, req)); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			want := []call.Parked{{
+				Reason: reason, Signature: req.Header.Get(telnyx.HeaderSignature), Timestamp: req.Header.Get(telnyx.HeaderTimestamp),
+				ContentType: "application/json; charset=utf-8", Data: []byte(body),
+			}}
+			entries, got := r.store.stored()
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("parked (-want +got):\n%s", diff)
+			}
+			if len(entries) != 0 {
+				t.Errorf("appended: %v", entries)
+			}
+			if diff := cmp.Diff(map[string]float64{reason: 1}, r.counted(t, "legato_webhooks_parked_total")); diff != "" {
+				t.Errorf("parked by reason (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]float64{"parked": 1}, r.counted(t, "legato_webhooks_total")); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// change alters a signed webhook before it is sent.
+type change func(r *room, req *http.Request)
+
+func TestAnswers(t *testing.T) {
+	signAt := func(at time.Time) change {
+		return func(r *room, req *http.Request) {
+			timestamp, signature := telnyx.Sign(r.key, at, []byte(eventBody))
+			req.Header.Set(telnyx.HeaderTimestamp, timestamp)
+			req.Header.Set(telnyx.HeaderSignature, signature)
+		}
+	}
+	header := func(name, value string) change {
+		return func(_ *room, req *http.Request) { req.Header.Set(name, value) }
+	}
+	without := func(name string) change {
+		return func(_ *room, req *http.Request) { req.Header.Del(name) }
+	}
+	method := func(name string) change {
+		return func(_ *room, req *http.Request) { req.Method = name }
+	}
+	path := func(path string) change {
+		return func(_ *room, req *http.Request) { req.URL.Opaque = "//" + req.URL.Host + path }
+	}
+	all := func(changes ...change) change {
+		return func(r *room, req *http.Request) {
+			for _, c := range changes {
+				c(r, req)
+			}
+		}
+	}
+	stored := accepted(`{"status":"stored"}`)
+	headless := wrongMethod
+	headless.Body = ""
+	tests := map[string]struct {
+		change change
+		want   answer
+		result string
+	}{
+		"signed just now":                       {signAt(now), stored, "stored"},
+		"signed at the edge of the tolerance":   {signAt(now.Add(-5 * time.Minute)), stored, "stored"},
+		"signed at the other edge":              {signAt(now.Add(5 * time.Minute)), stored, "stored"},
+		"a query is no other path":              {path(ingest.Path + "?a=b"), stored, "stored"},
+		"JSON with parameters":                  {header("Content-Type", "Application/JSON; charset=UTF-8"), stored, "stored"},
+		"JSON with a parameter nobody can read": {header("Content-Type", "application/json; charset"), stored, "stored"},
+		"JSON of a dialect":                     {header("Content-Type", "application/cloudevents+json"), stored, "stored"},
+		"encoded as itself":                     {header("Content-Encoding", "identity"), stored, "stored"},
+
+		"no signature at all":         {all(without(telnyx.HeaderSignature), without(telnyx.HeaderTimestamp)), noSignature, "no_signature"},
+		"no signature header":         {without(telnyx.HeaderSignature), noSignature, "no_signature"},
+		"no timestamp header":         {without(telnyx.HeaderTimestamp), noSignature, "no_signature"},
+		"no base64":                   {header(telnyx.HeaderSignature, "nonsense"), badSignature, "bad_signature"},
+		"another timestamp":           {header(telnyx.HeaderTimestamp, "1"), badSignature, "bad_signature"},
+		"another key":                 {func(_ *room, req *http.Request) { signWith(req, 2, eventBody) }, badSignature, "bad_signature"},
+		"another body":                {func(_ *room, req *http.Request) { signWith(req, 1, "{}") }, badSignature, "bad_signature"},
+		"signed for API version 1":    {all(without(telnyx.HeaderSignature), header("X-Telnyx-Signature", "t=1,h=abc")), apiV1, "api_v1"},
+		"signed for both versions":    {header("X-Telnyx-Signature", "t=1,h=abc"), stored, "stored"},
+		"a clock that is behind":      {signAt(now.Add(-5*time.Minute - time.Second)), clockOff, "clock"},
+		"a clock that is ahead":       {signAt(now.Add(5*time.Minute + time.Second)), clockOff, "clock"},
+		"a signed time that is none":  {func(_ *room, req *http.Request) { signText(req, 1, "soon", eventBody) }, clockOff, "clock"},
+		"milliseconds are no seconds": {func(_ *room, req *http.Request) { signText(req, 1, "1772366400000", eventBody) }, clockOff, "clock"},
+
+		"a form":                     {header("Content-Type", "application/x-www-form-urlencoded"), notJSON, "content_type"},
+		"no content type":            {without("Content-Type"), notJSON, "content_type"},
+		"a content type of no form":  {header("Content-Type", ";;"), notJSON, "content_type"},
+		"a word that ends in json":   {header("Content-Type", "text/vnd+json"), notJSON, "content_type"},
+		"a compressed body":          {header("Content-Encoding", "gzip"), notJSON, "content_type"},
+		"another path":               {path("/"), notFound, "not_found"},
+		"a trailing slash":           {path(ingest.Path + "/"), notFound, "not_found"},
+		"a doubled slash":            {path("/" + ingest.Path), notFound, "not_found"},
+		"dots":                       {path("/webhooks/../webhooks/telnyx"), notFound, "not_found"},
+		"an escaped slash":           {path("/webhooks%2Ftelnyx"), notFound, "not_found"},
+		"other case":                 {path("/Webhooks/Telnyx"), notFound, "not_found"},
+		"another path and method":    {all(path("/metrics"), method(http.MethodGet)), notFound, "not_found"},
+		"OPTIONS on another path":    {all(path("/x"), method(http.MethodOptions)), notFound, "not_found"},
+		"GET":                        {method(http.MethodGet), wrongMethod, "method_not_allowed"},
+		"PUT":                        {method(http.MethodPut), wrongMethod, "method_not_allowed"},
+		"DELETE":                     {method(http.MethodDelete), wrongMethod, "method_not_allowed"},
+		"OPTIONS":                    {method(http.MethodOptions), wrongMethod, "method_not_allowed"},
+		"a method that nobody knows": {method("BREW"), wrongMethod, "method_not_allowed"},
+		"HEAD":                       {method(http.MethodHead), headless, "method_not_allowed"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, nil)
+			req := r.webhook(t, eventBody)
+			tt.change(r, req)
+			if diff := cmp.Diff(tt.want, r.send(t, req)); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]float64{tt.result: 1}, r.counted(t, "legato_webhooks_total")); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+			wantWritten := 0
+			if tt.result == "stored" {
+				wantWritten = 1
+			}
+			if entries, parked := r.store.stored(); len(entries)+len(parked) != wantWritten {
+				t.Errorf("%d entries and %d parked, want %d in all", len(entries), len(parked), wantWritten)
+			}
+		})
+	}
+}
+
+func signWith(req *http.Request, seed byte, body string) {
+	timestamp, signature := telnyx.Sign(privateKey(seed), now, []byte(body))
+	req.Header.Set(telnyx.HeaderTimestamp, timestamp)
+	req.Header.Set(telnyx.HeaderSignature, signature)
+}
+
+func TestBodyLimit(t *testing.T) {
+	const limit = 4096
+	pad := func(n int) string { return eventBody + strings.Repeat(" ", n-len(eventBody)) }
+	tests := map[string]struct {
+		body    string
+		chunked bool
+		want    answer
+	}{
+		"at the limit":            {pad(limit), false, accepted(`{"status":"stored"}`)},
+		"at the limit, chunked":   {pad(limit), true, accepted(`{"status":"stored"}`)},
+		"over the limit":          {pad(limit + 1), false, tooLarge},
+		"over the limit, chunked": {pad(limit + 1), true, tooLarge},
+		"far over the limit":      {pad(4 << 20), false, tooLarge},
+		"far over it, chunked":    {pad(4 << 20), true, tooLarge},
+		"empty":                   {"", false, parkedAs("not_json")},
+		"empty, chunked":          {"", true, parkedAs("not_json")},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, func(cfg *ingest.Config, _ *fakeStore) { cfg.MaxBody = limit })
+			req := r.webhook(t, tt.body)
+			if tt.chunked {
+				req.ContentLength, req.Body = -1, io.NopCloser(strings.NewReader(tt.body))
+			}
+			if diff := cmp.Diff(tt.want, r.send(t, req)); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDefaultBodyLimitIs960KiB(t *testing.T) {
+	r := open(t, nil)
+	largest := eventBody + strings.Repeat(" ", 960<<10-len(eventBody))
+	if diff := cmp.Diff(accepted(`{"status":"stored"}`), r.send(t, r.webhook(t, largest))); diff != "" {
+		t.Errorf("answer to 960 KiB (-want +got):\n%s", diff)
+	}
+	if entries, _ := r.store.stored(); string(entries[0].Data) != largest {
+		t.Error("the stored bytes are not the sent ones")
+	}
+	if diff := cmp.Diff(tooLarge, r.send(t, r.webhook(t, largest+" "))); diff != "" {
+		t.Errorf("answer to a byte more (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatCannotBeWrittenIsAnswered503(t *testing.T) {
+	down := errors.New("secret cause")
+	tests := map[string]struct {
+		body   string
+		fail   error
+		panics any
+		want   answer
+	}{
+		"an event that the log refuses":  {eventBody, down, nil, logFailed},
+		"input that the parking refuses": {"{}", down, nil, parkFailed},
+		"a log that panics":              {eventBody, nil, "secret cause", internal},
+		"a parking that panics":          {"{}", nil, down, internal},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, func(_ *ingest.Config, f *fakeStore) { f.fail, f.panics = tt.fail, tt.panics })
+			if diff := cmp.Diff(tt.want, r.send(t, r.webhook(t, tt.body))); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			if tt.fail != nil && !strings.Contains(r.logs.String(), "secret cause") {
+				t.Errorf("the operator is not told the cause:\n%s", r.logs)
+			}
+			if tt.panics != nil && strings.Contains(r.logs.String(), "secret cause") {
+				t.Errorf("what was thrown is in the log:\n%s", r.logs)
+			}
+		})
+	}
+}
+
+// signText signs with a timestamp of any text.
+func signText(req *http.Request, seed byte, timestamp, body string) {
+	signature := ed25519.Sign(privateKey(seed), []byte(timestamp+"|"+body))
+	req.Header.Set(telnyx.HeaderTimestamp, timestamp)
+	req.Header.Set(telnyx.HeaderSignature, base64.StdEncoding.EncodeToString(signature))
+}

@@ -1,0 +1,129 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// Headers of a summary message that are Legato's own. The others are NATS's
+// (Nats-Msg-Id and the condition) and those of CloudEvents in binary mode.
+const (
+	// HeaderPosition is the sequence in the log that the summary was folded to, decimal.
+	HeaderPosition = "Legato-Position"
+	// HeaderLog identifies the log that the position is a place in.
+	HeaderLog = "Legato-Log"
+	// HeaderRevision is the summary's revision, decimal.
+	HeaderRevision = "Legato-Revision"
+)
+
+// SchemaURI returns the stable name of the shape of summaries of a kind, as in
+// ce-dataschema: "urn:legato:schema:leg:1". It is a name, not an address: the JSON Schema
+// ships with Legato. Its number is summary.Schema, which counts up only for a
+// change that would break a consumer.
+func SchemaURI(kind string) string {
+	return "urn:legato:schema:" + kind + ":" + strconv.Itoa(summary.Schema)
+}
+
+// messageID returns the idempotency key of a revision: "leg/<session>/<leg>/<revision>" or
+// "session/<session>/<revision>". No id contains a slash, so no two collide. The session is in
+// a leg's because the subject's is: were a leg ever seen in two
+// sessions, the server would otherwise drop the second summary as a repetition.
+func messageID(k summary.Key, revision int) string {
+	id := k.Kind + "/" + k.Session
+	if k.Kind == summary.KindLeg {
+		id += "/" + k.Leg
+	}
+	return id + "/" + strconv.Itoa(revision)
+}
+
+// timeFormat is RFC 3339 to the microsecond, as in the bodies.
+const timeFormat = "2006-01-02T15:04:05.000000Z"
+
+// encode builds the message of a draft.
+func encode(prefix string, d summary.Draft) *nats.Msg {
+	id := messageID(d.Key, d.Revision)
+	about := d.Key.Session
+	if d.Key.Kind == summary.KindLeg {
+		about += "/" + d.Key.Leg
+	}
+	return &nats.Msg{
+		Subject: subject(prefix, verb(d.Revision), token(d.Connection), d.Key),
+		Data:    d.Body,
+		Header: nats.Header{
+			jetstream.MsgIDHeader: {id},
+			"Content-Type":        {"application/json"},
+			"ce-specversion":      {"1.0"},
+			"ce-id":               {id},
+			"ce-type":             {"legato.call." + d.Key.Kind + "." + verb(d.Revision) + ".v" + strconv.Itoa(summary.Schema)},
+			// Source and id together are unique among all events, so the source names the deployment.
+			"ce-source":          {"urn:legato:" + prefix},
+			"ce-subject":         {about},
+			"ce-time":            {d.PublishedAt.UTC().Format(timeFormat)},
+			"ce-datacontenttype": {"application/json"},
+			"ce-dataschema":      {SchemaURI(d.Key.Kind)},
+			HeaderPosition:       {strconv.FormatUint(d.Position.Seq, 10)},
+			HeaderLog:            {d.Position.Log},
+			HeaderRevision:       {strconv.Itoa(d.Revision)},
+		},
+	}
+}
+
+// decode reads a stored summary back. It fails on a message that encode did not make.
+func decode(k summary.Key, m *jetstream.RawStreamMsg) (summary.Stored, error) {
+	revision, err := strconv.Atoi(m.Header.Get(HeaderRevision))
+	if err != nil || revision < 1 {
+		return summary.Stored{}, fmt.Errorf("header %s is %.32q", HeaderRevision, m.Header.Get(HeaderRevision))
+	}
+	position, err := strconv.ParseUint(m.Header.Get(HeaderPosition), 10, 64)
+	if err != nil {
+		return summary.Stored{}, fmt.Errorf("header %s is %.32q", HeaderPosition, m.Header.Get(HeaderPosition))
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("ce-time"))
+	if err != nil {
+		return summary.Stored{}, fmt.Errorf("header ce-time: %w", err)
+	}
+	connection, err := connectionOf(m.Subject)
+	if err != nil {
+		return summary.Stored{}, err
+	}
+	return summary.Stored{
+		Seq: m.Sequence,
+		Draft: summary.Draft{
+			Key:         k,
+			Connection:  connection,
+			Revision:    revision,
+			Position:    summary.Position{Log: m.Header.Get(HeaderLog), Seq: position},
+			PublishedAt: at.UTC(),
+			Body:        m.Data,
+		},
+	}, nil
+}
+
+// API error codes of the server that mean "another message came first". The
+// jetstream package names the first two only.
+const (
+	codeWrongLastSequence  = jetstream.JSErrCodeStreamWrongLastSequence         // 10071
+	codeWrongLastInProcess = jetstream.JSErrCodeStreamWrongLastSequenceConstant // 10164, on replicated streams
+	codeDuplicateInProcess = jetstream.ErrorCode(10158)                         // Same id proposed, not yet stored.
+)
+
+// refused reports whether the server turned a message down because of what
+// is stored or about to be.
+func refused(err error) bool {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode {
+	case codeWrongLastSequence, codeWrongLastInProcess, codeDuplicateInProcess:
+		return true
+	}
+	return false
+}

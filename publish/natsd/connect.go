@@ -1,0 +1,181 @@
+package natsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ConnectConfig says how to reach NATS outside the process.
+type ConnectConfig struct {
+	// URLs are the servers: nats://, tls://, ws:// or wss://, with user:password or
+	// a token where the server wants them; without a scheme, nats://. Required.
+	URLs []string
+	// Creds is the path of a credentials file. Empty: none.
+	Creds string
+	// Name appears in the server's connection list.
+	Name string
+	// Logger receives disconnects, reconnects and asynchronous errors. Nil: discarded.
+	Logger *slog.Logger
+}
+
+// Pauses between attempts to connect for the first time.
+const (
+	connectFirstPause = 250 * time.Millisecond
+	connectMaxPause   = 5 * time.Second
+)
+
+// Connect connects to NATS and keeps trying until ctx ends when no server is
+// reachable: services are started in any order. It fails at once when trying
+// again cannot help: a URL that is none, a credentials file that cannot be read, a
+// server that refuses them. Once connected, the connection reconnects forever by
+// itself. No error contains a password, a token or the content of the file.
+func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	where, secrets, err := inspectURLs(cfg.URLs)
+	if err != nil {
+		return nil, err
+	}
+	opts := connOptions(cfg.Name, log)
+	if cfg.Creds != "" {
+		// nats.go reads the file at each handshake and would take a missing one for a refusal.
+		f, err := os.Open(cfg.Creds)
+		if err != nil {
+			return nil, fmt.Errorf("NATS credentials file: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("NATS credentials file: %w", err)
+		}
+		opts = append(opts, nats.UserCredentials(cfg.Creds))
+	}
+	for pause := connectFirstPause; ; pause = min(2*pause, connectMaxPause) {
+		nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
+		if err == nil {
+			log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName()),
+				slog.String("version", nc.ConnectedServerVersion()))
+			return nc, nil
+		}
+		err = scrub(err, secrets)
+		if !worthRetrying(err) {
+			return nil, fmt.Errorf("connect to NATS at %s: %w", where, err)
+		}
+		log.Warn("NATS is not reachable, trying again", slog.String("url", where),
+			slog.Any("error", err), slog.Duration("pause", pause))
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", where, ctx.Err(), err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// worthRetrying reports whether a first connect may succeed later without
+// anybody changing the configuration.
+func worthRetrying(err error) bool {
+	for _, final := range []error{
+		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired,
+		nats.ErrNkeysNotSupported, nats.ErrSecureConnRequired, nats.ErrSecureConnWanted,
+	} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	return true
+}
+
+// inspectURLs returns the servers without their secrets, for people, and the
+// secrets, to be kept out of errors. Its own errors name a URL by its place only:
+// one that cannot be parsed cannot be stripped of its password either.
+func inspectURLs(urls []string) (where string, secrets []string, err error) {
+	if len(urls) == 0 {
+		return "", nil, errors.New("connect to NATS: no URL given")
+	}
+	hosts := make([]string, len(urls))
+	for i, text := range urls {
+		text = strings.TrimSpace(text)
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" {
+			return "", nil, fmt.Errorf("connect to NATS: URL %d of %d is not of the form nats://host:port", i+1, len(urls))
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return "", nil, fmt.Errorf("connect to NATS: URL %d of %d has scheme %q, want nats, tls, ws or wss", i+1, len(urls), u.Scheme)
+		}
+		hosts[i] = u.Scheme + "://" + u.Host
+		if password, ok := u.User.Password(); ok {
+			secrets = append(secrets, password, url.QueryEscape(password), url.PathEscape(password))
+		} else if user := u.User.Username(); user != "" {
+			// A user without a password is a token.
+			secrets = append(secrets, user, url.QueryEscape(user), url.PathEscape(user))
+		}
+	}
+	return strings.Join(hosts, ","), secrets, nil
+}
+
+// scrubbed is an error whose text lost its secrets; errors.Is still sees the cause.
+type scrubbed struct {
+	text  string
+	cause error
+}
+
+func (e *scrubbed) Error() string { return e.text }
+func (e *scrubbed) Unwrap() error { return e.cause }
+
+func scrub(err error, secrets []string) error {
+	text := err.Error()
+	for _, s := range secrets {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, "…")
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &scrubbed{text: text, cause: err}
+}
+
+// connOptions are what every connection of Legato has in common.
+func connOptions(name string, log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.Name(name),
+		nats.Timeout(2 * time.Second),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		// While disconnected a publish fails at once instead of being kept: a webhook
+		// whose append waits in a buffer would be answered too late or not stored at all.
+		nats.ReconnectBufSize(-1),
+		// A server that died without closing its sockets is noticed within 2 × 5 s.
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // Nil: closed by us.
+				log.Warn("disconnected from NATS", slog.Any("error", err))
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("reconnected to NATS", slog.String("server", nc.ConnectedServerName()))
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			attrs := []any{slog.Any("error", err)}
+			if sub != nil {
+				attrs = append(attrs, slog.String("subject", sub.Subject))
+			}
+			log.Error("NATS reported an error", attrs...)
+		}),
+	}
+}

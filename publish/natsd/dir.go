@@ -1,0 +1,70 @@
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// ErrDirInUse is wrapped by the error of Start when another process, or another
+// server of this process, runs on the data directory.
+var ErrDirInUse = errors.New("data directory is in use")
+
+// lockName is the file in the data directory that a running server holds locked.
+// nats-server itself guards nothing: two of them on one directory corrupt it.
+const lockName = "legato.lock"
+
+// Shares of the disk, in percent, that the streams of an embedded server may
+// take. The rest stays free, since a disk that ran full once stops JetStream
+// for good: 80 + 14 + 1 leaves 5 for block rounding, indexes and everybody else.
+const (
+	eventsShare = 80
+	callsShare  = 14
+	parkedShare = 1
+)
+
+// DiskLimits returns limits of the streams' sizes for an embedded server with
+// its data in dir: 80, 14 and 1 percent of what is free there and what the
+// server already uses, so that the limits do not shrink as it fills. It fails when
+// dir, or else its nearest existing parent, cannot be examined.
+func DiskLimits(dir string) (Limits, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return Limits{}, fmt.Errorf("disk space for NATS: %w", err)
+	}
+	used, err := dirSize(abs)
+	if err != nil {
+		return Limits{}, fmt.Errorf("size of NATS data directory: %w", err)
+	}
+	free, err := freeSpace(nearestExisting(abs))
+	if err != nil {
+		return Limits{}, fmt.Errorf("free disk space of %s: %w", abs, err)
+	}
+	// Divided first: a hundredfold disk size would overflow on none that exists, but costs nothing to avoid.
+	percent := (free + used) / 100
+	return Limits{
+		EventsMaxBytes: percent * eventsShare,
+		CallsMaxBytes:  percent * callsShare,
+		ParkedMaxBytes: percent * parkedShare,
+	}, nil
+}
+
+// dirSize adds up the files below dir, 0 when there is no dir.
+func dirSize(dir string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				total += info.Size()
+			}
+		}
+		// A running server removes files while they are counted.
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return total, err
+}

@@ -1,0 +1,162 @@
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Layout names the streams of one deployment, and the token that its subjects
+// begin with. Several deployments share a NATS account under different prefixes.
+type Layout struct {
+	// Prefix is the first token of every subject.
+	Prefix string
+	// Events is the log: everything that Telnyx sent and Legato learned.
+	Events string
+	// Calls holds the summaries.
+	Calls string
+	// Parked holds input that could not be used.
+	Parked string
+}
+
+// DefaultPrefix is the subject prefix of a deployment that chose none.
+const DefaultPrefix = "calls"
+
+// maxPrefixLength keeps subjects and stream names readable; NATS itself allows more.
+const maxPrefixLength = 32
+
+// NewLayout derives the stream names from the subject prefix: "calls" gives
+// CALL_EVENTS, CALLS and CALL_PARKED; any other, as "emea", EMEA_EVENTS, EMEA and
+// EMEA_PARKED. It fails when the prefix is not one subject token of lower-case letters,
+// digits, '-' and '_' that begins with a letter, or when its streams would carry
+// the names of another prefix's.
+func NewLayout(prefix string) (Layout, error) {
+	if err := validatePrefix(prefix); err != nil {
+		return Layout{}, fmt.Errorf("subject prefix %q: %w", prefix, err)
+	}
+	stem, calls := strings.ToUpper(prefix), strings.ToUpper(prefix)
+	if prefix == DefaultPrefix {
+		stem = "CALL"
+	}
+	return Layout{Prefix: prefix, Events: stem + "_EVENTS", Calls: calls, Parked: stem + "_PARKED"}, nil
+}
+
+func validatePrefix(prefix string) error {
+	if prefix == "" || len(prefix) > maxPrefixLength {
+		return fmt.Errorf("must have 1 to %d characters", maxPrefixLength)
+	}
+	for i, c := range []byte(prefix) {
+		letter := 'a' <= c && c <= 'z'
+		if !letter && (i == 0 || !('0' <= c && c <= '9' || c == '-' || c == '_')) {
+			// Upper case is refused because "emea" and "EMEA" would share their streams.
+			return errors.New("must be one token of lower-case letters, digits, '-' and '_', beginning with a letter")
+		}
+	}
+	switch {
+	case prefix == "call":
+		return errors.New(`would share the streams of the prefix "calls"`)
+	case strings.HasSuffix(prefix, "_events"), strings.HasSuffix(prefix, "_parked"):
+		return errors.New("would give a stream the name of another prefix's log or parked messages")
+	}
+	return nil
+}
+
+// Limits bound the streams.
+type Limits struct {
+	// EventsMaxAge, CallsMaxAge and ParkedMaxAge are how long messages are kept.
+	// Zero: 24 h, 72 h and 7 days.
+	EventsMaxAge, CallsMaxAge, ParkedMaxAge time.Duration
+	// EventsMaxBytes, CallsMaxBytes and ParkedMaxBytes bound the size of each
+	// copy of a stream. Zero: unlimited on a stream that is made, left alone on one that exists.
+	EventsMaxBytes, CallsMaxBytes, ParkedMaxBytes int64
+	// Replicas is how many servers hold a copy, 1 to 5; more than 1 needs a cluster.
+	// A stream that has more keeps them. Zero: 1.
+	Replicas int
+}
+
+// Default ages of the streams.
+const (
+	DefaultEventsMaxAge = 24 * time.Hour
+	DefaultCallsMaxAge  = 72 * time.Hour
+	DefaultParkedMaxAge = 7 * 24 * time.Hour
+)
+
+// duplicateWindow is how long a server refuses a second message of the same id.
+// Telnyx repeats a webhook for about a minute, so two minutes stop nearly all
+// redeliveries at the door; those that come later are folded once all the same.
+// The server holds every id of the window in memory, and reads them back from the
+// stream at each start, which is why it is not longer.
+const duplicateWindow = 2 * time.Minute
+
+func (l Limits) withDefaults() (Limits, error) {
+	orDefault := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	orDefault(&l.EventsMaxAge, DefaultEventsMaxAge)
+	orDefault(&l.CallsMaxAge, DefaultCallsMaxAge)
+	orDefault(&l.ParkedMaxAge, DefaultParkedMaxAge)
+	if l.Replicas == 0 {
+		l.Replicas = 1
+	}
+	switch {
+	case min(l.EventsMaxAge, l.CallsMaxAge, l.ParkedMaxAge) < 0, min(l.EventsMaxBytes, l.CallsMaxBytes, l.ParkedMaxBytes) < 0:
+		return l, errors.New("stream limits: negative age or size")
+	case l.Replicas < 1 || l.Replicas > 5:
+		return l, fmt.Errorf("stream limits: %d replicas, want 1 to 5", l.Replicas)
+	case l.CallsMaxAge < l.EventsMaxAge:
+		// A summary that leaves before its events would be published a second time.
+		return l, fmt.Errorf("stream limits: summaries are kept %v, less than the log's %v", l.CallsMaxAge, l.EventsMaxAge)
+	}
+	return l, nil
+}
+
+// streams returns the configurations that a deployment wants.
+func (n Layout) streams(l Limits) []jetstream.StreamConfig {
+	events := baseStream(n.Events, l.EventsMaxAge, l.EventsMaxBytes, l.Replicas)
+	events.Description = "Legato's log: call webhooks byte for byte, status answers and checks."
+	events.Subjects = []string{n.Prefix + ".event.>", n.Prefix + ".internal.>"}
+	events.AllowAtomicPublish = true // Group commit: one fsync and one proposal for many webhooks.
+	// A hole in the log would look like a lost event to every follower. Purging
+	// from the front stays allowed: that is how the log is trimmed.
+	events.DenyDelete = true
+
+	calls := baseStream(n.Calls, l.CallsMaxAge, l.CallsMaxBytes, l.Replicas)
+	calls.Description = "Legato's summaries of legs and sessions."
+	calls.Subjects = []string{n.Prefix + ".leg.>", n.Prefix + ".session.>"}
+
+	parked := baseStream(n.Parked, l.ParkedMaxAge, l.ParkedMaxBytes, l.Replicas)
+	parked.Description = "Signed input that Legato could not use, byte for byte."
+	parked.Subjects = []string{n.Prefix + ".parked.>"}
+	// A full log and full summaries refuse, so that nothing is lost unnoticed. What is parked is
+	// already out of the way, and refusing it would make its sender or queue repeat it for ever.
+	parked.Discard = jetstream.DiscardOld
+	return []jetstream.StreamConfig{events, calls, parked}
+}
+
+func baseStream(name string, age time.Duration, bytes int64, replicas int) jetstream.StreamConfig {
+	if bytes == 0 {
+		bytes = -1
+	}
+	return jetstream.StreamConfig{
+		Name:              name,
+		Storage:           jetstream.FileStorage,
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardNew,
+		MaxAge:            age,
+		MaxBytes:          bytes,
+		MaxMsgs:           -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		MaxConsumers:      -1,
+		Duplicates:        min(duplicateWindow, age), // The server refuses a window longer than the age.
+		Replicas:          replicas,
+		// Direct gets are answered by any replica, also by one that lags; what
+		// decides about a publication is read from the leader.
+		AllowDirect: false,
+	}
+}

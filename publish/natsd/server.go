@@ -1,0 +1,213 @@
+package natsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Config says how to run the embedded server.
+type Config struct {
+	// DataDir is where the streams are stored; it is made when it is not there.
+	// One server at a time: Start fails when another process holds it. Required.
+	DataDir string
+	// Listen is the host:port on which subscribers outside the process connect.
+	// Port 0 picks a free one, which ClientURL tells. Empty: nowhere; only
+	// Connect reaches the server.
+	Listen string
+	// Logger receives the server's log, warnings and errors as such, its
+	// notices as debug. Nil: discarded.
+	Logger *slog.Logger
+	// ReadyTimeout bounds the wait for the server to accept connections after
+	// the streams are recovered. Zero: 10 s.
+	ReadyTimeout time.Duration
+}
+
+// Server is a running embedded nats-server.
+type Server struct {
+	nats   *server.Server
+	listen string
+	lock   *dirLock
+	log    *slog.Logger
+}
+
+// serverName is how the embedded server names itself in its own log and in
+// connection information. Stream storage on a single server does not depend on it.
+const serverName = "legato"
+
+// Start runs an embedded nats-server with JetStream and returns when it accepts
+// connections, its streams recovered. It fails when Listen is no address or is
+// taken, when the data directory cannot be written or is held by another
+// process ([ErrDirInUse]), and when the server does not get ready.
+func Start(cfg Config) (*Server, error) {
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	opts, err := serverOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareDir(opts.StoreDir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(opts.StoreDir)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := startServer(opts, cfg, log)
+	if err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	return &Server{nats: ns, listen: cfg.Listen, lock: lock, log: log}, nil
+}
+
+func serverOptions(cfg Config) (*server.Options, error) {
+	if cfg.DataDir == "" {
+		return nil, errors.New("start embedded NATS: no data directory given")
+	}
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded NATS: data directory %q: %w", cfg.DataDir, err)
+	}
+	opts := &server.Options{
+		ServerName: serverName,
+		NoSigs:     true, // Signals are the command's.
+		JetStream:  true,
+		StoreDir:   dir,
+		// An acknowledged message is on disk: the webhook is answered on the strength of it.
+		SyncAlways: true,
+		// The streams' own limits bound the disk. A server-wide limit would also
+		// refuse every later change of a stream once the disk has become smaller
+		// than what was reserved before.
+		JetStreamMaxStore: math.MaxInt64,
+		DontListen:        cfg.Listen == "",
+	}
+	if cfg.Listen == "" {
+		return opts, nil
+	}
+	host, portText, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded NATS: listen address %q is not host:port: %w", cfg.Listen, err)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded NATS: listen address %q: %q is not a port number", cfg.Listen, portText)
+	}
+	opts.Host, opts.Port = host, int(port)
+	if port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	return opts, nil
+}
+
+// prepareDir makes the directory and proves that it can be written to, since the
+// server's own message for that names neither the directory nor the user's remedy.
+func prepareDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("make NATS data directory: %w", err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("NATS data directory %s is not writable: %w", dir, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// probeAddress fails when the address cannot be listened on. The server would
+// say so only after it has recovered its streams, which can take minutes, and as text.
+func probeAddress(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for NATS clients on %s: %w", addr, err)
+	}
+	return l.Close()
+}
+
+func startServer(opts *server.Options, cfg Config, log *slog.Logger) (*server.Server, error) {
+	if !opts.DontListen && opts.Port > 0 {
+		if err := probeAddress(cfg.Listen); err != nil {
+			return nil, err
+		}
+	}
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("make embedded NATS in %s: %w", opts.StoreDir, err)
+	}
+	bridge := &logBridge{log: log}
+	ns.SetLoggerV2(bridge, false, false, false)
+	ns.Start()
+
+	timeout := cfg.ReadyTimeout
+	if timeout == 0 {
+		timeout = 10 * time.Second
+	}
+	// A fatal error leaves a half-started server that would never get ready.
+	fatal := bridge.fatal()
+	if fatal == "" && ns.ReadyForConnections(timeout) {
+		return ns, nil
+	}
+	ns.Shutdown()
+	ns.WaitForShutdown()
+	if fatal = bridge.fatal(); fatal != "" {
+		return nil, fmt.Errorf("start embedded NATS in %s: %s", opts.StoreDir, fatal)
+	}
+	return nil, fmt.Errorf("start embedded NATS in %s: not ready for connections after %s", opts.StoreDir, timeout)
+}
+
+// ClientURL returns the URL under which clients on this machine reach the
+// server, empty when it does not listen.
+func (s *Server) ClientURL() string {
+	if s.listen == "" {
+		return ""
+	}
+	addr, ok := s.nats.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := addr.IP.String()
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
+// Connect returns a connection that does not leave the process. The caller
+// closes it before Shutdown. name appears in the server's connection list.
+func (s *Server) Connect(name string) (*nats.Conn, error) {
+	opts := append(connOptions(name, s.log), nats.InProcessServer(s.nats))
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
+	}
+	return nc, nil
+}
+
+// Shutdown stops the server, waits until its streams are closed, and gives the
+// data directory free. When ctx ends first it returns ctx's error and the
+// directory stays held until the stop is complete or the process ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() {
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+		done <- s.lock.release()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("stop embedded NATS: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,218 @@
+package natsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Report is what Manage and Check found.
+type Report struct {
+	// AtomicPublish tells that the log takes atomic batches. It is false on a
+	// server older than 2.12, where messages must be published one by one.
+	AtomicPublish bool
+	// Made and Changed tell what Manage did, a line each. Empty after Check.
+	Made, Changed []string
+}
+
+// MismatchError is the error of Check, and of Manage where only a person can
+// decide: streams that are not as wanted.
+type MismatchError struct {
+	// Problems are what differs, a line each.
+	Problems []string
+	// Commands are the lines of the nats command-line tool that would put it
+	// right. Empty where none can.
+	Commands []string
+}
+
+// Error lists the problems and the commands.
+func (e *MismatchError) Error() string {
+	text := "streams are not as wanted:\n  " + strings.Join(e.Problems, "\n  ")
+	if len(e.Commands) > 0 {
+		text += "\nto put it right:\n  " + strings.Join(e.Commands, "\n  ")
+	}
+	return text
+}
+
+// Manage creates the streams of the layout and updates what differs in those
+// that exist. A limit is lowered only when limits says so; lowering the size of the
+// log or of the summaries drops nothing, it makes them refuse until messages
+// have aged. It returns a *MismatchError when a stream of one of the names is not Legato's
+// or differs in what cannot be changed, and wraps the server's error otherwise.
+func Manage(ctx context.Context, js jetstream.JetStream, layout Layout, limits Limits) (Report, error) {
+	limits, err := limits.withDefaults()
+	if err != nil {
+		return Report{}, err
+	}
+	var report Report
+	for _, want := range layout.streams(limits) {
+		have, err := manageStream(ctx, js, want, &report)
+		if err != nil {
+			return Report{}, err
+		}
+		if want.Name == layout.Events {
+			report.AtomicPublish = have.AllowAtomicPublish
+		}
+	}
+	return report, nil
+}
+
+func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, report *Report) (jetstream.StreamConfig, error) {
+	have, found, err := lookUp(ctx, js, want.Name)
+	if err != nil {
+		return have, err
+	}
+	if !found {
+		made, err := js.CreateStream(ctx, want)
+		switch {
+		case err == nil:
+			report.Made = append(report.Made, want.Name)
+			return made.CachedInfo().Config, nil
+		case !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
+			return have, fmt.Errorf("create stream %s for %s: %w", want.Name, strings.Join(want.Subjects, ", "), err)
+		}
+		// Another replica made it in between, with other limits.
+		if have, _, err = lookUp(ctx, js, want.Name); err != nil {
+			return have, err
+		}
+	}
+	changed := have
+	var problems []string
+	for _, r := range differences(&have, &want) {
+		if reason := hopeless(r, &have, &want); reason != "" {
+			problems = append(problems, problem(r, &have, &want)+": "+reason)
+			continue
+		}
+		report.Changed = append(report.Changed, problem(r, &have, &want))
+		r.set(&changed, &want)
+	}
+	if len(problems) > 0 {
+		return have, &MismatchError{Problems: problems}
+	}
+	if len(differences(&have, &want)) == 0 {
+		return have, nil
+	}
+	updated, err := js.UpdateStream(ctx, changed)
+	if err != nil {
+		return have, fmt.Errorf("update stream %s: %w", want.Name, err)
+	}
+	return updated.CachedInfo().Config, nil
+}
+
+// Check compares the streams of the layout with what is wanted and changes
+// nothing. It returns a *MismatchError when any is missing or differs, and wraps
+// the server's error when one cannot be asked about.
+func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Limits) (Report, error) {
+	limits, err := limits.withDefaults()
+	if err != nil {
+		return Report{}, err
+	}
+	var report Report
+	var mismatch MismatchError
+	for _, want := range layout.streams(limits) {
+		have, found, err := lookUp(ctx, js, want.Name)
+		if err != nil {
+			return Report{}, err
+		}
+		if !found {
+			mismatch.Problems = append(mismatch.Problems, fmt.Sprintf("stream %s does not exist", want.Name))
+			mismatch.Commands = append(mismatch.Commands, addCommand(&want))
+			continue
+		}
+		if want.Name == layout.Events {
+			report.AtomicPublish = have.AllowAtomicPublish
+		}
+		compare(&mismatch, &have, &want)
+	}
+	if len(mismatch.Problems) > 0 {
+		return report, &mismatch
+	}
+	return report, nil
+}
+
+func compare(mismatch *MismatchError, have, want *jetstream.StreamConfig) {
+	var flags []string
+	for _, r := range differences(have, want) {
+		if r.soft {
+			continue
+		}
+		text := problem(r, have, want)
+		if reason := hopeless(r, have, want); reason != "" {
+			text += ": " + reason
+		} else {
+			flags = append(flags, r.flags(want)...)
+		}
+		mismatch.Problems = append(mismatch.Problems, text)
+	}
+	if len(flags) > 0 {
+		mismatch.Commands = append(mismatch.Commands, command("edit", want.Name, append(flags, "--force")))
+	}
+}
+
+func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream.StreamConfig, bool, error) {
+	s, err := js.Stream(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return jetstream.StreamConfig{}, false, nil
+	case err != nil:
+		return jetstream.StreamConfig{}, false, fmt.Errorf("look up stream %s: %w", name, err)
+	}
+	return s.CachedInfo().Config, true, nil
+}
+
+func differences(have, want *jetstream.StreamConfig) []rule {
+	var diff []rule
+	for _, r := range rules {
+		if !r.ok(have, want) {
+			diff = append(diff, r)
+		}
+	}
+	return diff
+}
+
+func problem(r rule, have, want *jetstream.StreamConfig) string {
+	return fmt.Sprintf("stream %s: %s is %s, want %s", want.Name, r.name, r.show(have), r.show(want))
+}
+
+// hopeless returns why a difference is not for a program to mend, empty when it is.
+func hopeless(r rule, have, want *jetstream.StreamConfig) string {
+	if r.set == nil {
+		return "an existing stream cannot be changed so; remove it or choose another subject prefix"
+	}
+	if r.name != "subjects" {
+		return ""
+	}
+	// A stream that holds other subjects is somebody else's by the same name.
+	for _, s := range have.Subjects {
+		if !slices.Contains(want.Subjects, s) {
+			return "it holds other subjects; choose another subject prefix"
+		}
+	}
+	return ""
+}
+
+// addCommand returns the natscli line that makes a stream.
+func addCommand(want *jetstream.StreamConfig) string {
+	flags := []string{"--storage=file"}
+	for _, r := range rules {
+		if r.flags != nil {
+			flags = append(flags, r.flags(want)...)
+		}
+	}
+	// Without --defaults natscli asks about what the flags leave open.
+	return command("add", want.Name, append(flags, "--defaults"))
+}
+
+func command(verb, stream string, flags []string) string {
+	for i, f := range flags {
+		if strings.ContainsAny(f, ">*") {
+			flag, value, _ := strings.Cut(f, "=")
+			flags[i] = flag + "='" + value + "'"
+		}
+	}
+	return "nats stream " + verb + " " + stream + " " + strings.Join(flags, " ")
+}

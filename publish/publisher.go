@@ -1,0 +1,155 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/publish/natsd"
+)
+
+var (
+	// ErrRefused is wrapped by the error of a publication that found something
+	// else stored than it was told, or itself. Read what is stored and compare.
+	ErrRefused = errors.New("another summary came first")
+	// ErrInvalid is wrapped by the error of a message that can never be
+	// published: an id that is no token, a body too large, a revision out of order.
+	ErrInvalid = errors.New("message cannot be published")
+)
+
+// MaxBody is the largest body of a summary, in bytes. The default limit of a NATS
+// server is twice that for body and headers; consumers may count on this one.
+const MaxBody = 512 << 10
+
+// DefaultTimeout bounds one exchange with NATS where the caller's context allows more.
+const DefaultTimeout = 5 * time.Second
+
+// Publisher publishes the summaries of one deployment and reads them back. It
+// is safe for concurrent use.
+type Publisher struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	layout natsd.Layout
+}
+
+// New returns a Publisher onto the stream of summaries. It fails when the
+// stream cannot be looked up, or allows direct gets: those are answered by any
+// replica, and a publication must be decided on what the leader has.
+func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout) (*Publisher, error) {
+	stream, err := js.Stream(ctx, layout.Calls)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", layout.Calls, err)
+	}
+	if stream.CachedInfo().Config.AllowDirect {
+		return nil, fmt.Errorf("stream %s allows direct gets, which may be stale", layout.Calls)
+	}
+	return &Publisher{js: js, stream: stream, layout: layout}, nil
+}
+
+// Last returns the newest revision that is stored for the key, and whether there is
+// any. Errors are those of infrastructure, ErrInvalid for a key that no subject
+// can name, and one for a stored message that Legato did not write.
+func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, bool, error) {
+	if err := validKey(key); err != nil {
+		return summary.Stored{}, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	defer cancel()
+	// One wildcard for completed and amended, one for the connection. Every
+	// revision is stored on condition of the one before, so the last is the newest.
+	m, err := p.stream.GetLastMsgForSubject(ctx, subject(p.layout.Prefix, "*", "*", key))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return summary.Stored{}, false, nil
+	case err != nil:
+		return summary.Stored{}, false, fmt.Errorf("read last summary of %s: %w", name(key), err)
+	}
+	stored, err := decode(key, m)
+	if err != nil {
+		return summary.Stored{}, false, fmt.Errorf("read last summary of %s at sequence %d: %w", name(key), m.Sequence, err)
+	}
+	return stored, true, nil
+}
+
+// Publish stores a draft when prev is what stands before it: the zero Stored for
+// revision 1, for a later one the revision just before. The connection of a
+// later revision is that of prev, whatever the draft says. It returns the summary as it is
+// stored. It fails with ErrRefused when something else stands there, with ErrInvalid
+// when no attempt could succeed, and with a wrapped infrastructure error when the outcome
+// is not known.
+func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error) {
+	if d.Revision > 1 {
+		d.Connection = prev.Connection
+	}
+	if err := validDraft(d, prev); err != nil {
+		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	defer cancel()
+	ack, err := p.js.PublishMsg(ctx, encode(p.layout.Prefix, d),
+		// A stream of another's that captures these subjects must not swallow the summary.
+		jetstream.WithExpectStream(p.layout.Calls),
+		// Any connection: two replicas may know different ones, and yet race for one revision.
+		jetstream.WithExpectLastSequenceForSubject(expected(d, prev), subject(p.layout.Prefix, verb(d.Revision), "*", d.Key)))
+	switch {
+	case refused(err):
+		return summary.Stored{}, fmt.Errorf("publish %s: %w (%w)", messageID(d.Key, d.Revision), ErrRefused, err)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return summary.Stored{}, fmt.Errorf("publish %s: %w: %d bytes and headers are more than the server takes (%d)",
+			messageID(d.Key, d.Revision), ErrInvalid, len(d.Body), p.js.Conn().MaxPayload())
+	case err != nil:
+		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
+	case ack.Duplicate:
+		// On a cluster the server looks at the id before the condition and at the
+		// body never, so this says only that some body of this id was stored.
+		return summary.Stored{}, fmt.Errorf("publish %s: %w (a message of this id is stored)", messageID(d.Key, d.Revision), ErrRefused)
+	}
+	d.PublishedAt = d.PublishedAt.UTC().Truncate(time.Microsecond) // As it is read back.
+	return summary.Stored{Draft: d, Seq: ack.Sequence}, nil
+}
+
+// expected returns the sequence that must be the last on the subject that the
+// draft goes to. The first amendment finds nothing there: completed is another subject.
+func expected(d summary.Draft, prev summary.Stored) uint64 {
+	if d.Revision <= 2 {
+		return 0
+	}
+	return prev.Seq
+}
+
+func validDraft(d summary.Draft, prev summary.Stored) error {
+	if err := validKey(d.Key); err != nil {
+		return err
+	}
+	switch {
+	case d.Connection != "" && !call.ValidToken(d.Connection):
+		return fmt.Errorf("%w: connection id %.64q is no subject token", ErrInvalid, d.Connection)
+	case len(d.Body) > MaxBody:
+		return fmt.Errorf("%w: body has %d bytes, limit %d", ErrInvalid, len(d.Body), MaxBody)
+	case !headerSafe(d.Position.Log):
+		return fmt.Errorf("%w: the log's identity cannot stand in a header", ErrInvalid)
+	case d.Revision < 1:
+		return fmt.Errorf("%w: revision %d", ErrInvalid, d.Revision)
+	case d.Revision != prev.Revision+1:
+		return fmt.Errorf("%w: revision %d does not follow %d", ErrInvalid, d.Revision, prev.Revision)
+	case d.Revision > 1 && prev.Key != d.Key:
+		return fmt.Errorf("%w: the revision before is of another key", ErrInvalid)
+	case d.Revision > 1 && prev.Seq == 0:
+		return fmt.Errorf("%w: the revision before was never stored", ErrInvalid)
+	}
+	return nil
+}
+
+// name writes a key for people.
+func name(k summary.Key) string {
+	if k.Kind == summary.KindLeg {
+		return "leg " + k.Leg + " of session " + k.Session
+	}
+	return k.Kind + " " + k.Session
+}
