@@ -15,20 +15,18 @@ import (
 // fill stores first summaries of other keys, spread over connections.
 func fill(tb testing.TB, js jetstream.JetStream, layout natsd.Layout, messages, connections int) {
 	tb.Helper()
-	var futures []jetstream.PubAckFuture
 	for i := range messages {
-		f, err := js.PublishAsync(
-			fmt.Sprintf("%s.leg.completed.other%d.session%d.leg%d", layout.Prefix, i%connections, i, i), []byte("{}"))
-		if err != nil {
+		if _, err := js.PublishAsync(
+			fmt.Sprintf("%s.leg.completed.other%d.session%d.leg%d", layout.Prefix, i%connections, i, i), []byte("{}")); err != nil {
 			tb.Fatal(err)
 		}
-		futures = append(futures, f)
-	}
-	for _, f := range futures {
-		select {
-		case <-f.Ok():
-		case err := <-f.Err():
-			tb.Fatal(err)
+		// The client refuses more than 4,000 in flight.
+		if i%2000 == 1999 || i == messages-1 {
+			select {
+			case <-js.PublishAsyncComplete():
+			case <-tb.Context().Done():
+				tb.Fatal(tb.Context().Err())
+			}
 		}
 	}
 }

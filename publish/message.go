@@ -3,6 +3,7 @@ package publish
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -106,24 +107,16 @@ func decode(k summary.Key, m *jetstream.RawStreamMsg) (summary.Stored, error) {
 	}, nil
 }
 
-// API error codes of the server that mean "another message came first". The
-// jetstream package names the first two only.
-const (
-	codeWrongLastSequence  = jetstream.JSErrCodeStreamWrongLastSequence         // 10071
-	codeWrongLastInProcess = jetstream.JSErrCodeStreamWrongLastSequenceConstant // 10164, on replicated streams
-	codeDuplicateInProcess = jetstream.ErrorCode(10158)                         // Same id proposed, not yet stored.
-)
+// refusals are the API errors of the server that mean "another message came first".
+var refusals = []jetstream.ErrorCode{
+	jetstream.JSErrCodeStreamWrongLastSequence,         // 10071: something else is stored.
+	jetstream.JSErrCodeStreamWrongLastSequenceConstant, // 10164: something else is proposed, on a replicated stream.
+	10158, // A message of this id is proposed and not yet stored; the client library has no name for it.
+}
 
 // refused reports whether the server turned a message down because of what
 // is stored or about to be.
 func refused(err error) bool {
 	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	switch api.ErrorCode {
-	case codeWrongLastSequence, codeWrongLastInProcess, codeDuplicateInProcess:
-		return true
-	}
-	return false
+	return errors.As(err, &api) && slices.Contains(refusals, api.ErrorCode)
 }

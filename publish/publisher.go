@@ -16,11 +16,11 @@ import (
 
 var (
 	// ErrRefused is wrapped by the error of a publication that found something
-	// else stored than it was told, or itself. Read what is stored and compare.
-	ErrRefused = errors.New("another summary came first")
+	// else than it was told to expect: [summary.ErrRefused].
+	ErrRefused = summary.ErrRefused
 	// ErrInvalid is wrapped by the error of a message that can never be
-	// published: an id that is no token, a body too large, a revision out of order.
-	ErrInvalid = errors.New("message cannot be published")
+	// published: [summary.ErrTooLarge].
+	ErrInvalid = summary.ErrTooLarge
 )
 
 // MaxBody is the largest body of a summary, in bytes. The default limit of a NATS

@@ -306,7 +306,7 @@ func TestWhatCannotBePublishedIsInvalid(t *testing.T) {
 func TestTroubleWithNATSIsNoAnswer(t *testing.T) {
 	s := natsdtest.Run(t)
 	p := newPublisher(t, s.JS, s.Layout)
-	check := func(t *testing.T, ctx context.Context) {
+	check := func(ctx context.Context, t *testing.T) {
 		t.Helper()
 		if _, _, err := p.Last(ctx, legKey); err == nil {
 			t.Error("Last: got no error")
@@ -319,17 +319,17 @@ func TestTroubleWithNATSIsNoAnswer(t *testing.T) {
 	t.Run("a canceled context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		check(t, ctx)
+		check(ctx, t)
 	})
 	t.Run("a stream that is gone", func(t *testing.T) {
 		if err := s.JS.DeleteStream(t.Context(), s.Layout.Calls); err != nil {
 			t.Fatal(err)
 		}
-		check(t, t.Context())
+		check(t.Context(), t)
 	})
 	t.Run("a server that is gone", func(t *testing.T) {
 		s.Stop()
-		check(t, t.Context())
+		check(t.Context(), t)
 	})
 }
 

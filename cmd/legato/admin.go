@@ -26,7 +26,7 @@ type admin struct {
 
 // newAdmin binds the listener and serves at once, so that a service that is
 // still starting can say so. An empty address serves nowhere.
-func newAdmin(addr string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
+func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
 	a := &admin{
 		done:  make(chan struct{}),
 		ready: func(context.Context) error { return errors.New("starting") },
@@ -35,7 +35,7 @@ func newAdmin(addr string, registry *prometheus.Registry, log *slog.Logger) (*ad
 		close(a.done)
 		return a, nil
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("--admin-listen: %w", err)
 	}

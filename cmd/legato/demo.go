@@ -47,7 +47,7 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 	}
 	defer os.RemoveAll(dir)
 	api := statusfake.New(statusfake.Config{})
-	apiAddr, stopAPI, err := serveAPI("127.0.0.1:0", api)
+	apiAddr, stopAPI, err := serveAPI(ctx, "127.0.0.1:0", api)
 	if err != nil {
 		return err
 	}

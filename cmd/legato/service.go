@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/enrich"
@@ -89,7 +90,7 @@ func (s *service) up(ctx context.Context) error {
 		return fmt.Errorf("--subject-prefix: %w", err)
 	}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if s.admin, err = newAdmin(s.settings.AdminListen, s.registry, s.log); err != nil {
+	if s.admin, err = newAdmin(ctx, s.settings.AdminListen, s.registry, s.log); err != nil {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
@@ -288,8 +289,7 @@ func wait(ctx context.Context, done <-chan struct{}) {
 // stop tears down what was started, the last first.
 func (s *service) stop(ctx context.Context) error {
 	var errs []error
-	for i := len(s.teardown) - 1; i >= 0; i-- {
-		t := s.teardown[i]
+	for _, t := range slices.Backward(s.teardown) {
 		if err := t.stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", t.name, err))
 		}

@@ -59,7 +59,7 @@ func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 	api := statusfake.New(statusfake.Config{})
 	fmt.Fprintf(c.stdout, "TELNYX_PUBLIC_KEY=%s\n", publicKey(key))
 	if cmd.APIListen != "" {
-		addr, stop, err := serveAPI(cmd.APIListen, api)
+		addr, stop, err := serveAPI(ctx, cmd.APIListen, api)
 		if err != nil {
 			return fmt.Errorf("--api-listen: %w", err)
 		}
@@ -112,8 +112,8 @@ func newPlayer(key ed25519.PrivateKey, api *statusfake.Server, config fake.Confi
 }
 
 // serveAPI serves the fake status API.
-func serveAPI(addr string, api http.Handler) (bound string, stop func(), err error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+func serveAPI(ctx context.Context, addr string, api http.Handler) (bound string, stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return "", nil, err
 	}

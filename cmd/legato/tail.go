@@ -47,11 +47,11 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if cmd.All {
 		policy = jetstream.DeliverAllPolicy
 	}
-	print := printSummary
+	show := printSummary
 	if cmd.JSON {
-		print = printJSON
+		show = printJSON
 	}
-	return follow(ctx, js, layout, policy, func(_ string, data []byte) error { return print(c.stdout, data) })
+	return follow(ctx, js, layout, policy, func(_ string, data []byte) error { return show(c.stdout, data) })
 }
 
 // follow hands every summary to do, in the order of the stream, until ctx ends or do fails.

@@ -2,6 +2,7 @@ package natsd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // ConnectConfig says how to reach NATS outside the process.
@@ -48,13 +50,8 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	}
 	opts := connOptions(cfg.Name, log)
 	if cfg.Creds != "" {
-		// nats.go reads the file at each handshake and would take a missing one for a refusal.
-		f, err := os.Open(cfg.Creds)
-		if err != nil {
-			return nil, fmt.Errorf("NATS credentials file: %w", err)
-		}
-		if err := f.Close(); err != nil {
-			return nil, fmt.Errorf("NATS credentials file: %w", err)
+		if err := checkCreds(cfg.Creds); err != nil {
+			return nil, err
 		}
 		opts = append(opts, nats.UserCredentials(cfg.Creds))
 	}
@@ -79,6 +76,24 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	}
 }
 
+// checkCreds fails when the file holds no credentials. nats.go reads it at each
+// handshake, where a broken one looks like trouble with the connection.
+func checkCreds(path string) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("NATS credentials file: %w", err)
+	}
+	if _, err := nkeys.ParseDecoratedJWT(content); err != nil {
+		return fmt.Errorf("NATS credentials file %s holds no user JWT", path)
+	}
+	key, err := nkeys.ParseDecoratedNKey(content)
+	if err != nil {
+		return fmt.Errorf("NATS credentials file %s holds no user key", path)
+	}
+	key.Wipe()
+	return nil
+}
+
 // worthRetrying reports whether a first connect may succeed later without
 // anybody changing the configuration.
 func worthRetrying(err error) bool {
@@ -90,7 +105,8 @@ func worthRetrying(err error) bool {
 			return false
 		}
 	}
-	return true
+	var certificate *tls.CertificateVerificationError
+	return !errors.As(err, &certificate)
 }
 
 // inspectURLs returns the servers without their secrets, for people, and the

@@ -136,7 +136,7 @@ func TestConnectFailsAtOnceAndKeepsSecrets(t *testing.T) {
 		{name: "on a bad escape", cfg: natsd.ConnectConfig{URLs: []string{"nats://legato:hunter2%zz@" + addr}}, want: "URL 1 of 1"},
 		{name: "on another scheme", cfg: natsd.ConnectConfig{URLs: []string{"http://legato:hunter2@" + addr}}, want: `scheme "http"`},
 		{name: "on a missing credentials file", cfg: natsd.ConnectConfig{URLs: []string{addr}, Creds: filepath.Join(dir, "none")}, want: filepath.Join(dir, "none")},
-		{name: "on a file that holds no credentials", cfg: natsd.ConnectConfig{URLs: []string{addr}, Creds: creds}, want: "nats://" + addr},
+		{name: "on a file that holds no credentials", cfg: natsd.ConnectConfig{URLs: []string{addr}, Creds: creds}, want: creds},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

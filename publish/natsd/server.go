@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -40,6 +41,10 @@ type Server struct {
 	listen string
 	lock   *dirLock
 	log    *slog.Logger
+
+	stop    sync.Once
+	stopped chan struct{}
+	stopErr error // Set before stopped is closed.
 }
 
 // serverName is how the embedded server names itself in its own log and in
@@ -70,7 +75,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	return &Server{nats: ns, listen: cfg.Listen, lock: lock, log: log}, nil
+	return &Server{nats: ns, listen: cfg.Listen, lock: lock, log: log, stopped: make(chan struct{})}, nil
 }
 
 func serverOptions(cfg Config) (*server.Options, error) {
@@ -196,17 +201,20 @@ func (s *Server) Connect(name string) (*nats.Conn, error) {
 
 // Shutdown stops the server, waits until its streams are closed, and gives the
 // data directory free. When ctx ends first it returns ctx's error and the
-// directory stays held until the stop is complete or the process ends.
+// directory stays held until the stop is complete or the process ends. A second
+// call waits for the same stop.
 func (s *Server) Shutdown(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() {
-		s.nats.Shutdown()
-		s.nats.WaitForShutdown()
-		done <- s.lock.release()
-	}()
+	s.stop.Do(func() {
+		go func() {
+			defer close(s.stopped)
+			s.nats.Shutdown()
+			s.nats.WaitForShutdown()
+			s.stopErr = s.lock.release()
+		}()
+	})
 	select {
-	case err := <-done:
-		return err
+	case <-s.stopped:
+		return s.stopErr
 	case <-ctx.Done():
 		return fmt.Errorf("stop embedded NATS: %w", ctx.Err())
 	}

@@ -34,7 +34,8 @@ func start(t *testing.T, cfg natsd.Config) *natsd.Server {
 
 func stop(t *testing.T, s *natsd.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	// Also called by cleanups, when the test's context has ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
@@ -140,11 +141,9 @@ func TestStartSaysThatTheDirectoryIsNotWritable(t *testing.T) {
 func TestDirectoryIsHeldAgainstAnotherProcess(t *testing.T) {
 	const variable = "NATSD_TEST_START_IN"
 	if dir := os.Getenv(variable); dir != "" {
-		s, err := natsd.Start(natsd.Config{DataDir: dir})
-		if !errors.Is(err, natsd.ErrDirInUse) {
+		if _, err := natsd.Start(natsd.Config{DataDir: dir}); !errors.Is(err, natsd.ErrDirInUse) {
 			t.Fatalf("in the other process: got error %v, want ErrDirInUse", err)
 		}
-		_ = s
 		return
 	}
 	dir := t.TempDir()
