@@ -12,7 +12,7 @@ import (
 
 // healthCmd is what a container's health check runs: the image has no shell and no curl.
 type healthCmd struct {
-	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of the admin listener to ask." placeholder:"ADDR"`
+	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of the admin listener to ask."`
 }
 
 // Run asks /readyz once.

@@ -19,21 +19,21 @@ import (
 
 // settings are the flags of the service, shared by serve and demo.
 type settings struct {
-	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks." placeholder:"ADDR"`
-	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz and /metrics." placeholder:"ADDR"`
+	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks."`
+	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
 
 	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required." placeholder:"KEY"`
 	TelnyxPublicKeyFile string `env:"TELNYX_PUBLIC_KEY_FILE" help:"File to read the public key from." placeholder:"FILE" type:"path"`
 	TelnyxAPIKey        string `env:"TELNYX_API_KEY" help:"Bearer token of the status API. Required." name:"telnyx-api-key" placeholder:"KEY"`
 	TelnyxAPIKeyFile    string `env:"TELNYX_API_KEY_FILE" help:"File to read the API key from." name:"telnyx-api-key-file" placeholder:"FILE" type:"path"`
-	TelnyxBaseURL       string `default:"https://api.telnyx.com/v2" env:"TELNYX_BASE_URL" help:"Root of the status API." name:"telnyx-base-url" placeholder:"URL"`
+	TelnyxBaseURL       string `default:"https://api.telnyx.com/v2" env:"TELNYX_BASE_URL" help:"Root of the status API." name:"telnyx-base-url"`
 
-	StatusRate float64 `default:"100" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; a 429 slows them down further." placeholder:"N"`
+	StatusRate float64 `default:"100" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; a 429 slows them down further."`
 
 	natsSettings
 
-	NATSListen     string        `default:"127.0.0.1:4222" env:"LEGATO_NATS_LISTEN" help:"Where the embedded NATS serves subscribers; empty: nowhere." name:"nats-listen" placeholder:"ADDR"`
-	DataDir        string        `default:"legato-data" env:"LEGATO_DATA_DIR" help:"Storage of the embedded NATS." placeholder:"DIR" type:"path"`
+	NATSListen     string        `default:"127.0.0.1:4222" env:"LEGATO_NATS_LISTEN" help:"Where the embedded NATS serves subscribers; empty: nowhere." name:"nats-listen"`
+	DataDir        string        `default:"legato-data" env:"LEGATO_DATA_DIR" help:"Storage of the embedded NATS." type:"path"`
 	NATSReplicas   int           `default:"1" env:"LEGATO_NATS_REPLICAS" help:"Copies of each stream on a cluster." name:"nats-replicas"`
 	Streams        string        `default:"manage" enum:"manage,check" env:"LEGATO_STREAMS" help:"manage: create and update the streams; check: refuse to start when they are not as wanted."`
 	EventsMaxAge   time.Duration `default:"24h" env:"LEGATO_EVENTS_MAX_AGE" help:"How long the log keeps events."`

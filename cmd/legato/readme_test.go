@@ -1,0 +1,139 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// TestReadmeNamesOnlyWhatExists holds the README against the command line, the
+// tree and the published fields.
+func TestReadmeNamesOnlyWhatExists(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	data, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(data)
+	help := helpTexts(t)
+
+	for _, flag := range regexp.MustCompile("(?:^|[^`\\w-])--?([a-z][a-z-]+)|`--([a-z][a-z-]+)").FindAllString(readme, -1) {
+		flag = flag[strings.Index(flag, "-"):]
+		if !strings.HasPrefix(flag, "--") {
+			continue
+		}
+		if !strings.Contains(help, flag+"=") && !strings.Contains(help, flag+" ") && !strings.Contains(help, flag+"\n") {
+			t.Errorf("the README names the flag %s, which no command has", flag)
+		}
+	}
+	for _, env := range regexp.MustCompile(`(?:LEGATO|TELNYX)_[A-Z_]+[A-Z]`).FindAllString(readme, -1) {
+		if !strings.Contains(help, "$"+env) {
+			t.Errorf("the README names the variable %s, which no command reads", env)
+		}
+	}
+	// And the other way: what serve can be told is in the README.
+	for _, env := range regexp.MustCompile(`\$((?:LEGATO|TELNYX)_[A-Z_]+[A-Z])`).FindAllStringSubmatch(help, -1) {
+		if !strings.Contains(readme, env[1]) {
+			t.Errorf("the README does not name the variable %s", env[1])
+		}
+	}
+	for _, path := range regexp.MustCompile(`(?m)(?:^|[\s`+"`"+`(])((?:cmd|ingest|enrich|publish|testdata|\.ci)(?:/[\w.]+)*)`).FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(filepath.Join(root, strings.TrimRight(path[1], "."))); err != nil {
+			t.Errorf("the README names the path %s, which does not exist", path[1])
+		}
+	}
+	for _, v := range []any{summary.Leg{}, summary.Session{}} {
+		for name := range jsonFields(reflect.TypeOf(v)) {
+			if !strings.Contains(readme, "`"+name+"`") {
+				t.Errorf("the README does not explain the field %s", name)
+			}
+		}
+	}
+}
+
+// helpTexts is the help of all commands.
+func helpTexts(t *testing.T) string {
+	t.Helper()
+	var all bytes.Buffer
+	for _, command := range []string{"serve", "demo", "simulate", "tail", "health", "version"} {
+		out, err := exec.CommandContext(t.Context(), binaries.legato, command, "--help").Output()
+		if err != nil {
+			t.Fatalf("legato %s --help: %v", command, err)
+		}
+		all.Write(out)
+	}
+	return all.String()
+}
+
+// jsonFields are the names of all fields that a type can show in JSON, at any depth.
+func jsonFields(typ reflect.Type) map[string]bool {
+	found := make(map[string]bool)
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ.Implements(reflect.TypeFor[json.Marshaler]()) {
+			return
+		}
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				found[name] = true
+			}
+			walk(f.Type)
+		}
+	}
+	walk(typ)
+	return found
+}
+
+// TestDockerfileNamesOnlyWhatExists checks what can be checked without building
+// the image: every path that it copies or builds, every variable that it sets,
+// and every command that it runs.
+func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	data, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dockerfile := string(data)
+	for _, path := range []string{"go.mod", "go.sum", "./cmd/legato"} {
+		if !strings.Contains(dockerfile, path) {
+			t.Errorf("the Dockerfile does not use %s", path)
+		}
+		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+			t.Error(err)
+		}
+	}
+	help := helpTexts(t)
+	for _, env := range regexp.MustCompile(`LEGATO_[A-Z_]+[A-Z]`).FindAllString(dockerfile, -1) {
+		if !strings.Contains(help, "$"+env) {
+			t.Errorf("the Dockerfile names the variable %s, which no command reads", env)
+		}
+	}
+	for _, command := range regexp.MustCompile(`CMD \[(.*)\]`).FindAllStringSubmatch(dockerfile, -1) {
+		words := strings.Split(strings.ReplaceAll(command[1], `"`, ""), ", ")
+		if err := exec.CommandContext(t.Context(), binaries.legato, words[len(words)-1], "--help").Run(); err != nil {
+			t.Errorf("the Dockerfile runs %q: %v", words, err)
+		}
+	}
+	// The version is set in a variable that exists.
+	mainGo, err := os.ReadFile("version.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(dockerfile, "-X main.version=") || !strings.Contains(string(mainGo), "var version =") {
+		t.Error("the Dockerfile sets a version that the program does not have")
+	}
+}
