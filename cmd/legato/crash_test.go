@@ -265,7 +265,7 @@ func stopsCleanly(t *testing.T, s *server) {
 }
 
 // externalNATS runs a nats-server of its own process.
-func externalNATS(t *testing.T) string {
+func externalNATS(t *testing.T, flags ...string) string {
 	t.Helper()
 	path, err := natsServerOnce()
 	if err != nil {
@@ -273,7 +273,9 @@ func externalNATS(t *testing.T) string {
 	}
 	// nats-server tells its port only in a file; it is read back from there.
 	dir := t.TempDir()
-	launch(t, nil, path, "--addr=127.0.0.1", "--port=-1", "--jetstream", "--store_dir="+t.TempDir(), "--ports_file_dir="+dir)
+	launch(t, nil, path, append([]string{
+		"--addr=127.0.0.1", "--port=-1", "--jetstream", "--store_dir=" + t.TempDir(), "--ports_file_dir=" + dir,
+	}, flags...)...)
 	var url string
 	eventually(t, "nats-server listens", func() error {
 		url, err = portsFile(dir)

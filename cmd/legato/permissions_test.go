@@ -1,0 +1,89 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestReadmePermissionsSeparateSummariesFromRawEvents runs a NATS server with
+// the permissions that the README recommends for consumers.
+func TestReadmePermissionsSeparateSummariesFromRawEvents(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	permissions := regexp.MustCompile(`(?s)\n    permissions: \{.*?\n    \}\n`).FindString(string(readme))
+	if permissions == "" {
+		t.Fatal("the README recommends no permissions")
+	}
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	err = os.WriteFile(config, []byte(`authorization { users: [
+		{ user: service, password: s }
+		{ user: reader, password: r, `+permissions+` }
+	] }`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := externalNATS(t, "--config="+config)
+	as := func(user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
+
+	world := newTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s")}, quick...)
+	s := serve(t, world.env(), flags...)
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: world.sign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	c := fake.Generator{Seed: 3}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
+	world.know(c)
+	for _, d := range c.Deliveries {
+		if out := sender.Send(t.Context(), d); !out.Accepted {
+			t.Fatalf("%s was not accepted: %+v", d.Type, out)
+		}
+	}
+	completed(t, as("service:s"), "calls.session.completed.*."+string(c.Session))
+	if found := summaries(t, as("reader:r")); len(found) != 2 {
+		t.Errorf("a reader found %d summaries, want those of a leg and a session", len(found))
+	}
+	if strings.Contains(s.text(), ":s@") {
+		t.Error("the log shows the password of NATS")
+	}
+
+	nc, err := nats.Connect(as("reader:r"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(500*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.OrderedConsumer(t.Context(), "CALL_EVENTS", jetstream.OrderedConsumerConfig{}); err == nil {
+		t.Error("a reader may read the raw events")
+	}
+	refused := make(chan error, 8)
+	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
+	if _, err := nc.SubscribeSync("calls.event.>"); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		select {
+		case err := <-refused:
+			if strings.Contains(err.Error(), "calls.event.>") {
+				return
+			}
+		case <-time.After(patience):
+			t.Fatal("a reader may subscribe to the raw events")
+		}
+	}
+}
