@@ -147,8 +147,7 @@ func (n *notices) refused(ctx context.Context, now time.Time, p *problem) {
 	if p.cause != nil {
 		attrs = append(attrs, slog.String("cause", p.cause.Error()))
 	}
-	var crash *panicked
-	if errors.As(p.cause, &crash) {
+	if crash, ok := errors.AsType[*panicked](p.cause); ok {
 		attrs = append(attrs, slog.String("stack", string(crash.stack)))
 	}
 	n.logger.LogAttrs(ctx, how.level, how.notice, attrs...)

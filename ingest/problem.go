@@ -33,8 +33,7 @@ func (p *problem) Unwrap() error { return p.cause }
 
 // toProblem makes any error of a handler or of Echo's router a problem.
 func toProblem(err error) *problem {
-	var p *problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
 	switch {

@@ -75,8 +75,7 @@ func (s *Server) receive(c echo.Context) error {
 		return refuse(resultClock, err)
 	}
 	envelope, err := telnyx.ParseEnvelope(body)
-	var unusable *telnyx.Unusable
-	if errors.As(err, &unusable) {
+	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
 		return s.park(c, unusable, call.Parked{
 			Reason:      string(unusable.Reason),
 			Signature:   signature,

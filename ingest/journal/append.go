@@ -4,29 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 const (
-	// maxBatch bounds an atomic batch; nats-server's own limit is 1,000 messages.
-	maxBatch = 500
-	// maxBatchBytes keeps a batch well inside what a client may buffer: 500 bodies of 16 KiB.
-	maxBatchBytes = 8 << 20
-)
-
-// Error codes of nats-server that Append acts on.
-const (
-	codeMaxBytes         = 10077 // the stream has reached its size
-	codeAtomicDisabled   = 10174
-	codeAtomicIncomplete = 10176
-	codeAtomicTooLarge   = 10199
-	codeAtomicDuplicate  = 10201
-	codeAtomicTooMany    = 10210
+	// appendTimeout bounds one write to the server. Telnyx gives a webhook two
+	// seconds by default; what has not been acknowledged by then is sent again.
+	appendTimeout = 1500 * time.Millisecond
+	// appendPatience bounds Append as a whole, the wait for the batch before it included.
+	appendPatience = 2 * time.Second
 )
 
 // write is one Append on its way.
@@ -34,6 +25,8 @@ type write struct {
 	entry call.Entry
 	// result is buffered, so that the writer never waits for a caller that left.
 	result chan result
+	// left tells that the caller has given up: what is not yet under way need not be written.
+	left atomic.Bool
 }
 
 type result struct {
@@ -41,28 +34,37 @@ type result struct {
 	err     error
 }
 
-// Append stores an entry and returns when the server has acknowledged it.
-// Concurrent calls share one atomic batch and so one sync to disk; a lone call is not delayed.
+// Append stores an entry and returns when the server has acknowledged it, after
+// two seconds at most. Concurrent calls share one atomic batch and so one sync to
+// disk; a lone call is not delayed.
 //
-// Errors are ErrFull, ErrUnavailable, ErrClosed or that of ctx, wrapped. After an error
-// the entry may still have been stored: append it again under the same id.
+// Errors are ErrFull, ErrUnavailable or ErrClosed, wrapped together with what
+// caused them. After an error the entry may still have been stored: append it
+// again under the same id. From 95 % of the log's size on, ErrFull is for events
+// only: what Legato itself appends is needed to finish calls, without which nothing
+// is ever trimmed.
 func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
-	if seq, ok := j.known.seq(e.ID); ok && e.ID != "" {
-		j.metrics.appends.WithLabelValues("duplicate").Inc()
-		return call.Receipt{Seq: seq, Duplicate: true}, nil
-	}
-	w := &write{entry: e, result: make(chan result, 1)}
 	select {
 	case <-j.stop:
 		return call.Receipt{}, ErrClosed
 	default:
 	}
+	if seq, ok := j.known.seq(e.ID); ok {
+		j.metrics.appends.WithLabelValues("duplicate").Inc()
+		return call.Receipt{Seq: seq, Duplicate: true}, nil
+	}
+	if err := j.admit(&e); err != nil {
+		return call.Receipt{}, err
+	}
+	patient, cancel := context.WithTimeout(ctx, appendPatience)
+	defer cancel()
+	w := &write{entry: e, result: make(chan result, 1)}
 	select {
 	case j.pending <- w:
 	case <-j.stop:
 		return call.Receipt{}, ErrClosed
-	case <-ctx.Done():
-		return call.Receipt{}, fmt.Errorf("%w: waiting for a place: %w", ErrUnavailable, ctx.Err())
+	case <-patient.Done():
+		return call.Receipt{}, j.gaveUp(ctx, patient, "a place")
 	}
 	select {
 	case r := <-w.result:
@@ -75,9 +77,32 @@ func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error
 		default:
 			return call.Receipt{}, ErrClosed
 		}
-	case <-ctx.Done():
-		return call.Receipt{}, fmt.Errorf("%w: waiting for the acknowledgement: %w", ErrUnavailable, ctx.Err())
+	case <-patient.Done():
+		w.left.Store(true)
+		return call.Receipt{}, j.gaveUp(ctx, patient, "the acknowledgement")
 	}
+}
+
+// admit refuses what the log has no room for, and what would spoil the batch that it is in.
+func (j *Journal) admit(e *call.Entry) error {
+	if j.nearlyFull.Load() && strings.HasPrefix(e.Topic, call.TopicEvent) {
+		j.metrics.appends.WithLabelValues("full").Inc()
+		return fmt.Errorf("%w: the rest is kept for what drains it", ErrFull)
+	}
+	if size, most := messageSize(e), j.js.Conn().MaxPayload(); most > 0 && size > most {
+		j.metrics.appends.WithLabelValues("error").Inc()
+		return fmt.Errorf("%w: an entry of %d bytes: %w", ErrUnavailable, size, nats.ErrMaxPayload)
+	}
+	return nil
+}
+
+// gaveUp is the error of a caller that waited in vain. When it was not the
+// caller's own time that ran out, the log is not being written.
+func (j *Journal) gaveUp(caller, patient context.Context, what string) error {
+	if caller.Err() == nil {
+		j.failingSince.CompareAndSwap(0, time.Now().UnixNano())
+	}
+	return fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, patient.Err())
 }
 
 // write is the one goroutine that writes: while a batch is in flight the next one gathers.
@@ -100,40 +125,38 @@ func (j *Journal) write() {
 	}
 }
 
-// gather takes what is waiting, without waiting for more.
-func (j *Journal) gather(first *write) []*write {
-	batch, size := []*write{first}, len(first.entry.Data)
-	for len(batch) < maxBatch && size < maxBatchBytes {
-		select {
-		case w := <-j.pending:
+// gather takes what is waiting, without waiting for more. Writes whose caller
+// has left are dropped: after a stall they would only delay those that somebody waits for.
+func (j *Journal) gather(w *write) []*write {
+	var batch []*write
+	size := 0
+	for {
+		if !w.left.Load() {
 			batch = append(batch, w)
 			size += len(w.entry.Data)
+		}
+		if len(batch) >= maxBatch || size >= maxBatchBytes {
+			return batch
+		}
+		select {
+		case w = <-j.pending:
 		default:
 			return batch
 		}
 	}
-	return batch
 }
 
 // commit writes a batch and answers every write in it.
 func (j *Journal) commit(writes []*write) {
+	batch, followers := j.distinct(writes)
+	if len(batch) == 0 {
+		return
+	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
-
-	batch, followers := j.distinct(writes)
-	var results []result
-	switch {
-	case len(batch) == 0:
-	case len(batch) > 1 && j.atomic.Load():
-		results = j.commitAtomic(ctx, batch)
-	default:
-		results = j.commitEach(ctx, batch)
-	}
-	if len(batch) > 0 {
-		j.metrics.batch.Observe(float64(len(batch)))
-		j.metrics.latency.Observe(time.Since(start).Seconds())
-	}
+	results := j.store(ctx, batch)
+	j.metrics.latency.Observe(time.Since(start).Seconds())
 	for i, w := range batch {
 		r := results[i]
 		j.account(w.entry.ID, r)
@@ -151,7 +174,7 @@ func (j *Journal) commit(writes []*write) {
 // distinct keeps the first write of every id; later ones of the same id share
 // its fate. What became known as stored since it was handed in is answered at once.
 func (j *Journal) distinct(writes []*write) (batch []*write, followers map[string][]*write) {
-	if len(writes) == 1 {
+	if len(writes) <= 1 {
 		return writes, nil
 	}
 	batch = make([]*write, 0, len(writes))
@@ -183,123 +206,22 @@ func (j *Journal) distinct(writes []*write) (batch []*write, followers map[strin
 // account notes the result of one write for dedup, metrics and readiness.
 func (j *Journal) account(id string, r result) {
 	now := time.Now().UnixNano()
-	if r.err != nil {
+	switch {
+	case errors.Is(r.err, ErrFull):
+		// The server is well and says no: a restart, which FailingSince may lead to,
+		// would not empty the log but keep it from being trimmed.
+		j.metrics.appends.WithLabelValues("full").Inc()
+		return
+	case r.err != nil:
 		j.metrics.appends.WithLabelValues("error").Inc()
 		j.failingSince.CompareAndSwap(0, now)
 		return
+	case r.receipt.Duplicate:
+		j.metrics.appends.WithLabelValues("duplicate").Inc()
+	default:
+		j.metrics.appends.WithLabelValues("stored").Inc()
 	}
-	label := "stored"
-	if r.receipt.Duplicate {
-		label = "duplicate"
-	}
-	j.metrics.appends.WithLabelValues(label).Inc()
 	j.known.stored(id, r.receipt.Seq)
 	j.lastStored.Store(now)
 	j.failingSince.Store(0)
-}
-
-// commitAtomic writes all or nothing with one acknowledgement. What the server
-// refuses as a batch (a duplicate among it, too many batches in flight) is
-// written again message by message.
-func (j *Journal) commitAtomic(ctx context.Context, batch []*write) []result {
-	ack, err := j.publishBatch(ctx, batch)
-	if err == nil {
-		results := make([]result, len(batch))
-		first := ack.Sequence - uint64(len(batch)) + 1
-		for i := range batch {
-			results[i].receipt.Seq = first + uint64(i)
-		}
-		return results
-	}
-	switch apiCode(err) {
-	case codeAtomicDisabled:
-		j.log.Warn("the log's stream does not allow atomic batches any more; appending one by one")
-		j.atomic.Store(false)
-		return j.commitEach(ctx, batch)
-	case codeAtomicDuplicate, codeAtomicIncomplete, codeAtomicTooLarge, codeAtomicTooMany:
-		return j.commitEach(ctx, batch)
-	}
-	err = classify(err)
-	results := make([]result, len(batch))
-	for i := range results {
-		results[i].err = err
-	}
-	return results
-}
-
-func (j *Journal) publishBatch(ctx context.Context, batch []*write) (*jetstreamext.BatchAck, error) {
-	// Waiting for the first message to be acknowledged would double the round trips.
-	p, err := jetstreamext.NewBatchPublisher(j.js, jetstreamext.BatchFlowControl{AckFirst: false})
-	if err != nil {
-		return nil, err
-	}
-	last := len(batch) - 1
-	for _, w := range batch[:last] {
-		if err := p.AddMsg(j.message(&w.entry)); err != nil {
-			return nil, err
-		}
-	}
-	return p.CommitMsg(ctx, j.message(&batch[last].entry))
-}
-
-// commitEach writes message by message, all under way at once.
-func (j *Journal) commitEach(ctx context.Context, batch []*write) []result {
-	results := make([]result, len(batch))
-	if len(batch) == 1 {
-		ack, err := j.js.PublishMsg(ctx, j.message(&batch[0].entry))
-		results[0] = outcome(ack, err)
-		return results
-	}
-	futures := make([]jetstream.PubAckFuture, len(batch))
-	for i, w := range batch {
-		f, err := j.js.PublishMsgAsync(j.message(&w.entry))
-		if err != nil {
-			results[i] = outcome(nil, err)
-			continue
-		}
-		futures[i] = f
-	}
-	for i, f := range futures {
-		if f == nil {
-			continue
-		}
-		select {
-		case ack := <-f.Ok():
-			results[i] = outcome(ack, nil)
-		case err := <-f.Err():
-			results[i] = outcome(nil, err)
-		case <-ctx.Done():
-			results[i] = outcome(nil, ctx.Err())
-		}
-	}
-	return results
-}
-
-func outcome(ack *jetstream.PubAck, err error) result {
-	if err != nil {
-		return result{err: classify(err)}
-	}
-	return result{receipt: call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}}
-}
-
-// apiCode returns the server's error code, 0 when the error is not the server's.
-func apiCode(err error) int {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return int(api.ErrorCode)
-	}
-	return 0
-}
-
-// classify maps whatever went wrong to the errors of this package.
-func classify(err error) error {
-	switch {
-	case apiCode(err) == codeMaxBytes:
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case errors.Is(err, nats.ErrConnectionClosed):
-		return fmt.Errorf("%w: %w", ErrClosed, err)
-	default:
-		// "Duplicate message id is in process" (10158) is among these: the first delivery is being written but is not yet stored.
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 }

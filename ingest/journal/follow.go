@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -17,18 +18,24 @@ type Follower interface {
 	// Restart says that all that was folded is void: what follows starts with
 	// the first entry of the log described.
 	Restart(log call.Log)
-	// Fold takes the next entry. Its sequence is one above that of the last.
+	// Fold takes the next entry. Its sequence is one above that of the last,
+	// unless the log itself has lost entries, which reading it again would not bring back.
 	Fold(e call.Entry)
 }
 
 const (
-	// followWatch is how often the follower compares its cursor with the stream:
-	// nothing in JetStream tells it that the stream was trimmed past it or made anew.
-	followWatch = 2 * time.Second
-	// followRetry is the pause before the log is followed again after a failure.
-	followRetry = time.Second
+	// watchEvery is how often the log is looked at from outside: nothing in JetStream tells
+	// a follower that the stream was trimmed past it or made anew, or a writer that it is nearly full.
+	watchEvery = 2 * time.Second
+	// stateTimeout bounds one such look.
+	stateTimeout = 2 * time.Second
+	// followRetry is the first pause after a failure, doubled up to followRetryMost while nothing is read.
+	followRetry     = 100 * time.Millisecond
+	followRetryMost = 2 * time.Second
 	// followPrefetch: a replay is bound by decoding, so a few thousand entries on the way keep it busy.
 	followPrefetch = 4000
+	// followerForgotten is when the server drops the consumer of a follower that is gone.
+	followerForgotten = time.Minute
 )
 
 // cause says why the log must be read again from its beginning.
@@ -43,122 +50,164 @@ const (
 
 func (c cause) Error() string { return "the log must be replayed: " + string(c) }
 
+// What makes a follower ask for its next entry again, with a new consumer.
+var (
+	errReconnected = errors.New("the connection is a new one: what was on its way is lost")
+	errMissed      = errors.New("an entry was lost on its way")
+	errStalled     = errors.New("the log has entries that do not arrive")
+	errClosed      = errors.New("the consumer was closed")
+)
+
 // Follow hands every entry of the log to f, the first one first, and goes on
 // with what is appended until ctx ends, whose error it returns. Where the log
 // turns out not to be the one that was read, it calls Restart and begins again.
 func (j *Journal) Follow(ctx context.Context, f Follower) error {
-	var why cause = causeStart
-	var run *following
+	r := &reading{j: j, f: f}
+	why, pause := causeStart, followRetry
 	for {
+		position := r.position.Load()
+		var err error
 		if why != "" {
-			log, err := j.State(ctx)
-			if err != nil {
-				if !j.pause(ctx, err) {
-					return ctx.Err()
-				}
-				continue
+			if err = r.restart(ctx, why); err == nil {
+				why = ""
 			}
-			j.metrics.restarts.WithLabelValues(string(why)).Inc()
-			if why != causeStart {
-				j.log.Warn("the log is not as it was read; replaying it", "cause", string(why), "first_seq", log.First, "last_seq", log.Last)
-			}
-			if why == causeRecreated {
-				j.known.forget()
-			}
-			f.Restart(log)
-			run = &following{j: j, f: f, log: log.ID}
-			run.position.Store(log.First - 1)
-			why = ""
 		}
-		err := run.follow(ctx)
+		if err == nil {
+			err = r.follow(ctx)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !errors.As(err, &why) && !j.pause(ctx, err) {
+		if errors.As(err, &why) {
+			continue
+		}
+		if r.position.Load() != position {
+			pause = followRetry
+		}
+		if pause == followRetry {
+			j.log.Warn("following the log was interrupted; trying again", "position", r.position.Load(), "error", err)
+		} else {
+			j.log.Debug("following the log is still interrupted", "position", r.position.Load(), "error", err)
+		}
+		if !sleep(ctx, pause) {
 			return ctx.Err()
 		}
+		pause = min(2*pause, followRetryMost)
 	}
 }
 
-// pause logs the failure and waits a moment; it reports whether to go on.
-func (j *Journal) pause(ctx context.Context, err error) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	j.log.Warn("following the log failed; trying again", "error", err)
-	select {
-	case <-time.After(followRetry):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// following is the reading of one life of the log.
-type following struct {
+// reading is what a follower has read of one life of the log.
+type reading struct {
 	j        *Journal
 	f        Follower
-	log      string
+	log      string // the life's id
 	position atomic.Uint64
+
+	// fresh tells that the consumer has not delivered anything yet, so that
+	// nothing can have been lost between it and the first entry.
+	fresh bool
+}
+
+// restart begins at the first entry that the log has now.
+func (r *reading) restart(ctx context.Context, why cause) error {
+	log, err := r.j.look(ctx)
+	if err != nil {
+		return err
+	}
+	r.j.metrics.restarts.WithLabelValues(string(why)).Inc()
+	if why != causeStart {
+		r.j.log.Warn("the log is not as it was read; replaying it", "cause", string(why), "first_seq", log.First, "last_seq", log.Last)
+	}
+	if why == causeRecreated || why == causeShrunk {
+		// What was stored may be stored no more.
+		r.j.known.forget()
+	}
+	r.f.Restart(log)
+	r.log = log.ID
+	r.position.Store(log.First - 1)
+	return nil
 }
 
 // follow reads on from the position until something ends it: a cause, an error or ctx.
-func (r *following) follow(ctx context.Context) error {
-	consumer, err := r.j.js.OrderedConsumer(ctx, r.j.cfg.Stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   r.position.Load() + 1,
+//
+// It is not nats.go's ordered consumer, which makes itself anew without telling: on a
+// stream that was made anew it would go on with the entries of the new log as if they
+// were the next ones, and while the server is gone it cannot be stopped for up to 20 s. The
+// log's sequences are contiguous, so its own are all the order that is needed.
+func (r *reading) follow(ctx context.Context) error {
+	status := r.j.js.Conn().StatusChanged(nats.CONNECTED)
+	defer r.j.js.Conn().RemoveStatusListener(status)
+	consumer, err := r.j.js.CreateConsumer(ctx, r.j.cfg.Stream, jetstream.ConsumerConfig{
+		Description:       "a follower of Legato's log",
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       r.position.Load() + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		InactiveThreshold: followerForgotten,
+		MemoryStorage:     true,
+		Replicas:          1,
 	})
 	if err != nil {
 		return fmt.Errorf("follow log %s: %w", r.j.cfg.Stream, err)
 	}
-	ended := make(chan error, 1)
-	end := func(err error) {
-		select {
-		case ended <- err:
-		default:
-		}
+	defer r.release(ctx, consumer)
+	// A consumer dies with its stream. This one was made before this look, so if
+	// the log is the same now, all that the consumer delivers is of the same log.
+	if _, err := r.compare(ctx); err != nil {
+		return err
 	}
-	broken := false
-	cc, err := consumer.Consume(func(m jetstream.Msg) {
-		if broken {
-			return
-		}
-		if err := r.take(m); err != nil {
-			broken = true
-			end(err)
-		}
-	}, jetstream.PullMaxMessages(followPrefetch), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		// The ordered consumer makes itself anew after what comes here; it is worth a line, not an end.
-		r.j.log.Debug("following the log was disturbed", "error", err)
-	}))
+	r.fresh = true
+	c, err := consume(consumer, followPrefetch, func(m jetstream.Msg) error { return r.take(ctx, m) })
 	if err != nil {
 		return fmt.Errorf("follow log %s: %w", r.j.cfg.Stream, err)
 	}
 	// Nothing may be folded once this returns: Restart comes from this goroutine.
-	defer func() {
-		cc.Stop()
-		<-cc.Closed()
-	}()
-	watch := time.NewTicker(followWatch)
+	defer c.stop()
+	closed := c.closed()
+	watch := time.NewTicker(r.j.cfg.pace.watch)
 	defer watch.Stop()
+	var waiting uint64 // the position at the last look when the log had more than that, plus one
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-ended:
+		case err := <-c.ended:
 			return err
-		case <-cc.Closed():
-			return errors.New("the consumer of the log was closed")
+		case <-closed:
+			return errClosed
+		case <-status:
+			return errReconnected
 		case <-watch.C:
-			if err := r.compare(ctx); err != nil {
+			more, err := r.compare(ctx)
+			next := r.position.Load() + 1
+			switch {
+			case isOutOfReach(err):
+			case err != nil:
 				return err
+			case !more:
+				waiting = 0
+			case waiting == next:
+				return errStalled
+			default:
+				waiting = next
 			}
 		}
 	}
 }
 
+// release spares the server a consumer that nobody asks any more.
+func (r *reading) release(ctx context.Context, consumer jetstream.Consumer) {
+	if !r.j.js.Conn().IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateTimeout/4)
+	defer cancel()
+	if err := r.j.js.DeleteConsumer(ctx, r.j.cfg.Stream, consumer.CachedInfo().Name); err != nil {
+		r.j.log.Debug("a follower's consumer is left to the server", "error", err)
+	}
+}
+
 // take folds one message when it is the next one.
-func (r *following) take(m jetstream.Msg) error {
+func (r *reading) take(ctx context.Context, m jetstream.Msg) error {
 	meta, err := m.Metadata()
 	if err != nil {
 		return fmt.Errorf("read the metadata of a log entry: %w", err)
@@ -166,33 +215,67 @@ func (r *following) take(m jetstream.Msg) error {
 	seq, position := meta.Sequence.Stream, r.position.Load()
 	switch {
 	case seq <= position:
-		return nil // a consumer that was made anew may repeat
+		return nil
+	case seq > position+1 && !r.fresh:
+		return errMissed
 	case seq > position+1:
-		return causeGap
+		if err := r.missing(ctx, seq); err != nil {
+			return err
+		}
 	}
-	r.f.Fold(r.j.entry(m, meta))
+	e := r.j.entry(m, meta)
+	r.f.Fold(e)
+	r.fresh = false
 	r.position.Store(seq)
+	r.j.known.seen(&e)
 	return nil
 }
 
-// compare holds the cursor against the stream as it is now.
-func (r *following) compare(ctx context.Context) error {
-	// Read first: the stream asked for later can only have grown beyond it.
-	position := r.position.Load()
-	log, err := r.j.State(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+// missing decides about entries between the position and seq that the log does not deliver.
+func (r *reading) missing(ctx context.Context, seq uint64) error {
+	if _, err := r.compare(ctx); err != nil {
 		return err
 	}
-	if err != nil {
-		return nil //nolint:nilerr // the server is out of reach: nothing is known to be wrong with the log
-	}
-	switch {
-	case log.ID != r.log:
-		return causeRecreated
-	case log.Last < position:
-		return causeShrunk
-	case log.First > r.position.Load()+1:
-		return causeGap
-	}
+	// The log goes back to the position and has no such entries: they were deleted one
+	// by one or the disk has lost them. Reading from the beginning would end here again.
+	lost := seq - r.position.Load() - 1
+	r.j.metrics.lost.Add(float64(lost))
+	r.j.log.Error("the log has lost entries; going on without them", "before_seq", seq, "entries", lost)
 	return nil
+}
+
+// compare holds the cursor against the log as it is now, and reports whether the
+// log has more. Its error is a cause, or that the log could not be looked at.
+func (r *reading) compare(ctx context.Context) (more bool, err error) {
+	// Read first: the log looked at later can only have grown beyond it.
+	position := r.position.Load()
+	log, err := r.j.look(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case log.ID != r.log:
+		return false, causeRecreated
+	case log.Last < position && r.short(ctx, position):
+		return false, causeShrunk
+	case log.First > r.position.Load()+1:
+		return false, causeGap
+	}
+	return log.Last > position, nil
+}
+
+// isOutOfReach reports whether a comparison failed for want of an answer, so
+// that nothing is known to be wrong with the log.
+func isOutOfReach(err error) bool {
+	var c cause
+	return err != nil && !errors.As(err, &c) && !errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
+// short looks again whether the log ends below a position that was read: a new
+// leader may for a moment know less than the replica that delivered.
+func (r *reading) short(ctx context.Context, position uint64) bool {
+	if !sleep(ctx, r.j.cfg.pace.watch/2) {
+		return false
+	}
+	log, err := r.j.look(ctx)
+	return err == nil && log.ID == r.log && log.Last < position
 }

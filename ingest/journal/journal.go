@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,20 +17,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Errors of Append. Both mean that the entry may come again later; neither
+// Errors of Append. All mean that the entry may come again later; none
 // says that it was not stored.
 var (
-	// ErrFull: the log has reached its size and refuses new entries.
+	// ErrFull: the log has reached its size, or nearly so, and refuses new entries.
 	ErrFull = errors.New("the log is full")
 	// ErrUnavailable: the server did not acknowledge the entry in time, or refused it.
 	ErrUnavailable = errors.New("the log cannot be written")
 	// ErrClosed: the journal is stopping.
 	ErrClosed = errors.New("the journal is closed")
 )
-
-// appendTimeout bounds one write to the server. Telnyx gives a webhook two
-// seconds by default; what has not been acknowledged by then is sent again.
-const appendTimeout = 1500 * time.Millisecond
 
 // Config says where the log is.
 type Config struct {
@@ -44,6 +42,14 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics; nil registers none.
 	Registerer prometheus.Registerer
+
+	pace pace
+}
+
+// pace is how fast time passes for what waits; zero values are the package's constants.
+type pace struct {
+	watch   time.Duration
+	ackWait time.Duration
 }
 
 // Journal appends to the log, follows it and hands out its work.
@@ -55,9 +61,14 @@ type Journal struct {
 
 	pending chan *write
 	known   *recent
-	atomic  atomic.Bool
-	stop    chan struct{}
-	done    chan struct{}
+	close   sync.Once
+	stop    chan struct{} // closed by Close
+	done    chan struct{} // closed when the writer has ended
+	watched chan struct{} // closed when nobody watches the log any more
+
+	life       atomic.Value // string: the log's id when it was last looked at
+	atomicFrom atomic.Int64 // the least size of an atomic batch
+	nearlyFull atomic.Bool  // the rest is not for events
 
 	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
 	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none
@@ -80,21 +91,42 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		known:   newRecent(),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
+		watched: make(chan struct{}),
 	}
-	j.atomic.Store(stream.CachedInfo().Config.AllowAtomicPublish)
+	if j.cfg.pace.watch == 0 {
+		j.cfg.pace.watch = watchEvery
+	}
+	if j.cfg.pace.ackWait == 0 {
+		j.cfg.pace.ackWait = AckWait
+	}
+	j.observe(stream.CachedInfo())
 	go j.write()
+	go func() {
+		defer close(j.watched)
+		// Not ctx: that one is for opening.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		go func() {
+			<-j.stop
+			cancel()
+		}()
+		j.watch(ctx)
+	}()
 	return j, nil
 }
 
-// Close waits until what was handed to Append is written, or ctx ends.
+// Close waits until what was handed to Append is written, or ctx ends. A second
+// Close waits as well.
 func (j *Journal) Close(ctx context.Context) error {
-	close(j.stop)
-	select {
-	case <-j.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close the journal: %w", ctx.Err())
+	j.close.Do(func() { close(j.stop) })
+	for _, ended := range []<-chan struct{}{j.done, j.watched} {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return fmt.Errorf("close the journal: %w", ctx.Err())
+		}
 	}
+	return nil
 }
 
 // LastStored returns when a write was last acknowledged; zero when none was.
@@ -108,21 +140,6 @@ func fromNanos(n int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, n)
-}
-
-// State asks the server for the log's state.
-func (j *Journal) State(ctx context.Context) (call.Log, error) {
-	stream, err := j.js.Stream(ctx, j.cfg.Stream)
-	if err != nil {
-		return call.Log{}, fmt.Errorf("read the state of log %s: %w", j.cfg.Stream, err)
-	}
-	info := stream.CachedInfo()
-	return call.Log{
-		ID: strconv.FormatInt(info.Created.UnixNano(), 36),
-		// A stream that never held a message says 0.
-		First: max(info.State.FirstSeq, 1),
-		Last:  info.State.LastSeq,
-	}, nil
 }
 
 // Trim removes the entries before seq from the log. It is for a replica that
@@ -181,6 +198,17 @@ func (j *Journal) message(e *call.Entry) *nats.Msg {
 	return &nats.Msg{Subject: j.cfg.Prefix + "." + e.Topic, Header: h, Data: e.Data}
 }
 
+// messageSize is what the server holds against its limit: the body and the
+// headers as they travel, those of a batch included.
+func messageSize(e *call.Entry) int64 {
+	const (
+		names = 256 // all header names of message, with ": " and line ends
+		batch = 128 // those of an atomic batch
+	)
+	return int64(names + batch + len(e.ID) + len(e.Ref.Session) + len(e.Ref.Leg) + len(e.Ref.Control) + len(e.Ref.Connection) +
+		len(e.Signature) + len(e.Timestamp) + len(e.Data))
+}
+
 // entry reads an entry back from a message of the stream.
 func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry {
 	h := m.Headers()
@@ -195,7 +223,7 @@ func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry
 	return call.Entry{
 		Seq:        meta.Sequence.Stream,
 		ReceivedAt: meta.Timestamp.UTC(),
-		Topic:      m.Subject()[len(j.cfg.Prefix)+1:],
+		Topic:      strings.TrimPrefix(m.Subject(), j.cfg.Prefix+"."),
 		ID:         get(jetstream.MsgIDHeader),
 		Ref: call.Ref{
 			Session:    call.SessionID(get(headerSession)),

@@ -7,13 +7,15 @@ type metrics struct {
 	batch    prometheus.Histogram
 	latency  prometheus.Histogram
 	restarts *prometheus.CounterVec
+	lost     prometheus.Counter
+	fill     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		appends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
-			Help: "Entries handed to the log, by result: stored, duplicate or error.",
+			Help: "Entries handed to the log, by result: stored, duplicate, full or error.",
 		}, []string{"result"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_batch_size",
@@ -29,9 +31,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "legato_log_replays_total",
 			Help: "Times that the log was read from its beginning, by cause: start, gap, recreated or shrunk.",
 		}, []string{"cause"}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_log_lost_total",
+			Help: "Entries that were missing in the middle of the log when it was read.",
+		}),
+		fill: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_log_fill_ratio",
+			Help: "Size of the log as a share of its limit, 0 when it has none. Events are refused from 0.95 on.",
+		}),
 	}
 	if r != nil {
-		r.MustRegister(m.appends, m.batch, m.latency, m.restarts)
+		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill)
 	}
 	return m
 }

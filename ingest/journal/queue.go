@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -20,6 +21,8 @@ const (
 	maxAckPending = 32_768
 	// queuePrefetch bounds what one replica takes ahead of its decisions.
 	queuePrefetch = 256
+	// queueRetry is the pause before the queue is worked again after it was disturbed.
+	queueRetry = 250 * time.Millisecond
 )
 
 // Task is one entry that the queue has handed to this replica, and to no other
@@ -57,6 +60,14 @@ type Queue struct {
 
 // Queue makes sure of the durable consumer that all replicas share.
 func (j *Journal) Queue(ctx context.Context) (*Queue, error) {
+	consumer, err := j.queueConsumer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Queue{j: j, consumer: consumer}, nil
+}
+
+func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	consumer, err := j.js.CreateOrUpdateConsumer(ctx, j.cfg.Stream, jetstream.ConsumerConfig{
 		Durable:     j.cfg.Queue,
 		Description: "hands each event to one replica of Legato",
@@ -67,45 +78,75 @@ func (j *Journal) Queue(ctx context.Context) (*Queue, error) {
 		},
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       AckWait,
+		AckWait:       j.cfg.pace.ackWait,
 		MaxDeliver:    -1,
 		MaxAckPending: maxAckPending,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the queue %s on %s: %w", j.cfg.Queue, j.cfg.Stream, err)
 	}
-	return &Queue{j: j, consumer: consumer}, nil
+	return consumer, nil
 }
 
-// Work hands tasks to do, one after the other from one goroutine, until ctx ends;
-// tasks that were already on their way then are given back. It returns the error that ended it.
+// Work hands tasks to do, one after the other, until ctx ends; tasks that were
+// already on their way then are given back. It goes on by itself after a disturbance, also one
+// that took the consumer with it, and returns ctx's error, or
+// nats.ErrConnectionClosed, wrapped, after which it cannot go on. do does not run any more then.
 func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
-	cc, err := q.consumer.Consume(func(m jetstream.Msg) {
+	for {
+		err := q.work(ctx, do)
 		if ctx.Err() != nil {
-			_ = m.Nak() // without it the task would wait for AckWait instead
-			return
+			return ctx.Err()
+		}
+		if q.j.js.Conn().IsClosed() {
+			return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, nats.ErrConnectionClosed)
+		}
+		q.j.log.Warn("working the queue was interrupted; going on", "error", err)
+		if !sleep(ctx, queueRetry) {
+			return ctx.Err()
+		}
+	}
+}
+
+// work is one subscription to the queue.
+func (q *Queue) work(ctx context.Context, do func(*Task)) error {
+	// Made sure of each time: it is gone when the stream was made anew, and nobody else would see it.
+	consumer, err := q.j.queueConsumer(ctx)
+	if err != nil {
+		return err
+	}
+	var unworked []jetstream.Msg
+	c, err := consume(consumer, queuePrefetch, func(m jetstream.Msg) error {
+		if ctx.Err() != nil {
+			unworked = append(unworked, m)
+			return nil
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			q.j.log.Error("a task without metadata was given back", "error", err)
-			_ = m.Nak()
-			return
+			return errors.Join(fmt.Errorf("read the metadata of a task: %w", err), m.Nak())
 		}
 		do(&Task{entry: q.j.entry(m, meta), delivered: meta.NumDelivered, msg: m})
-	}, jetstream.PullMaxMessages(queuePrefetch), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		q.j.log.Debug("the queue was disturbed", "error", err)
-	}))
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, err)
 	}
 	select {
 	case <-ctx.Done():
-		cc.Drain()
-		<-cc.Closed()
-		return ctx.Err()
-	case <-cc.Closed():
-		return errors.New("the queue's consumer was closed")
+		err = ctx.Err()
+	case err = <-c.ended:
+	case <-c.closed():
+		err = errClosed
 	}
+	c.drain()
+	// Given back only now that nothing is asked for: else the server would hand them
+	// to this same subscription, where they would lie until AckWait has passed.
+	for _, m := range unworked {
+		if err := m.Nak(); err != nil {
+			q.j.log.Debug("a task could not be given back", "error", err)
+		}
+	}
+	return err
 }
 
 // Depth asks the server what is left to do. folded is a position that the

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/legato-calls/legato/ingest/call"
 	"github.com/patrickmn/go-cache"
 )
 
@@ -34,8 +35,11 @@ func newRecent() *recent {
 
 func newGeneration() *cache.Cache { return cache.New(cache.NoExpiration, 0) }
 
-// seq returns where the id is stored.
+// seq returns where the id is stored. The empty id is never known.
 func (r *recent) seq(id string) (uint64, bool) {
+	if id == "" {
+		return 0, false
+	}
 	r.mu.Lock()
 	now, last := r.now, r.last
 	r.mu.Unlock()
@@ -61,6 +65,18 @@ func (r *recent) stored(id string, seq uint64) {
 	now := r.now
 	r.mu.Unlock()
 	now.SetDefault(id, seq)
+}
+
+// seen remembers an entry that was read from the log, whoever has stored it:
+// redeliveries reach any replica, also one that has just started.
+func (r *recent) seen(e *call.Entry) {
+	// What is older would only push out what may still come again.
+	if time.Since(e.ReceivedAt) > 2*recentTurn {
+		return
+	}
+	if _, ok := r.seq(e.ID); !ok {
+		r.stored(e.ID, e.Seq)
+	}
 }
 
 // forget drops everything: the log that these ids were in is another one now.

@@ -50,7 +50,8 @@ func validatePrefix(prefix string) error {
 	}
 	for i, c := range []byte(prefix) {
 		letter := 'a' <= c && c <= 'z'
-		if !letter && (i == 0 || !('0' <= c && c <= '9' || c == '-' || c == '_')) {
+		follows := letter || '0' <= c && c <= '9' || c == '-' || c == '_'
+		if i == 0 && !letter || !follows {
 			// Upper case is refused because "emea" and "EMEA" would share their streams.
 			return errors.New("must be one token of lower-case letters, digits, '-' and '_', beginning with a letter")
 		}

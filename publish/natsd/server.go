@@ -133,7 +133,7 @@ func prepareDir(dir string) error {
 // probeAddress fails when the address cannot be listened on. The server would
 // say so only after it has recovered its streams, which can take minutes, and as text.
 func probeAddress(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen for NATS clients on %s: %w", addr, err)
 	}

@@ -127,7 +127,7 @@ func TestStartSaysThatTheDirectoryIsNotWritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f, err := os.CreateTemp(dir, ""); err == nil {
-		f.Close()
+		_ = f.Close()
 		t.Log("this user may write everywhere, so there is nothing to refuse")
 		return
 	}

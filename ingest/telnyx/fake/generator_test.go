@@ -231,7 +231,7 @@ func checkLeg(t *testing.T, c fake.Call, l fake.Leg) {
 	if want := map[bool]int{true: 1}[l.Answered()]; hangups != 1 || answers != want {
 		t.Errorf("got %d hangups and %d answers, want 1 and %d", hangups, answers, want)
 	}
-	if l.Answered() && !(l.Start.Before(l.AnsweredAt) && l.AnsweredAt.Before(l.End)) || !l.Start.Before(l.End) {
+	if l.Answered() && (!l.Start.Before(l.AnsweredAt) || !l.AnsweredAt.Before(l.End)) || !l.Start.Before(l.End) {
 		t.Errorf("start %s, answer %s, end %s are not in order", l.Start, l.AnsweredAt, l.End)
 	}
 }

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
@@ -46,14 +47,14 @@ func (a *actor) speak(at, length time.Duration) time.Duration {
 
 // gather writes the digits that the caller enters and what was gathered of them.
 func (a *actor) gather(at time.Duration) time.Duration {
-	digits := ""
+	var digits strings.Builder
 	for range 1 + a.rng.IntN(4) {
 		digit := string("0123456789"[a.rng.IntN(10)])
-		digits += digit
+		digits.WriteString(digit)
 		a.say(at, "call.dtmf.received", a.parties(fields{"digit": digit}))
 		at += a.between(300*ms, 900*ms)
 	}
-	a.say(at, "call.gather.ended", a.parties(fields{"digits": digits, "status": "valid"}))
+	a.say(at, "call.gather.ended", a.parties(fields{"digits": digits.String(), "status": "valid"}))
 	return at
 }
 

@@ -1,0 +1,92 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// prefetchBytes bounds what waits in this process to be handled: nats.go drops
+	// what exceeds 64 MiB, and a pull beyond the first doubles it.
+	prefetchBytes = 16 << 20
+	// heartbeat: a consumer that is silent for twice as long is taken for lost.
+	heartbeat = 5 * time.Second
+	// drainTimeout bounds the wait for what is already here to be handed over;
+	// while the server is out of reach nats.go would wait for 10 s.
+	drainTimeout = 2 * time.Second
+)
+
+// consuming is one subscription to a consumer. nats.go lets a handler run on after it
+// has declared the subscription closed; here stop returns only when it does not run, and never will.
+type consuming struct {
+	cc jetstream.ConsumeContext
+	// ended receives the first thing that went wrong.
+	ended chan error
+
+	mu     sync.Mutex
+	handle func(jetstream.Msg) error // nil when it is over
+}
+
+// consume hands the messages of a consumer to handle, one after the other, until stop,
+// until handle returns an error, which ended then receives, or until something goes wrong.
+func consume(consumer jetstream.Consumer, prefetch int, handle func(jetstream.Msg) error) (*consuming, error) {
+	c := &consuming{ended: make(chan error, 1), handle: handle}
+	cc, err := consumer.Consume(c.take,
+		jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes),
+		jetstream.PullHeartbeat(heartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { c.end(err) }))
+	if err != nil {
+		return nil, fmt.Errorf("consume: %w", err)
+	}
+	c.cc = cc
+	return c, nil
+}
+
+func (c *consuming) take(m jetstream.Msg) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.handle == nil {
+		return
+	}
+	if err := c.handle(m); err != nil {
+		c.handle = nil
+		c.end(err)
+	}
+}
+
+func (c *consuming) end(err error) {
+	if err == nil {
+		err = errors.New("the consumer was disturbed")
+	}
+	select {
+	case c.ended <- err:
+	default:
+	}
+}
+
+// closed is closed when nats.go has given up the subscription.
+func (c *consuming) closed() <-chan struct{} { return c.cc.Closed() }
+
+// drain asks for no more, and returns when what is already here was handled, or after a while.
+func (c *consuming) drain() {
+	c.cc.Drain()
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.cc.Closed():
+	case <-timer.C:
+	}
+	c.stop()
+}
+
+// stop ends it at once. It waits for the handler to return.
+func (c *consuming) stop() {
+	c.cc.Stop()
+	c.mu.Lock()
+	c.handle = nil
+	c.mu.Unlock()
+}

@@ -1,0 +1,89 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// reservedPart of the log's size, one twentieth, is kept for what Legato itself appends.
+const reservedPart = 20
+
+// State asks the server for the log's state.
+func (j *Journal) State(ctx context.Context) (call.Log, error) {
+	stream, err := j.js.Stream(ctx, j.cfg.Stream)
+	if err != nil {
+		return call.Log{}, fmt.Errorf("read the state of log %s: %w", j.cfg.Stream, err)
+	}
+	return j.observe(stream.CachedInfo()), nil
+}
+
+// look is State within the time that a look may take.
+func (j *Journal) look(ctx context.Context) (call.Log, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	return j.State(ctx)
+}
+
+// watch looks at the log from time to time until ctx ends.
+func (j *Journal) watch(ctx context.Context) {
+	tick := time.NewTicker(j.cfg.pace.watch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := j.look(ctx); err != nil && ctx.Err() == nil {
+			j.log.Debug("the log's state is not known", "error", err)
+		}
+	}
+}
+
+// observe takes note of what a look at the log tells.
+func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
+	log := call.Log{
+		ID: strconv.FormatInt(info.Created.UnixNano(), 36),
+		// A stream that never held a message says 0.
+		First: max(info.State.FirstSeq, 1),
+		Last:  info.State.LastSeq,
+	}
+	if was := j.life.Swap(log.ID); was != nil && was != log.ID {
+		// The ids known to be stored were stored in another log.
+		j.known.forget()
+	}
+	j.atomicFrom.Store(atomicFrom(&info.Config))
+	var fill float64
+	var full bool
+	if most := info.Config.MaxBytes; most > 0 {
+		used := info.State.Bytes
+		fill = float64(used) / float64(most)
+		full = used >= uint64(most)-uint64(most)/reservedPart
+	}
+	j.metrics.fill.Set(fill)
+	if j.nearlyFull.Swap(full) != full {
+		if full {
+			j.log.Error("the log is nearly full: events are refused until it is trimmed", "bytes", info.State.Bytes, "max_bytes", info.Config.MaxBytes)
+		} else {
+			j.log.Info("the log takes events again", "bytes", info.State.Bytes, "max_bytes", info.Config.MaxBytes)
+		}
+	}
+	return log
+}
+
+// atomicFrom returns the least size of a batch that is worth being atomic.
+func atomicFrom(c *jetstream.StreamConfig) int64 {
+	switch {
+	case !c.AllowAtomicPublish:
+		return never
+	case c.Replicas > 1:
+		return minAtomicReplicated
+	default:
+		return minAtomic
+	}
+}

@@ -1,0 +1,514 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// worker takes tasks and does with each what do says.
+type worker struct {
+	tb testing.TB
+	do func(*journal.Task)
+
+	mu    sync.Mutex
+	tasks []*journal.Task
+}
+
+func (w *worker) take(t *journal.Task) {
+	w.mu.Lock()
+	w.tasks = append(w.tasks, t)
+	w.mu.Unlock()
+	if w.do != nil {
+		w.do(t)
+	}
+}
+
+func (w *worker) taken() []*journal.Task {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.tasks)
+}
+
+// await waits for at least n tasks and returns the sequences of all, sorted.
+func (w *worker) await(n int) []uint64 {
+	w.tb.Helper()
+	eventually(w.tb, "tasks", func() bool { return len(w.taken()) >= n })
+	return seqs(w.taken())
+}
+
+func seqs(tasks []*journal.Task) []uint64 {
+	var got []uint64
+	for _, t := range tasks {
+		got = append(got, t.Entry().Seq)
+	}
+	slices.Sort(got)
+	return got
+}
+
+func upTo(n uint64) []uint64 {
+	var all []uint64
+	for seq := uint64(1); seq <= n; seq++ {
+		all = append(all, seq)
+	}
+	return all
+}
+
+// work works the queue of a journal until the test ends or stop is called.
+func work(tb testing.TB, j *journal.Journal, do func(*journal.Task)) (w *worker, stop func()) {
+	tb.Helper()
+	q, err := j.Queue(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w = &worker{tb: tb, do: do}
+	return w, run(tb, func(ctx context.Context) error { return q.Work(ctx, w.take) })
+}
+
+func ack(tb testing.TB) func(*journal.Task) {
+	return func(t *journal.Task) {
+		if err := t.Ack(); err != nil {
+			tb.Error(err)
+		}
+	}
+}
+
+// done waits until nothing of the queue waits or is held, and returns its floor.
+func done(tb testing.TB, j *journal.Journal, folded uint64) uint64 {
+	tb.Helper()
+	q, err := j.Queue(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var d call.Depth
+	eventually(tb, "the queue to be done", func() bool {
+		if d, err = q.Depth(tb.Context(), folded); err != nil {
+			tb.Fatal(err)
+		}
+		return d.Waiting == 0 && d.Held == 0
+	})
+	return d.Floor
+}
+
+func TestEachTaskGoesToOneReplica(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+	a, _ := work(t, one, ack(t))
+	b, _ := work(t, other, ack(t))
+	if _, errs := appendAll(t.Context(), one, numbers(1, 500)); errors.Join(errs...) != nil {
+		t.Fatal(errors.Join(errs...))
+	}
+	eventually(t, "all tasks", func() bool { return len(a.taken())+len(b.taken()) >= 500 })
+	if floor := done(t, one, 0); floor != 500 {
+		t.Errorf("got floor %d, want 500", floor)
+	}
+	all := append(a.taken(), b.taken()...)
+	if diff := cmp.Diff(upTo(500), seqs(all)); diff != "" {
+		t.Errorf("tasks (-want +got):\n%s", diff)
+	}
+	for _, task := range all {
+		if task.Again() {
+			t.Errorf("task %d was handed out again", task.Entry().Seq)
+		}
+	}
+	if len(a.taken()) == 0 || len(b.taken()) == 0 {
+		t.Errorf("one has %d tasks, the other %d", len(a.taken()), len(b.taken()))
+	}
+}
+
+func TestATaskIsTheEntry(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	j := open(t, s.JS, journal.Config{})
+	want := []call.Entry{webhook(1), {Topic: call.TopicStatus, ID: "status", Data: []byte("{}")}, {Topic: call.TopicCheck, ID: "check"}}
+	for _, e := range want {
+		must(t)(j.Append(t.Context(), e))
+		must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicProbe})) // Asks for nothing.
+	}
+	w, _ := work(t, j, ack(t))
+	if diff := cmp.Diff([]uint64{1, 3, 5}, w.await(3)); diff != "" {
+		t.Errorf("sequences (-want +got):\n%s", diff)
+	}
+	var got []call.Entry
+	for _, task := range w.taken() {
+		got = append(got, task.Entry())
+	}
+	if diff := same(want, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
+
+// TestATaskComesAgain tells what becomes of one task that is handed out.
+func TestATaskComesAgain(t *testing.T) {
+	t.Parallel()
+	const ackWait = 500 * time.Millisecond
+	tests := []struct {
+		name  string
+		do    func(t *testing.T, task *journal.Task)
+		least time.Duration // until it comes again
+	}{
+		{"after the delay, when it was given back", func(t *testing.T, task *journal.Task) {
+			if err := task.Nak(300 * time.Millisecond); err != nil {
+				t.Error(err)
+			}
+		}, 290 * time.Millisecond},
+		{"at once, when it was given back without delay", func(t *testing.T, task *journal.Task) {
+			if err := task.Nak(0); err != nil {
+				t.Error(err)
+			}
+		}, 0},
+		{"when nobody says a word", func(*testing.T, *journal.Task) {}, ackWait - 50*time.Millisecond},
+		{"when its worker falls silent after it said that it works", func(t *testing.T, task *journal.Task) {
+			tick := time.NewTicker(ackWait / 5)
+			defer tick.Stop()
+			for range 15 {
+				receive(t, "a tick", tick.C)
+				if err := task.InProgress(); err != nil {
+					t.Error(err)
+				}
+			}
+		}, 3 * ackWait},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := natsdtest.Run(t)
+			j := open(t, s.JS, journal.Config{}.Paced(0, ackWait))
+			var start, end time.Time
+			w, _ := work(t, j, func(task *journal.Task) {
+				if task.Again() {
+					end = time.Now()
+					ack(t)(task)
+					return
+				}
+				start = time.Now()
+				go tt.do(t, task)
+			})
+			fill(t, j, 1, 1)
+			w.await(2)
+			done(t, j, 0)
+			tasks := w.taken()
+			if len(tasks) != 2 || tasks[0].Again() || !tasks[1].Again() {
+				t.Fatalf("got %d tasks, want the task and the task again", len(tasks))
+			}
+			if took := end.Sub(start); took < tt.least || took > tt.least+3*time.Second {
+				t.Errorf("it came again after %v, want %v", took, tt.least)
+			}
+		})
+	}
+}
+
+func TestATaskThatIsTerminatedIsDone(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	j := open(t, s.JS, journal.Config{}.Paced(0, 200*time.Millisecond))
+	w, _ := work(t, j, func(task *journal.Task) {
+		if err := task.Term(); err != nil {
+			t.Error(err)
+		}
+	})
+	fill(t, j, 1, 3)
+	w.await(3)
+	if floor := done(t, j, 0); floor != 3 {
+		t.Errorf("got floor %d, want 3", floor)
+	}
+	if diff := cmp.Diff(upTo(3), seqs(w.taken())); diff != "" {
+		t.Errorf("tasks (-want +got):\n%s", diff)
+	}
+}
+
+func TestAWorkerThatStopsGivesBackWhatItDidNotBegin(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+	fill(t, one, 1, 100)
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	q, err := one.Queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	returned := make(chan error, 1)
+	go func() {
+		returned <- q.Work(ctx, func(task *journal.Task) {
+			entered <- struct{}{}
+			<-leave
+			ack(t)(task)
+		})
+	}()
+	receive(t, "the first task", entered)
+	// All others are on their way to it now, or there.
+	eventually(t, "all to be handed out", func() bool {
+		d, err := q.Depth(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Waiting == 0 && d.Held == 100
+	})
+	start := time.Now()
+	cancel()
+	select {
+	case <-returned:
+		t.Error("Work returned while a task was being done")
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(leave)
+	if err := receive(t, "Work to return", returned); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want that of the context", err)
+	}
+	if got := len(entered); got != 0 {
+		t.Errorf("%d tasks were begun after the context had ended", got)
+	}
+	w, _ := work(t, other, ack(t))
+	got := w.await(99)
+	if took := time.Since(start); took > journal.AckWait/3 {
+		t.Errorf("it took %v", took)
+	}
+	if diff := cmp.Diff(upTo(100)[1:], got); diff != "" {
+		t.Errorf("tasks of the other (-want +got):\n%s", diff)
+	}
+}
+
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	probe := call.Entry{Topic: call.TopicProbe}
+	tests := []struct {
+		name    string
+		entries []call.Entry
+		take    int   // so many are handed out
+		ack     []int // and these acknowledged, by place
+		folded  uint64
+		want    call.Depth
+	}{
+		{"of an empty log is nothing", nil, 0, nil, 0, call.Depth{}},
+		{"counts what waits", numbers(1, 3), 0, nil, 3, call.Depth{Waiting: 3}},
+		{"counts what is held", numbers(1, 3), 3, nil, 3, call.Depth{Held: 3}},
+		{"has its floor below the first that is held", numbers(1, 4), 4, []int{0, 1, 3}, 4, call.Depth{Held: 1, Floor: 2}},
+		{"has its floor at the end when all is done", numbers(1, 3), 3, []int{0, 1, 2}, 3, call.Depth{Floor: 3}},
+		{"has its floor at what was folded when only probes are above", append(numbers(1, 2), probe, probe), 2, []int{0, 1}, 4, call.Depth{Floor: 4}},
+		{"has its floor at what was folded when there are only probes", []call.Entry{probe, probe}, 0, nil, 2, call.Depth{Floor: 2}},
+		{"does not believe in a fold that is not done", []call.Entry{probe, entry(1), probe}, 1, nil, 3, call.Depth{Held: 1}},
+		{"is not held back by a fold that lags", numbers(1, 3), 3, []int{0, 1, 2}, 1, call.Depth{Floor: 3}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := natsdtest.Run(t)
+			j := open(t, s.JS, journal.Config{})
+			for _, e := range tt.entries {
+				must(t)(j.Append(t.Context(), e))
+			}
+			q, err := j.Queue(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.take > 0 {
+				var w *worker
+				w, _ = work(t, j, nil)
+				w.await(tt.take)
+				for _, place := range tt.ack {
+					ack(t)(w.taken()[place])
+				}
+			}
+			if err := s.Conn.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			var got call.Depth
+			eventually(t, "the server to take notice", func() bool {
+				if got, err = q.Depth(t.Context(), tt.folded); err != nil {
+					t.Fatal(err)
+				}
+				return got.Held == uint64(tt.take-len(tt.ack))
+			})
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("depth (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestWorkGoesOn has a worker at work when something happens.
+func TestWorkGoesOn(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		run  func(t *testing.T, s *natsdtest.Server, l *link)
+	}{
+		{"when the server restarts", func(_ *testing.T, s *natsdtest.Server, l *link) {
+			s.Restart()
+			l.point(s)
+		}},
+		{"when the connection breaks", func(_ *testing.T, _ *natsdtest.Server, l *link) { l.cut() }},
+		{"when the queue is deleted", func(t *testing.T, s *natsdtest.Server, _ *link) {
+			if err := s.JS.DeleteConsumer(t.Context(), logStream, queueName); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"when the log is made anew", func(t *testing.T, s *natsdtest.Server, _ *link) { remake(t, s) }},
+		{"when the log was made anew behind its back", func(t *testing.T, s *natsdtest.Server, l *link) {
+			l.lose()
+			remake(t, s)
+			l.cut()
+			l.heal()
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := listening(t)
+			l, js := connect(t, s)
+			// Acknowledgements are lost as well: their tasks come again.
+			j := open(t, js, journal.Config{}.Paced(0, time.Second))
+			more(t, s, 1, 10)
+			w, _ := work(t, j, func(task *journal.Task) { _ = task.Ack() })
+			w.await(10)
+			tt.run(t, s, l)
+			more(t, s, 11, 20)
+			eventually(t, "the new tasks", func() bool {
+				got := map[string]bool{}
+				for _, task := range w.taken() {
+					got[task.Entry().ID] = true
+				}
+				return len(got) == 20
+			})
+			done(t, open(t, s.JS, journal.Config{}.Paced(0, time.Second)), 0)
+		})
+	}
+}
+
+func TestWorkEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	nc, js := s.Dial()
+	j := open(t, js, journal.Config{})
+	q, err := j.Queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	returned := make(chan error, 1)
+	w := &worker{tb: t, do: ack(t)}
+	go func() { returned <- q.Work(t.Context(), w.take) }()
+	fill(t, j, 1, 1)
+	w.await(1)
+	nc.Close()
+	if err := receive(t, "Work to return", returned); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("got error %v, want %v", err, nats.ErrConnectionClosed)
+	}
+	if _, err := j.Append(t.Context(), entry(2)); !errors.Is(err, journal.ErrClosed) {
+		t.Errorf("Append: got error %v, want %v", err, journal.ErrClosed)
+	}
+}
+
+func TestWorkEndsSoonWhileTheServerIsGone(t *testing.T) {
+	// Not at the same time as other tests: it is about time.
+	tests := []struct {
+		name  string
+		leave func(s *natsdtest.Server, l *link)
+	}{
+		{"and the connection is down", func(s *natsdtest.Server, _ *link) { s.Stop() }},
+		{"and nobody knows", func(_ *natsdtest.Server, l *link) { l.lose() }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := listening(t)
+			l, js := connect(t, s)
+			j := open(t, js, journal.Config{})
+			fill(t, j, 1, 3)
+			w, stop := work(t, j, ack(t))
+			w.await(3)
+			tt.leave(s, l)
+			start := time.Now()
+			stop()
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+func TestTrim(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name        string
+		before      uint64 // trimmed to this before
+		seq         uint64
+		first, last uint64
+	}{
+		{"of nothing does nothing", 0, 0, 1, 10},
+		{"to the first entry does nothing", 0, 1, 1, 10},
+		{"removes what is before the entry", 0, 4, 4, 10},
+		{"to where it was trimmed to does nothing", 4, 4, 4, 10},
+		{"to less than it was trimmed to does nothing", 6, 4, 6, 10},
+		{"to the last entry leaves that", 0, 10, 10, 10},
+		{"beyond the last entry removes all", 0, 11, 11, 10},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := natsdtest.Run(t)
+			j := open(t, s.JS, journal.Config{})
+			fill(t, j, 1, 10)
+			for _, seq := range []uint64{tt.before, tt.seq} {
+				if err := j.Trim(t.Context(), seq); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := j.State(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(call.Log{ID: got.ID, First: tt.first, Last: tt.last}, got); diff != "" {
+				t.Errorf("log (-want +got):\n%s", diff)
+			}
+			// The next one has the next number, and an id from before the trimming is still known.
+			if r := must(t)(j.Append(t.Context(), entry(11))); r != (call.Receipt{Seq: 11}) {
+				t.Errorf("the next entry: got %+v", r)
+			}
+			if r := must(t)(open(t, s.JS, journal.Config{}).Append(t.Context(), entry(1))); r != (call.Receipt{Seq: 1, Duplicate: true}) {
+				t.Errorf("an entry that was there before: got %+v", r)
+			}
+		})
+	}
+}
+
+func TestALogThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	j := open(t, s.JS, journal.Config{})
+	if err := s.JS.DeleteStream(t.Context(), logStream); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		run  func() error
+		want error
+	}{
+		{"cannot be opened", func() error {
+			_, err := journal.Open(t.Context(), journal.Config{JetStream: s.JS, Stream: logStream})
+			return err
+		}, jetstream.ErrStreamNotFound},
+		{"cannot be trimmed", func() error { return j.Trim(t.Context(), 5) }, jetstream.ErrStreamNotFound},
+		{"has no state", func() error { _, err := j.State(t.Context()); return err }, jetstream.ErrStreamNotFound},
+		{"has no queue", func() error { _, err := j.Queue(t.Context()); return err }, jetstream.ErrStreamNotFound},
+		{"cannot be written", func() error { _, err := j.Append(t.Context(), entry(1)); return err }, journal.ErrUnavailable},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.run(); !errors.Is(err, tt.want) {
+				t.Errorf("got error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
