@@ -4,10 +4,20 @@ import (
 	"container/heap"
 	"slices"
 	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
 )
 
-// askedFor is how long a check may take into the log before it is handed out again.
-const askedFor = 5 * time.Second
+const (
+	// askedFor is how long a check may take into the log before it is handed out again.
+	askedFor = 5 * time.Second
+	// inFlight is how long an entry may be on its way from the log to this
+	// replica. What the fold could still need within it is not dropped.
+	inFlight = time.Minute
+	// forgetAtOnce bounds how many sessions are forgotten under one lock: after a
+	// replay all that ended long ago leave together.
+	forgetAtOnce = 4096
+)
 
 // agenda is the heap of sessions by the time at which they must be looked at.
 type agenda []*session
@@ -42,39 +52,61 @@ func (t *Table) schedule(s *session) {
 	if !t.live.Load() {
 		return
 	}
-	now := t.clock.now(time.Now())
-	checks, next := s.due(t.cfg.Rules, now)
-	switch {
-	case len(checks) > 0:
-		s.wake = now
-	case !next.IsZero():
-		s.wake = next
-	default:
-		s.wake = s.expires(t.cfg.Rules)
-	}
-	t.place(s)
-}
-
-func (t *Table) place(s *session) {
+	s.wake = t.wake(s, t.clock.now(time.Now()))
 	if s.place < 0 {
 		heap.Push(&t.agenda, s)
 	} else {
 		heap.Fix(&t.agenda, s.place)
 	}
 	if t.agenda[0] == s {
-		select {
-		case t.agendaCh <- struct{}{}:
-		default:
-		}
+		t.agendaChanged()
+	}
+}
+
+// wake is when the session must be looked at next, as far as the log tells.
+func (t *Table) wake(s *session, now time.Time) time.Time {
+	switch _, since, next := s.due(t.cfg.Rules, now); {
+	case !since.IsZero():
+		return since
+	case !next.IsZero():
+		return next
+	}
+	return s.expires(t.cfg.Rules)
+}
+
+func (t *Table) agendaChanged() {
+	select {
+	case t.agendaCh <- struct{}{}:
+	default:
+	}
+}
+
+// setBack is how far the clock must be set back for the agenda to be made anew.
+const setBack = time.Second
+
+// tick sets the clock by an entry that came in.
+func (t *Table) tick(stamp time.Time) {
+	local := time.Now()
+	before := t.clock.now(local)
+	t.clock.set(stamp, local)
+	if before.Sub(t.clock.now(local)) > setBack {
+		// What was put off by some seconds was put off to a time that is far away now.
+		t.rebuildAgenda()
 	}
 }
 
 func (t *Table) rebuildAgenda() {
+	now := t.clock.now(time.Now())
+	clear(t.agenda)
+	t.agenda = t.agenda[:0]
 	for _, s := range t.born.list {
 		if !s.forgotten {
-			t.schedule(s)
+			s.wake, s.place = t.wake(s, now), len(t.agenda)
+			t.agenda = append(t.agenda, s)
 		}
 	}
+	heap.Init(&t.agenda)
+	t.agendaChanged()
 }
 
 // AgendaChanged delivers a value when something became due earlier than it was before.
@@ -92,38 +124,72 @@ func (t *Table) Due(limit int) (checks []Check, wait time.Duration, lost int) {
 	if !t.live.Load() {
 		return nil, time.Second, 0
 	}
-	now := t.clock.now(time.Now()).Add(-t.lag)
-	lost = t.orphans.forget(now.Add(-t.cfg.Rules.AmendWindow))
-	for len(t.agenda) > 0 && len(checks) < limit {
+	local := time.Now()
+	now := t.clock.now(local).Add(-t.lag)
+	lost = t.orphans.forget(now.Add(-t.cfg.Rules.AmendWindow - inFlight))
+	for forgotten := 0; len(t.agenda) > 0 && len(checks) < limit && forgotten < forgetAtOnce; {
 		s := t.agenda[0]
 		if s.wake.After(now) {
-			return checks, s.wake.Sub(now), lost
+			break
 		}
-		due, next := s.due(t.cfg.Rules, now)
-		switch expires := s.expires(t.cfg.Rules); {
-		case len(due) > 0 && (s.asked.IsZero() || now.Sub(s.asked) >= askedFor):
-			checks = append(checks, due...)
-			s.asked = now
-			s.wake = now.Add(askedFor)
-		case len(due) > 0:
-			s.wake = s.asked.Add(askedFor)
-		case !next.IsZero():
-			s.wake = next
-		case expires.After(now):
-			s.wake = expires
-		case s.lastSeq > t.floor:
-			// A task of it is still with a worker: it must find its session.
-			s.wake = now.Add(askedFor)
-		default:
+		ready, wake := t.visit(s, now, local, limit-len(checks))
+		if wake.IsZero() {
 			t.forget(s)
+			forgotten++
 			continue
 		}
+		checks = append(checks, ready...)
+		s.wake = wake
 		heap.Fix(&t.agenda, 0)
 	}
 	if len(t.agenda) == 0 {
 		return checks, time.Minute, lost
 	}
 	return checks, max(t.agenda[0].wake.Sub(now), 0), lost
+}
+
+// visit looks at a session whose time has come: it returns the checks to hand
+// out, at most room of them, and when to look again; zero: the session can be forgotten.
+func (t *Table) visit(s *session, now, local time.Time, room int) (ready []Check, wake time.Time) {
+	due, _, wake := s.due(t.cfg.Rules, now)
+	look := func(at time.Time) {
+		if wake.IsZero() || at.Before(wake) {
+			wake = at
+		}
+	}
+	var handed []asked
+	for _, c := range due {
+		a := asked{kind: c.Kind, leg: c.Leg, attempt: c.Attempt, upto: c.Upto, at: local}
+		i := slices.IndexFunc(s.asked, func(a asked) bool { return a.is(&c) })
+		switch {
+		case i >= 0 && local.Sub(s.asked[i].at) < askedFor:
+			a.at = s.asked[i].at
+		case c.Kind == CheckExpire && !t.clock.anchored():
+			// Right after a replay there is only this machine's clock, and what
+			// is wrong by hours would end a live leg. The next entry tells the time.
+			look(now.Add(askedFor))
+			continue
+		case len(ready) < room:
+			ready = append(ready, c)
+		default:
+			look(now)
+			continue
+		}
+		handed = append(handed, a)
+		look(now.Add(askedFor - local.Sub(a.at)))
+	}
+	s.asked = handed
+	if !wake.IsZero() {
+		return ready, wake
+	}
+	switch expires := s.expires(t.cfg.Rules); {
+	case expires.After(now):
+		return nil, expires
+	case s.lastSeq > t.floor, !t.clock.anchored():
+		// A task of it is still with a worker: it must find its session.
+		return nil, now.Add(askedFor)
+	}
+	return nil, time.Time{}
 }
 
 // forget drops a session from the table.
@@ -134,13 +200,18 @@ func (t *Table) forget(s *session) {
 		if t.byLeg[l.id] == l {
 			delete(t.byLeg, l.id)
 		}
-		for _, e := range l.events.list {
-			if t.byCtl[e.Facts.Control] == l {
-				delete(t.byCtl, e.Facts.Control)
-			}
+		t.disclaim(l, l.control)
+		for _, c := range l.aliases {
+			t.disclaim(l, c)
 		}
 	}
 	t.born.forget(s)
+}
+
+func (t *Table) disclaim(l *leg, c call.ControlID) {
+	if t.byCtl[c] == l {
+		delete(t.byCtl, c)
+	}
 }
 
 // SetLag makes this replica find everything due so much later than its time.
@@ -150,7 +221,7 @@ func (t *Table) SetLag(lag time.Duration) {
 	t.lag = lag
 }
 
-// Floor returns what SetFloor was told.
+// Floor returns how far the queue is through with the log, as SetFloor was told.
 func (t *Table) Floor() uint64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -158,11 +229,12 @@ func (t *Table) Floor() uint64 {
 }
 
 // SetFloor tells up to where the queue needs no more work. Sessions with
-// entries above it are not forgotten.
+// entries above it are not forgotten. What lies beyond the fold's position is not
+// taken: it may have been said of another life of the log.
 func (t *Table) SetFloor(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.floor = max(t.floor, seq)
+	t.floor = max(t.floor, min(seq, t.position.Load()))
 	for at := range t.unusable {
 		if at <= t.floor {
 			delete(t.unusable, at)
@@ -201,10 +273,11 @@ func (b *lineage) add(s *session) { b.list = append(b.list, s) }
 // forget lets go of what a session knows. Its place stays until the list is
 // compacted, which an old session at the front must not put off.
 func (b *lineage) forget(s *session) {
-	s.forgotten, s.legs, s.events = true, nil, events{}
+	s.forgotten, s.legs, s.events, s.asked = true, nil, events{}, nil
 	b.gone++
 	if b.gone > len(b.list)/2 {
 		b.list = slices.DeleteFunc(b.list, func(s *session) bool { return s.forgotten })
+		b.pins = slices.DeleteFunc(b.pins, func(p pin) bool { return p.s.forgotten })
 		b.gone = 0
 	}
 }
@@ -221,14 +294,10 @@ func (b *lineage) oldest(none uint64) uint64 {
 	if i := slices.IndexFunc(b.list, func(s *session) bool { return !s.forgotten }); i >= 0 {
 		oldest = b.list[i].firstSeq
 	}
-	kept := b.pins[:0]
 	for _, p := range b.pins {
 		if !p.s.forgotten {
-			kept = append(kept, p)
 			oldest = min(oldest, p.seq)
 		}
 	}
-	clear(b.pins[len(kept):])
-	b.pins = kept
 	return oldest
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
@@ -29,7 +30,8 @@ func (t *Table) foldEvent(e *call.Entry, ev *call.Event) *session {
 		return s
 	}
 	s.touch(e)
-	if t.apply(l, event) {
+	l.share(event)
+	if t.apply(e, l, event) {
 		s.stir(e)
 	}
 	return s
@@ -37,37 +39,34 @@ func (t *Table) foldEvent(e *call.Entry, ev *call.Event) *session {
 
 // attach finds the place of an event, making session and leg where it names them.
 func (t *Table) attach(e *call.Entry, ref call.Ref) (*session, *leg) {
+	s, l := t.find(ref)
 	if ref.Session == "" {
-		return t.find(ref)
+		return s, l
 	}
-	s := t.known(ref.Session)
 	if s == nil {
-		s = &session{id: ref.Session, place: -1}
-		s.firstSeq, s.firstAt = e.Seq, e.ReceivedAt
+		s = &session{id: ref.Session, place: -1, firstSeq: e.Seq, firstAt: e.ReceivedAt}
 		t.sessions.Set(string(s.id), s, cache.NoExpiration)
 		t.born.add(s)
 	}
-	if ref.Leg != "" {
-		l := s.leg(ref.Leg)
-		if l == nil {
-			l = &leg{id: ref.Leg, session: s}
-			s.legs = append(s.legs, l)
-			if _, ok := t.byLeg[l.id]; !ok {
-				t.byLeg[l.id] = l
-			}
-			t.adopt(l, t.orphans.take(orphanKey{leg: l.id}))
+	if l == nil && ref.Leg != "" {
+		l = &leg{id: ref.Leg, session: s}
+		s.legs = append(s.legs, l)
+		if _, ok := t.byLeg[l.id]; !ok {
+			t.byLeg[l.id] = l
 		}
-		return s, l
+		if t.adopt(e, l, t.orphans.take(orphanKey{leg: l.id}, t.horizon(e))) {
+			s.stir(e)
+		}
 	}
-	if l := t.byCtl[ref.Control]; l != nil && l.session == s {
-		return s, l
-	}
-	return s, nil
+	return s, l
 }
 
-// find looks up what a ref names, without making anything.
+// find looks up what a ref names, without making anything. The most telling id
+// that is stated decides: a leg that is not known is not looked for under its control id.
 func (t *Table) find(ref call.Ref) (*session, *leg) {
-	if ref.Session != "" {
+	var l *leg
+	switch {
+	case ref.Session != "":
 		s := t.known(ref.Session)
 		if s == nil {
 			return nil, nil
@@ -75,13 +74,10 @@ func (t *Table) find(ref call.Ref) (*session, *leg) {
 		if ref.Leg != "" {
 			return s, s.leg(ref.Leg)
 		}
-		if l := t.byCtl[ref.Control]; l != nil && l.session == s {
-			return s, l
-		}
-		return s, nil
-	}
-	l := t.byLeg[ref.Leg]
-	if l == nil {
+		return s, t.legOf(s, ref.Control)
+	case ref.Leg != "":
+		l = t.byLeg[ref.Leg]
+	default:
 		l = t.byCtl[ref.Control]
 	}
 	if l == nil {
@@ -90,90 +86,149 @@ func (t *Table) find(ref call.Ref) (*session, *leg) {
 	return l.session, l
 }
 
-// apply folds an event into a leg and reports whether it is new there.
-func (t *Table) apply(l *leg, e *Event) bool {
-	l.share(e)
-	fresh := l.events.add(e)
-	switch e.Type {
+// legOf finds the leg of a session that goes by a control id.
+func (t *Table) legOf(s *session, c call.ControlID) *leg {
+	if c == "" {
+		return nil
+	}
+	if l := t.byCtl[c]; l != nil && l.session == s {
+		return l
+	}
+	// It can be the same in two sessions: then only its own session's leg is right.
+	for _, l := range s.legs {
+		if l.goesBy(c) {
+			return l
+		}
+	}
+	return nil
+}
+
+// apply folds an event into a leg, by occasion of an entry: its own, or the one
+// that told where the event belongs. It reports whether the leg learned anything new.
+func (t *Table) apply(e *call.Entry, l *leg, event *Event) bool {
+	fresh := l.events.add(event)
+	switch event.Type {
 	case call.TypeInitiated:
 		l.initiated = true
 	case call.TypeHangup:
-		if l.hangup.IsZero() || e.ReceivedAt.Before(l.hangup) {
-			l.hangup = e.ReceivedAt
-		}
+		l.hangUp(e, event)
 	}
-	if fresh && e.Seq > l.heardSeq {
-		l.heard, l.heardSeq = e.ReceivedAt, e.Seq
+	if fresh && event.Seq > l.heardSeq {
+		l.heard, l.heardSeq = event.ReceivedAt, event.Seq
 	}
-	t.identify(l, e.Facts)
-	return fresh
+	l.session.firstAt = earlier(l.session.firstAt, event.ReceivedAt)
+	return t.identify(e, l, event) || fresh
 }
 
-// identify learns the ids that an event states about its leg. Where events
-// disagree the first by occurrence is right, whatever order they came in.
-func (t *Table) identify(l *leg, f *Facts) {
-	if f.Connection != "" && f.Connection != l.connection {
-		l.connection = f.Connection
-		if first := firstFact(l, func(f *Facts) bool { return f.Connection != "" }); first != nil {
-			l.connection = first.Connection
+func (l *leg) hangUp(e *call.Entry, event *Event) {
+	if l.hangup.IsZero() {
+		l.hangup, l.hungUp = event.ReceivedAt, event.OccurredAt
+		if l.askBy = e.ReceivedAt.Add(unaskedAfter); event.Seq != e.Seq {
+			// Its task has been acknowledged, for nobody knew then whose hangup it was.
+			l.askBy = e.ReceivedAt.Add(firstBackoff)
 		}
-	}
-	if f.Control == "" || f.Control == l.control {
 		return
 	}
-	l.control = f.Control
-	if first := firstFact(l, func(f *Facts) bool { return f.Control != "" }); first != nil {
-		l.control = first.Control
+	l.hangup = earlier(l.hangup, event.ReceivedAt)
+	l.hungUp = earlier(l.hungUp, event.OccurredAt)
+}
+
+// identify learns the ids that an event states about its leg, and reports
+// whether events were found through them. Where events disagree the first by occurrence is
+// right, whatever order they came in; the others still lead to the leg.
+func (t *Table) identify(e *call.Entry, l *leg, event *Event) bool {
+	f := event.Facts
+	if f.Connection != "" && precedes(event, l.connectionBy, func(g *Facts) bool { return f.Connection < g.Connection }) {
+		l.connectionBy = event
+	}
+	if f.Control == "" {
+		return false
+	}
+	known := l.goesBy(f.Control)
+	if precedes(event, l.controlBy, func(g *Facts) bool { return f.Control < g.Control }) {
+		if f.Control != l.control {
+			l.aliases = slices.DeleteFunc(l.aliases, func(c call.ControlID) bool { return c == f.Control })
+			if l.control != "" {
+				l.aliases = append(l.aliases, l.control)
+			}
+			l.control = f.Control
+		}
+		l.controlBy = event
+	} else if !known {
+		l.aliases = append(l.aliases, f.Control)
 	}
 	if _, ok := t.byCtl[f.Control]; !ok {
 		t.byCtl[f.Control] = l
 	}
-	t.adopt(l, t.orphans.take(orphanKey{control: f.Control}))
-	t.rehome(l, f.Control)
+	if known {
+		return false
+	}
+	adopted := t.adopt(e, l, t.orphans.take(orphanKey{control: f.Control}, t.horizon(e)))
+	rehomed := t.rehome(e, l, f.Control)
+	return adopted || rehomed
 }
 
-func firstFact(l *leg, has func(*Facts) bool) *Facts {
-	var first *Event
-	for _, e := range l.events.list {
-		if has(e.Facts) && (first == nil || order(e, first) < 0) {
-			first = e
-		}
+// precedes reports whether what a states about its leg goes before what b does:
+// by occurrence, and between deliveries that differ by the text itself.
+func precedes(a, b *Event, less func(*Facts) bool) bool {
+	if b == nil {
+		return true
 	}
-	if first == nil {
-		return nil
+	if c := order(a, b); c != 0 {
+		return c < 0
 	}
-	return first.Facts
+	return less(b.Facts)
+}
+
+func (l *leg) goesBy(c call.ControlID) bool {
+	return c != "" && (l.control == c || slices.Contains(l.aliases, c))
+}
+
+// horizon is the time before which orphans are not adopted any more. It is the
+// log's, so that a replay, in which nothing was forgotten yet, adopts the same.
+func (t *Table) horizon(e *call.Entry) time.Time {
+	return e.ReceivedAt.Add(-t.cfg.Rules.AmendWindow)
 }
 
 // adopt gives a leg the events that named only its id or its control id.
-func (t *Table) adopt(l *leg, found []*Event) {
-	for _, e := range found {
-		t.born.pin(e.Seq, l.session)
-		t.apply(l, e)
+func (t *Table) adopt(e *call.Entry, l *leg, found []*Event) bool {
+	fresh := false
+	for _, event := range found {
+		t.born.pin(event.Seq, l.session)
+		l.share(event)
+		if t.apply(e, l, event) {
+			fresh = true
+		}
 	}
+	return fresh
 }
 
 // rehome moves events of the session that name the leg's control id to the leg.
-func (t *Table) rehome(l *leg, control call.ControlID) {
+func (t *Table) rehome(e *call.Entry, l *leg, control call.ControlID) bool {
 	s := l.session
 	var kept, moved []*Event
-	for _, e := range s.events.list {
-		if e.Facts.Control == control {
-			moved = append(moved, e)
+	for _, event := range s.events.list {
+		if event.Facts.Control == control {
+			moved = append(moved, event)
 		} else {
-			kept = append(kept, e)
+			kept = append(kept, event)
 		}
 	}
 	if len(moved) == 0 {
-		return
+		return false
 	}
 	s.events = events{}
-	for _, e := range kept {
-		s.events.add(e)
+	for _, event := range kept {
+		s.events.add(event)
 	}
-	for _, e := range moved {
-		t.apply(l, e)
+	fresh := false
+	for _, event := range moved {
+		// Views of the session show these events already: they stay as they are.
+		if t.apply(e, l, event) {
+			fresh = true
+		}
 	}
+	return fresh
 }
 
 // share lets an event use the facts, or at least the texts, that another event
@@ -212,10 +267,18 @@ func (t *Table) intern(typ string) string {
 	return typ
 }
 
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // orphans are events whose call is not known yet, by the id that they name.
 type orphans struct {
 	by    map[orphanKey][]*Event
-	queue []orphan // by sequence, for forgetting
+	queue []orphan // in order of the log, for forgetting; those taken stay until their time
+	lost  int      // too old when their call became known, and not reported yet
 }
 
 type orphanKey struct {
@@ -230,19 +293,35 @@ type orphan struct {
 
 func newOrphans() orphans { return orphans{by: make(map[orphanKey][]*Event)} }
 
+// repeatedWithin is how many events of the same call may lie between two
+// deliveries of an orphan for the second to be dropped; the leg drops the others.
+const repeatedWithin = 16
+
 func (o *orphans) add(ref call.Ref, e *Event) {
 	k := orphanKey{leg: ref.Leg}
 	if ref.Leg == "" {
 		k = orphanKey{control: ref.Control}
 	}
-	o.by[k] = append(o.by[k], e)
+	waiting := o.by[k]
+	for i := len(waiting) - 1; i >= 0 && i >= len(waiting)-repeatedWithin; i-- {
+		if w := waiting[i]; identity(w, e) == 0 && w.Facts.equal(e.Facts) && stands(w, e) {
+			return
+		}
+	}
+	o.by[k] = append(waiting, e)
 	o.queue = append(o.queue, orphan{k, e})
 }
 
-func (o *orphans) take(k orphanKey) []*Event {
-	found := o.by[k]
+// take removes and returns what waits for a key, but for what was received before the horizon.
+func (o *orphans) take(k orphanKey, horizon time.Time) []*Event {
+	found, ok := o.by[k]
+	if !ok {
+		return nil
+	}
 	delete(o.by, k)
-	return found
+	young := slices.DeleteFunc(found, func(e *Event) bool { return e.ReceivedAt.Before(horizon) })
+	o.lost += len(found) - len(young)
+	return young
 }
 
 func (o *orphans) count() int {
@@ -253,23 +332,27 @@ func (o *orphans) count() int {
 	return n
 }
 
-// forget drops orphans received before a time and returns how many had found no call.
+// forget drops orphans received before a time and returns how many, since it
+// was called last, have found no call.
 func (o *orphans) forget(before time.Time) int {
-	lost, i := 0, 0
+	i := 0
 	for ; i < len(o.queue) && o.queue[i].event.ReceivedAt.Before(before); i++ {
-		k, e := o.queue[i].key, o.queue[i].event
-		for j, waiting := range o.by[k] {
-			if waiting == e {
-				lost++
-				if o.by[k] = append(o.by[k][:j:j], o.by[k][j+1:]...); len(o.by[k]) == 0 {
-					delete(o.by, k)
-				}
-				break
+		k := o.queue[i].key
+		// Both are in order of the log: an orphan that was not taken is the first of its key.
+		if waiting := o.by[k]; len(waiting) > 0 && waiting[0] == o.queue[i].event {
+			o.lost++
+			waiting[0] = nil
+			if o.by[k] = waiting[1:]; len(waiting) == 1 {
+				delete(o.by, k)
 			}
 		}
 	}
 	clear(o.queue[:i])
-	o.queue = o.queue[i:]
+	if o.queue = o.queue[i:]; len(o.queue) == 0 {
+		o.queue = nil
+	}
+	lost := o.lost
+	o.lost = 0
 	return lost
 }
 

@@ -95,6 +95,16 @@ const (
 
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
+
+	// unaskedAfter: the first attempt after a hangup belongs to the hangup's own
+	// task. Where nothing came of that, for whatever reason, a check makes up for it:
+	// late enough not to ask twice when the status API is slow, well inside its window.
+	unaskedAfter = 3 * time.Minute
+	// lostAfter is how long a check may stay without an answer before another
+	// one, of a higher attempt, takes its place.
+	lostAfter = 5 * time.Minute
+	// lostAtMost checks of a leg that was never asked about are followed by no other.
+	lostAtMost = 3
 )
 
 // nextAttempt is the calendar: when to ask again about a leg that is over since
@@ -110,10 +120,10 @@ func (r Rules) nextAttempt(leg call.LegID, overSince, last time.Time, made int, 
 	if made < 7 { // 1 s doubled six times exceeds the maximum
 		wait = min(firstBackoff<<max(made-1, 0), maxBackoff)
 	}
-	// Jitter of a fifth either way, the same on every replica.
+	// Jitter of a fifth either way, the same on every replica: hence whole numbers.
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s/%d", leg, made)
-	wait += time.Duration((float64(h.Sum32()%1000)/1000 - 0.5) * 0.4 * float64(wait))
+	wait += wait / 1000 * (time.Duration(h.Sum32()%401) - 200)
 
 	next := last.Add(max(wait, imposed))
 	if next.After(end) {

@@ -22,6 +22,9 @@ func (c *clock) set(stamp, seen time.Time) {
 	}
 }
 
+// anchored reports whether an entry has told the time.
+func (c *clock) anchored() bool { return !c.stamp.IsZero() }
+
 func (c *clock) now(wall time.Time) time.Time {
 	if c.stamp.IsZero() {
 		return wall

@@ -8,5 +8,9 @@
 // a function of the log and its clock, so that all replicas decide alike; and
 // that a session is remembered until nothing can be due for it any more.
 //
+// When a session is forgotten hangs on the queue as well, which the log does not
+// show: after a replay a table can know one that others have forgotten, and add to it what for them
+// is a new one. Whoever publishes holds a view against what is stored for that reason.
+//
 // It does not know what has been published, and it makes no summary.
 package session

@@ -31,23 +31,38 @@ type leg struct {
 	id      call.LegID
 	session *session
 
-	control    call.ControlID
-	connection call.ConnectionID
+	// control is the leg's control id, aliases are others that its events named.
+	control call.ControlID
+	aliases []call.ControlID
+	// controlBy and connectionBy are the events that stated them first, by occurrence; nil: none did.
+	controlBy, connectionBy *Event
 
 	events  events
 	answers []*Received
 
 	initiated bool
-	// hangup is when the earliest hangup was received; zero: none was.
-	hangup time.Time
-	// heard is when the last sign of life was received (an event, or a 200 of
-	// the status API), and heardSeq where it stands.
+	// hangup is when the earliest hangup was received; zero: none was. hungUp is
+	// when the earliest occurred, by Telnyx's clock.
+	hangup, hungUp time.Time
+	// askBy is when a check asks for the status unless the hangup's task has done so.
+	askBy time.Time
+	// heard is when the last sign of life was received (an event, or the word of
+	// the status API that it is alive), and heardSeq where it stands.
 	heard    time.Time
 	heardSeq uint64
-	// checked is the highest attempt that a check has asked for.
-	checked int
+	// checked is the highest attempt that a check has asked for, checkedAt when it did.
+	checked   int
+	checkedAt time.Time
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
+}
+
+// connection is the leg's connection; empty: not known.
+func (l *leg) connection() call.ConnectionID {
+	if l.connectionBy == nil {
+		return ""
+	}
+	return l.connectionBy.Facts.Connection
 }
 
 // Received is a status answer and its place in the log.
@@ -58,34 +73,32 @@ type Received struct {
 	At  time.Time
 }
 
-// conclusive reports whether the answer says that the leg ended. For a dialled
-// leg is_alive can be false before anything happened, so "not alive" counts only with an end
-// time, or about a leg that hung up or was seen alive before.
-func (l *leg) conclusive(a *Received) bool {
-	if a.Result != status.Answered || a.IsAlive == nil || *a.IsAlive {
-		return false
-	}
-	return !a.EndTime.IsZero() || !l.hangup.IsZero() || l.seenAlive()
-}
+// fetchSkew is how far the clock of a replica may be behind Telnyx's.
+const fetchSkew = time.Minute
 
-func (l *leg) seenAlive() bool {
-	for _, a := range l.answers {
-		if a.IsAlive != nil && *a.IsAlive {
-			return true
-		}
-	}
-	return false
-}
-
-// confirmation returns the answer that confirms the end, nil when none does:
-// of several the one fetched first.
+// confirmation returns the answer that confirms the end, nil when none does: of
+// several the one fetched first. For a dialled leg is_alive can be false before
+// anything happened, so "not alive" counts only with an end time, or about a leg that
+// had hung up or had been seen alive when the answer was fetched.
 func (l *leg) confirmation() *Received {
+	alive := false
 	for _, a := range l.answers {
-		if l.conclusive(a) {
+		switch {
+		case a.Result != status.Answered:
+		case a.IsAlive != nil && *a.IsAlive:
+			alive = true
+		case !a.EndTime.IsZero():
+			return a
+		case a.IsAlive != nil && (alive || l.hungUpAt(a.FetchedAt)):
 			return a
 		}
 	}
 	return nil
+}
+
+// hungUpAt reports whether the leg had hung up at a time by a replica's clock.
+func (l *leg) hungUpAt(at time.Time) bool {
+	return !l.hangup.IsZero() && !at.Before(l.hungUp.Add(-fetchSkew))
 }
 
 // ending tells how the leg ended and since when that is known, by the log's clock.
@@ -123,11 +136,11 @@ func (l *leg) attempts(since time.Time) (highest, made int, last *Received) {
 	return highest, made, last
 }
 
-// answer puts an answer into the set, in order of fetching; of several to one
-// attempt the earliest in the log stands.
+// answer puts an answer into the set, in order of fetching. An answer that the
+// log has twice stands where it stood first.
 func (l *leg) answer(r *Received) {
 	for i, a := range l.answers {
-		if a.Attempt == r.Attempt {
+		if a.Attempt == r.Attempt && a.FetchedAt.Equal(r.FetchedAt) && a.Result == r.Result {
 			if r.Seq < a.Seq {
 				l.answers[i] = r
 			}
@@ -139,63 +152,97 @@ func (l *leg) answer(r *Received) {
 		if c := a.FetchedAt.Compare(b.FetchedAt); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.Attempt, b.Attempt)
+		if c := cmp.Compare(a.Attempt, b.Attempt); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Result, b.Result)
 	})
 }
 
 // asking is where the asking about a leg stands.
 type asking struct {
+	ending Ending
+	since  time.Time
 	// final: nothing that is asked can change the state any more.
 	final bool
-	// next is the attempt to make next, at due; due is zero when it is not the
-	// calendar's to say.
+	// made counts the answers since the leg is over.
+	made int
+	// next is the attempt to make next, at due; due is zero when none is to be made.
 	next int
 	due  time.Time
 }
 
 func (l *leg) asking(r Rules) asking {
-	ending, since := l.ending()
+	var a asking
+	a.ending, a.since = l.ending()
 	if l.control == "" {
-		return asking{final: ending != NotOver}
+		a.final = a.ending != NotOver
+		return a
 	}
-	highest, made, last := l.attempts(since)
-	a := asking{next: highest + 1}
+	highest, made, last := l.attempts(a.since)
+	a.made, a.next = made, highest+1
 	switch {
-	case ending == NotOver:
+	case a.ending == NotOver:
 		// The sweep: silence of a live leg, counted from the last try as well.
 		a.due = l.heard.Add(r.SweepAfter)
-		if last != nil && last.At.After(l.heard) {
-			a.due = last.At.Add(max(r.SweepAfter, seconds(last.RetryAfter)))
+		if last != nil {
+			a.due = later(a.due, last.At.Add(max(r.SweepAfter, imposed(last))))
 		}
-	case l.confirmation() != nil, ending == Gone, ending == Expired:
+	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired:
 		a.final = true
 	case made == 0:
 		// The first attempt after a hangup belongs to the task of the hangup itself.
+		a.due = l.askBy
 	default:
-		a.due = r.nextAttempt(l.id, since, last.At, made, seconds(last.RetryAfter))
+		a.due = r.nextAttempt(l.id, a.since, last.At, made, imposed(last))
 		a.final = a.due.IsZero()
-	}
-	if a.final {
-		a.due = time.Time{}
 	}
 	return a
 }
 
 // check returns the leg's next check and when it is due; false when there is none.
-func (l *leg) check(r Rules) (Check, time.Time, bool) {
-	c := Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection}
+func (l *leg) check(r Rules, now time.Time) (Check, time.Time, bool) {
+	c := Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection()}
 	a := l.asking(r)
-	ending, _ := l.ending()
-	// An attempt that a check has asked for already is its task's business.
-	if !a.due.IsZero() && l.checked < a.next {
-		c.Kind, c.Attempt = CheckStatus, a.next
-		return c, a.due, true
+	if !a.due.IsZero() && l.checked >= a.next {
+		// A check has asked for this attempt already: it is its task's business, for a while.
+		a.due, a.next = l.lost(r, a), l.checked+1
 	}
-	if ending == NotOver {
-		c.Kind, c.Upto = CheckExpire, l.heardSeq
-		return c, l.heard.Add(maxLegLife), true
+	if a.ending == NotOver {
+		expires := l.heard.Add(maxLegLife)
+		if a.due.IsZero() || !expires.After(now) || expires.Before(a.due) {
+			c.Kind, c.Upto = CheckExpire, l.heardSeq
+			return c, expires, true
+		}
 	}
-	return Check{}, time.Time{}, false
+	c.Kind, c.Attempt = CheckStatus, a.next
+	return c, a.due, !a.due.IsZero()
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+// lost is when the check that is outstanding counts as lost; zero: never. After
+// the last attempt's time a leg that is over has no use for another one, unless it was never
+// asked about: then lostAtMost checks are lost before that is accepted.
+func (l *leg) lost(r Rules, a asking) time.Time {
+	if a.ending == NotOver {
+		return later(a.due, l.checkedAt.Add(max(lostAfter, 3*r.SweepAfter)))
+	}
+	late := !l.checkedAt.Before(a.since.Add(r.StatusWindow + lastAttemptAfter))
+	if late && (a.made > 0 || l.checked-a.next >= lostAtMost-1) {
+		return time.Time{}
+	}
+	return later(a.due, l.checkedAt.Add(lostAfter))
+}
+
+// imposed is the wait that Telnyx asked for.
+func imposed(a *Received) time.Duration {
+	// Bounded here as well: a number too large for a Duration converts to
+	// different values on different machines.
+	return time.Duration(min(max(a.RetryAfter, 0), status.MaxRetryAfter.Seconds()) * float64(time.Second))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -14,35 +14,46 @@ type session struct {
 	// events are those that name the session and no leg.
 	events events
 
-	// firstSeq and lastSeq bound the entries of this session in the log.
+	// firstSeq is the entry that made the session, lastSeq its last one.
 	firstSeq, lastSeq uint64
-	firstAt, lastAt   time.Time
+	// firstAt is when the first of its events was received, lastAt when the last entry was.
+	firstAt, lastAt time.Time
 	// unquiet is the last entry that the settle time counts from: an event, or
 	// what made a leg be over. Bookkeeping entries do not make a session unquiet.
 	unquiet   time.Time
 	unquietAt uint64
-	// settled is how far the last CheckSettle spoke; settles counts them.
+	// settled is how far the last CheckSettle spoke; settles counts how often one
+	// found the session over.
 	settled uint64
 	settles int
 
-	// wake is when the table must look at the session next; zero: never.
+	// wake is when the table must look at the session next.
 	wake time.Time
 	// place is its index in the table's heap, -1 when it is not there.
 	place int
-	// asked is when the check that is due was last handed out, so that it is
-	// not handed out again while it is on its way into the log.
-	asked time.Time
+	// asked are the due checks that were handed out and are on their way into the log.
+	asked []asked
 	// forgotten marks a session that left the table.
 	forgotten bool
 }
 
+// asked is a check that was handed out, and when, by this machine's clock.
+type asked struct {
+	kind    CheckKind
+	leg     call.LegID
+	attempt int
+	upto    uint64
+	at      time.Time
+}
+
+func (a *asked) is(c *Check) bool {
+	return a.kind == c.Kind && a.leg == c.Leg && a.attempt == c.Attempt && a.upto == c.Upto
+}
+
 // touch notes an entry of the session.
 func (s *session) touch(e *call.Entry) {
-	if s.firstSeq == 0 {
-		s.firstSeq, s.firstAt = e.Seq, e.ReceivedAt
-	}
-	s.lastSeq, s.lastAt = e.Seq, e.ReceivedAt
-	s.asked = time.Time{}
+	// The stream's clock can step back when its leader changes.
+	s.lastSeq, s.lastAt = e.Seq, later(s.lastAt, e.ReceivedAt)
 }
 
 // stir starts the settle time anew.
@@ -71,29 +82,31 @@ func (s *session) legsOver() bool {
 // log states that it has been quiet since.
 func (s *session) over() bool { return s.legsOver() && s.settled >= s.unquietAt }
 
-// due returns the checks that are due at now, and when the next one will be
-// (zero: none is to come).
-func (s *session) due(r Rules, now time.Time) (checks []Check, next time.Time) {
+// due returns the checks that are due at now, since when the first of them is,
+// and when the next one will be (zero: none is to come).
+func (s *session) due(r Rules, now time.Time) (due []Check, since, next time.Time) {
 	consider := func(c Check, at time.Time) {
+		into := &next
 		if !at.After(now) {
-			checks = append(checks, c)
-		} else if next.IsZero() || at.Before(next) {
-			next = at
+			due, into = append(due, c), &since
+		}
+		if into.IsZero() || at.Before(*into) {
+			*into = at
 		}
 	}
 	for _, l := range s.legs {
-		if c, at, ok := l.check(r); ok {
+		if c, at, ok := l.check(r, now); ok {
 			consider(c, at)
 		}
 	}
-	if s.legsOver() && s.settled < s.unquietAt {
+	if s.settled < s.unquietAt && s.legsOver() {
 		c := Check{Kind: CheckSettle, Session: s.id, Upto: s.unquietAt}
-		if i := slices.IndexFunc(s.legs, func(l *leg) bool { return l.connection != "" }); i >= 0 {
-			c.Connection = s.legs[i].connection
+		if i := slices.IndexFunc(s.legs, func(l *leg) bool { return l.connection() != "" }); i >= 0 {
+			c.Connection = s.legs[i].connection()
 		}
 		consider(c, s.unquiet.Add(r.SessionSettle))
 	}
-	return checks, next
+	return due, since, next
 }
 
 // expires is when the session may be forgotten once nothing is due for it any more.

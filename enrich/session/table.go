@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type Table struct {
 	mu       sync.RWMutex
 	log      call.Log
 	clock    clock
+	last     time.Time    // the latest timestamp folded
 	sessions *cache.Cache // call_session_id → *session
 	byLeg    map[call.LegID]*leg
 	byCtl    map[call.ControlID]*leg
@@ -70,7 +72,7 @@ func New(cfg Config) *Table {
 
 func (t *Table) clear(log call.Log) {
 	t.log = log
-	t.clock = clock{}
+	t.clock, t.last = clock{}, time.Time{}
 	// Entries expire on the log's clock, which go-cache does not know: the table
 	// itself decides when a session is forgotten, and no janitor ever walks it.
 	t.sessions = cache.New(cache.NoExpiration, 0)
@@ -91,6 +93,7 @@ func (t *Table) Restart(log call.Log) {
 	defer t.mu.Unlock()
 	t.clear(log)
 	t.position.Store(log.First - 1)
+	t.release(log.First - 1)
 	if t.live.Load() {
 		t.caughtUp = make(chan struct{})
 	}
@@ -106,24 +109,21 @@ func (t *Table) Fold(e call.Entry) {
 
 	t.mu.Lock()
 	var s *session
-	switch {
-	case err != nil:
+	if err == nil {
+		s, err = t.put(&e, event, answer, check)
+	}
+	if err != nil {
 		t.unusable[e.Seq] = err
-	case event != nil:
-		s = t.foldEvent(&e, event)
-	case answer != nil:
-		s = t.foldAnswer(&e, answer)
-	case check != nil:
-		s = t.foldCheck(&e, check)
 	}
 	if t.live.Load() {
-		t.clock.set(e.ReceivedAt, time.Now())
+		t.tick(e.ReceivedAt)
 	}
 	if s != nil {
 		t.schedule(s)
 	}
 	t.position.Store(e.Seq)
 	t.release(e.Seq)
+	t.last = later(t.last, e.ReceivedAt)
 	if !t.live.Load() {
 		t.catchUp()
 	}
@@ -168,6 +168,25 @@ func (t *Table) open(e *call.Entry) (event *call.Event, answer *Answer, check *C
 	return nil, nil, nil, nil // a probe, or an entry of a newer version that asks nothing of this one
 }
 
+// put folds what an entry holds. A fault of this package in one entry must not
+// stop the fold of all others, again at every replay.
+func (t *Table) put(e *call.Entry, event *call.Event, answer *Answer, check *Check) (s *session, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("fold entry %d: panic: %v", e.Seq, p)
+		}
+	}()
+	switch {
+	case event != nil:
+		s = t.foldEvent(e, event)
+	case answer != nil:
+		s = t.foldAnswer(e, answer)
+	case check != nil:
+		s = t.foldCheck(e, check)
+	}
+	return s, nil
+}
+
 func (t *Table) foldAnswer(e *call.Entry, a *Answer) *session {
 	if a.Result == status.Answered && a.Connection != "" {
 		t.proven[a.Connection] = struct{}{}
@@ -180,7 +199,7 @@ func (t *Table) foldAnswer(e *call.Entry, a *Answer) *session {
 	s.touch(e)
 	before, _ := l.ending()
 	l.answer(&Received{Answer: *a, Seq: e.Seq, At: e.ReceivedAt})
-	if a.Result == status.Answered {
+	if a.Result == status.Answered && a.IsAlive != nil && *a.IsAlive {
 		l.heard, l.heardSeq = e.ReceivedAt, e.Seq
 	}
 	if after, _ := l.ending(); before == NotOver && after != NotOver {
@@ -197,11 +216,14 @@ func (t *Table) foldCheck(e *call.Entry, c *Check) *session {
 	s.touch(e)
 	switch c.Kind {
 	case CheckSettle:
-		s.settled = max(s.settled, c.Upto)
-		s.settles++
+		was := s.over()
+		s.settled = max(s.settled, min(c.Upto, e.Seq))
+		if !was && s.over() {
+			s.settles++
+		}
 	case CheckStatus:
-		if l := s.leg(c.Leg); l != nil {
-			l.checked = max(l.checked, c.Attempt)
+		if l := s.leg(c.Leg); l != nil && c.Attempt > l.checked {
+			l.checked, l.checkedAt = c.Attempt, e.ReceivedAt
 		}
 	case CheckExpire:
 		l := s.leg(c.Leg)
@@ -209,7 +231,7 @@ func (t *Table) foldCheck(e *call.Entry, c *Check) *session {
 			break
 		}
 		before, _ := l.ending()
-		l.expired = max(l.expired, c.Upto)
+		l.expired = max(l.expired, min(c.Upto, e.Seq))
 		if after, _ := l.ending(); before == NotOver && after != NotOver {
 			s.stir(e)
 		}
@@ -250,6 +272,9 @@ func (t *Table) catchUp() {
 		return
 	}
 	t.live.Store(true)
+	if now := time.Now(); t.last.After(now) {
+		t.clock.set(t.last, now) // this machine's clock is behind the log's
+	}
 	t.rebuildAgenda()
 	close(t.caughtUp)
 }
@@ -282,7 +307,8 @@ func (t *Table) Now() time.Time {
 	return t.clock.now(time.Now()).UTC()
 }
 
-// Wait returns when the entry at seq is folded; its error is that of ctx.
+// Wait returns when the entry at seq is folded, or lies before the log's first
+// one; its error is that of ctx. It goes on waiting across a Restart.
 func (t *Table) Wait(ctx context.Context, seq uint64) error {
 	if t.position.Load() >= seq {
 		return nil
@@ -299,23 +325,27 @@ func (t *Table) Wait(ctx context.Context, seq uint64) error {
 	case <-w.done:
 		return nil
 	case <-ctx.Done():
+		t.mu.Lock()
+		t.waiting = slices.DeleteFunc(t.waiting, func(other waiter) bool { return other.done == w.done })
+		t.mu.Unlock()
 		return fmt.Errorf("wait for entry %d to be folded: %w", seq, ctx.Err())
 	}
 }
 
-// View returns a session as it is folded now; false when the table does not know it.
+// View returns a session as it is folded now; false when the table does not know
+// it: then the view says only up to which position it does not.
 func (t *Table) View(id call.SessionID) (View, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	var v View
 	s := t.known(id)
-	if s == nil {
-		return View{}, false
+	if s != nil {
+		v = s.view(t.cfg.Rules)
 	}
-	v := s.view(t.cfg.Rules)
 	// Entries are folded one by one under the lock: what is folded is exactly
 	// all up to the position.
 	v.Position, v.Log = t.position.Load(), t.log.ID
-	return v, true
+	return v, s != nil
 }
 
 // Unusable returns why the entry at seq could not be folded, nil when it was.
@@ -342,21 +372,25 @@ type Place struct {
 	// Idle tells that neither the leg nor the session is over, and that the
 	// leg's history begins with its call.initiated: nothing is to be published.
 	Idle bool
+	// Position is the log sequence up to which this is so. After a Restart it
+	// can be less than a position that was reached before.
+	Position uint64
 }
 
 // Place finds the call that a ref names, through its control id or leg id where it names no session.
 func (t *Table) Place(ref call.Ref) Place {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	p := Place{Idle: true, Position: t.position.Load()}
 	s, l := t.find(ref)
-	switch {
-	case l != nil:
-		ending, _ := l.ending()
-		return Place{Session: l.session.id, Leg: l.id, Idle: ending == NotOver && l.initiated}
-	case s != nil:
-		return Place{Session: s.id, Idle: !s.over()}
+	if s != nil {
+		p.Session, p.Idle = s.id, !s.over()
 	}
-	return Place{Idle: true}
+	if l != nil {
+		ending, _ := l.ending()
+		p.Leg, p.Idle = l.id, ending == NotOver && l.initiated
+	}
+	return p
 }
 
 // Stats counts what the table holds.

@@ -19,7 +19,7 @@ type View struct {
 	Legs []LegView
 	// Events are those that name the session and no leg, by occurrence.
 	Events []*Event
-	// FirstAt is when its first entry was received.
+	// FirstAt is when the first of its events was received.
 	FirstAt time.Time
 	// Over tells that all legs are over and that it has been quiet since.
 	Over bool
@@ -82,21 +82,21 @@ func (s *session) view(r Rules) View {
 }
 
 func (l *leg) view(r Rules) LegView {
-	ending, since := l.ending()
-	highest, made, _ := l.attempts(since)
+	asking := l.asking(r)
+	highest, made, _ := l.attempts(asking.since)
 	return LegView{
 		ID:         l.id,
 		Control:    l.control,
-		Connection: l.connection,
+		Connection: l.connection(),
 		Events:     l.events.sorted(),
 		Answers:    append([]*Received(nil), l.answers...),
-		Ending:     ending,
-		Since:      since,
+		Ending:     asking.ending,
+		Since:      asking.since,
 		Hangup:     l.hangup,
 		Initiated:  l.initiated,
 		Confirmed:  l.confirmation(),
 		Asked:      highest,
 		AskedSince: made,
-		Final:      l.asking(r).final,
+		Final:      asking.final,
 	}
 }

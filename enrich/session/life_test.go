@@ -1,0 +1,321 @@
+package session_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest/call"
+	"pgregory.net/rapid"
+)
+
+// world is calls, the provider's status API and a queue with a worker that does
+// with its tasks what the fold supposes of it. Everything happens at a time of its own.
+type world struct {
+	*tape
+	t    *choices
+	plan []deed
+	ends map[call.LegID]time.Time
+	last map[call.SessionID]session.View
+	// lossy tasks vanish, as when they are parked.
+	lossy bool
+	lost  map[call.LegID]int
+	tasks int // under way
+	steps int
+}
+
+type deed struct {
+	at time.Time
+	do func()
+}
+
+func (w *world) in(d time.Duration, do func()) {
+	at := time.Now().Add(d)
+	i, _ := slices.BinarySearchFunc(w.plan, at, func(d deed, at time.Time) int {
+		if d.at.After(at) {
+			return 1
+		}
+		return -1
+	})
+	w.plan = slices.Insert(w.plan, i, deed{at, do})
+}
+
+func (w *world) seconds(most int) time.Duration { return time.Duration(w.t.upTo(most)) * time.Second }
+
+// call plans one leg's webhooks, some late, some lost, some naming only a part of its ids.
+func (w *world) call(r call.Ref) {
+	start := w.seconds(100)
+	length := w.seconds(60) * time.Duration(1+119*w.t.upTo(1))
+	w.ends[r.Leg] = time.Now().Add(start + length)
+	at := []time.Duration{start, start + length/2, start + length, start + length}
+	for i, typ := range []string{call.TypeInitiated, call.TypeAnswered, call.TypeHangup, call.TypeCost} {
+		named := r
+		switch w.t.upTo(9) {
+		case 0:
+			named.Session, named.Leg = "", ""
+		case 1:
+			named.Leg = ""
+		case 2:
+			named.Session = ""
+		case 3:
+			named.Control = ""
+		case 4: // lost
+			if typ != call.TypeAnswered {
+				continue
+			}
+		}
+		ev := call.Event{ID: fmt.Sprint(r.Leg, i), Type: typ, Ref: named, OccurredAt: time.Now().UTC().Add(at[i])}
+		for attempt := range 1 + w.t.upTo(1) {
+			late := w.seconds(3)
+			if w.t.upTo(5) == 0 {
+				late = w.seconds(600)
+			}
+			ev.Attempt = attempt + 1
+			again := ev
+			w.in(at[i]+late, func() { w.event(again) })
+		}
+	}
+}
+
+// api is what the provider would say about a leg now.
+func (w *world) api(r call.Ref, attempt int) session.Answer {
+	since := time.Since(w.ends[r.Leg])
+	switch w.t.upTo(9) {
+	case 0:
+		return unreachable(attempt)
+	case 1:
+		if since < 0 {
+			return dead(attempt) // not dialled yet, it says
+		}
+	}
+	switch {
+	case since < 2*time.Second:
+		return alive(attempt)
+	case since < 10*time.Minute:
+		a := ended(attempt)
+		a.EndTime = w.ends[r.Leg].UTC()
+		return a
+	}
+	return notFound(attempt, w.table.Proven(r.Connection))
+}
+
+func (w *world) ask(r call.Ref, attempt int) {
+	w.tasks++
+	w.in(w.seconds(3), func() {
+		w.tasks--
+		a := w.api(r, attempt)
+		w.answer(r, a)
+	})
+}
+
+// work is what becomes of the task of one entry.
+func (w *world) work(e call.Entry) {
+	w.tasks--
+	place := w.table.Place(e.Ref)
+	if place.Session == "" || place.Idle && e.Topic != call.TopicCheck {
+		return
+	}
+	v, ok := w.table.View(place.Session)
+	if !ok {
+		w.t.Fatalf("a session was forgotten while entry %d was with a worker", e.Seq)
+	}
+	l, ok := v.Leg(place.Leg)
+	if !ok || l.Control == "" || l.Confirmed != nil {
+		return
+	}
+	if w.lossy && w.t.upTo(3) == 0 {
+		w.lost[l.ID]++
+		return
+	}
+	r := call.Ref{Session: v.ID, Leg: l.ID, Control: l.Control, Connection: l.Connection}
+	switch e.Topic {
+	case call.TopicEvent + call.TypeHangup:
+		if l.Ending == session.ByHangup && l.AskedSince == 0 {
+			w.ask(r, l.Asked+1)
+		}
+	case call.TopicCheck:
+		var c session.Check
+		if err := json.Unmarshal(e.Data, &c); err != nil {
+			w.t.Fatal(err)
+		}
+		if c.Kind == session.CheckStatus && c.Attempt > l.Asked {
+			w.ask(r, c.Attempt)
+		}
+	}
+}
+
+// step folds what is new in the log into what the test knows, and queues its tasks.
+func (w *world) step(from int) {
+	for _, e := range w.log[from:] {
+		w.tasks++
+		w.in(time.Second+w.seconds(2), func() { w.work(e) })
+	}
+	for _, id := range w.changed {
+		if v, ok := w.table.View(id); ok {
+			w.last[id] = v
+		}
+	}
+	w.changed = w.changed[:0]
+}
+
+// run lets the world go on until nothing is planned and nothing becomes due before the given time.
+func (w *world) run(until time.Time) {
+	for {
+		w.steps++
+		from := len(w.log)
+		checks, wait, _ := w.table.Due(4)
+		for _, c := range checks {
+			w.check(c)
+		}
+		for len(w.plan) > 0 && !w.plan[0].at.After(time.Now()) {
+			do := w.plan[0].do
+			w.plan = w.plan[1:]
+			do()
+		}
+		w.step(from)
+		if len(w.log) > from {
+			continue
+		}
+		if w.tasks == 0 {
+			w.table.SetFloor(w.tape.last())
+		}
+		next := min(max(wait, time.Millisecond), time.Until(until))
+		if len(w.plan) > 0 {
+			next = min(next, time.Until(w.plan[0].at))
+		}
+		if next <= 0 && !time.Now().Before(until) {
+			return
+		}
+		time.Sleep(max(next, 0))
+	}
+}
+
+// compare holds a table that reads the log only now against the one that followed it.
+func (w *world) compare() {
+	other := w.replay()
+	for id := range w.last {
+		live, ok := w.table.View(id)
+		replayed, _ := other.View(id)
+		if !ok || live.FirstAt.After(replayed.FirstAt) {
+			continue // it was forgotten, and perhaps came back; who replays remembers it for a while
+		}
+		for _, v := range []*session.View{&live, &replayed} {
+			v.Position = 0
+		}
+		if diff := gocmp.Diff(live, replayed); diff != "" {
+			w.t.Fatalf("session %s (-live +replayed):\n%s", id, diff)
+		}
+	}
+}
+
+func TestEveryCallComesToAnEnd(t *testing.T) {
+	for name, lossy := range map[string]bool{"with a queue that does its work": false, "with a queue that loses tasks": true} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				c := &choices{
+					drawn: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(rt, "choices"),
+					more:  rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0)),
+				}
+				// A bubble for each: what rapid measures its own time by must not pass in days.
+				synctest.Test(t, func(*testing.T) {
+					defer func() {
+						if p := recover(); p != nil && p != any(failed{}) {
+							panic(p)
+						}
+					}()
+					testLife(c, lossy)
+				})
+				if c.failure != "" {
+					rt.Fatal(c.failure)
+				}
+			})
+		})
+	}
+}
+
+// choices are drawn outside the bubble, and failures are reported outside it:
+// rapid must stay in its own goroutine.
+type choices struct {
+	drawn   []byte
+	more    *rand.Rand // when drawn is used up
+	failure string
+}
+
+func (c *choices) upTo(most int) int {
+	if len(c.drawn) == 0 {
+		return c.more.IntN(most + 1)
+	}
+	n := int(c.drawn[0])
+	if c.drawn = c.drawn[1:]; most > 255 {
+		n *= most / 255
+	}
+	return n % (most + 1)
+}
+
+func (c *choices) Helper()           {}
+func (c *choices) Fatal(args ...any) { c.Fatalf("%s", fmt.Sprint(args...)) }
+func (c *choices) Fatalf(format string, args ...any) {
+	c.Errorf(format, args...)
+	panic(failed{})
+}
+
+type failed struct{}
+
+func (c *choices) Errorf(format string, args ...any) {
+	c.failure += fmt.Sprintf(format, args...) + "\n"
+}
+
+func testLife(t *choices, lossy bool) {
+	w := &world{
+		t: t, ends: make(map[call.LegID]time.Time), last: make(map[call.SessionID]session.View),
+		lossy: lossy, lost: make(map[call.LegID]int),
+	}
+	w.tape = newTapeOf(t)
+	w.probe()
+	begin := time.Now()
+	for s := range 1 + t.upTo(1) {
+		for l := range 1 + t.upTo(1) {
+			r := call.Ref{
+				Session: call.SessionID(fmt.Sprint("s", s)), Leg: call.LegID(fmt.Sprint("s", s, "l", l)),
+				Control: call.ControlID(fmt.Sprint("v3:", s, l)), Connection: "1",
+			}
+			w.call(r)
+		}
+	}
+	for range t.upTo(3) {
+		w.run(time.Now().Add(w.seconds(2000)))
+		w.compare()
+	}
+	w.run(begin.Add(24 * time.Hour))
+	if st := w.table.Stats(); st != (session.Stats{}) {
+		t.Fatalf("after a day the table still holds %+v", st)
+	}
+	if got, want := w.table.Needed(), w.tape.last()+1; got != want {
+		t.Fatalf("the log is needed from %d; want %d", got, want)
+	}
+	for id, v := range w.last {
+		if len(v.Legs) > 0 && (!v.Over || v.Settles == 0) {
+			t.Errorf("session %s was never over", id)
+		}
+		for _, l := range v.Legs {
+			if l.Ending == session.NotOver {
+				t.Errorf("leg %s was forgotten alive", l.ID)
+			}
+			if !l.Final && w.lost[l.ID] == 0 {
+				t.Errorf("leg %s: nothing of it was lost, and yet asking about it never came to an end", l.ID)
+			}
+			if l.Ending == session.ByHangup && l.Control != "" && l.Confirmed == nil && l.AskedSince == 0 && w.lost[l.ID] < 3 {
+				t.Errorf("leg %s hung up and was never asked about", l.ID)
+			}
+			if l.Asked > 90 {
+				t.Errorf("leg %s was asked about %d times", l.ID, l.Asked)
+			}
+		}
+	}
+}

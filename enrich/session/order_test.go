@@ -1,0 +1,433 @@
+package session_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/ingest/call"
+	"pgregory.net/rapid"
+)
+
+// content is a view without what is defined by receipt. Left out are:
+//   - Position, Seq, ReceivedAt, At, FirstAt, Since, and the time in Hangup: places and times of receipt;
+//   - the attempt of the delivery that stands: which delivery came first is receipt;
+//   - Settles and AskedSince, which count entries before or after others;
+//   - Final of a leg that hung up and is not confirmed: whether the calendar has
+//     ended hangs on when its answers came in;
+//   - the order of Legs, which is declared to mean nothing.
+type content struct {
+	ID     call.SessionID
+	Events []eventContent
+	Legs   []legContent
+	Over   bool
+	// Orphans are the deliveries that found no leg: which ids still lead nowhere.
+	Sessions, LegCount, OpenLegs int
+}
+
+type legContent struct {
+	ID                           call.LegID
+	Control                      call.ControlID
+	Connection                   call.ConnectionID
+	Events                       []eventContent
+	Answers                      []status.Answer
+	Ending                       session.Ending
+	HungUp, Initiated, Confirmed bool
+	ConfirmedBy                  status.Answer
+	Asked                        int
+	Final                        bool
+}
+
+type eventContent struct {
+	ID, Type   string
+	OccurredAt time.Time
+	Facts      session.Facts
+	Detail     call.Detail
+}
+
+func eventContents(events []*session.Event) []eventContent {
+	var all []eventContent
+	for _, e := range events {
+		all = append(all, eventContent{e.ID, e.Type, e.OccurredAt, *e.Facts, e.Detail})
+	}
+	return all
+}
+
+func contentOf(t *session.Table, id call.SessionID) (content, bool) {
+	v, ok := t.View(id)
+	if !ok {
+		return content{}, false
+	}
+	st := t.Stats()
+	c := content{
+		ID: v.ID, Events: eventContents(v.Events), Over: v.Over,
+		Sessions: st.Sessions, LegCount: st.Legs, OpenLegs: st.OpenLegs,
+	}
+	for _, l := range v.Legs {
+		lc := legContent{
+			ID: l.ID, Control: l.Control, Connection: l.Connection, Events: eventContents(l.Events),
+			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked,
+			Final: l.Final && (l.Ending != session.ByHangup || l.Confirmed != nil),
+		}
+		for _, a := range l.Answers {
+			lc.Answers = append(lc.Answers, a.Answer.Answer)
+		}
+		if l.Confirmed != nil {
+			lc.Confirmed, lc.ConfirmedBy = true, l.Confirmed.Answer.Answer
+		}
+		c.Legs = append(c.Legs, lc)
+	}
+	slices.SortFunc(c.Legs, func(a, b legContent) int { return cmp.Compare(a.ID, b.ID) })
+	return c, true
+}
+
+// scenario is everything that is ever said about one session.
+type scenario struct {
+	events  []call.Event
+	answers []session.Answer
+	// expired are legs of which nothing is heard at the end.
+	expired []call.LegID
+	legs    []call.LegID
+}
+
+var eventTypes = []string{
+	call.TypeInitiated, call.TypeAnswered, call.TypeBridged, call.TypeHangup, call.TypeHold, call.TypeCost,
+	call.TypeRecordingSaved, "call.dtmf.received", "call.something.new",
+}
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func drawScenario(t *rapid.T) *scenario {
+	sc := &scenario{}
+	legs := rapid.IntRange(1, 3).Draw(t, "legs")
+	for i := range legs {
+		sc.legs = append(sc.legs, ref(i).Leg)
+		sc.event(t, ref(i), true) // somebody names session and leg together
+		if rapid.IntRange(0, 3).Draw(t, "expired") == 0 {
+			sc.expired = append(sc.expired, ref(i).Leg)
+		}
+	}
+	for range rapid.IntRange(0, 12).Draw(t, "events") {
+		sc.event(t, ref(rapid.IntRange(0, legs-1).Draw(t, "leg")), false)
+	}
+	for range rapid.IntRange(0, 5).Draw(t, "answers") {
+		sc.answer(t, ref(rapid.IntRange(0, legs-1).Draw(t, "leg")))
+	}
+	return sc
+}
+
+func (sc *scenario) event(t *rapid.T, full call.Ref, names bool) {
+	// Now and then a leg goes by a second control id or is said to be of another connection.
+	if rapid.IntRange(0, 4).Draw(t, "alias") == 0 {
+		full.Control += "-alias"
+	}
+	if rapid.IntRange(0, 4).Draw(t, "other connection") == 0 {
+		full.Connection = "2"
+	}
+	stated := full
+	if rapid.IntRange(0, 3).Draw(t, "states control") == 0 {
+		stated.Control = ""
+	}
+	if rapid.Bool().Draw(t, "states connection") {
+		stated.Connection = ""
+	}
+	if !names {
+		switch rapid.SampledFrom([]string{"full", "session", "leg", "control", "session and control"}).Draw(t, "names") {
+		case "session":
+			stated.Leg, stated.Control = "", ""
+		case "leg":
+			stated.Session = ""
+		case "control":
+			stated.Session, stated.Leg, stated.Control = "", "", full.Control
+		case "session and control":
+			stated.Leg, stated.Control = "", full.Control
+		}
+	}
+	typ := rapid.SampledFrom(eventTypes).Draw(t, "type")
+	ev := call.Event{
+		ID: fmt.Sprintf("event-%02d", rapid.IntRange(0, 99).Draw(t, "id")*100+len(sc.events)), Type: typ, Ref: stated,
+		Facts: call.Facts{
+			From: "+13122010055", To: rapid.SampledFrom([]string{"", "+13129457420", "sip:a@b"}).Draw(t, "to"),
+			ClientState: rapid.SampledFrom([]string{"", "YQ==", "Yg=="}).Draw(t, "client state"),
+		},
+	}
+	if s := rapid.IntRange(-1, 8).Draw(t, "occurred"); s >= 0 { // few, so that many occur at once
+		ev.OccurredAt = epoch.Add(time.Duration(s) * time.Second)
+	}
+	if typ == call.TypeHangup {
+		ev.Detail = &call.Hangup{Cause: "normal_clearing"}
+	}
+	sc.events = append(sc.events, ev)
+}
+
+func (sc *scenario) answer(t *rapid.T, r call.Ref) {
+	a := session.Answer{
+		Answer: status.Answer{
+			Session: r.Session, Leg: r.Leg, Control: r.Control,
+			Attempt:   rapid.IntRange(1, 3).Draw(t, "attempt"),
+			FetchedAt: epoch.Add(time.Duration(rapid.IntRange(-100, 100).Draw(t, "fetched")) * time.Second),
+			Result:    rapid.SampledFrom([]status.Result{status.Answered, status.NotFound, status.Unreachable}).Draw(t, "result"),
+		},
+		Proven: rapid.Bool().Draw(t, "proven"),
+	}
+	if a.Result == status.Answered {
+		a.IsAlive = new(rapid.Bool().Draw(t, "alive"))
+		if !*a.IsAlive && rapid.Bool().Draw(t, "states end") {
+			a.EndTime = epoch
+		}
+	}
+	// One fetch has one answer: those at the same time to the same attempt are repeats.
+	for _, b := range sc.answers {
+		if b.Leg == a.Leg && b.Attempt == a.Attempt && b.FetchedAt.Equal(a.FetchedAt) {
+			return
+		}
+	}
+	sc.answers = append(sc.answers, a)
+}
+
+// tell folds the scenario in some order, with repeats, and returns what the table makes of it.
+func (sc *scenario) tell(t *rapid.T, order []int) (content, int) {
+	table := session.New(session.Config{Rules: rules, Decode: func(e call.Entry) (call.Event, error) {
+		i, err := strconv.Atoi(string(e.Data))
+		ev := sc.events[i]
+		ev.Attempt = e.Attempt
+		return ev, err
+	}})
+	table.Restart(call.Log{ID: "log", First: 1})
+	var seq uint64
+	fold := func(e call.Entry) {
+		seq++
+		e.Seq, e.ReceivedAt = seq, time.Now().UTC().Add(time.Duration(seq)*time.Millisecond)
+		table.Fold(e)
+	}
+	marshal := func(body any) []byte {
+		data, err := encodeJSON(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	known := make(map[call.LegID]bool)
+	var early []session.Answer
+	told := make([]int, len(sc.events))
+	for _, i := range order {
+		if i >= len(sc.events) {
+			early = append(early, sc.answers[i-len(sc.events)])
+		} else {
+			told[i]++
+			fold(call.Entry{Topic: call.TopicEvent + sc.events[i].Type, Attempt: told[i], Data: []byte(strconv.Itoa(i))})
+			if r := sc.events[i].Ref; r.Session != "" && r.Leg != "" {
+				known[r.Leg] = true
+			}
+		}
+		// An answer is asked for about a leg that is known: it never stands before it in a log.
+		early = slices.DeleteFunc(early, func(a session.Answer) bool {
+			if known[a.Leg] {
+				fold(call.Entry{Topic: call.TopicStatus, Data: marshal(a)})
+			}
+			return known[a.Leg]
+		})
+	}
+	// These speak of positions, so they stand at the end of every order.
+	for _, l := range sc.expired {
+		fold(call.Entry{Topic: call.TopicCheck, Data: marshal(session.Check{
+			Kind: session.CheckExpire, Session: "s", Leg: l, Upto: seq,
+		})})
+	}
+	fold(call.Entry{Topic: call.TopicCheck, Data: marshal(session.Check{Kind: session.CheckSettle, Session: "s", Upto: seq})})
+	c, ok := contentOf(table, "s")
+	if !ok {
+		t.Fatal("the session is not known")
+	}
+	return c, table.Stats().Orphans
+}
+
+func TestAnyOrderAndRepetitionOfTheSameEntriesGivesTheSameView(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sc := drawScenario(t)
+		n := len(sc.events) + len(sc.answers)
+		straight := make([]int, n)
+		for i := range straight {
+			straight[i] = i
+		}
+		want, orphans := sc.tell(t, straight)
+		for range 4 {
+			other := slices.Clone(straight)
+			for range rapid.IntRange(0, n).Draw(t, "repeats") {
+				other = append(other, rapid.IntRange(0, n-1).Draw(t, "repeated"))
+			}
+			got, left := sc.tell(t, rapid.Permutation(other).Draw(t, "order"))
+			if diff := gocmp.Diff(want, got); diff != "" {
+				t.Fatalf("another order gives another view (-straight +other):\n%s", diff)
+			}
+			// A repeated orphan may be counted twice when much lies between, never not at all.
+			if (left == 0) != (orphans == 0) {
+				t.Fatalf("%d orphans are left, in straight order %d", left, orphans)
+			}
+		}
+	})
+}
+
+func TestWhereEventsDisagreeTheFirstByOccurrenceStands(t *testing.T) {
+	first, second := ref(0), ref(0)
+	second.Control, second.Connection = "v3:other", "2"
+	for name, secondFirst := range map[string]bool{
+		"received in order of occurrence":    false,
+		"received against the order of time": true,
+	} {
+		t.Run(name, func(t *testing.T) {
+			tp := newTape(t)
+			a := call.Event{Type: call.TypeInitiated, Ref: first, OccurredAt: epoch}
+			b := call.Event{Type: call.TypeAnswered, Ref: second, OccurredAt: epoch.Add(time.Second)}
+			if secondFirst {
+				a, b = b, a
+			}
+			tp.event(a)
+			tp.event(b)
+			if l := tp.leg(first); l.Control != first.Control || l.Connection != first.Connection {
+				t.Errorf("control %s of connection %s; want %s of %s", l.Control, l.Connection, first.Control, first.Connection)
+			}
+			for _, c := range []call.ControlID{first.Control, second.Control} {
+				if p := tp.table.Place(call.Ref{Control: c}); p.Leg != first.Leg {
+					t.Errorf("control id %s leads to leg %q", c, p.Leg)
+				}
+			}
+		})
+	}
+}
+
+func TestOrphansFindTheirLeg(t *testing.T) {
+	full := ref(0)
+	bare := call.Ref{Session: full.Session, Leg: full.Leg}
+	byControl := call.Ref{Control: full.Control}
+	for name, refs := range map[string][]call.Ref{
+		"a control id that the leg's first event names":    {byControl, full},
+		"a control id that a later event of the leg names": {byControl, bare, full},
+		"a leg id": {{Leg: full.Leg}, full},
+		"a control id that only an orphan of the leg names":  {byControl, {Leg: full.Leg, Control: full.Control}, bare},
+		"session and control id":                             {{Session: "s", Control: full.Control}, full},
+		"session and control id, told by an orphan":          {{Session: "s", Control: full.Control}, {Leg: full.Leg, Control: full.Control}, bare},
+		"a second control id of the leg":                     {{Control: "v3:alias"}, full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}},
+		"a control id that comes after the leg was known":    {full, byControl},
+		"session and control id after the leg was known":     {full, {Session: "s", Control: full.Control}},
+		"a second control id after the leg was known by two": {full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}, {Control: "v3:alias"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tp := newTape(t)
+			for _, r := range refs {
+				tp.says(call.TypeAnswered, r)
+			}
+			v := tp.view("s")
+			if l := tp.leg(full); len(l.Events) != len(refs) || len(v.Events) != 0 || tp.table.Stats().Orphans != 0 {
+				t.Errorf("the leg has %d of %d events, the session %d, %d are orphans",
+					len(l.Events), len(refs), len(v.Events), tp.table.Stats().Orphans)
+			}
+			if v.FirstAt != tp.log[0].ReceivedAt {
+				t.Errorf("first received at %v; want %v", v.FirstAt, tp.log[0].ReceivedAt)
+			}
+		})
+	}
+}
+
+func TestAViewIsNotChangedByWhatComesLater(t *testing.T) {
+	tp := newTape(t)
+	full := ref(0)
+	tp.event(call.Event{Type: call.TypeAnswered, Ref: call.Ref{Session: "s", Control: full.Control}, Facts: call.Facts{From: "a"}})
+	before := tp.view("s")
+	facts := before.Events[0].Facts
+	tp.event(call.Event{Type: call.TypeBridged, Ref: full, Facts: call.Facts{From: "a"}})
+	tp.event(call.Event{Type: call.TypeHangup, Ref: full, Facts: call.Facts{From: "b"}})
+	if before.Events[0].Facts != facts {
+		t.Error("an event that a view shows was changed when it was moved to its leg")
+	}
+	if after := tp.view("s"); len(after.Events) != 0 || len(before.Events) != 1 {
+		t.Errorf("events of the session: %d before, %d after; want 1 and 0", len(before.Events), len(after.Events))
+	}
+}
+
+func TestAnEventIsFoldedOnceAndItsLeastDeliveryStands(t *testing.T) {
+	at := time.Now().UTC().Truncate(time.Second)
+	type delivery struct {
+		at      time.Duration
+		attempt int
+	}
+	for name, tc := range map[string]struct {
+		deliveries []delivery
+		want       uint64 // which one stands
+	}{
+		"of deliveries in order the first":                   {[]delivery{{0, 1}, {1, 2}, {2, 3}}, 1},
+		"the earlier received when the stream's clock steps": {[]delivery{{2, 1}, {1, 2}, {3, 3}}, 2},
+		"of those received at once the lesser attempt":       {[]delivery{{0, 2}, {0, 1}, {0, 3}}, 2},
+		"of equals the first in the log":                     {[]delivery{{0, 1}, {0, 1}}, 1},
+	} {
+		for place, r := range map[string]call.Ref{
+			"of a leg": ref(0), "of the session": {Session: "s"}, "not known yet": {Control: ref(0).Control},
+		} {
+			t.Run(name+", "+place, func(t *testing.T) {
+				tp := newTape(t)
+				ev := call.Event{ID: "id", Type: call.TypeAnswered, Ref: r}
+				for i, d := range tc.deliveries {
+					ev.Attempt = d.attempt
+					tp.events = append(tp.events, ev)
+					tp.table.Fold(call.Entry{
+						Seq: uint64(i) + 1, ReceivedAt: at.Add(d.at * time.Second),
+						Topic: call.TopicEvent + ev.Type, Data: []byte(strconv.Itoa(i)),
+					})
+				}
+				tp.events = append(tp.events, call.Event{ID: "other", Type: call.TypeInitiated, Ref: ref(0)})
+				tp.table.Fold(call.Entry{
+					Seq: 9, ReceivedAt: at.Add(time.Minute), Topic: "event.", Data: []byte(strconv.Itoa(len(tp.events) - 1)),
+				})
+				v := tp.view("s")
+				all := slices.Concat(v.Events, v.Legs[0].Events)
+				all = slices.DeleteFunc(all, func(e *session.Event) bool { return e.ID != "id" })
+				if len(all) != 1 || all[0].Seq != tc.want {
+					t.Fatalf("%d events, the first of delivery %d; want one, of delivery %d", len(all), all[0].Seq, tc.want)
+				}
+				if got := tc.deliveries[tc.want-1].attempt; all[0].Attempt != got {
+					t.Errorf("attempt %d; want %d", all[0].Attempt, got)
+				}
+			})
+		}
+	}
+}
+
+func TestEventsOfEqualIDAndDifferentTypeAreTwo(t *testing.T) {
+	tp := newTape(t)
+	for i := range 60 { // more than a list is searched for
+		for _, typ := range []string{call.TypeHold, call.TypeUnhold} {
+			for range 2 {
+				tp.event(call.Event{ID: strconv.Itoa(i), Type: typ, Ref: ref(0), OccurredAt: epoch})
+			}
+		}
+	}
+	if got := len(tp.leg(ref(0)).Events); got != 120 {
+		t.Errorf("%d events; want 120", got)
+	}
+}
+
+func TestAControlIDOfTwoSessionsLeadsToTheLegOfTheSessionThatIsNamed(t *testing.T) {
+	a, b := ref(0), ref(1)
+	b.Session, b.Control = "other", a.Control
+	for name, refs := range map[string][]call.Ref{
+		"told after both legs were known":  {a, b, {Session: "other", Control: a.Control}},
+		"told before the leg was known":    {a, {Session: "other", Control: a.Control}, b},
+		"told before either leg was known": {{Session: "other", Control: a.Control}, a, b},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tp := newTape(t)
+			for _, r := range refs {
+				tp.says(call.TypeAnswered, r)
+			}
+			if got := len(tp.leg(b).Events); got != 2 {
+				t.Errorf("%d events of the leg; want 2", got)
+			}
+		})
+	}
+}
