@@ -83,7 +83,9 @@ func decideAmend(since, now time.Time) verdict {
 
 // decideAsk returns the attempt to make now for a leg, 0 when there is none, and
 // when to look again (zero: not on account of this). hangup tells that the worker holds the task
-// of the leg's hangup, check the attempt that a check asks for (0: none does).
+// of the leg's hangup, check the attempt that a check asks for (0: none does). With neither it holds some
+// other task of the leg, and asks when nobody has: the hangup may have been nobody's task,
+// because its leg was not known then, or because it had no control id to ask with.
 func decideAsk(v *session.LegView, t Timing, hangup bool, check int, now time.Time) (attempt int, until time.Time) {
 	if v.Control == "" || v.Confirmed != nil {
 		return 0, time.Time{}
@@ -91,33 +93,40 @@ func decideAsk(v *session.LegView, t Timing, hangup bool, check int, now time.Ti
 	if check > v.Asked {
 		return check, time.Time{}
 	}
-	if !hangup || v.Ending != session.ByHangup || v.AskedSince > 0 {
+	if v.Ending != session.ByHangup || v.AskedSince > 0 {
 		return 0, time.Time{}
 	}
 	// The settle time is for stragglers of the status API as well: right after a
 	// hangup it may still call the leg alive.
-	if settled := v.Since.Add(t.Settle); now.Before(settled) {
-		return 0, settled
+	due := v.Since.Add(t.Settle)
+	if !hangup {
+		due = v.Since.Add(max(t.StatusDeadline, t.Settle) + standby)
+	}
+	if now.Before(due) {
+		return 0, due
 	}
 	return v.Asked + 1, time.Time{}
 }
 
-// newsSince returns when the first entry of the leg after position p was received;
-// zero when there is none.
+// newsSince returns when the first event of the leg after position p was
+// received, or, when there is none, the last answer; zero when there is neither. Of the answers all but
+// the last are known to have been no news: an attempt that failed says nothing.
 func newsSince(v *session.LegView, p uint64) time.Time {
-	var first time.Time
-	note := func(seq uint64, at time.Time) {
-		if seq > p && (first.IsZero() || at.Before(first)) {
-			first = at
+	var first, last time.Time
+	for _, e := range v.Events {
+		if e.Seq > p && (first.IsZero() || e.ReceivedAt.Before(first)) {
+			first = e.ReceivedAt
 		}
 	}
-	for _, e := range v.Events {
-		note(e.Seq, e.ReceivedAt)
+	if !first.IsZero() {
+		return first
 	}
 	for _, a := range v.Answers {
-		note(a.Seq, a.At)
+		if a.Seq > p && a.At.After(last) {
+			last = a.At
+		}
 	}
-	return first
+	return last
 }
 
 // legReasons say why a leg is revised.

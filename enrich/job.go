@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest/call"
 )
 
@@ -18,6 +19,10 @@ const (
 	// retryFirst and retryMost pace a job whose infrastructure fails.
 	retryFirst = 200 * time.Millisecond
 	retryMost  = 3 * time.Second
+	// askPatience bounds one attempt to get a status, the wait for its turn
+	// included: the task that it hangs on is held as long, and what the queue lets all replicas hold is
+	// bounded. It exceeds what the status source itself allows a request.
+	askPatience = 15 * time.Second
 	// maxPoison is how often work may fail by its own fault before it is parked.
 	maxPoison = 20
 )
@@ -176,8 +181,14 @@ func (j *job) parkAll(ctx context.Context) {
 func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.Time, err error) {
 	view, ok := j.w.table.View(j.id)
 	if !ok {
-		// The table forgets a session only after the queue is through with it.
-		return tasks, time.Time{}, nil
+		select {
+		case <-j.w.restarted:
+			// The replay has not reached it; the worker is about to give everything back.
+			return nil, time.Time{}, nil
+		default:
+			// The table forgets a session only after the queue is through with it.
+			return tasks, time.Time{}, nil
+		}
 	}
 	work := &look{job: j, w: j.w, view: &view, now: j.w.table.Now(), legs: make(map[call.LegID]*legWork)}
 	work.sort(tasks)
@@ -193,7 +204,7 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 }
 
 // ask starts an attempt to get the status of a leg, unless one is under way. The
-// answer comes back through the log.
+// answer comes back through the log, and so does the lack of one in time: then the calendar goes on.
 func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 	if j.asking[v.ID] >= attempt {
 		return
@@ -201,9 +212,18 @@ func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 	j.asking[v.ID] = attempt
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
 	j.w.wg.Go(func() {
-		got, err := j.w.cfg.Status.Fetch(ctx, ref)
-		if err != nil {
+		patient, cancel := context.WithTimeout(ctx, askPatience)
+		got, err := j.w.cfg.Status.Fetch(patient, ref)
+		cancel()
+		if ctx.Err() != nil {
 			return // the job ends; whoever gets the task next asks again
+		}
+		if err != nil {
+			got = status.Answer{
+				Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
+				FetchedAt: time.Now().UTC().Truncate(time.Microsecond),
+				Result:    status.Unreachable, Problem: status.ProblemTimeout,
+			}
 		}
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
 		a.Attempt = attempt

@@ -212,8 +212,9 @@ func (c *legComposer) timeline() {
 	c.leg.Events, c.leg.EventsOmitted = summary.CutTimeline(events)
 }
 
-// status states the result of asking: a confirmation if there is one, else the
-// last answer that was an answer (not found, or still alive), else the last failure to get one.
+// status states the result of asking: a confirmation if there is one; pending as
+// long as there may be one yet; then the last answer that was an answer (not found, or still
+// alive), else the last failure to get one. What one of many attempts came to is no news.
 func (c *legComposer) status() {
 	v, s := c.view, &c.leg.Status
 	s.Attempts = v.Asked
@@ -232,13 +233,15 @@ func (c *legComposer) status() {
 			lastTry = a
 		}
 	}
-	if chosen == nil {
+	if lastTry != nil {
+		s.HTTPStatus = lastTry.HTTPStatus
+	}
+	if chosen == nil || v.Confirmed == nil && !v.Final {
 		s.State = summary.StatusPending
 		return
 	}
 	s.State = statusState(chosen, v.Confirmed != nil)
 	s.FetchedAt = summary.At(chosen.FetchedAt)
-	s.HTTPStatus = lastTry.HTTPStatus
 	s.IsAlive = chosen.IsAlive
 	s.StartTime, s.EndTime = summary.At(chosen.StartTime), summary.At(chosen.EndTime)
 	s.ClientState, s.RecordType = chosen.ClientState, chosen.RecordType

@@ -21,6 +21,8 @@ type look struct {
 	now  time.Time
 
 	legs map[call.LegID]*legWork
+	// settled: the task of the session's settling is held, for the first time.
+	settled bool
 	// sessionDone: nothing is left to publish about the session in this view.
 	sessionDone bool
 	// until is when to look again; zero: when something changes.
@@ -62,21 +64,29 @@ func (l *look) sort(tasks []Task) {
 		e := t.Entry()
 		lw := l.leg(e.Ref)
 		if lw == nil {
+			l.settled = l.settled || !t.Again() && check(e).Kind == session.CheckSettle
 			continue
 		}
 		lw.wanted = true
 		switch e.Topic {
 		case call.TopicEvent + call.TypeHangup:
 			lw.hangup = true
-			lw.again = lw.again || t.Again()
+			// A later delivery of the hangup is no first task of it either.
+			lw.again = lw.again || t.Again() || e.ReceivedAt.After(lw.view.Hangup)
 		case call.TopicCheck:
-			// The body was folded, so it can be read; an attempt of 0 asks for nothing.
-			var c session.Check
-			if json.Unmarshal(e.Data, &c) == nil && c.Kind == session.CheckStatus {
+			if c := check(e); c.Kind == session.CheckStatus {
 				lw.check = max(lw.check, c.Attempt)
 			}
 		}
 	}
+}
+
+// check reads the check of an entry; one of no kind when it has none.
+func check(e call.Entry) (c session.Check) {
+	if e.Topic != call.TopicCheck || json.Unmarshal(e.Data, &c) != nil {
+		return session.Check{} // what was folded can be read
+	}
+	return c
 }
 
 // leg finds the leg that a ref names, by its id or its control id.
@@ -103,15 +113,22 @@ func (l *look) through(e call.Entry) bool {
 	return l.sessionDone
 }
 
-// do works on the wanted legs, and then on the session.
+// do works on the wanted legs, and then on the session. A leg that cannot be
+// done does not keep the others from being done.
 func (l *look) do(ctx context.Context) error {
+	var poisoned error
 	for _, lw := range l.legs {
 		if !lw.wanted && !l.view.Over {
 			continue
 		}
-		if err := l.doLeg(ctx, lw); err != nil {
+		err := l.doLeg(ctx, lw)
+		if err != nil && !errors.Is(err, errPoison) {
 			return err
 		}
+		poisoned = errors.Join(poisoned, err)
+	}
+	if poisoned != nil {
+		return poisoned
 	}
 	return l.doSession(ctx)
 }
@@ -136,7 +153,10 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 		lw.done = true
 		return nil
 	}
-	attempt, until := decideAsk(v, l.w.cfg.Timing, lw.hangup, lw.check, l.now)
+	attempt, until := 0, time.Time{}
+	if lw.wanted {
+		attempt, until = decideAsk(v, l.w.cfg.Timing, lw.hangup, lw.check, l.now)
+	}
 	l.later(until)
 	if attempt > 0 {
 		l.job.ask(ctx, v, attempt)
@@ -144,8 +164,9 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 	if err := l.publishLeg(ctx, lw); err != nil {
 		return err
 	}
-	// A check is through when its answer is in the log.
-	if lw.check > v.Asked && attempt > 0 {
+	// Who asks is through when the answer is in the log: from there the calendar
+	// goes on, and before that nobody else would ask again.
+	if attempt > 0 {
 		lw.done = false
 	}
 	return nil
@@ -255,9 +276,11 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	if err != nil {
 		return poison("%w", err)
 	}
-	if !summary.Covers(leg, before) {
+	// A merged leg is not remembered: the view alone does not make it again.
+	merged := !summary.Covers(leg, before)
+	if merged {
 		lw.departed = true
-		leg = summary.Merge(before, leg)
+		leg = merge(before, leg)
 	}
 	was, err := before.Content()
 	if err != nil {
@@ -269,7 +292,9 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	}
 	k := key(l.view.ID, lw.view.ID)
 	if string(was) == string(is) {
-		l.remember(k, stored, viewContent)
+		if !merged {
+			l.remember(k, stored, viewContent)
+		}
 		lw.done, lw.summary = true, before
 		return nil
 	}
@@ -291,10 +316,23 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	if err != nil {
 		return err
 	}
-	l.remember(k, next, viewContent)
+	if !merged {
+		l.remember(k, next, viewContent)
+	}
 	lw.done, lw.summary = true, leg
 	l.w.publishedLeg(&leg, lw.view, string(reasonLate), l.now)
 	return nil
+}
+
+// merge lays late news over a stored summary and derives anew what follows from both.
+func merge(stored, news summary.Leg) summary.Leg {
+	m := summary.Merge(stored, news)
+	if m.Hangup != nil {
+		h := *m.Hangup
+		h.Party = party(m.Direction, h.Source)
+		m.Hangup = &h
+	}
+	return m
 }
 
 // newsSince is when the first of what the stored summary does not know came in.

@@ -51,7 +51,9 @@ func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
 		l.sessionDone = true
 		return nil
 	}
-	if ok || l.view.Settles > 1 {
+	// Only who has the task of the first settling, for the first time, may suppose
+	// that nothing is stored.
+	if ok || !l.settled || l.view.Settles > 1 {
 		stored, found, err := l.w.cfg.Sink.Last(ctx, k)
 		if err != nil {
 			return err
@@ -172,8 +174,10 @@ func keepPast(s summary.Session, before *summary.Session) summary.Session {
 	}
 	s.EventCount = max(s.EventCount, before.EventCount)
 	for _, b := range before.Bridges {
+		// A bridge of which one side was known may have become one of both.
 		known := slices.ContainsFunc(s.Bridges, func(k summary.Bridge) bool {
-			return k.At.Equal(b.At.Time) && slices.Equal(k.Legs, b.Legs)
+			return k.At.Sub(b.At.Time).Abs() <= bridgeWindow &&
+				!slices.ContainsFunc(b.Legs, func(leg string) bool { return !slices.Contains(k.Legs, leg) })
 		})
 		if !known {
 			s.Bridges = append(s.Bridges, b)

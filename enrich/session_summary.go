@@ -43,7 +43,7 @@ func composeSession(v *session.View, legs []summary.Leg) summary.Session {
 	return s
 }
 
-// byStart orders legs: by start, those without one last, then by first receipt and id.
+// byStart orders legs: by start, those without one last, then by id.
 func byStart(a, b summary.Leg) int {
 	if (a.StartedAt == nil) != (b.StartedAt == nil) {
 		if a.StartedAt == nil {
@@ -74,7 +74,7 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 			s.AnsweredLegs++
 			s.FinalTo = l.To
 		}
-		if l.Hangup != nil && (hungUp == nil || l.EndedAt.Known().Before(hungUp.EndedAt.Known())) {
+		if l.Hangup != nil && (hungUp == nil || endsBefore(l, hungUp)) {
 			hungUp = l
 		}
 	}
@@ -86,6 +86,11 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 	}
 	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
 	s.TalkSeconds = sessionTalk(legs)
+}
+
+// endsBefore reports whether leg a is known to have ended before b.
+func endsBefore(a, b *summary.Leg) bool {
+	return a.EndedAt != nil && (b.EndedAt == nil || a.EndedAt.Before(b.EndedAt.Time))
 }
 
 func earlier(into **summary.Time, at *summary.Time) {

@@ -108,6 +108,8 @@ type Worker struct {
 	metrics *metrics
 	// stored is what is known to be stored: key → known.
 	stored *cache.Cache
+	// restarted is closed when the table that the jobs of now work on is discarded.
+	restarted <-chan struct{}
 
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
@@ -117,9 +119,10 @@ type Worker struct {
 // New returns a worker with an empty table.
 func New(cfg Config) *Worker {
 	w := &Worker{
-		cfg:    cfg,
-		log:    cfg.Logger,
-		stored: cache.New(rememberStored, rememberStored/4),
+		cfg: cfg,
+		log: cfg.Logger,
+		// Its own janitor would be a goroutine that nobody waits for: keepUp sweeps it.
+		stored: cache.New(rememberStored, 0),
 		jobs:   make(map[call.SessionID]*job),
 	}
 	w.table = session.New(session.Config{
@@ -165,6 +168,7 @@ func (w *Worker) live(ctx context.Context) error {
 	}
 	// What was known to be stored was known of another log.
 	w.stored.Flush()
+	w.restarted = restarted
 	if err := w.upkeep(ctx); err != nil {
 		return err
 	}
@@ -183,7 +187,12 @@ func (w *Worker) live(ctx context.Context) error {
 	g.Go(func() error { return w.keepUp(ctx) })
 	err := g.Wait()
 	w.wg.Wait()
-	return err
+	select {
+	case <-restarted:
+		return nil
+	default:
+		return err
+	}
 }
 
 // take decides about one task what can be decided at once, and hands the rest to the job of its session.
@@ -327,6 +336,7 @@ func (w *Worker) keepUp(ctx context.Context) error {
 			continue
 		}
 		trimmed = now
+		w.stored.DeleteExpired()
 		below := min(w.table.Needed(), w.table.Floor()+1, history.before(now.Add(-trimMargin)))
 		if below <= 1 {
 			continue

@@ -169,7 +169,8 @@ func TestAStatusDecidesWhateverTheBody(t *testing.T) {
 		{"429 without a word", 429, nil, refused(429, status.RateLimited, 0)},
 		{"429 with seconds", 429, []string{"Retry-After", "7"}, refused(429, status.RateLimited, 7)},
 		{
-			"429 with a date", 429, []string{"Retry-After", noon.Add(9 * time.Second).Format(http.TimeFormat)},
+			"429 with a date", 429,
+			[]string{"Retry-After", noon.Add(9 * time.Second).Format(http.TimeFormat)},
 			refused(429, status.RateLimited, 8.876543211), // the clock shows a fraction, HTTP dates do not
 		},
 		{"429 with a date gone by", 429, []string{"Retry-After", "Mon, 02 Jan 2006 15:04:05 GMT"}, refused(429, status.RateLimited, 0)},
@@ -349,8 +350,11 @@ func TestAnAnswerSurvivesTheLog(t *testing.T) {
 		want   string
 	}{
 		{"everything", full, wantFull},
-		{"nothing but what is always there", status.Answer{FetchedAt: full.FetchedAt, Result: status.Unreachable},
-			`{"fetched_at":"2031-03-04T12:00:00.123456Z","result":"unreachable"}`},
+		{
+			"nothing but what is always there",
+			status.Answer{FetchedAt: full.FetchedAt, Result: status.Unreachable},
+			`{"fetched_at":"2031-03-04T12:00:00.123456Z","result":"unreachable"}`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

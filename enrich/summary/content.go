@@ -32,6 +32,18 @@ func (s Session) Content() ([]byte, error) {
 func Encode(v any) ([]byte, error) { return encode(v) }
 
 func encode(v any) ([]byte, error) {
+	switch s := v.(type) { // what is always present is never null
+	case Leg:
+		if s.Events == nil {
+			s.Events = []Event{}
+		}
+		v = s
+	case Session:
+		if s.Legs == nil {
+			s.Legs = []SessionLeg{}
+		}
+		v = s
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

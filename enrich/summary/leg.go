@@ -113,9 +113,10 @@ type Hangup struct {
 
 // Status is the answer of GET /v2/calls/{call_control_id}, or why there is none.
 type Status struct {
-	// State is the result of asking. Always.
+	// State is the result of asking: pending as long as it may still be confirmed. Always.
 	State StatusState `json:"state"`
-	// Final tells that State cannot change any more. Always.
+	// Final tells that State cannot change any more; what an answer stated is
+	// absent before. Always.
 	Final bool `json:"final"`
 	// IsAlive is the answer's is_alive.
 	IsAlive *bool `json:"is_alive,omitempty"`

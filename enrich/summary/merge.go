@@ -7,8 +7,12 @@ import (
 
 // Covers reports whether a leg's view knows every event that its stored summary
 // lists, so that it may replace it. Where it does not, the stored summary knows
-// of a past that has left the log, and the two are to be merged.
+// of a past that has left the log, and the two are to be merged. A view that begins
+// later than the stored summary knows its events from redeliveries.
 func Covers(view, stored Leg) bool {
+	if view.FirstReceivedAt.After(stored.FirstReceivedAt.Time) {
+		return false
+	}
 	known := make(map[Event]struct{}, len(view.Events))
 	for _, e := range view.Events {
 		known[identity(e)] = struct{}{}
@@ -48,16 +52,15 @@ func Merge(stored, news Leg) Leg {
 	firstOf(&m.QueueSeconds, news.QueueSeconds)
 	last(&m.AnsweredBy, news.AnsweredBy)
 	last(&m.ClientState, news.ClientState)
-	if news.MachineDetection != nil {
-		m.MachineDetection = news.MachineDetection
-	}
-	if news.Cost != nil {
+	m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
+	// A success is not undone by an error that follows it.
+	if news.Cost != nil && (m.Cost == nil || news.Cost.Status != "error") {
 		m.Cost = news.Cost
 	}
 	if len(news.Tags) > 0 {
 		m.Tags = news.Tags
 	}
-	if m.Outcome == OutcomeUnknown {
+	if m.Outcome == OutcomeUnknown || news.Outcome == OutcomeAnswered {
 		m.Outcome = news.Outcome
 	}
 	if news.EndedBy == EndedByHangup {
@@ -81,12 +84,46 @@ func Merge(stored, news Leg) Leg {
 	}
 	m.Recordings = unite(stored.Recordings, news.Recordings,
 		func(r Recording) string { return r.ID }, CompareRecordings)
-	m.Events = unite(stored.Events, news.Events, identity, CompareEvents)
+	m.Events = unite(stored.Events, beside(stored, news.Events), identity, CompareEvents)
 	var omitted int
 	m.Events, omitted = CutTimeline(m.Events)
 	m.EventsOmitted += omitted
+	if news.Times != nil && news.Times.HangupReceivedAt != nil {
+		times := Times{}
+		if stored.Times != nil {
+			times = *stored.Times
+		}
+		firstOf(&times.HangupReceivedAt, news.Times.HangupReceivedAt)
+		m.Times = &times
+	}
 	m.Derive()
 	return m
+}
+
+// beside returns the events that do not fall into the middle that a stored
+// timeline leaves out: whether those were counted there cannot be told.
+func beside(stored Leg, events []Event) []Event {
+	if stored.EventsOmitted == 0 || len(stored.Events) != 2*timelineEnd {
+		return events
+	}
+	before, after := stored.Events[timelineEnd-1], stored.Events[timelineEnd]
+	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool {
+		return CompareEvents(e, before) > 0 && CompareEvents(e, after) < 0
+	})
+}
+
+// mergeDetection lays what is told later over what was told before.
+func mergeDetection(stored, news *MachineDetection) *MachineDetection {
+	if stored == nil || news == nil {
+		return cmp.Or(stored, news)
+	}
+	m := *stored
+	if news.Result != "" {
+		m.Result, m.DetectedAt = news.Result, news.DetectedAt
+	}
+	last(&m.Greeting, news.Greeting)
+	m.Premium = stored.Premium || news.Premium
+	return &m
 }
 
 func first[T ~string](into *T, news T) {

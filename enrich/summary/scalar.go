@@ -78,5 +78,8 @@ func Between(a, b time.Time) *Seconds {
 // Lasting returns d as seconds, rounded to the millisecond.
 func Lasting(d time.Duration) *Seconds {
 	s := Seconds(math.Round(float64(d)/float64(time.Millisecond)) / 1000)
+	if s == 0 {
+		s = 0 // never -0, which is written differently
+	}
 	return &s
 }

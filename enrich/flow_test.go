@@ -1,0 +1,360 @@
+package enrich_test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "write what the flows came to into their want files")
+
+// A flow is a file of testdata/flows: a story, and these files.
+//
+//	<offset> <what> [stays] [backfill]   a webhook's body, delivered at the offset; one that
+//	                                     stays keeps its place when the others are shuffled
+//	status <leg>                         what the status API says about a leg: lines of an
+//	                                     offset, an HTTP status (0: none came) and the answer's data
+//	want/messages                        what is published in the run as written
+//	want/leg <leg>, want/session <session>  the newest summary after any run
+//
+// In the wanted summaries that is left out which depends on when and how often
+// something arrived: revision, changed, reasons, published_at, first_received_at,
+// times, events[].received_at and attempt, legs[].revision, and of the status
+// fetched_at, attempts and http_status.
+type flow struct {
+	archive    *txtar.Archive
+	deliveries []delivery
+	answers    map[call.LegID][]answerFrom
+	want       map[string]string
+}
+
+type delivery struct {
+	at              time.Duration
+	stays, backfill bool
+	body            []byte
+}
+
+type answerFrom struct {
+	at     time.Duration
+	answer status.Answer
+}
+
+func TestFlows(t *testing.T) {
+	files, err := filepath.Glob("../testdata/flows/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no flows in testdata/flows (%v)", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			f := readFlow(t, file)
+			if *update {
+				f.update(t, file)
+			}
+			got := f.run(t, 1, f.deliveries)
+			if diff := gocmp.Diff(f.want, got); diff != "" {
+				t.Errorf("as written (-want +got):\n%s", diff)
+			}
+			delete(f.want, "want/messages")
+			for _, replicas := range []int{1, 2} {
+				for name, deliveries := range f.variants() {
+					t.Run(fmt.Sprintf("%s on %d", name, replicas), func(t *testing.T) {
+						got := f.run(t, replicas, deliveries)
+						delete(got, "want/messages")
+						if diff := gocmp.Diff(f.want, got); diff != "" {
+							t.Errorf("-want +got:\n%s", diff)
+						}
+					})
+				}
+			}
+		})
+	}
+}
+
+func readFlow(t *testing.T, file string) *flow {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Error("it tells no story")
+	}
+	f := &flow{archive: archive, answers: make(map[call.LegID][]answerFrom), want: make(map[string]string)}
+	for _, part := range archive.Files {
+		words := strings.Fields(part.Name)
+		switch {
+		case strings.HasPrefix(part.Name, "want/"):
+			f.want[part.Name] = string(part.Data)
+		case words[0] == "status":
+			f.answers[call.LegID(words[1])] = readAnswers(t, part.Data)
+		default:
+			at, err := time.ParseDuration(words[0])
+			if err != nil {
+				t.Fatalf("file %q: %v", part.Name, err)
+			}
+			f.deliveries = append(f.deliveries, delivery{
+				at: at, stays: slices.Contains(words, "stays"), backfill: slices.Contains(words, "backfill"), body: part.Data,
+			})
+		}
+	}
+	if !slices.IsSortedFunc(f.deliveries, func(a, b delivery) int { return cmp.Compare(a.at, b.at) }) {
+		t.Error("the deliveries are not in order")
+	}
+	return f
+}
+
+func readAnswers(t *testing.T, data []byte) []answerFrom {
+	t.Helper()
+	var answers []answerFrom
+	for line := range strings.Lines(string(data)) {
+		var offset, body string
+		var code int
+		if n, err := fmt.Sscan(line, &offset, &code); n != 2 {
+			t.Fatalf("answer %q: %v", line, err)
+		}
+		if i := strings.IndexByte(line, '{'); i >= 0 {
+			body = line[i:]
+		}
+		at, err := time.ParseDuration(offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := status.Answer{HTTPStatus: code, Result: resultOf(code)}
+		if a.Result == status.Unreachable {
+			a.Problem = status.ProblemTimeout
+		}
+		if body != "" {
+			if err := json.Unmarshal([]byte(body), &a); err != nil {
+				t.Fatalf("answer %q: %v", line, err)
+			}
+		}
+		answers = append(answers, answerFrom{at, a})
+	}
+	return answers
+}
+
+func resultOf(code int) status.Result {
+	switch code {
+	case 200:
+		return status.Answered
+	case 404, 422:
+		return status.NotFound
+	case 401, 403:
+		return status.Denied
+	case 429:
+		return status.RateLimited
+	}
+	return status.Unreachable
+}
+
+// variants are the deliveries in other orders, each at the times of the file.
+func (f *flow) variants() map[string][]delivery {
+	permuted := func(permute func(moving []delivery)) []delivery {
+		all := slices.Clone(f.deliveries)
+		var moving []delivery
+		for _, d := range all {
+			if !d.stays {
+				moving = append(moving, d)
+			}
+		}
+		permute(moving)
+		for i := range all {
+			if !all[i].stays {
+				at := all[i].at
+				all[i], moving = moving[0], moving[1:]
+				all[i].at = at
+			}
+		}
+		return all
+	}
+	var twice []delivery
+	for i, d := range f.deliveries {
+		again := d
+		again.body = bytes.Replace(d.body, []byte(`"attempt": 1`), []byte(`"attempt": 2`), 1)
+		if i%2 == 0 {
+			again.at += duplicateWindow + time.Second // the log does not know it any more
+		}
+		twice = append(twice, d, again)
+	}
+	slices.SortStableFunc(twice, func(a, b delivery) int { return cmp.Compare(a.at, b.at) })
+	variants := map[string][]delivery{
+		"as written": f.deliveries,
+		"reversed":   permuted(slices.Reverse[[]delivery]),
+		"twice":      twice,
+	}
+	for seed := range uint64(3) {
+		rng := rand.New(rand.NewPCG(11, seed))
+		variants[fmt.Sprintf("shuffled %d", seed)] = permuted(func(moving []delivery) {
+			rng.Shuffle(len(moving), func(i, j int) { moving[i], moving[j] = moving[j], moving[i] })
+		})
+	}
+	return variants
+}
+
+// run lets a flow take place and returns what came of it as the want files say it.
+func (f *flow) run(t *testing.T, replicas int, deliveries []delivery) map[string]string {
+	t.Helper()
+	got := make(map[string]string)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.end()
+		for range replicas {
+			w.startWith(func(r *replica) {
+				if replicas > 1 {
+					r.slow = 30 * time.Millisecond
+				}
+			})
+		}
+		begun := time.Now()
+		w.status.answer = func(ref call.Ref, _ int) status.Answer {
+			a := alive()
+			for _, from := range f.answers[ref.Leg] {
+				if time.Since(begun) >= from.at {
+					a = from.answer
+				}
+			}
+			return a
+		}
+		for _, d := range deliveries {
+			time.Sleep(time.Until(begun.Add(d.at)))
+			w.deliverAs(d.body, d.backfill)
+		}
+		// The calendar of a leg ends eleven minutes after its hangup.
+		after(15 * time.Minute)
+		w.consistent()
+		if open := w.queue.open(); len(open) > 0 {
+			t.Errorf("tasks %v are not done", open)
+		}
+		if len(w.lot.parked) > 0 {
+			t.Errorf("parked %v", w.lot.parked)
+		}
+		got["want/messages"] = messagesOf(t, w)
+		for _, m := range w.sink.all() {
+			id := m.Key.Leg
+			if m.Key.Kind == summary.KindSession {
+				id = m.Key.Session
+			}
+			got["want/"+m.Key.Kind+" "+id] = normalized(t, m.Body) // the last one stays
+		}
+	})
+	return got
+}
+
+// deliverAs is deliver, for events from the provider's history as well.
+func (w *world) deliverAs(body []byte, backfill bool) {
+	w.t.Helper()
+	if !backfill {
+		w.deliver(body)
+		return
+	}
+	env, err := telnyx.ParseEnvelope(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.log.store(call.Entry{Topic: call.TopicEvent + env.Type, ID: env.Key(), Ref: env.Ref, Backfill: true, Data: body})
+}
+
+// messagesOf lists what was published, by key and revision.
+func messagesOf(t *testing.T, w *world) string {
+	var lines []string
+	for _, m := range w.sink.all() {
+		var head struct {
+			Changed []string
+			Reasons []string
+		}
+		if err := json.Unmarshal(m.Body, &head); err != nil {
+			t.Fatal(err)
+		}
+		id := m.Key.Leg
+		if m.Key.Kind == summary.KindSession {
+			id = m.Key.Session
+		}
+		line := fmt.Sprintf("%s %s %d completed", m.Key.Kind, id, m.Revision)
+		if m.Revision > 1 {
+			line = fmt.Sprintf("%s %s %d amended, %s: %s", m.Key.Kind, id, m.Revision,
+				strings.Join(head.Reasons, " "), strings.Join(head.Changed, " "))
+		}
+		lines = append(lines, line+"\n")
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+// normalized is a summary without what depends on when and how often something arrived.
+func normalized(t *testing.T, body []byte) string {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.Fatal(err)
+	}
+	without := func(of any, names ...string) {
+		if m, ok := of.(map[string]any); ok {
+			for _, name := range names {
+				delete(m, name)
+			}
+		}
+	}
+	without(v, "revision", "changed", "reasons", "published_at", "first_received_at", "times")
+	without(v["status"], "fetched_at", "attempts", "http_status")
+	for _, list := range []string{"events", "legs"} {
+		items, _ := v[list].([]any)
+		for _, item := range items {
+			without(item, "received_at", "attempt", "revision")
+		}
+	}
+	b, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b) + "\n"
+}
+
+// update rewrites the wanted part of a flow, and nothing else.
+func (f *flow) update(t *testing.T, file string) {
+	t.Helper()
+	got := f.run(t, 1, f.deliveries)
+	f.archive.Files = slices.DeleteFunc(f.archive.Files, func(part txtar.File) bool {
+		return strings.HasPrefix(part.Name, "want/")
+	})
+	names := make([]string, 0, len(got))
+	for name := range got {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(first(b, a), cmp.Compare(a, b))
+	})
+	for _, name := range names {
+		f.archive.Files = append(f.archive.Files, txtar.File{Name: name, Data: []byte(got[name])})
+	}
+	if err := os.WriteFile(file, txtar.Format(f.archive), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.want = got
+}
+
+func first(a, b string) int {
+	switch "want/messages" {
+	case a:
+		return 1
+	case b:
+		return -1
+	}
+	return 0
+}

@@ -1,0 +1,242 @@
+package summary_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/summary"
+	"pgregory.net/rapid"
+)
+
+func sorted[T any](list []T, order func(a, b T) int) []T {
+	list = slices.Clone(list)
+	slices.SortFunc(list, order)
+	return list
+}
+
+func timeline(ids ...int) []summary.Event {
+	var list []summary.Event
+	for _, id := range ids {
+		list = append(list, summary.Event{
+			ID: fmt.Sprintf("%05d", id), Type: "call.dtmf.received", OccurredAt: at(time.Duration(id) * time.Second), ReceivedAt: *at(0),
+		})
+	}
+	return list
+}
+
+func span(from, to int) []int {
+	var ids []int
+	for i := from; i < to; i++ {
+		ids = append(ids, i)
+	}
+	return ids
+}
+
+// long is a leg of n events, cut.
+func long(n int) summary.Leg {
+	l := summary.Leg{FirstReceivedAt: *at(0)}
+	l.Events, l.EventsOmitted = summary.CutTimeline(timeline(span(0, n)...))
+	return l
+}
+
+func TestAViewCoversWhatItKnowsAllEventsOf(t *testing.T) {
+	later := summary.Leg{Events: timeline(1), FirstReceivedAt: *at(time.Hour)}
+	for name, c := range map[string]struct {
+		view, stored summary.Leg
+		want         bool
+	}{
+		"the same":                       {summary.Leg{Events: timeline(1, 2)}, summary.Leg{Events: timeline(1, 2)}, true},
+		"more":                           {summary.Leg{Events: timeline(1, 2, 3)}, summary.Leg{Events: timeline(1, 3)}, true},
+		"less":                           {summary.Leg{Events: timeline(1)}, summary.Leg{Events: timeline(1, 2)}, false},
+		"other events":                   {summary.Leg{Events: timeline(3, 4)}, summary.Leg{Events: timeline(1, 2)}, false},
+		"nothing stored":                 {summary.Leg{Events: timeline(1)}, summary.Leg{}, true},
+		"a redelivery after it was gone": {later, summary.Leg{Events: timeline(1)}, false},
+		"a longer cut one":               {long(700), long(600), true},
+		"a cut one and the whole":        {long(600), long(500), true},
+		"a shorter cut one":              {long(600), long(700), false},
+		"a few late ones and a cut one":  {summary.Leg{Events: timeline(300), FirstReceivedAt: *at(0)}, long(700), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := summary.Covers(c.view, c.stored); got != c.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestMergeErasesNothing(t *testing.T) {
+	rapidly(t, func(t *rapid.T) {
+		stored, news := legs.Draw(t, "stored"), legs.Draw(t, "news")
+		var before, after map[string]any
+		decode(t, stored, &before)
+		decode(t, summary.Merge(stored, news), &after)
+		for name := range before {
+			switch name {
+			case "duration_seconds", "ring_seconds", "talk_seconds", "bridged_seconds":
+				continue // derived anew
+			}
+			if _, ok := after[name]; !ok {
+				t.Fatalf("%s was erased", name)
+			}
+		}
+		m := summary.Merge(stored, news)
+		for _, e := range slices.Concat(stored.Events, news.Events) {
+			if n := count(m.Events, func(k summary.Event) bool { return k.ID == e.ID && k.Type == e.Type }); n != 1 {
+				t.Fatalf("event %s/%s stands there %d times", e.ID, e.Type, n)
+			}
+		}
+		for _, r := range slices.Concat(stored.Recordings, news.Recordings) {
+			if n := count(m.Recordings, func(k summary.Recording) bool { return k.ID == r.ID }); n != 1 {
+				t.Fatalf("recording %s stands there %d times", r.ID, n)
+			}
+		}
+		if !slices.IsSortedFunc(m.Events, summary.CompareEvents) || !slices.IsSortedFunc(m.Recordings, summary.CompareRecordings) {
+			t.Fatal("the lists are not in order")
+		}
+	})
+}
+
+func count[T any](list []T, is func(T) bool) (n int) {
+	for _, v := range list {
+		if is(v) {
+			n++
+		}
+	}
+	return n
+}
+
+func decode(t *rapid.T, l summary.Leg, into *map[string]any) {
+	if err := json.Unmarshal([]byte(contentOf(t, l)), into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMergeIsIdempotent(t *testing.T) {
+	rapidly(t, func(t *rapid.T) {
+		stored, news := legs.Draw(t, "stored"), legs.Draw(t, "news")
+		once := summary.Merge(stored, news)
+		if diff := cmp.Diff(contentOf(t, once), contentOf(t, summary.Merge(once, news))); diff != "" {
+			t.Fatalf("the second time:\n%s", diff)
+		}
+		if diff := cmp.Diff(contentOf(t, stored), contentOf(t, summary.Merge(stored, stored))); diff != "" {
+			t.Fatalf("with itself:\n%s", diff)
+		}
+	})
+}
+
+func TestMergeOfListsDependsOnNoOrder(t *testing.T) {
+	rapidly(t, func(t *rapid.T) {
+		stored, a, b := legs.Draw(t, "stored"), legs.Draw(t, "a"), legs.Draw(t, "b")
+		ab, ba := summary.Merge(summary.Merge(stored, a), b), summary.Merge(summary.Merge(stored, b), a)
+		id := func(e summary.Event) string { return e.ID + e.Type }
+		if diff := cmp.Diff(ids(ab.Events, id), ids(ba.Events, id)); diff != "" {
+			t.Fatal(diff)
+		}
+		if !ab.FirstReceivedAt.Equal(ba.FirstReceivedAt.Time) || ab.EndedBy != ba.EndedBy {
+			t.Fatal("first_received_at or ended_by depends on the order")
+		}
+	})
+}
+
+func ids[T any](list []T, id func(T) string) map[string]int {
+	m := make(map[string]int)
+	for _, v := range list {
+		m[id(v)]++
+	}
+	return m
+}
+
+func TestMergeChangesNeitherSide(t *testing.T) {
+	rapidly(t, func(t *rapid.T) {
+		stored, news := legs.Draw(t, "stored"), legs.Draw(t, "news")
+		a, b := contentOf(t, stored), contentOf(t, news)
+		summary.Merge(stored, news)
+		if contentOf(t, stored) != a || contentOf(t, news) != b {
+			t.Fatal("a side was changed")
+		}
+	})
+}
+
+func TestMergeFieldByField(t *testing.T) {
+	confirmed := summary.Status{State: summary.StatusConfirmed, Final: true, Attempts: 1}
+	for name, c := range map[string]struct {
+		stored, news, want summary.Leg
+	}{
+		"what is stated stands": {
+			summary.Leg{From: "a", StartedAt: at(0), Hangup: &summary.Hangup{Cause: "x"}},
+			summary.Leg{From: "b", StartedAt: at(5), Hangup: &summary.Hangup{Cause: "y"}},
+			summary.Leg{From: "a", StartedAt: at(0), Hangup: &summary.Hangup{Cause: "x"}},
+		},
+		"what was not known is filled in": {
+			summary.Leg{}, summary.Leg{To: "b", Direction: "incoming", EndedAt: at(5)}, summary.Leg{To: "b", Direction: "incoming", EndedAt: at(5)},
+		},
+		"a confirmation replaces what waited for one": {
+			summary.Leg{Status: summary.Status{State: summary.StatusPending}}, summary.Leg{Status: confirmed}, summary.Leg{Status: confirmed},
+		},
+		"a confirmation is not replaced": {
+			summary.Leg{Status: confirmed}, summary.Leg{Status: summary.Status{State: summary.StatusNotFound}}, summary.Leg{Status: confirmed},
+		},
+		"an answer is not denied": {
+			summary.Leg{Outcome: summary.OutcomeAnswered}, summary.Leg{Outcome: summary.OutcomeBusy}, summary.Leg{Outcome: summary.OutcomeAnswered},
+		},
+		"an answer that is seen late counts": {
+			summary.Leg{Outcome: summary.OutcomeNoAnswer, EndedAt: at(9 * time.Second)},
+			summary.Leg{Outcome: summary.OutcomeAnswered, AnsweredAt: at(4 * time.Second)},
+			summary.Leg{Outcome: summary.OutcomeAnswered, AnsweredAt: at(4 * time.Second), EndedAt: at(9 * time.Second), TalkSeconds: ptr(summary.Seconds(5))},
+		},
+		"a hangup is the strongest end": {
+			summary.Leg{EndedBy: summary.EndedByStatus}, summary.Leg{EndedBy: summary.EndedByHangup}, summary.Leg{EndedBy: summary.EndedByHangup},
+		},
+		"but nothing weaker replaces another": {
+			summary.Leg{EndedBy: summary.EndedByStatus}, summary.Leg{EndedBy: summary.EndedByExpired}, summary.Leg{EndedBy: summary.EndedByStatus},
+		},
+		"cost is replaced": {
+			summary.Leg{Cost: &summary.Cost{Status: "error"}}, summary.Leg{Cost: &summary.Cost{Status: "success"}}, summary.Leg{Cost: &summary.Cost{Status: "success"}},
+		},
+		"but a success not by an error": {
+			summary.Leg{Cost: &summary.Cost{Status: "success"}}, summary.Leg{Cost: &summary.Cost{Status: "error"}}, summary.Leg{Cost: &summary.Cost{Status: "success"}},
+		},
+		"a late greeting does not erase the detection": {
+			summary.Leg{AnsweredBy: "human", MachineDetection: &summary.MachineDetection{Result: "human", DetectedAt: at(1), Premium: true}},
+			summary.Leg{MachineDetection: &summary.MachineDetection{Greeting: "ended"}},
+			summary.Leg{AnsweredBy: "human", MachineDetection: &summary.MachineDetection{Result: "human", DetectedAt: at(1), Premium: true, Greeting: "ended"}},
+		},
+		"the earliest receipt stands": {
+			summary.Leg{FirstReceivedAt: *at(5)}, summary.Leg{FirstReceivedAt: *at(2)}, summary.Leg{FirstReceivedAt: *at(2)},
+		},
+		"sources unite, the stored one first": {
+			summary.Leg{Sources: map[string]summary.Source{"ended_at": "status"}},
+			summary.Leg{Sources: map[string]summary.Source{"ended_at": "webhook", "answered_at": "backfill"}},
+			summary.Leg{Sources: map[string]summary.Source{"ended_at": "status", "answered_at": "backfill"}},
+		},
+		"the receipt of a late hangup is noted": {
+			summary.Leg{Times: &summary.Times{EnrichedAt: at(1)}}, summary.Leg{Times: &summary.Times{HangupReceivedAt: at(2)}},
+			summary.Leg{Times: &summary.Times{EnrichedAt: at(1), HangupReceivedAt: at(2)}},
+		},
+		"tags and client state are those said last": {
+			summary.Leg{Tags: []string{"a"}, ClientState: "x"}, summary.Leg{Tags: []string{"b"}, ClientState: "y"}, summary.Leg{Tags: []string{"b"}, ClientState: "y"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, summary.Merge(c.stored, c.news)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestACutTimelineStaysConsistentWhenMerged(t *testing.T) {
+	stored := long(700) // 450 to 699 and 0 to 249
+	news := summary.Leg{Events: timeline(300, 1000), FirstReceivedAt: *at(time.Hour)}
+	once := summary.Merge(stored, news)
+	if len(once.Events) != 500 || once.EventsOmitted != 201 || once.Events[499].ID != "01000" {
+		t.Errorf("%d events, %d omitted, the last %s", len(once.Events), once.EventsOmitted, once.Events[499].ID)
+	}
+	if diff := cmp.Diff(once, summary.Merge(once, news)); diff != "" {
+		t.Errorf("the second time:\n%s", diff)
+	}
+}

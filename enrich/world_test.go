@@ -1,0 +1,344 @@
+package enrich_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// The defaults of the service.
+var (
+	rules = session.Rules{
+		SessionSettle: 5 * time.Second, StatusWindow: 10 * time.Minute,
+		SweepAfter: 5 * time.Minute, AmendWindow: 15 * time.Minute,
+	}
+	timing = enrich.Timing{Settle: time.Second, StatusDeadline: 10 * time.Second}
+)
+
+// world is everything around the replicas of a deployment, in memory and in
+// the virtual time of a synctest bubble.
+type world struct {
+	t      *testing.T
+	log    *fakeLog
+	queue  *fakeQueue
+	sink   *fakeSink
+	status *fakeStatus
+	lot    *fakeParking
+
+	replicas   []*replica
+	probes     sync.WaitGroup
+	stopProbes context.CancelFunc
+	// stagger is what the replicas are told.
+	stagger time.Duration
+}
+
+// inWorld runs a test in a world of its own with n replicas, and holds what was
+// published against the log when the test is through.
+func inWorld(t *testing.T, n int, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.end()
+		for range n {
+			w.start()
+		}
+		test(w)
+	})
+}
+
+// end stops everything.
+func (w *world) end() {
+	for _, r := range w.replicas {
+		r.stop()
+	}
+	w.stopProbes()
+	w.probes.Wait()
+}
+
+// probe keeps the log's clock going as the service does.
+func (w *world) probe(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.log.store(call.Entry{Topic: call.TopicProbe})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, lot: &fakeParking{}}
+	w.queue = newFakeQueue(w.log)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.stopProbes = cancel
+	w.probes.Go(func() { w.probe(ctx) })
+	return w
+}
+
+// deliver is a webhook that ingest has accepted.
+func (w *world) deliver(body []byte) call.Receipt {
+	w.t.Helper()
+	env, err := telnyx.ParseEnvelope(body)
+	if err != nil {
+		w.t.Fatalf("the webhook %s is none: %v", body, err)
+	}
+	return w.log.store(call.Entry{
+		Topic: call.TopicEvent + env.Type, ID: env.Key(), Ref: env.Ref, Attempt: env.Attempt,
+		Signature: "signature", Timestamp: "timestamp", Data: body,
+	})
+}
+
+// decode is what the service wires in.
+func decode(e call.Entry) (call.Event, error) {
+	ev, err := telnyx.Decode(e.Data)
+	ev.Backfill = e.Backfill
+	return ev, err
+}
+
+// after lets virtual time pass and everybody finish what it brought.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// replica is one running process.
+type replica struct {
+	w      *world
+	name   string
+	worker *enrich.Worker
+	dead   atomic.Bool
+
+	cancel context.CancelFunc
+	follow context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	kicked chan struct{}
+	// held is closed when folding may go on; nil: it may.
+	held chan struct{}
+	// slow is how long an entry takes to come in at most.
+	slow time.Duration
+	rng  *rand.Rand
+}
+
+// start starts one more replica.
+func (w *world) start() *replica { return w.startWith(nil) }
+
+// startWith lets the test change the replica before it runs.
+func (w *world) startWith(change func(r *replica)) *replica {
+	r := &replica{
+		w: w, name: fmt.Sprintf("replica-%d", len(w.replicas)+1), kicked: make(chan struct{}),
+		rng: rand.New(rand.NewPCG(1, uint64(len(w.replicas)))),
+	}
+	r.worker = enrich.New(enrich.Config{
+		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
+		Parking: w.lot, Decode: decode, Rules: rules, Timing: timing, Stagger: w.stagger,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if change != nil {
+		change(r)
+	}
+	w.replicas = append(w.replicas, r)
+	work, cancel := context.WithCancel(w.t.Context())
+	follow, stopFollow := context.WithCancel(w.t.Context())
+	r.cancel, r.follow = cancel, stopFollow
+	r.wg.Go(func() {
+		if err := r.worker.Run(work); err != nil {
+			w.t.Errorf("%s ended: %v", r.name, err)
+		}
+	})
+	r.wg.Go(func() { w.log.follow(follow, r) })
+	return r
+}
+
+// stop ends the replica in order: what it holds is given back.
+func (r *replica) stop() {
+	r.cancel()
+	r.letFold()
+	synctest.Wait()
+	r.follow()
+	r.wg.Wait()
+	if n := r.worker.Jobs(); n > 0 {
+		r.w.t.Errorf("%s ended with %d jobs", r.name, n)
+	}
+}
+
+// die makes the replica dead from this moment: nothing that it says is heard
+// any more, and nobody answers it.
+func (r *replica) die() {
+	r.dead.Store(true)
+	r.cancel()
+	r.follow()
+}
+
+// kill is a crash.
+func (r *replica) kill() {
+	r.die()
+	r.letFold()
+	r.wg.Wait()
+}
+
+// alive is what every server says to the replica.
+func (r *replica) alive(ctx context.Context) error {
+	if r.dead.Load() {
+		return errDown
+	}
+	return ctx.Err()
+}
+
+// kick returns the channel that is closed when the replica must read the log anew.
+func (r *replica) kick() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.kicked
+}
+
+// replay makes the replica read the log anew.
+func (r *replica) replay() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.kicked)
+	r.kicked = make(chan struct{})
+}
+
+// holdFold keeps the replica from folding until letFold.
+func (r *replica) holdFold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held == nil {
+		r.held = make(chan struct{})
+	}
+}
+
+func (r *replica) letFold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held != nil {
+		close(r.held)
+		r.held = nil
+	}
+}
+
+// mayFold waits until the replica may fold the entry; false when ctx ends.
+func (r *replica) mayFold(ctx context.Context, _ call.Entry) bool {
+	r.mu.Lock()
+	held, slow := r.held, time.Duration(0)
+	if r.slow > 0 {
+		slow = time.Duration(r.rng.Int64N(int64(r.slow)))
+	}
+	r.mu.Unlock()
+	if slow > 0 {
+		time.Sleep(slow)
+	}
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// fakeStatus is the status API.
+type fakeStatus struct {
+	mu       sync.Mutex
+	requests []request
+	// answer says what the nth request about a leg gets, n from 1. Nil: it ended.
+	answer func(ref call.Ref, n int) status.Answer
+	// latency is how long an answer takes; nil: no time.
+	latency func(ref call.Ref, n int) time.Duration
+}
+
+// request is one that was made.
+type request struct {
+	leg call.LegID
+	at  time.Time
+	by  *replica
+}
+
+// answering sets answer.
+func (s *fakeStatus) answering(answer func(ref call.Ref, n int) status.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// of returns the requests about a leg.
+func (s *fakeStatus) of(leg call.LegID) []request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []request
+	for _, r := range s.requests {
+		if r.leg == leg {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+type statusOf struct {
+	*fakeStatus
+	r *replica
+}
+
+// Fetch implements enrich.StatusSource.
+func (s statusOf) Fetch(ctx context.Context, ref call.Ref) (status.Answer, error) {
+	if err := s.r.alive(ctx); err != nil {
+		return status.Answer{}, err
+	}
+	s.mu.Lock()
+	s.requests = append(s.requests, request{ref.Leg, time.Now(), s.r})
+	n, answer, latency := 0, s.answer, s.latency
+	for _, r := range s.requests {
+		if r.leg == ref.Leg {
+			n++
+		}
+	}
+	s.mu.Unlock()
+	if latency != nil {
+		select {
+		case <-time.After(latency(ref, n)):
+		case <-ctx.Done():
+			return status.Answer{}, ctx.Err()
+		}
+	}
+	a := ended()
+	if answer != nil {
+		a = answer(ref, n)
+	}
+	a.Session, a.Leg, a.Control, a.Connection = ref.Session, ref.Leg, ref.Control, ref.Connection
+	a.FetchedAt = time.Now().UTC().Truncate(time.Microsecond)
+	return a, nil
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// ended, alive, notFound and unreachable are answers.
+func ended() status.Answer {
+	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: ptr(false), EndTime: hungUpAt, RecordType: "call"}
+}
+
+func alive() status.Answer {
+	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: ptr(true), RecordType: "call"}
+}
+
+func notFound() status.Answer { return status.Answer{Result: status.NotFound, HTTPStatus: 404} }
+
+func unreachable() status.Answer {
+	return status.Answer{Result: status.Unreachable, Problem: status.ProblemTimeout}
+}
