@@ -115,7 +115,7 @@ func (s *service) connect(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("--data-dir: %w", err)
 		}
-		s.embedded, err = natsd.Start(natsd.Config{
+		s.embedded, err = natsd.Start(natsd.Config{ //nolint:contextcheck // it only tries whether an address is free
 			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Logger: s.log.With("component", "nats"),
 		})
 		if err != nil {
@@ -202,7 +202,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 		config.Stagger = stagger
 	}
 	s.worker = enrich.New(config)
-	s.ingest, err = ingest.New(ingest.Config{
+	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
 		Listen: s.settings.Listen, Keys: keys.keys, Journal: s.journal, Parking: lot,
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
 		Logger: s.log.With("component", "ingest"), Registerer: s.registry,
