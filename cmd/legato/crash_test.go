@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http/httptest"
@@ -58,17 +59,21 @@ func (w *telnyxWorld) sign(at time.Time, body []byte) (timestamp, signature stri
 }
 
 // player plays calls against a webhook URL and remembers the truth about them.
-func (w *telnyxWorld) player(t *testing.T, target string, calls int, seed uint64) *fake.Player {
+func (w *telnyxWorld) player(t *testing.T, target string, calls int, seed uint64, options ...func(*fake.SenderConfig)) *fake.Player {
 	t.Helper()
+	sender := fake.SenderConfig{
+		Target:   target,
+		Sign:     w.sign,
+		Attempts: 8, // the outage of a restart is longer than what Telnyx's schedule is known to bridge
+	}
+	for _, option := range options {
+		option(&sender)
+	}
 	p, err := fake.NewPlayer(fake.Config{
 		Generator: fake.Generator{Seed: seed},
 		Disorder:  fake.Disorder{Duplicates: 0.2, Reorder: 0.2},
-		Sender: fake.SenderConfig{
-			Target:   target,
-			Sign:     w.sign,
-			Attempts: 8, // the outage of a restart is longer than what Telnyx's schedule is known to bridge
-		},
-		Calls: calls, Rate: 25, Speed: 40,
+		Sender:    sender,
+		Calls:     calls, Rate: 25, Speed: 40,
 		OnCall: w.know,
 	})
 	if err != nil {
@@ -159,9 +164,12 @@ type published struct {
 // wantOnce checks that every call whose hangups were accepted has exactly one
 // completed summary for each leg and its session, that revisions count up without a gap, and that
 // nobody is summarised who was not played.
-func (w *telnyxWorld) wantOnce(t *testing.T, url string, ledger *fake.Ledger) {
+func (w *telnyxWorld) wantOnce(t *testing.T, url string, ledgers ...*fake.Ledger) {
 	t.Helper()
-	fates := ledger.Fates()
+	fates := make(map[string]fake.Fate)
+	for _, l := range ledgers {
+		maps.Copy(fates, l.Fates())
+	}
 	want := make(map[string]bool)
 	for _, c := range w.calls {
 		whole := true

@@ -1,0 +1,67 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/legato-calls/legato/ingest/telnyx/fake"
+)
+
+// spray sends each request to another replica than the one before.
+type spray struct {
+	hosts []string
+	next  atomic.Uint64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *spray) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Host = s.hosts[s.next.Add(1)%uint64(len(s.hosts))]
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestTwoReplicasShareTheWorkOfEveryCall(t *testing.T) {
+	t.Parallel()
+	url := externalNATS(t)
+	world := newTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
+	a, b := serve(t, world.env(), flags...), serve(t, world.env(), flags...)
+	transport := &spray{hosts: []string{a.webhooks, b.webhooks}}
+
+	// Every webhook of a call goes to another replica than the one before it.
+	first := world.player(t, a.target(), 40, 21, over(transport))
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	world.wantOnce(t, url, first.Ledger())
+	for _, c := range world.calls {
+		for _, l := range c.Legs {
+			if n := world.api.Requests(l.Ref.Control); n != 1 {
+				t.Errorf("the status of a leg of a call %s was asked for %d times", c.Scenario, n)
+			}
+		}
+	}
+
+	// Then one of them is killed in the middle.
+	second := world.player(t, a.target(), 40, 22, over(transport))
+	played := make(chan error, 1)
+	go func() { played <- second.Run(t.Context()) }()
+	eventually(t, "60 webhooks are accepted", func() error {
+		if n := second.Ledger().Totals().Accepted; n < 60 {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	b.kill()
+	if err := <-played; err != nil {
+		t.Fatal(err)
+	}
+	world.wantOnce(t, url, first.Ledger(), second.Ledger())
+	stopsCleanly(t, a)
+}
+
+func over(transport http.RoundTripper) func(*fake.SenderConfig) {
+	return func(c *fake.SenderConfig) { c.Transport = transport }
+}
