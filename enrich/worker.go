@@ -213,6 +213,12 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		return
 	}
 	place := w.table.Place(e.Ref)
+	if place.Position < e.Seq {
+		// The table was discarded since: that it knows of nothing to do says nothing.
+		w.metrics.tasks.WithLabelValues("not_folded").Inc()
+		w.answer(t.Nak(time.Second))
+		return
+	}
 	if place.Session == "" || place.Idle && e.Topic != call.TopicCheck {
 		w.metrics.tasks.WithLabelValues("nothing_due").Inc()
 		w.answer(t.Ack())

@@ -39,11 +39,11 @@ const (
 
 // Error codes of nats-server that a write acts on.
 const (
-	codeAccountFull  = 10002 // the account's storage is used up
-	codeServerFull   = 10023 // the server's storage is used up
-	codeStreamFull   = 10077 // the stream's is; failures of the disk are never answered, so it means nothing else
-	codeIDInProcess  = 10158 // an entry of the same id is proposed but not yet stored
-	codeBatchRefused = 10201 // a batch contains an id that is stored already
+	codeAccountFull    = 10002 // the account's storage is used up
+	codeServerFull     = 10023 // the server's storage is used up
+	codeStreamFull     = 10077 // the stream's is; failures of the disk are never answered, so it means nothing else
+	codeIDInProcess    = 10158 // an entry of the same id is proposed but not yet stored
+	codeBatchDuplicate = 10201 // a batch contains an id that is stored already
 )
 
 // store writes a batch and returns one result for each write in it.
@@ -57,7 +57,7 @@ func (j *Journal) store(ctx context.Context, batch []*write) []result {
 		return results
 	case ctx.Err() != nil, errors.Is(err, nats.ErrConnectionClosed):
 		return failed(batch, err) // nobody knows what became of it
-	case apiCode(err) == codeBatchRefused:
+	case apiCode(err) == codeBatchDuplicate:
 		return j.storeParts(ctx, batch)
 	}
 	// Refused as a whole for the sake of few of its entries, as one that is in process
@@ -157,8 +157,7 @@ func (j *Journal) storeOne(ctx context.Context, e *call.Entry) result {
 
 // apiCode returns the server's error code, 0 when the error is not the server's.
 func apiCode(err error) int {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return int(api.ErrorCode)
 	}
 	return 0
@@ -173,17 +172,5 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	default:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-}
-
-// sleep waits and reports whether ctx is still going.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

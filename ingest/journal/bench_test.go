@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
@@ -185,5 +184,4 @@ func BenchmarkRecent(b *testing.B) {
 		runtime.KeepAlive(r)
 	}
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/ids, "bytes/id")
-	_ = time.Now
 }

@@ -20,6 +20,8 @@ const (
 	drainTimeout = 2 * time.Second
 )
 
+var errClosed = errors.New("the consumer was closed")
+
 // consuming is one subscription to a consumer. nats.go lets a handler run on after it
 // has declared the subscription closed; here stop returns only when it does not run, and never will.
 type consuming struct {
@@ -59,12 +61,9 @@ func (c *consuming) take(m jetstream.Msg) {
 }
 
 func (c *consuming) end(err error) {
-	if err == nil {
-		err = errors.New("the consumer was disturbed")
-	}
 	select {
 	case c.ended <- err:
-	default:
+	default: // Only the first counts.
 	}
 }
 

@@ -4,10 +4,18 @@
 // In go entries to append; out come the same entries, in order and complete to
 // whoever follows the log, and one by one to whoever works its queue.
 //
-// It guarantees that Append returns a receipt only when the server has stored
-// the entry; that an id is stored once within the server's duplicate window;
-// that a follower is told to start anew rather than shown a log with a hole; and
-// that a task of the queue comes again until it is acknowledged.
+// What it guarantees:
+//   - Append returns a receipt only when the server has stored the entry, and
+//     returns within two seconds.
+//   - An id is stored once within the server's duplicate window, whichever
+//     replicas append it and however often.
+//   - A log that is nearly full refuses events, and still takes what Legato
+//     itself appends, without which it could not be trimmed.
+//   - A follower is told to start anew rather than shown a log with a hole or the
+//     entries of another log, unless the log itself has lost entries.
+//   - A task of the queue comes again until it is acknowledged.
+//   - Follow and Queue.Work survive the loss of the connection, of the server and of
+//     the stream, and when they have returned they call nobody any more.
 //
 // It does not know what the entries mean.
 package journal

@@ -35,5 +35,14 @@ func NewRecent() Recent { return Recent{newRecent()} }
 // Stored remembers an id.
 func (r Recent) Stored(id string, seq uint64) { r.stored(id, seq) }
 
+// Seen remembers an entry of the log.
+func (r Recent) Seen(e *call.Entry) { r.seen(e) }
+
+// Seq returns where an id is stored.
+func (r Recent) Seq(id string) (uint64, bool) { return r.seq(id) }
+
+// Forget forgets all.
+func (r Recent) Forget() { r.forget() }
+
 // Pending returns how many entries wait for the batch in flight.
 func (j *Journal) Pending() int { return len(j.pending) }

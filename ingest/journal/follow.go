@@ -29,9 +29,6 @@ const (
 	watchEvery = 2 * time.Second
 	// stateTimeout bounds one such look.
 	stateTimeout = 2 * time.Second
-	// followRetry is the first pause after a failure, doubled up to followRetryMost while nothing is read.
-	followRetry     = 100 * time.Millisecond
-	followRetryMost = 2 * time.Second
 	// followPrefetch: a replay is bound by decoding, so a few thousand entries on the way keep it busy.
 	followPrefetch = 4000
 	// followerForgotten is when the server drops the consumer of a follower that is gone.
@@ -55,7 +52,6 @@ var (
 	errReconnected = errors.New("the connection is a new one: what was on its way is lost")
 	errMissed      = errors.New("an entry was lost on its way")
 	errStalled     = errors.New("the log has entries that do not arrive")
-	errClosed      = errors.New("the consumer was closed")
 )
 
 // Follow hands every entry of the log to f, the first one first, and goes on
@@ -63,7 +59,8 @@ var (
 // turns out not to be the one that was read, it calls Restart and begins again.
 func (j *Journal) Follow(ctx context.Context, f Follower) error {
 	r := &reading{j: j, f: f}
-	why, pause := causeStart, followRetry
+	why := causeStart
+	var failures retry
 	for {
 		position := r.position.Load()
 		var err error
@@ -82,17 +79,11 @@ func (j *Journal) Follow(ctx context.Context, f Follower) error {
 			continue
 		}
 		if r.position.Load() != position {
-			pause = followRetry
+			failures.succeeded()
 		}
-		if pause == followRetry {
-			j.log.Warn("following the log was interrupted; trying again", "position", r.position.Load(), "error", err)
-		} else {
-			j.log.Debug("following the log is still interrupted", "position", r.position.Load(), "error", err)
-		}
-		if !sleep(ctx, pause) {
+		if !failures.wait(ctx, j.log, "following the log", err) {
 			return ctx.Err()
 		}
-		pause = min(2*pause, followRetryMost)
 	}
 }
 
@@ -103,9 +94,8 @@ type reading struct {
 	log      string // the life's id
 	position atomic.Uint64
 
-	// fresh tells that the consumer has not delivered anything yet, so that
-	// nothing can have been lost between it and the first entry.
-	fresh bool
+	// delivered is how many entries the consumer says it has sent.
+	delivered uint64
 }
 
 // restart begins at the first entry that the log has now.
@@ -131,9 +121,9 @@ func (r *reading) restart(ctx context.Context, why cause) error {
 // follow reads on from the position until something ends it: a cause, an error or ctx.
 //
 // It is not nats.go's ordered consumer, which makes itself anew without telling: on a
-// stream that was made anew it would go on with the entries of the new log as if they
-// were the next ones, and while the server is gone it cannot be stopped for up to 20 s. The
-// log's sequences are contiguous, so its own are all the order that is needed.
+// stream that was made anew that goes on with the entries of the new log as if they
+// were the next ones, and it can be stopped only between its attempts. The log's
+// sequences are contiguous: they are all the order that is needed.
 func (r *reading) follow(ctx context.Context) error {
 	status := r.j.js.Conn().StatusChanged(nats.CONNECTED)
 	defer r.j.js.Conn().RemoveStatusListener(status)
@@ -155,7 +145,7 @@ func (r *reading) follow(ctx context.Context) error {
 	if _, err := r.compare(ctx); err != nil {
 		return err
 	}
-	r.fresh = true
+	r.delivered = 0
 	c, err := consume(consumer, followPrefetch, func(m jetstream.Msg) error { return r.take(ctx, m) })
 	if err != nil {
 		return fmt.Errorf("follow log %s: %w", r.j.cfg.Stream, err)
@@ -212,29 +202,36 @@ func (r *reading) take(ctx context.Context, m jetstream.Msg) error {
 	if err != nil {
 		return fmt.Errorf("read the metadata of a log entry: %w", err)
 	}
-	seq, position := meta.Sequence.Stream, r.position.Load()
-	switch {
-	case seq <= position:
-		return nil
-	case seq > position+1 && !r.fresh:
+	if meta.Sequence.Consumer != r.delivered+1 {
 		return errMissed
-	case seq > position+1:
-		if err := r.missing(ctx, seq); err != nil {
+	}
+	r.delivered++
+	seq, position := meta.Sequence.Stream, r.position.Load()
+	if seq <= position {
+		return nil
+	}
+	if seq > position+1 {
+		if err := r.skip(ctx, seq); err != nil {
 			return err
 		}
 	}
 	e := r.j.entry(m, meta)
 	r.f.Fold(e)
-	r.fresh = false
 	r.position.Store(seq)
 	r.j.known.seen(&e)
 	return nil
 }
 
-// missing decides about entries between the position and seq that the log does not deliver.
-func (r *reading) missing(ctx context.Context, seq uint64) error {
-	if _, err := r.compare(ctx); err != nil {
-		return err
+// skip decides about entries between the position and seq that the log did not deliver.
+func (r *reading) skip(ctx context.Context, seq uint64) error {
+	// The leader may for a moment not know of a trimming that another node has done.
+	for _, pause := range []time.Duration{0, r.j.cfg.pace.watch / 2} {
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+		if _, err := r.compare(ctx); err != nil {
+			return err
+		}
 	}
 	// The log goes back to the position and has no such entries: they were deleted one
 	// by one or the disk has lost them. Reading from the beginning would end here again.

@@ -87,7 +87,7 @@ func TestFollowDeliversTheLogInOrderAndWhole(t *testing.T) {
 	s := natsdtest.Run(t)
 	j := open(t, s.JS, journal.Config{})
 	fill(t, j, 1, 20)
-	r, _ := follow(t, j)
+	r, stop := follow(t, j)
 	var wg sync.WaitGroup
 	for c := range 100 {
 		wg.Go(func() {
@@ -111,6 +111,14 @@ func TestFollowDeliversTheLogInOrderAndWhole(t *testing.T) {
 		if e.Seq != uint64(i+1) {
 			t.Fatalf("entry %d has sequence %d", i, e.Seq)
 		}
+	}
+	stop()
+	stream, err := s.JS.Stream(t.Context(), logStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stream.CachedInfo().State.Consumers; got != 0 {
+		t.Errorf("%d consumers are left behind", got)
 	}
 }
 
@@ -490,8 +498,8 @@ func TestNothingIsFoldedAfterFollowHasReturned(t *testing.T) {
 	cancel()
 	afterLooks(t, n) // The journal looks on.
 	select {
-	case <-returned:
-		t.Error("Follow returned while an entry was being folded")
+	case err := <-returned:
+		t.Errorf("Follow returned while an entry was being folded: %v", err)
 	default:
 	}
 	close(f.leave)

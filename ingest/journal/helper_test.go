@@ -226,7 +226,6 @@ type recorder struct {
 	restarts []call.Log
 	entries  []call.Entry // since the last restart
 	before   []call.Entry // before it
-	hold     chan struct{}
 }
 
 func (r *recorder) enter() func() {

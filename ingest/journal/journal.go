@@ -61,7 +61,7 @@ type Journal struct {
 
 	pending chan *write
 	known   *recent
-	close   sync.Once
+	close   func()        // closes stop and ends the watch, once
 	stop    chan struct{} // closed by Close
 	done    chan struct{} // closed when the writer has ended
 	watched chan struct{} // closed when nobody watches the log any more
@@ -100,25 +100,21 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		j.cfg.pace.ackWait = AckWait
 	}
 	j.observe(stream.CachedInfo())
-	go j.write()
-	go func() {
-		defer close(j.watched)
-		// Not ctx: that one is for opening.
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		go func() {
-			<-j.stop
-			cancel()
-		}()
-		j.watch(ctx)
-	}()
+	// ctx is for opening; this one is for as long as the journal is open.
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	j.close = sync.OnceFunc(func() {
+		close(j.stop)
+		unwatch()
+	})
+	go j.write() //nolint:contextcheck // Each batch has a time limit of its own, whoever opened the journal.
+	go j.watch(watching)
 	return j, nil
 }
 
 // Close waits until what was handed to Append is written, or ctx ends. A second
 // Close waits as well.
 func (j *Journal) Close(ctx context.Context) error {
-	j.close.Do(func() { close(j.stop) })
+	j.close()
 	for _, ended := range []<-chan struct{}{j.done, j.watched} {
 		select {
 		case <-ended:

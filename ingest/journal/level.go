@@ -31,6 +31,7 @@ func (j *Journal) look(ctx context.Context) (call.Log, error) {
 
 // watch looks at the log from time to time until ctx ends.
 func (j *Journal) watch(ctx context.Context) {
+	defer close(j.watched)
 	tick := time.NewTicker(j.cfg.pace.watch)
 	defer tick.Stop()
 	for {

@@ -21,8 +21,6 @@ const (
 	maxAckPending = 32_768
 	// queuePrefetch bounds what one replica takes ahead of its decisions.
 	queuePrefetch = 256
-	// queueRetry is the pause before the queue is worked again after it was disturbed.
-	queueRetry = 250 * time.Millisecond
 )
 
 // Task is one entry that the queue has handed to this replica, and to no other
@@ -93,7 +91,9 @@ func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error)
 // that took the consumer with it, and returns ctx's error, or
 // nats.ErrConnectionClosed, wrapped, after which it cannot go on. do does not run any more then.
 func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
+	var failures retry
 	for {
+		start := time.Now()
 		err := q.work(ctx, do)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -101,8 +101,10 @@ func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 		if q.j.js.Conn().IsClosed() {
 			return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, nats.ErrConnectionClosed)
 		}
-		q.j.log.Warn("working the queue was interrupted; going on", "error", err)
-		if !sleep(ctx, queueRetry) {
+		if time.Since(start) > retryMost {
+			failures.succeeded() // It went well for a while.
+		}
+		if !failures.wait(ctx, q.j.log, "working the queue", err) {
 			return ctx.Err()
 		}
 	}
@@ -117,9 +119,11 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 	}
 	var unworked []jetstream.Msg
 	c, err := consume(consumer, queuePrefetch, func(m jetstream.Msg) error {
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			unworked = append(unworked, m)
 			return nil
+		default:
 		}
 		meta, err := m.Metadata()
 		if err != nil {

@@ -259,8 +259,8 @@ func TestAWorkerThatStopsGivesBackWhatItDidNotBegin(t *testing.T) {
 	start := time.Now()
 	cancel()
 	select {
-	case <-returned:
-		t.Error("Work returned while a task was being done")
+	case err := <-returned:
+		t.Errorf("Work returned while a task was being done: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	close(leave)
