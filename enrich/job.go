@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
 )
 
@@ -19,10 +21,10 @@ const (
 	// retryFirst and retryMost pace a job whose infrastructure fails.
 	retryFirst = 200 * time.Millisecond
 	retryMost  = 3 * time.Second
-	// askPatience bounds one attempt to get a status, the wait for its turn
-	// included: the task that it hangs on is held as long, and what the queue lets all replicas hold is
-	// bounded. It exceeds what the status source itself allows a request.
-	askPatience = 15 * time.Second
+	// askPatience bounds one attempt to get a status: the task that it hangs on is
+	// held as long, and what the queue lets all replicas hold is bounded. It exceeds what
+	// the status client allows a request and the wait for its turn.
+	askPatience = 20 * time.Second
 	// maxPoison is how often work may fail by its own fault before it is parked.
 	maxPoison = 20
 )
@@ -40,7 +42,12 @@ type job struct {
 	asking map[call.LegID]int
 	// failures in a row, and failures by fault of the work itself.
 	failures, poisoned int
-	held               time.Time
+	// held is when the tasks were last reported in progress, begun when the job was.
+	held, begun time.Time
+
+	// busy are the attempts that the status source had no turn for.
+	busyLock sync.Mutex
+	busy     map[call.LegID]int
 }
 
 func (j *job) nudge() {
@@ -54,7 +61,7 @@ func (j *job) nudge() {
 func (j *job) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the asking
-	j.held = time.Now()
+	j.held, j.begun = time.Now(), time.Now()
 	for {
 		tasks := j.snapshot()
 		done, until, err := j.attempt(ctx, tasks)
@@ -70,6 +77,9 @@ func (j *job) run(ctx context.Context) {
 			return
 		}
 		pause := j.pace(ctx, err, until)
+		if pause < 0 {
+			return // everything was parked
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-j.wake:
@@ -93,7 +103,8 @@ func (j *job) attempt(ctx context.Context, tasks []Task) (done []Task, until tim
 	return j.look(ctx, tasks)
 }
 
-// pace handles the failure of a look and returns how long to wait for the next.
+// pace handles the failure of a look and returns how long to wait for the next;
+// less than 0: there will be none.
 func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duration {
 	if time.Since(j.held) >= keepAlive {
 		j.held = time.Now()
@@ -110,13 +121,16 @@ func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duratio
 		return wait
 	}
 	j.w.metrics.failures.Inc()
-	if j.failures == 0 || errors.Is(err, errPoison) {
+	poisoned := errors.Is(err, errPoison) || errors.Is(err, summary.ErrInvalid)
+	if j.failures == 0 || poisoned {
 		j.w.log.Warn("the work on a session failed; trying again", "call_session_id", string(j.id), "error", err)
 	}
-	if errors.Is(err, errPoison) {
+	if poisoned {
 		if j.poisoned++; j.poisoned >= maxPoison {
 			j.poisoned = 0
-			j.parkAll(ctx)
+			if j.parkAll(ctx) {
+				return -1
+			}
 		}
 	}
 	j.failures++
@@ -152,7 +166,9 @@ func (j *job) finish(done []Task) bool {
 	if len(j.tasks) > 0 {
 		return false
 	}
-	delete(j.w.jobs, j.id)
+	if j.w.jobs[j.id] == j {
+		delete(j.w.jobs, j.id)
+	}
 	return true
 }
 
@@ -168,12 +184,13 @@ func (j *job) giveBack(delay time.Duration) {
 	}
 }
 
-func (j *job) parkAll(ctx context.Context) {
+// parkAll parks what cannot be done and reports whether the job has ended with it.
+func (j *job) parkAll(ctx context.Context) bool {
 	tasks := j.snapshot()
 	for _, t := range tasks {
 		j.w.park(ctx, t, "poison")
 	}
-	j.finish(tasks)
+	return j.finish(tasks)
 }
 
 // look does what can be done now. It returns the tasks for which nothing is
@@ -192,7 +209,8 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 	}
 	work := &look{job: j, w: j.w, view: &view, now: j.w.table.Now(), legs: make(map[call.LegID]*legWork)}
 	work.sort(tasks)
-	if err := work.do(ctx); err != nil {
+	err = work.do(ctx)
+	if err != nil && !errors.Is(err, errPoison) {
 		return nil, time.Time{}, err
 	}
 	for _, t := range tasks {
@@ -200,11 +218,12 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 			done = append(done, t)
 		}
 	}
-	return done, work.until, nil
+	return done, work.until, err
 }
 
 // ask starts an attempt to get the status of a leg, unless one is under way. The
-// answer comes back through the log, and so does the lack of one in time: then the calendar goes on.
+// answer comes back through the log. Where there is no turn to be had nothing comes back: then the
+// task is given up, and a later check asks again.
 func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 	if j.asking[v.ID] >= attempt {
 		return
@@ -215,10 +234,13 @@ func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 		patient, cancel := context.WithTimeout(ctx, askPatience)
 		got, err := j.w.cfg.Status.Fetch(patient, ref)
 		cancel()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return // the job ends; whoever gets the task next asks again
-		}
-		if err != nil {
+		case errors.Is(err, status.ErrBusy):
+			j.giveUp(ref.Leg, attempt)
+			return
+		case err != nil:
 			got = status.Answer{
 				Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
 				FetchedAt: time.Now().UTC().Truncate(time.Microsecond),
@@ -227,17 +249,40 @@ func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 		}
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
 		a.Attempt = attempt
-		e := internalEntry(call.TopicStatus, a.ID(), ref, a)
-		for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-			if _, err = j.w.cfg.Log.Append(ctx, e); err == nil || ctx.Err() != nil {
-				return
-			}
-			j.w.log.Warn("a status answer could not be appended; trying again", "call_leg_id", string(ref.Leg), "error", err)
-			if !sleep(ctx, wait) {
-				return
-			}
-		}
+		j.record(ctx, ref, a)
 	})
+}
+
+// record appends an answer, however long that takes.
+func (j *job) record(ctx context.Context, ref call.Ref, a session.Answer) {
+	e := internalEntry(call.TopicStatus, a.ID(), ref, a)
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		_, err := j.w.cfg.Log.Append(ctx, e)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		j.w.log.Warn("a status answer could not be appended; trying again", "call_leg_id", string(ref.Leg), "error", err)
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+func (j *job) giveUp(leg call.LegID, attempt int) {
+	j.busyLock.Lock()
+	if j.busy == nil {
+		j.busy = make(map[call.LegID]int)
+	}
+	j.busy[leg] = attempt
+	j.busyLock.Unlock()
+	j.nudge()
+}
+
+// gaveUp reports whether there was no turn for an attempt.
+func (j *job) gaveUp(leg call.LegID, attempt int) bool {
+	j.busyLock.Lock()
+	defer j.busyLock.Unlock()
+	return j.busy[leg] >= attempt
 }
 
 // internalEntry makes an entry of Legato's own.

@@ -21,8 +21,8 @@ type look struct {
 	now  time.Time
 
 	legs map[call.LegID]*legWork
-	// settled: the task of the session's settling is held, for the first time.
-	settled bool
+	// settling: a task of the session's settling is held; settled: for the first time.
+	settling, settled bool
 	// sessionDone: nothing is left to publish about the session in this view.
 	sessionDone bool
 	// until is when to look again; zero: when something changes.
@@ -64,7 +64,9 @@ func (l *look) sort(tasks []Task) {
 		e := t.Entry()
 		lw := l.leg(e.Ref)
 		if lw == nil {
-			l.settled = l.settled || !t.Again() && check(e).Kind == session.CheckSettle
+			if check(e).Kind == session.CheckSettle {
+				l.settling, l.settled = true, l.settled || !t.Again()
+			}
 			continue
 		}
 		lw.wanted = true
@@ -89,20 +91,15 @@ func check(e call.Entry) (c session.Check) {
 	return c
 }
 
-// leg finds the leg that a ref names, by its id or its control id.
+// leg finds the leg that a ref names. Where it names none the fold knows: a leg
+// may go by several control ids.
 func (l *look) leg(ref call.Ref) *legWork {
-	if lw := l.legs[ref.Leg]; lw != nil {
-		return lw
-	}
-	if ref.Leg != "" || ref.Control == "" {
-		return nil
-	}
-	for _, lw := range l.legs {
-		if lw.view.Control == ref.Control {
-			return lw
+	if ref.Leg == "" && ref.Control != "" {
+		if place := l.w.table.Place(ref); place.Session == l.view.ID {
+			return l.legs[place.Leg]
 		}
 	}
-	return nil
+	return l.legs[ref.Leg]
 }
 
 // through reports whether nothing is left to do for an entry.
@@ -118,7 +115,10 @@ func (l *look) through(e call.Entry) bool {
 func (l *look) do(ctx context.Context) error {
 	var poisoned error
 	for _, lw := range l.legs {
-		if !lw.wanted && !l.view.Over {
+		// Somebody who still remembered this call has found it over and quiet: its
+		// legs are then none that live, but departed ones.
+		headless := l.settling && !lw.view.Initiated
+		if !lw.wanted && !l.view.Over && !headless {
 			continue
 		}
 		err := l.doLeg(ctx, lw)
@@ -146,7 +146,7 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 				return err
 			}
 		}
-		if lw.check > v.Asked && v.Control != "" {
+		if lw.check > v.Asked && v.Control != "" && !l.job.gaveUp(v.ID, lw.check) {
 			l.job.ask(ctx, v, lw.check)
 			return nil
 		}
@@ -166,7 +166,7 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 	}
 	// Who asks is through when the answer is in the log: from there the calendar
 	// goes on, and before that nobody else would ask again.
-	if attempt > 0 {
+	if attempt > 0 && !l.job.gaveUp(v.ID, attempt) {
 		lw.done = false
 	}
 	return nil
@@ -190,7 +190,20 @@ func (l *look) doDeparted(ctx context.Context, lw *legWork) error {
 		return nil
 	}
 	lw.departed = true
-	return l.compareLeg(ctx, lw, composeLeg(l.view.ID, lw.view), stored)
+	if err := l.compareLeg(ctx, lw, composeLeg(l.view.ID, lw.view), stored); err != nil || !lw.done {
+		return err
+	}
+	// The fold takes it for a leg that lives. Said in the log that it is over, every
+	// replica lets it go in time; an event that comes later takes it back.
+	c := session.Check{
+		Kind: session.CheckExpire, Session: l.view.ID, Leg: lw.view.ID,
+		Control: lw.view.Control, Connection: lw.view.Connection, Upto: lw.view.HeardSeq,
+	}
+	if _, err := l.w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)); err != nil {
+		lw.done = false
+		return err
+	}
+	return nil
 }
 
 // known is what this replica knows to be stored for a key.
@@ -263,9 +276,7 @@ func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, c
 // compareLeg holds the view against the stored summary and amends it where the
 // view knows more.
 func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, stored summary.Stored) error {
-	if stored.Position.Log == l.view.Log && stored.Position.Seq > l.view.Position {
-		// It was made by somebody who has read further. Nothing can be said before this fold has, too.
-		l.later(l.now.Add(behindPause))
+	if l.behind(stored) {
 		return nil
 	}
 	var before summary.Leg
@@ -356,7 +367,7 @@ func (l *look) publish(ctx context.Context, k summary.Key, connection string, re
 		Key: k, Connection: connection, Revision: revision,
 		Position: l.position(), PublishedAt: l.now, Body: data,
 	}, prev)
-	if errors.Is(err, summary.ErrTooLarge) {
+	if errors.Is(err, summary.ErrInvalid) {
 		return summary.Stored{}, poison("%w", err)
 	}
 	return stored, err
@@ -366,8 +377,22 @@ const (
 	publishTimeout = 5 * time.Second
 	// refusedPause lets a publication that is being stored become readable.
 	refusedPause = 50 * time.Millisecond
-	behindPause  = 50 * time.Millisecond
+	behindPause  = 500 * time.Millisecond
+	// behindMost is how long a fold may be behind a stored summary before the
+	// position is taken for one that the log lost: it ended below it after a failure of its disk.
+	// Even then what is stored is merged with, never replaced by what knows less.
+	behindMost = time.Minute
 )
+
+// behind reports whether a stored summary was made by somebody who has read
+// further. Nothing can be said about it before this fold has, too.
+func (l *look) behind(stored summary.Stored) bool {
+	if stored.Position.Log != l.view.Log || stored.Position.Seq <= l.view.Position || time.Since(l.job.begun) > behindMost {
+		return false
+	}
+	l.later(l.now.Add(behindPause))
+	return true
+}
 
 // refused reads what stands in the way of a first publication. It may be this
 // replica's own, from before a crash or a lost acknowledgement.

@@ -16,7 +16,7 @@ func (l *look) doSession(ctx context.Context) error {
 	if !l.view.Over {
 		departed := false
 		for _, lw := range l.legs {
-			departed = departed || lw.departed && lw.wanted
+			departed = departed || lw.departed
 			if lw.departed && !lw.done {
 				return nil
 			}
@@ -41,7 +41,10 @@ func (l *look) doSession(ctx context.Context) error {
 // publishSession brings the stored summary of a session up to its legs.
 func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
 	k := key(l.view.ID, "")
-	s := composeSession(l.view, legs)
+	s, err := composeSession(l.view, legs).Fit()
+	if err != nil {
+		return poison("%w", err)
+	}
 	content, err := s.Content()
 	if err != nil {
 		return poison("%w", err)
@@ -85,8 +88,7 @@ func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
 // compareSession holds the session against its stored summary and amends it
 // where they differ. Legs that only the stored one knows have left the log; their summaries are read back.
 func (l *look) compareSession(ctx context.Context, s summary.Session, legs []summary.Leg, stored summary.Stored) error {
-	if stored.Position.Log == l.view.Log && stored.Position.Seq > l.view.Position {
-		l.later(l.now.Add(behindPause))
+	if l.behind(stored) {
 		return nil
 	}
 	var before summary.Session
@@ -101,7 +103,10 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 	if err != nil {
 		return err
 	}
-	s = keepPast(composeSession(l.view, legs), &before)
+	s, err = keepPast(composeSession(l.view, legs), &before).Fit()
+	if err != nil {
+		return poison("%w", err)
+	}
 	was, err := before.Content()
 	if err != nil {
 		return poison("%w", err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -45,8 +46,8 @@ type Queue interface {
 	Depth(ctx context.Context, folded uint64) (call.Depth, error)
 }
 
-// StatusSource asks Telnyx about a leg. Its error is that of ctx; whatever else
-// happens is an answer.
+// StatusSource asks Telnyx about a leg. Its error is that of ctx, or
+// status.ErrBusy when it could not be asked for want of a turn; whatever else happens is an answer.
 type StatusSource interface {
 	Fetch(ctx context.Context, ref call.Ref) (status.Answer, error)
 }
@@ -111,6 +112,9 @@ type Worker struct {
 	// restarted is closed when the table that the jobs of now work on is discarded.
 	restarted <-chan struct{}
 
+	// reached is when the queue last told its depth, in Unix nanoseconds.
+	reached atomic.Int64
+
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
 	wg   sync.WaitGroup
@@ -134,6 +138,15 @@ func New(cfg Config) *Worker {
 
 // Table returns the fold, which follows the log.
 func (w *Worker) Table() *session.Table { return w.table }
+
+// QueueReached returns when the queue was last seen to be there; zero: not yet.
+func (w *Worker) QueueReached() time.Time {
+	n := w.reached.Load()
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}
 
 // Run works until ctx ends; tasks in progress are then given back. The table
 // must be following the log.
@@ -170,7 +183,8 @@ func (w *Worker) live(ctx context.Context) error {
 	w.stored.Flush()
 	w.restarted = restarted
 	if err := w.upkeep(ctx); err != nil {
-		return err
+		// Working the queue makes it where it is missing; nothing is forgotten before its depth is known.
+		w.log.Debug("the queue's depth could not be read", "error", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -290,7 +304,9 @@ func (w *Worker) checks(ctx context.Context) error {
 		due, wait, lost := w.table.Due(dueAtOnce)
 		w.metrics.orphansLost.Add(float64(lost))
 		if len(due) > 0 {
-			w.appendChecks(ctx, due)
+			if !w.appendChecks(ctx, due) && !sleep(ctx, time.Second) {
+				return ctx.Err()
+			}
 			continue
 		}
 		timer := time.NewTimer(max(wait, time.Millisecond))
@@ -305,19 +321,25 @@ func (w *Worker) checks(ctx context.Context) error {
 	}
 }
 
-// appendChecks appends at once, so that the log can take them in one batch.
-// What fails is found due again.
-func (w *Worker) appendChecks(ctx context.Context, due []session.Check) {
+// appendChecks appends at once, so that the log can take them in one batch. What
+// fails is found due again; it reports whether nothing did.
+func (w *Worker) appendChecks(ctx context.Context, due []session.Check) bool {
 	var wg sync.WaitGroup
+	var failed atomic.Bool
 	for _, c := range due {
 		wg.Go(func() {
 			w.metrics.checks.WithLabelValues(string(c.Kind)).Inc()
-			if _, err := w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)); err != nil && ctx.Err() == nil {
-				w.log.Warn("a check could not be appended", "kind", string(c.Kind), "error", err)
+			if _, err := w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)); err != nil {
+				failed.Store(true)
+				w.log.Debug("a check could not be appended", "kind", string(c.Kind), "error", err)
 			}
 		})
 	}
 	wg.Wait()
+	if failed.Load() && ctx.Err() == nil {
+		w.log.Warn("checks could not be appended; they are found due again", "checks", len(due))
+	}
+	return !failed.Load()
 }
 
 // keepUp looks after the queue's floor and the log's length, until ctx ends.
@@ -359,6 +381,7 @@ func (w *Worker) upkeep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.reached.Store(time.Now().UnixNano())
 	w.metrics.waiting.Set(float64(depth.Waiting))
 	w.metrics.held.Set(float64(depth.Held))
 	w.table.SetFloor(depth.Floor)

@@ -455,9 +455,9 @@ func TestASlowAnswerIsNotLost(t *testing.T) {
 				w.lives(a)
 				after(10500 * time.Millisecond)
 				w.wantRevisions(a.key(), "1 completed")
-				after(10 * time.Second)
+				after(12 * time.Second)
 				if n := w.queue.deliveries(3); n != -1 {
-					t.Errorf("after 20 s the hangup is held, handed out %d times", n)
+					t.Errorf("after 22 s the hangup is held, handed out %d times", n)
 				}
 				after(12 * time.Minute)
 				w.settled()

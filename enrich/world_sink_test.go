@@ -193,7 +193,7 @@ func (s sinkOf) Publish(ctx context.Context, d summary.Draft, prev summary.Store
 	case notStored:
 		return summary.Stored{}, errDown
 	case tooLarge:
-		return summary.Stored{}, fmt.Errorf("publish: %w", summary.ErrTooLarge)
+		return summary.Stored{}, fmt.Errorf("publish: %w", summary.ErrInvalid)
 	case diesBefore:
 		s.r.die()
 		return summary.Stored{}, errDown

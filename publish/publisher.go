@@ -19,8 +19,8 @@ var (
 	// else than it was told to expect: [summary.ErrRefused].
 	ErrRefused = summary.ErrRefused
 	// ErrInvalid is wrapped by the error of a message that can never be
-	// published: [summary.ErrTooLarge].
-	ErrInvalid = summary.ErrTooLarge
+	// published, or that is stored and was not written by Legato: [summary.ErrInvalid].
+	ErrInvalid = summary.ErrInvalid
 )
 
 // MaxBody is the largest body of a summary, in bytes. The default limit of a NATS
@@ -53,8 +53,8 @@ func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout) (*Pub
 }
 
 // Last returns the newest revision that is stored for the key, and whether there is
-// any. Errors are those of infrastructure, ErrInvalid for a key that no subject
-// can name, and one for a stored message that Legato did not write.
+// any. Errors are those of infrastructure, and ErrInvalid for a key that no subject
+// can name and for a stored message that Legato did not write.
 func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, bool, error) {
 	if err := validKey(key); err != nil {
 		return summary.Stored{}, false, err
@@ -72,7 +72,7 @@ func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, 
 	}
 	stored, err := decode(key, m)
 	if err != nil {
-		return summary.Stored{}, false, fmt.Errorf("read last summary of %s at sequence %d: %w", name(key), m.Sequence, err)
+		return summary.Stored{}, false, fmt.Errorf("read last summary of %s at sequence %d: %w: %w", name(key), m.Sequence, ErrInvalid, err)
 	}
 	return stored, true, nil
 }

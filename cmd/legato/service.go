@@ -339,6 +339,8 @@ func (s *service) ready(context.Context) error {
 		return errors.New("not connected to NATS")
 	case !s.worker.Table().Live():
 		return fmt.Errorf("replaying the log, at %d", s.worker.Table().Position())
+	case time.Since(s.worker.QueueReached()) > writtenWithin:
+		return errors.New("the queue cannot be reached")
 	case s.journal.LastStored().IsZero():
 		return errors.New("the log has not been written yet")
 	case time.Since(s.journal.LastStored()) > writtenWithin:

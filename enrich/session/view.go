@@ -43,6 +43,8 @@ type LegView struct {
 	Since  time.Time
 	// Hangup is when its hangup was received; zero: none was.
 	Hangup time.Time
+	// HeardSeq is the sequence of the last sign of life: how far a CheckExpire speaks.
+	HeardSeq uint64
 	// Initiated tells that its call.initiated was received.
 	Initiated bool
 	// Confirmed is the answer that confirms the end; nil: none does.
@@ -93,6 +95,7 @@ func (l *leg) view(r Rules) LegView {
 		Ending:     asking.ending,
 		Since:      asking.since,
 		Hangup:     l.hangup,
+		HeardSeq:   l.heardSeq,
 		Initiated:  l.initiated,
 		Confirmed:  l.confirmation(),
 		Asked:      highest,

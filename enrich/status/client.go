@@ -23,6 +23,7 @@ type Client struct {
 	agent     string
 	authorize func(*http.Request) // a closure, so that no formatting of a Client finds the key
 	timeout   time.Duration
+	patience  time.Duration
 	slots     chan struct{}
 	gate      *gate
 	now       func() time.Time
@@ -51,6 +52,7 @@ func New(config Config) (*Client, error) {
 		agent:     config.UserAgent,
 		authorize: func(r *http.Request) { r.Header.Set("Authorization", bearer) },
 		timeout:   config.Timeout,
+		patience:  config.Patience,
 		slots:     make(chan struct{}, config.MaxConcurrent),
 		gate:      newGate(config.Rate, config.Burst),
 		now:       config.Now,
@@ -102,9 +104,13 @@ func (c *Client) LastDenied() (at time.Time, denied bool) {
 	return c.deniedAt, !c.deniedAt.IsZero()
 }
 
+// ErrBusy tells that no turn could be had within the client's patience: there is
+// more to ask than the rate allows, or Telnyx has asked for a pause. Nothing was sent.
+var ErrBusy = errors.New("too much to ask")
+
 // Fetch waits for its turn, asks once for the status of the call and returns
-// what came of it. It fails only when ctx ends before there was an answer; the
-// error then wraps the context's.
+// what came of it. It fails with ErrBusy when there is no turn to be had, and with an error that
+// wraps the context's when ctx ends before there was an answer. Neither is an attempt.
 func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 	answer := Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}
 	if err := ctx.Err(); err != nil {
@@ -115,15 +121,10 @@ func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 		c.finish(ctx, &answer, 0, nil)
 		return answer, nil
 	}
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return Answer{}, failed(ref, "wait for a free slot", ctx.Err())
-	}
-	if err := c.gate.wait(ctx); err != nil {
+	if err := c.turn(ctx); err != nil {
 		return Answer{}, failed(ref, "wait for a turn", err)
 	}
+	defer func() { <-c.slots }()
 	begun := time.Now()
 	cause := c.ask(ctx, ref, &answer)
 	if cause != nil && ctx.Err() != nil {
@@ -131,6 +132,32 @@ func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 	}
 	c.finish(ctx, &answer, time.Since(begun), cause)
 	return answer, nil
+}
+
+// turn takes a turn at the gate and then a slot. The gate comes first: who waits
+// for it must not keep a slot from those whose turn it is.
+func (c *Client) turn(ctx context.Context) error {
+	err := c.gate.wait(ctx, c.patience)
+	if err == nil {
+		err = c.slot(ctx)
+	}
+	if errors.Is(err, ErrBusy) {
+		c.metrics.busy.Inc()
+	}
+	return err
+}
+
+func (c *Client) slot(ctx context.Context) error {
+	timer := time.NewTimer(c.patience)
+	defer timer.Stop()
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return ErrBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func failed(ref call.Ref, doing string, err error) error {

@@ -19,6 +19,9 @@ const (
 	DefaultBaseURL = "https://api.telnyx.com/v2"
 	// DefaultTimeout bounds one request; Telnyx suggests 0.5 s to 5 s.
 	DefaultTimeout = 5 * time.Second
+	// DefaultPatience is the status deadline: what would be asked later than that
+	// is better asked with the next attempt.
+	DefaultPatience = 10 * time.Second
 	// DefaultMaxConcurrent bounds the requests in flight.
 	DefaultMaxConcurrent = 32
 	// DefaultRate is in requests per second. Telnyx publishes no limit for this
@@ -46,6 +49,8 @@ type Config struct {
 	// Timeout bounds one request from sending to the body's last byte, not the
 	// wait for its turn. Default DefaultTimeout.
 	Timeout time.Duration
+	// Patience bounds the wait for a turn. Default DefaultPatience.
+	Patience time.Duration
 	// MaxConcurrent bounds the requests in flight. Default DefaultMaxConcurrent.
 	MaxConcurrent int
 	// Rate bounds the requests per second; math.Inf(1) lifts the bound. Default DefaultRate.
@@ -83,8 +88,8 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.checkKey(); err != nil {
 		return Config{}, err
 	}
-	if c.Timeout < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
-		return Config{}, errors.New("timeout, concurrency, rate and burst must not be negative")
+	if c.Timeout < 0 || c.Patience < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
+		return Config{}, errors.New("timeout, patience, concurrency, rate and burst must not be negative")
 	}
 	if c.BaseURL == "" {
 		c.BaseURL = DefaultBaseURL
@@ -95,6 +100,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
+	}
+	if c.Patience == 0 {
+		c.Patience = DefaultPatience
 	}
 	if c.MaxConcurrent == 0 {
 		c.MaxConcurrent = DefaultMaxConcurrent

@@ -53,14 +53,24 @@ func (g *gate) left() time.Duration {
 	return time.Until(g.until)
 }
 
-// wait returns when a request may go, or the context's error. After a pause
-// everybody goes through the limiter again: those who waited must not all go at once.
-func (g *gate) wait(ctx context.Context) error {
+// wait returns when a request may go. When that will not be within the patience
+// it fails with ErrBusy at once: who waits in vain takes a turn from those who would not. After a
+// pause everybody goes through the limiter again: those who waited must not all go at once.
+func (g *gate) wait(ctx context.Context, patience time.Duration) error {
+	until := time.Now().Add(patience)
 	for {
-		if err := sleep(ctx, g.left()); err != nil {
+		pause := g.left()
+		if pause > time.Until(until) {
+			return ErrBusy
+		}
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 		turn := g.limiter.Reserve()
+		if turn.Delay() > time.Until(until) {
+			turn.Cancel()
+			return ErrBusy
+		}
 		if err := sleep(ctx, turn.Delay()); err != nil {
 			turn.Cancel()
 			return err

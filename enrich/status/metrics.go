@@ -12,6 +12,7 @@ type metrics struct {
 	latency  prometheus.Histogram
 	inFlight prometheus.Gauge
 	pauses   prometheus.Counter
+	busy     prometheus.Counter
 }
 
 // newMetrics registers the metrics, or leaves them unregistered without a registerer.
@@ -35,11 +36,15 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "legato_status_pauses_total",
 			Help: "Pauses of all status requests after a 429.",
 		}),
+		busy: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_status_busy_total",
+			Help: "Status requests put off because their turn would have come too late; raise --status-rate.",
+		}),
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.inFlight, m.pauses} {
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.inFlight, m.pauses, m.busy} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

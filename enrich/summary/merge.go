@@ -3,6 +3,7 @@ package summary
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Covers reports whether a leg's view knows every event that its stored summary
@@ -50,15 +51,24 @@ func Merge(stored, news Leg) Leg {
 	firstOf(&m.Quality, news.Quality)
 	firstOf(&m.HoldSeconds, news.HoldSeconds)
 	firstOf(&m.QueueSeconds, news.QueueSeconds)
-	last(&m.AnsweredBy, news.AnsweredBy)
-	last(&m.ClientState, news.ClientState)
-	m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
-	// A success is not undone by an error that follows it.
-	if news.Cost != nil && (m.Cost == nil || news.Cost.Status != "error") {
-		m.Cost = news.Cost
-	}
-	if len(news.Tags) > 0 {
-		m.Tags = news.Tags
+	// What the last statement decides, the one that occurred later decides, not
+	// the one that came in later.
+	if !newest(news).Before(newest(stored)) {
+		last(&m.AnsweredBy, news.AnsweredBy)
+		last(&m.ClientState, news.ClientState)
+		if len(news.Tags) > 0 {
+			m.Tags = news.Tags
+		}
+		m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
+		m.Cost = mergeCost(stored.Cost, news.Cost)
+	} else {
+		first(&m.AnsweredBy, news.AnsweredBy)
+		first(&m.ClientState, news.ClientState)
+		if len(m.Tags) == 0 {
+			m.Tags = news.Tags
+		}
+		m.MachineDetection = mergeDetection(news.MachineDetection, stored.MachineDetection)
+		m.Cost = mergeCost(news.Cost, stored.Cost)
 	}
 	if m.Outcome == OutcomeUnknown || news.Outcome == OutcomeAnswered {
 		m.Outcome = news.Outcome
@@ -110,6 +120,23 @@ func beside(stored Leg, events []Event) []Event {
 	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool {
 		return CompareEvents(e, before) > 0 && CompareEvents(e, after) < 0
 	})
+}
+
+// newest is when the last event of a leg's timeline occurred.
+func newest(l Leg) time.Time {
+	if len(l.Events) == 0 {
+		return time.Time{}
+	}
+	return l.Events[len(l.Events)-1].OccurredAt.Known()
+}
+
+// mergeCost lays what is told later over what was told before. A success is not
+// undone by an error that follows it.
+func mergeCost(before, after *Cost) *Cost {
+	if before == nil || after != nil && (after.Status != "error" || before.Status == "error") {
+		return cmp.Or(after, before)
+	}
+	return before
 }
 
 // mergeDetection lays what is told later over what was told before.

@@ -11,8 +11,9 @@ var (
 	// ErrRefused: the key does not stand where the draft supposed. What is
 	// stored must be read and compared; it may be this very draft.
 	ErrRefused = errors.New("the stored summary is not the one that was expected")
-	// ErrTooLarge: the draft exceeds the size of a message and will never be stored.
-	ErrTooLarge = errors.New("the summary is too large")
+	// ErrInvalid: what is to be stored can never be (too large, ids that are no tokens), or what is
+	// stored was not written by Legato. Trying again is of no use.
+	ErrInvalid = errors.New("not a valid summary")
 )
 
 // Key names what a summary is about.

@@ -52,8 +52,52 @@ type Session struct {
 	Cost *SessionCost `json:"cost,omitempty"`
 	// Legs are the legs by start, in a compact form; whole legs are on their own subjects. Always.
 	Legs []SessionLeg `json:"legs"`
+	// LegsOmitted counts the legs left out of Legs because the message would be too large.
+	LegsOmitted int `json:"legs_omitted,omitempty"`
 	// EventCount counts the events that belong to the session and to no leg.
 	EventCount int `json:"event_count,omitempty"`
+}
+
+const (
+	// maxSession is what a session's JSON may have, so that with its headers it
+	// stays well under the 512 KiB that consumers may count on.
+	maxSession = 448 << 10
+	// mostBridges bounds the bridges of a session whose message would be too large.
+	mostBridges = 500
+)
+
+// Fit returns the session as it can be published. Past the limit its legs carry
+// their ids and results in place of their parties and times, bridges keep the first 500, and, past it
+// even then, the last legs are left out and counted; totals always count all.
+func (s Session) Fit() (Session, error) {
+	size, err := s.size()
+	if err != nil || size <= maxSession {
+		return s, err
+	}
+	legs := make([]SessionLeg, len(s.Legs))
+	for i, l := range s.Legs {
+		legs[i] = SessionLeg{
+			CallLegID: l.CallLegID, Outcome: l.Outcome, EndedBy: l.EndedBy, StatusState: l.StatusState, Revision: l.Revision,
+		}
+	}
+	s.Legs = legs
+	if len(s.Bridges) > mostBridges {
+		s.Bridges = s.Bridges[:mostBridges]
+	}
+	for {
+		size, err = s.size()
+		if err != nil || size <= maxSession || len(s.Legs) == 0 {
+			return s, err
+		}
+		keep := len(s.Legs) * 9 / 10
+		s.LegsOmitted += len(s.Legs) - keep
+		s.Legs = s.Legs[:keep]
+	}
+}
+
+func (s Session) size() (int, error) {
+	data, err := encode(s)
+	return len(data), err
 }
 
 // SessionHangup is the hangup that ended the call first.

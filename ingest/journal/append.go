@@ -40,7 +40,7 @@ type result struct {
 //
 // Errors are ErrFull, ErrUnavailable or ErrClosed, wrapped together with what
 // caused them. After an error the entry may still have been stored: append it
-// again under the same id. From 95 % of the log's size on, ErrFull is for events
+// again under the same id. From seven eighths of the log's size on, ErrFull is for events
 // only: what Legato itself appends is needed to finish calls, without which nothing
 // is ever trimmed.
 func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
@@ -85,7 +85,7 @@ func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error
 
 // admit refuses what the log has no room for, and what would spoil the batch that it is in.
 func (j *Journal) admit(e *call.Entry) error {
-	if j.nearlyFull.Load() && strings.HasPrefix(e.Topic, call.TopicEvent) {
+	if j.room.Load() <= 0 && strings.HasPrefix(e.Topic, call.TopicEvent) {
 		j.metrics.appends.WithLabelValues("full").Inc()
 		return fmt.Errorf("%w: the rest is kept for what drains it", ErrFull)
 	}
@@ -159,7 +159,7 @@ func (j *Journal) commit(writes []*write) {
 	j.metrics.latency.Observe(time.Since(start).Seconds())
 	for i, w := range batch {
 		r := results[i]
-		j.account(w.entry.ID, r)
+		j.account(&w.entry, r)
 		w.result <- r
 		for _, f := range followers[w.entry.ID] {
 			if r.err == nil {
@@ -204,7 +204,7 @@ func (j *Journal) distinct(writes []*write) (batch []*write, followers map[strin
 }
 
 // account notes the result of one write for dedup, metrics and readiness.
-func (j *Journal) account(id string, r result) {
+func (j *Journal) account(e *call.Entry, r result) {
 	now := time.Now().UnixNano()
 	switch {
 	case errors.Is(r.err, ErrFull):
@@ -220,8 +220,12 @@ func (j *Journal) account(id string, r result) {
 		j.metrics.appends.WithLabelValues("duplicate").Inc()
 	default:
 		j.metrics.appends.WithLabelValues("stored").Inc()
+		// Until the next look tells how much room there is, it is estimated, on the safe side.
+		if strings.HasPrefix(e.Topic, call.TopicEvent) {
+			j.room.Add(-messageSize(e))
+		}
 	}
-	j.known.stored(id, r.receipt.Seq)
+	j.known.stored(e.ID, r.receipt.Seq)
 	j.lastStored.Store(now)
 	j.failingSince.Store(0)
 }

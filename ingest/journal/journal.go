@@ -69,6 +69,7 @@ type Journal struct {
 	life       atomic.Value // string: the log's id when it was last looked at
 	atomicFrom atomic.Int64 // the least size of an atomic batch
 	nearlyFull atomic.Bool  // the rest is not for events
+	room       atomic.Int64 // bytes until then
 
 	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
 	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none

@@ -176,6 +176,8 @@ func connOptions(name string, log *slog.Logger) []nats.Option {
 		// whose append waits in a buffer would be answered too late or not stored at all.
 		nats.ReconnectBufSize(-1),
 		// A server that died without closing its sockets is noticed within 2 × 5 s.
+		// A socket that takes nothing would otherwise hold the connection's lock for a minute.
+		nats.FlusherTimeout(2 * time.Second),
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
