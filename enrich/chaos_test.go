@@ -81,7 +81,7 @@ func (c *chaos) another() {
 
 // break_ makes every server unreliable.
 func (c *chaos) break_() {
-	c.sink.fault = func(r *replica, _ summary.Draft, _ int) fault {
+	c.sink.fault = func(_ *replica, _ summary.Draft, _ int) fault {
 		switch {
 		case c.one(8):
 			return notStored

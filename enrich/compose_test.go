@@ -16,7 +16,7 @@ import (
 // off is an instant of the invented call; known the same as a summary writes it.
 func off(d time.Duration) time.Time       { return callStart.Add(d) }
 func known(d time.Duration) *summary.Time { return summary.At(off(d)) }
-func secs(v float64) *summary.Seconds     { return ptr(summary.Seconds(v)) }
+func secs(v float64) *summary.Seconds     { return new(summary.Seconds(v)) }
 
 // happened is an event as the fold has it.
 func happened(typ string, at time.Duration, detail call.Detail, change ...func(e *session.Event)) *session.Event {
@@ -112,12 +112,12 @@ func TestABridgedLegWasAnswered(t *testing.T) {
 func TestAMeanOpinionOfNothingIsNone(t *testing.T) {
 	with := func(packets *int64) *summary.Quality {
 		h := hungUp("normal_clearing", "caller", "200")
-		h.Detail.(*call.Hangup).Quality = &call.Quality{Inbound: &call.Stream{MOS: ptr(4.5), Packets: packets}}
+		h.Detail.(*call.Hangup).Quality = &call.Quality{Inbound: &call.Stream{MOS: new(4.5), Packets: packets}}
 		return composed(h).Quality
 	}
-	check(t, "with packets", with(ptr(int64(9))), &summary.Quality{Inbound: &summary.StreamQuality{MOS: ptr(4.5), Packets: ptr(int64(9))}})
-	check(t, "without", with(ptr(int64(0))), &summary.Quality{Inbound: &summary.StreamQuality{Packets: ptr(int64(0))}})
-	check(t, "packets not stated", with(nil), &summary.Quality{Inbound: &summary.StreamQuality{MOS: ptr(4.5)}})
+	check(t, "with packets", with(new(int64(9))), &summary.Quality{Inbound: &summary.StreamQuality{MOS: new(4.5), Packets: new(int64(9))}})
+	check(t, "without", with(new(int64(0))), &summary.Quality{Inbound: &summary.StreamQuality{Packets: new(int64(0))}})
+	check(t, "packets not stated", with(nil), &summary.Quality{Inbound: &summary.StreamQuality{MOS: new(4.5)}})
 	check(t, "no statistics", composed(hungUp("", "", "")).Quality, nil)
 }
 
@@ -147,8 +147,8 @@ func TestQueueWaitsAreAddedUp(t *testing.T) {
 	left := func(at time.Duration, wait *int64) *session.Event {
 		return happened(call.TypeDequeued, at, &call.Queue{Name: "q", WaitSeconds: wait})
 	}
-	check(t, "two", composed(left(1, ptr(int64(5))), left(2, ptr(int64(7)))).QueueSeconds, secs(12))
-	check(t, "zero", composed(left(1, ptr(int64(0)))).QueueSeconds, secs(0))
+	check(t, "two", composed(left(1, new(int64(5))), left(2, new(int64(7)))).QueueSeconds, secs(12))
+	check(t, "zero", composed(left(1, new(int64(0)))).QueueSeconds, secs(0))
 	check(t, "not stated", composed(left(1, nil)).QueueSeconds, nil)
 }
 
@@ -239,12 +239,12 @@ func answer(attempt int, result status.Result, change func(a *status.Answer)) *s
 }
 
 func TestTheStateOfTheStatus(t *testing.T) {
-	stillAlive := answer(1, status.Answered, func(a *status.Answer) { a.IsAlive = ptr(true) })
+	stillAlive := answer(1, status.Answered, func(a *status.Answer) { a.IsAlive = new(true) })
 	gone := answer(2, status.NotFound, nil)
 	down := answer(3, status.Unreachable, nil)
 	limited := answer(4, status.RateLimited, nil)
 	denied := answer(5, status.Denied, nil)
-	over := answer(6, status.Answered, func(a *status.Answer) { a.IsAlive, a.CallDuration = ptr(false), ptr(28.0004) })
+	over := answer(6, status.Answered, func(a *status.Answer) { a.IsAlive, a.CallDuration = new(false), new(28.0004) })
 	for name, c := range map[string]struct {
 		view    session.LegView
 		want    summary.StatusState
@@ -254,8 +254,8 @@ func TestTheStateOfTheStatus(t *testing.T) {
 		"not asked yet":               {session.LegView{Control: "c"}, summary.StatusPending, nil, nil},
 		"no control id":               {session.LegView{Final: true}, summary.StatusNotAsked, nil, nil},
 		"what failed may succeed yet": {session.LegView{Control: "c", Answers: []*session.Received{gone, down}}, summary.StatusPending, nil, nil},
-		"confirmed":                   {session.LegView{Control: "c", Final: true, Answers: []*session.Received{stillAlive, over, down}, Confirmed: over}, summary.StatusConfirmed, ptr(false), summary.At(over.FetchedAt)},
-		"in the end alive":            {session.LegView{Control: "c", Final: true, Answers: []*session.Received{stillAlive, down}}, summary.StatusPending, ptr(true), summary.At(stillAlive.FetchedAt)},
+		"confirmed":                   {session.LegView{Control: "c", Final: true, Answers: []*session.Received{stillAlive, over, down}, Confirmed: over}, summary.StatusConfirmed, new(false), summary.At(over.FetchedAt)},
+		"in the end alive":            {session.LegView{Control: "c", Final: true, Answers: []*session.Received{stillAlive, down}}, summary.StatusPending, new(true), summary.At(stillAlive.FetchedAt)},
 		"in the end not found":        {session.LegView{Control: "c", Final: true, Answers: []*session.Received{stillAlive, gone, down}}, summary.StatusNotFound, nil, summary.At(gone.FetchedAt)},
 		"in the end unreachable":      {session.LegView{Control: "c", Final: true, Answers: []*session.Received{limited, down}}, summary.StatusUnreachable, nil, summary.At(down.FetchedAt)},
 		"in the end rate limited":     {session.LegView{Control: "c", Final: true, Answers: []*session.Received{down, limited}}, summary.StatusRateLimited, nil, summary.At(limited.FetchedAt)},
@@ -447,7 +447,7 @@ func sevenEvents() *session.LegView {
 		Control: "v3:notARealControlId-Legato000000000000000000000000", Connection: "1700000000000000042",
 	})
 	a := answer(1, status.Answered, func(a *status.Answer) {
-		a.IsAlive, a.StartTime, a.EndTime, a.RecordType = ptr(false), off(0), off(30*time.Second), "call"
+		a.IsAlive, a.StartTime, a.EndTime, a.RecordType = new(false), off(0), off(30*time.Second), "call"
 	})
 	return &session.LegView{
 		ID: "5f1c0a02-0a01-11f1-9c00-02420a0d0a01", Control: "c", Ending: session.ByHangup, Since: off(30 * time.Second), Hangup: off(30 * time.Second),

@@ -112,7 +112,8 @@ func (w *world) lives(l leg) {
 }
 
 // legOf and sessionOf return the newest summary of a key; the test ends when there is none.
-func (w *world) legOf(l leg) summary.Leg         { return newest[summary.Leg](w, l.key()) }
+func (w *world) legOf(l leg) summary.Leg { return newest[summary.Leg](w, l.key()) }
+
 func (w *world) sessionOf(l leg) summary.Session { return newest[summary.Session](w, l.sessionKey()) }
 
 func newest[T any](w *world, k summary.Key) T {

@@ -151,16 +151,14 @@ func (w *Worker) QueueReached() time.Time {
 // Run works until ctx ends; tasks in progress are then given back. The table
 // must be following the log.
 func (w *Worker) Run(ctx context.Context) error {
-	for {
-		if err := w.live(ctx); ctx.Err() != nil {
-			return nil
-		} else if err != nil {
+	for ctx.Err() == nil {
+		err := w.live(ctx)
+		if err != nil && ctx.Err() == nil {
 			w.log.Warn("working the queue failed; trying again", "error", err)
-			if !sleep(ctx, time.Second) {
-				return nil
-			}
+			sleep(ctx, time.Second)
 		}
 	}
+	return nil
 }
 
 // live works through one life of the table: from the end of a replay to the next.

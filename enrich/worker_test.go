@@ -232,7 +232,8 @@ func TestAPoorerViewOfASessionNeverReplacesARicherOne(t *testing.T) {
 		w.wantRevisions(a.sessionKey(), "1 completed")
 		// A redelivery that the second replica folds; its task waits.
 		seq := w.log.store(call.Entry{Topic: call.TopicEvent + call.TypeAnswered, ID: "again", Ref: call.Ref{
-			Session: call.SessionID(a.session), Leg: call.LegID(a.id)}, Data: a.answered()}).Seq
+			Session: call.SessionID(a.session), Leg: call.LegID(a.id),
+		}, Data: a.answered()}).Seq
 		nobody := &replica{}
 		w.queue.routed(func(e call.Entry) *replica {
 			if e.Seq == seq {

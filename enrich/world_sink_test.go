@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -61,8 +62,8 @@ func newFakeSink(t *testing.T) *fakeSink { return &fakeSink{t: t, ids: make(map[
 
 // last returns the newest message of a key. The lock is held.
 func (s *fakeSink) last(k summary.Key, amended bool) (summary.Stored, bool) {
-	for i := len(s.messages) - 1; i >= 0; i-- {
-		if m := s.messages[i]; m.Key == k && (!amended || m.Revision > 1) {
+	for _, v := range slices.Backward(s.messages) {
+		if m := v; m.Key == k && (!amended || m.Revision > 1) {
 			return m.Stored, true
 		}
 	}

@@ -326,15 +326,16 @@ func (s statusOf) Fetch(ctx context.Context, ref call.Ref) (status.Answer, error
 	return a, nil
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 // ended, alive, notFound and unreachable are answers.
 func ended() status.Answer {
-	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: ptr(false), EndTime: hungUpAt, RecordType: "call"}
+	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: new(false), EndTime: hungUpAt, RecordType: "call"}
 }
 
 func alive() status.Answer {
-	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: ptr(true), RecordType: "call"}
+	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: new(true), RecordType: "call"}
 }
 
 func notFound() status.Answer { return status.Answer{Result: status.NotFound, HTTPStatus: 404} }

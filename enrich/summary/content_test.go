@@ -61,7 +61,9 @@ func TestNothingIsEverNull(t *testing.T) {
 	rapidly(t, func(t *rapid.T) {
 		l := legs.Draw(t, "leg")
 		for _, v := range []any{
-			l, summary.Merge(l, legs.Draw(t, "news")), summary.Leg{}, summary.Session{},
+			l, summary.Merge(l, legs.Draw(t, "news")),
+			summary.Leg{},
+			summary.Session{},
 			summary.Session{Legs: []summary.SessionLeg{{CallLegID: "l", StartedAt: l.StartedAt}}, StartedAt: l.StartedAt},
 		} {
 			b, err := summary.Encode(v)

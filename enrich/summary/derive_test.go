@@ -1,6 +1,8 @@
 package summary_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +12,7 @@ import (
 )
 
 func TestSecondsAreDerivedFromTimesAndOutcome(t *testing.T) {
-	sec := func(v float64) *summary.Seconds { return ptr(summary.Seconds(v)) }
+	sec := func(v float64) *summary.Seconds { return new(summary.Seconds(v)) }
 	start, answer, bridge, end := at(0), at(4030*time.Millisecond), at(6*time.Second), at(30*time.Second)
 	for name, c := range map[string]struct {
 		leg                           summary.Leg
@@ -152,5 +154,48 @@ func TestPositionsOfDifferentLogsDoNotCompare(t *testing.T) {
 	p := func(log string, seq uint64) summary.Position { return summary.Position{Log: log, Seq: seq} }
 	if !p("a", 5).Covers(p("a", 5)) || !p("a", 6).Covers(p("a", 5)) || p("a", 4).Covers(p("a", 5)) || p("b", 9).Covers(p("a", 5)) {
 		t.Error("wrong")
+	}
+}
+
+func TestASessionPastTheLimitCarriesLess(t *testing.T) {
+	leg := func(i int) summary.SessionLeg {
+		return summary.SessionLeg{
+			CallLegID: fmt.Sprintf("leg-%032d", i), CallControlID: "v3:" + strings.Repeat("c", 54), From: "+12025550101", To: "+12025550102",
+			Outcome: summary.OutcomeAnswered, EndedBy: summary.EndedByHangup, StatusState: summary.StatusConfirmed, Revision: 1,
+			StartedAt: summary.At(time.Unix(1, 0)), AnsweredAt: summary.At(time.Unix(2, 0)), EndedAt: summary.At(time.Unix(3, 0)),
+		}
+	}
+	for _, row := range []struct {
+		name          string
+		legs          int
+		parties, omit bool
+	}{
+		{"a hundred legs are whole", 100, true, false},
+		{"two thousand carry ids and results", 2000, false, false},
+		{"of twenty thousand the last are left out", 20_000, false, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := summary.Session{Kind: summary.KindSession, LegCount: row.legs}
+			for i := range row.legs {
+				s.Legs = append(s.Legs, leg(i))
+			}
+			got, err := s.Fit()
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := summary.Encode(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(data) > 500<<10 {
+				t.Errorf("it has %d bytes", len(data))
+			}
+			if (got.Legs[0].From != "") != row.parties || (got.LegsOmitted > 0) != row.omit || len(got.Legs)+got.LegsOmitted != row.legs {
+				t.Errorf("%d legs shown, %d omitted, the first is %+v", len(got.Legs), got.LegsOmitted, got.Legs[0])
+			}
+			if s.Legs[0].From == "" {
+				t.Error("it changed the session that it was given")
+			}
+		})
 	}
 }

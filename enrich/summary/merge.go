@@ -2,6 +2,7 @@ package summary
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -84,12 +85,8 @@ func Merge(stored, news Leg) Leg {
 	}
 	if len(news.Sources) > 0 {
 		sources := make(map[string]Source, len(news.Sources))
-		for field, source := range news.Sources {
-			sources[field] = source
-		}
-		for field, source := range stored.Sources {
-			sources[field] = source
-		}
+		maps.Copy(sources, news.Sources)
+		maps.Copy(sources, stored.Sources)
 		m.Sources = sources
 	}
 	m.Recordings = unite(stored.Recordings, news.Recordings,

@@ -214,7 +214,8 @@ func TestMergeFieldByField(t *testing.T) {
 			summary.Leg{Sources: map[string]summary.Source{"ended_at": "status", "answered_at": "backfill"}},
 		},
 		"the receipt of a late hangup is noted": {
-			summary.Leg{Times: &summary.Times{EnrichedAt: at(1)}}, summary.Leg{Times: &summary.Times{HangupReceivedAt: at(2)}},
+			summary.Leg{Times: &summary.Times{EnrichedAt: at(1)}},
+			summary.Leg{Times: &summary.Times{HangupReceivedAt: at(2)}},
 			summary.Leg{Times: &summary.Times{EnrichedAt: at(1), HangupReceivedAt: at(2)}},
 		},
 		"tags and client state are those said last": {

@@ -1,0 +1,151 @@
+package enrich_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// A replica that has forgotten a call and one that has not may work on the same
+// late event: one gets the event, the other the check that the session is quiet again.
+func TestASessionIsAmendedThoughTheReplicaOfItsCheckForgotTheCall(t *testing.T) {
+	for _, control := range []any{"v3:s1-1", nil} {
+		t.Run(fmt.Sprint("the late event names control id ", control), func(t *testing.T) {
+			inWorld(t, 2, func(w *world) {
+				w.log.untrimmed = true // as a long call would keep it
+				a := newLeg("s1", 1)
+				w.lives(a)
+				w.forgotten()
+				forgot, remembers := w.replicas[0], w.replicas[1]
+				w.queue.route = func(e call.Entry) *replica {
+					if e.Topic == call.TopicCheck {
+						return forgot
+					}
+					return remembers
+				}
+				remembers.replay()
+				after(100 * time.Millisecond)
+				w.deliver(a.event(call.TypeCost, 33*time.Second, fields{
+					"status": "success", "total_cost": "0.01", "call_control_id": control,
+				}))
+				after(15 * time.Second)
+				w.wantRevisions(a.key(), "1 completed", "2 amended cost")
+				w.wantRevisions(a.sessionKey(), "1 completed", "2 amended leg_revised")
+			})
+		})
+	}
+}
+
+// A late event makes the fold take a departed leg for one that lives; it must not
+// be kept, with all of the log after it, until no leg could live any more.
+func TestALateEventOfADepartedLegIsForgottenInTurn(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a := newLeg("s1", 1)
+		w.lives(a)
+		w.forgotten()
+		late := w.deliver(a.cost("0.01")).Seq
+		after(time.Hour)
+		w.lives(newLeg("s2", 1))
+		after(5 * time.Minute)
+		w.wantRevisions(a.key(), "1 completed", "2 amended cost")
+		w.wantRevisions(a.sessionKey(), "1 completed", "2 amended leg_revised")
+		if w.log.first <= late {
+			t.Errorf("after an hour the log still begins at %d, for an event at %d", w.log.first, late)
+		}
+		if n := len(w.status.of(call.LegID(a.id))); n != 1 {
+			t.Errorf("the status of a leg that was confirmed was asked for %d times", n)
+		}
+	})
+}
+
+// After a restart the log may begin in the middle of calls that are long over.
+func TestAReplayOfHalvesOfCallsLetsThemGo(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		var legs []leg
+		for i := range 20 {
+			legs = append(legs, newLeg(fmt.Sprintf("s%d", i), 1))
+			w.lives(legs[i])
+		}
+		after(20 * time.Second)
+		long := newLeg("long", 1)
+		long.control = ""           // so that nobody can ask whether it lives
+		w.deliver(long.initiated()) // the log will begin here
+		for _, a := range legs {
+			w.deliver(a.cost("0.01"))
+		}
+		after(40 * time.Minute)
+		w.replicas[0].kill()
+		r := w.start()
+		after(40 * time.Minute)
+		if st := r.worker.Table().Stats(); st.OpenLegs != 1 || st.Sessions != 1 {
+			t.Errorf("the table holds %+v, want the one call that lives", st)
+		}
+		for _, a := range legs {
+			w.wantRevisions(a.key(), "1 completed", "2 amended cost")
+		}
+	})
+}
+
+func TestAHangupUnderAnotherControlIDOfItsLegIsActedOn(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a, b := newLeg("s1", 1), newLeg("s1", 2)
+		w.deliver(b.initiated()) // keeps the session alive
+		w.deliver(a.initiated())
+		alias := a
+		alias.control = "v3:other"
+		w.deliver(alias.answered())
+		after(time.Second)
+		w.deliver(a.event(call.TypeHangup, 30*time.Second, fields{
+			"call_session_id": nil, "call_leg_id": nil, "call_control_id": "v3:other",
+			"hangup_cause": "normal_clearing", "hangup_source": "caller", "end_time": stamp(30 * time.Second),
+		}))
+		after(3 * time.Second)
+		w.wantRevisions(a.key(), "1 completed")
+	})
+}
+
+func TestASessionOfAThousandLegsIsPublished(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.sink.fault = func(_ *replica, d summary.Draft, _ int) fault {
+			if len(d.Body) > 512<<10 {
+				return tooLarge
+			}
+			return noFault
+		}
+		const many = 1200
+		var a leg
+		for i := range many {
+			a = newLeg("5e0a1b2c-1111-11ee-aaaa-02420a0000ff", i)
+			w.lives(a)
+		}
+		after(5 * time.Minute)
+		w.wantRevisions(a.sessionKey(), "1 completed")
+		s := w.sessionOf(a)
+		if s.LegCount != many || len(s.Legs)+s.LegsOmitted != many {
+			t.Errorf("%d legs: %d counted, %d shown, %d omitted", many, s.LegCount, len(s.Legs), s.LegsOmitted)
+		}
+	})
+}
+
+// What the last statement decides, the one that occurred last decides, however
+// late another one comes.
+func TestALateEventOfTheMiddleOfADepartedCallDoesNotTakeItBack(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a := newLeg("s1", 1)
+		w.deliver(a.event(call.TypeInitiated, 0, fields{"direction": "incoming", "start_time": stamp(0), "client_state": "b2xk"}))
+		w.deliver(a.answered())
+		w.deliver(a.event(call.TypeHangup, 30*time.Second, fields{
+			"hangup_cause": "normal_clearing", "hangup_source": "caller", "end_time": stamp(30 * time.Second), "client_state": "bmV3",
+		}))
+		w.forgotten()
+		w.deliver(a.event("call.speak.ended", 3*time.Second, fields{"client_state": "b2xk"}))
+		after(10 * time.Minute)
+		w.wantRevisions(a.key(), "1 completed", "2 amended late_event")
+		if got := w.legOf(a).ClientState; got != "bmV3" {
+			t.Errorf("client_state became %q", got)
+		}
+	})
+}
