@@ -326,9 +326,6 @@ func (s statusOf) Fetch(ctx context.Context, ref call.Ref) (status.Answer, error
 	return a, nil
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // ended, alive, notFound and unreachable are answers.
 func ended() status.Answer {
 	return status.Answer{Result: status.Answered, HTTPStatus: 200, IsAlive: new(false), EndTime: hungUpAt, RecordType: "call"}

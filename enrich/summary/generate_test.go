@@ -12,9 +12,6 @@ var base = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) *summary.Time { return summary.At(base.Add(d)) }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // maybe draws a value or none.
 func maybe[T any](t *rapid.T, name string, g *rapid.Generator[T]) *T {
 	if rapid.Bool().Draw(t, name+"?") {

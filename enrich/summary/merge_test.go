@@ -186,7 +186,7 @@ func TestMergeFieldByField(t *testing.T) {
 		"an answer that is seen late counts": {
 			summary.Leg{Outcome: summary.OutcomeNoAnswer, EndedAt: at(9 * time.Second)},
 			summary.Leg{Outcome: summary.OutcomeAnswered, AnsweredAt: at(4 * time.Second)},
-			summary.Leg{Outcome: summary.OutcomeAnswered, AnsweredAt: at(4 * time.Second), EndedAt: at(9 * time.Second), TalkSeconds: ptr(summary.Seconds(5))},
+			summary.Leg{Outcome: summary.OutcomeAnswered, AnsweredAt: at(4 * time.Second), EndedAt: at(9 * time.Second), TalkSeconds: new(summary.Seconds(5))},
 		},
 		"a hangup is the strongest end": {
 			summary.Leg{EndedBy: summary.EndedByStatus}, summary.Leg{EndedBy: summary.EndedByHangup}, summary.Leg{EndedBy: summary.EndedByHangup},
