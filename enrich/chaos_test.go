@@ -176,9 +176,9 @@ func (c *chaos) calls(n int) {
 	for _, d := range deliveries {
 		for time.Until(begun.Add(d.at)) > time.Second {
 			c.mishap()
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
-		time.Sleep(time.Until(begun.Add(d.at)))
+		pass(time.Until(begun.Add(d.at)))
 		c.deliver(d.body)
 	}
 }
@@ -202,7 +202,7 @@ func (c *chaos) mishap() {
 	case c.one(20):
 		r.holdFold()
 		go func() {
-			time.Sleep(c.within(20 * time.Second))
+			pass(c.within(20 * time.Second))
 			r.letFold()
 		}()
 	}

@@ -303,6 +303,6 @@ func (w *world) completeSession(view *session.View) {
 
 // sleepUntil lets virtual time pass up to an offset from a moment.
 func sleepUntil(from time.Time, offset time.Duration) {
-	time.Sleep(time.Until(from.Add(offset)))
+	pass(time.Until(from.Add(offset)))
 	synctest.Wait()
 }

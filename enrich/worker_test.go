@@ -640,7 +640,7 @@ func TestAReplayLosesNoWork(t *testing.T) {
 				legs = append(legs, a)
 				w.lives(a)
 			}
-			time.Sleep(at) // together with what is due then
+			pass(at) // together with what is due then
 			w.replicas[0].replay()
 			after(2 * time.Minute)
 			for _, a := range legs {
@@ -662,7 +662,7 @@ func TestASessionThatAReplayHasNotReachedIsNotDone(t *testing.T) {
 				legs = append(legs, a)
 				w.lives(a)
 			}
-			time.Sleep(at)
+			pass(at)
 			w.replicas[0].holdFold()
 			w.replicas[0].replay()
 			after(3 * time.Second)

@@ -112,7 +112,7 @@ func decode(e call.Entry) (call.Event, error) {
 
 // after lets virtual time pass and everybody finish what it brought.
 func after(d time.Duration) {
-	time.Sleep(d)
+	pass(d)
 	synctest.Wait()
 }
 
@@ -243,7 +243,7 @@ func (r *replica) mayFold(ctx context.Context, _ call.Entry) bool {
 	}
 	r.mu.Unlock()
 	if slow > 0 {
-		time.Sleep(slow)
+		pass(slow)
 	}
 	if held != nil {
 		select {
@@ -340,3 +340,6 @@ func notFound() status.Answer { return status.Answer{Result: status.NotFound, HT
 func unreachable() status.Answer {
 	return status.Answer{Result: status.Unreachable, Problem: status.ProblemTimeout}
 }
+
+// pass lets virtual time pass: the world is a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }

@@ -97,15 +97,7 @@ func again(flags []string, s *server) []string {
 // summaries reads everything that stands in the stream of summaries.
 func summaries(t *testing.T, url string) map[string][]published {
 	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dial(t, url)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	stream, err := js.Stream(ctx, "CALLS")
@@ -146,6 +138,21 @@ func summaries(t *testing.T, url string) map[string][]published {
 			return found
 		}
 	}
+}
+
+// dial connects to a NATS server until the end of the test.
+func dial(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 type published struct {

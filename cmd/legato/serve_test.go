@@ -19,7 +19,6 @@ import (
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -157,15 +156,7 @@ func legFacts(l *summary.Leg) factsOf {
 // completed waits for the one message on a subject.
 func completed(t *testing.T, url, subject string) *jetstream.RawStreamMsg {
 	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dial(t, url)
 	var m *jetstream.RawStreamMsg
 	eventually(t, "a message on "+subject, func() error {
 		stream, err := js.Stream(t.Context(), "CALLS")

@@ -58,7 +58,7 @@ func TestAnEventPutsTheSweepOff(t *testing.T) {
 		tp.says(call.TypeInitiated, ref(0))
 		tp.run(start.Add(4*time.Minute), nil)
 		tp.says(call.TypeAnswered, ref(0))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		redeliver(tp) // says nothing new
 		all := tp.run(start.Add(10*time.Minute), nil)
 		if len(all) != 1 || all[0].at.Sub(start) != 9*time.Minute {
@@ -77,7 +77,7 @@ func TestASessionSettlesAfterItsLastNews(t *testing.T) {
 	}{
 		"once after the hangup": {func(*tape) {}, []time.Duration{settle}},
 		"a late event before starts the time anew": {func(tp *tape) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			tp.says(call.TypeCost, r)
 		}, []time.Duration{settle + 3*time.Second}},
 		"a late event afterwards unsettles it": {func(tp *tape) {
@@ -89,15 +89,15 @@ func TestASessionSettlesAfterItsLastNews(t *testing.T) {
 			tp.says("conference.ended", call.Ref{Session: "s"})
 		}, []time.Duration{settle, settle + time.Minute}},
 		"a redelivery does not": {func(tp *tape) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			redeliver(tp)
 		}, []time.Duration{settle}},
 		"a status answer does not": {func(tp *tape) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			tp.answer(r, ended(1))
 		}, []time.Duration{settle}},
 		"a probe does not": {func(tp *tape) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			tp.probe()
 		}, []time.Duration{settle}},
 		"a leg that is added unsettles it, until that one is over": {func(tp *tape) {
@@ -131,9 +131,9 @@ func TestASessionSettlesAfterItsLastNews(t *testing.T) {
 		}, []time.Duration{settle, settle + time.Minute}},
 		"the check of a replica that had not read the news settles nothing": {func(tp *tape) {
 			upto := tp.last()
-			time.Sleep(4 * time.Second)
+			pass(4 * time.Second)
 			tp.says(call.TypeCost, r)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			tp.check(session.Check{Kind: session.CheckSettle, Session: "s", Upto: upto})
 		}, []time.Duration{settle + 4*time.Second}},
 	} {
@@ -222,9 +222,9 @@ func TestWhatWasHandedOutIsNotHandedOutAgainForSomeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newTape(t)
 		tp.says(call.TypeInitiated, ref(0))
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		tp.says(call.TypeInitiated, ref(1))
-		time.Sleep(rules.SweepAfter - 2*time.Second)
+		pass(rules.SweepAfter - 2*time.Second)
 		first, wait, _ := tp.table.Due(10)
 		if len(first) != 1 || first[0].Leg != ref(0).Leg || wait != 2*time.Second {
 			t.Fatalf("due %v, next look in %v; want the first leg, and the other in 2 s", first, wait)
@@ -233,7 +233,7 @@ func TestWhatWasHandedOutIsNotHandedOutAgainForSomeSeconds(t *testing.T) {
 		if again := tp.due(); len(again) != 0 {
 			t.Errorf("handed out again at once: %v", again)
 		}
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		second, wait, _ := tp.table.Due(10)
 		if len(second) != 1 || second[0].Leg != ref(1).Leg || wait != 3*time.Second {
 			t.Fatalf("due %v, next look in %v; want the other leg, and a look in 3 s", second, wait)
@@ -242,12 +242,12 @@ func TestWhatWasHandedOutIsNotHandedOutAgainForSomeSeconds(t *testing.T) {
 		if again := tp.due(); len(again) != 0 {
 			t.Errorf("handed out again while it is on its way: %v", again)
 		}
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if again := tp.due(); len(again) != 1 || again[0] != first[0] {
 			t.Errorf("due after five seconds: %v; want again %v", again, first)
 		}
 		tp.check(first[0])
-		time.Sleep(6 * time.Second)
+		pass(6 * time.Second)
 		if again := tp.due(); len(again) != 0 {
 			t.Errorf("due although it is in the log: %v", again)
 		}
@@ -263,7 +263,7 @@ func TestDueKeepsToItsLimit(t *testing.T) {
 			r.Session = call.SessionID(fmt.Sprint("other-", i))
 			tp.says(call.TypeInitiated, r)
 		}
-		time.Sleep(rules.SweepAfter)
+		pass(rules.SweepAfter)
 		seen := make(map[string]bool)
 		for _, want := range []int{3, 3, 3, 3, 2, 0} {
 			checks, wait, _ := tp.table.Due(3)
@@ -400,12 +400,12 @@ func TestOrphansLeaveWithTheAmendWindowAndAreCounted(t *testing.T) {
 		if got := tp.table.Needed(); got != 2 {
 			t.Errorf("the log is needed from %d; want from the first orphan on", got)
 		}
-		time.Sleep(rules.AmendWindow)
+		pass(rules.AmendWindow)
 		tp.says(call.TypeInitiated, ref(0))
 		if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, Orphans: 4}) {
 			t.Errorf("at the end of the window: %+v", got)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		tp.says(call.TypeInitiated, ref(1))
 		if l := tp.leg(ref(1)); len(l.Events) != 1 {
 			t.Errorf("%d events; want none adopted after the window", len(l.Events))
@@ -413,7 +413,7 @@ func TestOrphansLeaveWithTheAmendWindowAndAreCounted(t *testing.T) {
 		if got := tp.table.Needed(); got != 2 {
 			t.Errorf("the log is needed from %d; want from the orphan on that was adopted", got)
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		_, _, lost := tp.table.Due(1)
 		if lost != 4 || tp.table.Stats().Orphans != 0 {
 			t.Errorf("%d lost and %d left; want 4 and none", lost, tp.table.Stats().Orphans)
@@ -468,7 +468,7 @@ func TestForgottenSessionsLeaveNothingBehind(t *testing.T) {
 			tp.run(time.Now().Add(10*time.Second), nil)
 			tp.table.SetFloor(tp.last())
 			tp.before, tp.log, tp.events, tp.changed = tp.last(), nil, nil, nil
-			time.Sleep(rules.AmendWindow + 2*time.Minute)
+			pass(rules.AmendWindow + 2*time.Minute)
 			for {
 				checks, wait, _ := tp.table.Due(100)
 				if len(checks) == 0 && wait > 0 {

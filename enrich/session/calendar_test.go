@@ -17,10 +17,10 @@ func hungUp(t *testing.T, first func(int) session.Answer) (tp *tape, end time.Ti
 	t.Helper()
 	tp = newTape(t)
 	tp.says(call.TypeInitiated, ref(0))
-	time.Sleep(20 * time.Second)
+	pass(20 * time.Second)
 	end = time.Now()
 	tp.says(call.TypeHangup, ref(0))
-	time.Sleep(time.Second)
+	pass(time.Second)
 	if first != nil {
 		tp.answer(ref(0), first(1))
 	}
@@ -79,7 +79,7 @@ func TestReplicasAskAtTheSameTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp, end := hungUp(t, unreachable)
 		for time.Since(end) < 12*time.Minute {
-			time.Sleep(250 * time.Millisecond)
+			pass(250 * time.Millisecond)
 			other := tp.replay()
 			// The first has followed live, the other has just read the log.
 			mine, _, _ := tp.table.Due(10)
@@ -132,7 +132,7 @@ func TestTheWaitThatTelnyxAsksForIsHonoured(t *testing.T) {
 	t.Run("past the last attempt's time", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tp, end := hungUp(t, alive)
-			time.Sleep(lastAttempt - 10*time.Second)
+			pass(lastAttempt - 10*time.Second)
 			tp.answer(ref(0), limited(30)(2))
 			asked := time.Now()
 			all := onlyStatus(tp.run(end.Add(time.Hour), func(c session.Check) {
@@ -153,7 +153,7 @@ func TestTheSweepHonoursTheWaitThatTelnyxAsksFor(t *testing.T) {
 		tp.says(call.TypeInitiated, ref(0))
 		a := alive(1)
 		a.Result, a.IsAlive, a.RetryAfter = status.RateLimited, nil, 60
-		time.Sleep(time.Second)
+		pass(time.Second)
 		tp.answer(ref(0), a)
 		if _, wait, _ := tp.table.Due(1); wait != rules.SweepAfter {
 			t.Errorf("the next look is in %v; want %v", wait, rules.SweepAfter)
@@ -164,7 +164,7 @@ func TestTheSweepHonoursTheWaitThatTelnyxAsksFor(t *testing.T) {
 func TestAfterADowntimeTheLastAttemptComesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp, _ := hungUp(t, alive)
-		time.Sleep(3 * time.Hour)
+		pass(3 * time.Hour)
 		table := tp.replay()
 		checks, _, _ := table.Due(10)
 		if diff := gocmp.Diff([]session.CheckKind{session.CheckStatus, session.CheckSettle}, kinds(checks)); diff != "" {
@@ -203,7 +203,7 @@ func TestTheFirstAttemptBelongsToTheHangupsTask(t *testing.T) {
 		"an orphaned hangup has no task any more": {
 			func(tp *tape) {
 				tp.says(call.TypeHangup, call.Ref{Control: "v3:alias"})
-				time.Sleep(time.Second)
+				pass(time.Second)
 				r := ref(0)
 				r.Control = "v3:alias"
 				tp.says(call.TypeAnswered, r)
@@ -212,7 +212,7 @@ func TestTheFirstAttemptBelongsToTheHangupsTask(t *testing.T) {
 		"neither has the hangup of a session that turns out to be a leg's": {
 			func(tp *tape) {
 				tp.says(call.TypeHangup, call.Ref{Session: "s", Control: "v3:alias"})
-				time.Sleep(time.Second)
+				pass(time.Second)
 				r := ref(0)
 				r.Control = "v3:alias"
 				tp.says(call.TypeAnswered, r)
@@ -223,7 +223,7 @@ func TestTheFirstAttemptBelongsToTheHangupsTask(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tp := newTape(t)
 				tp.says(call.TypeInitiated, ref(0))
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				tc.tell(tp)
 				told := time.Now()
 				all := onlyStatus(tp.run(told.Add(4*time.Minute), func(c session.Check) {
@@ -247,7 +247,7 @@ func TestALegWhoseControlIDIsLearnedAfterItsHangupIsAskedAbout(t *testing.T) {
 		if !tp.leg(bare).Final {
 			t.Error("a leg that cannot be asked about is not final")
 		}
-		time.Sleep(4 * time.Minute)
+		pass(4 * time.Minute)
 		tp.says(call.TypeCost, ref(0))
 		if tp.leg(bare).Final {
 			t.Error("a leg that can be asked about now is final")
@@ -282,7 +282,7 @@ func TestALegThatWasNeverAskedAboutIsAskedAboutHoweverLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newTape(t)
 		tp.says(call.TypeHangup, call.Ref{Control: ref(0).Control})
-		time.Sleep(rules.AmendWindow - time.Minute) // the status window is long over
+		pass(rules.AmendWindow - time.Minute) // the status window is long over
 		tp.says(call.TypeAnswered, ref(0))
 		all := onlyStatus(tp.run(time.Now().Add(10*time.Hour), nil)) // whoever asks, no answer comes
 		if len(all) != 3 {

@@ -51,7 +51,7 @@ func TestEndings(t *testing.T) {
 			[]func(*tape){answer(dead, 1), hangup}, session.ByHangup, true, true,
 		},
 		"not alive while it was dialled does not confirm a hangup much later": {
-			[]func(*tape){answer(dead, 1), func(*tape) { time.Sleep(5 * time.Minute) }, hangup}, session.ByHangup, false, false,
+			[]func(*tape){answer(dead, 1), func(*tape) { pass(5 * time.Minute) }, hangup}, session.ByHangup, false, false,
 		},
 		"still alive after a hangup is not yet an answer": {
 			[]func(*tape){hangup, answer(alive, 1)}, session.ByHangup, false, false,
@@ -77,7 +77,7 @@ func TestEndings(t *testing.T) {
 				tp := newTape(t)
 				tp.says(call.TypeInitiated, r)
 				for _, do := range tc.then {
-					time.Sleep(time.Second)
+					pass(time.Second)
 					do(tp)
 				}
 				l := tp.leg(r)

@@ -192,7 +192,7 @@ func (w *world) run(until time.Time) {
 		if next <= 0 && !time.Now().Before(until) {
 			return
 		}
-		time.Sleep(max(next, 0))
+		pass(max(next, 0))
 	}
 }
 

@@ -116,12 +116,12 @@ func TestAfterAReplayTheSameIsDue(t *testing.T) {
 			r := ref(i)
 			r.Session = call.SessionID(r.Leg)
 			tp.says(call.TypeInitiated, r)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if i%2 == 0 {
 				tp.says(call.TypeHangup, r)
 				tp.answer(r, alive(1))
 			}
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			tp.run(time.Now(), nil)
 		}
 		for range 400 {
@@ -134,7 +134,7 @@ func TestAfterAReplayTheSameIsDue(t *testing.T) {
 			for _, c := range want {
 				tp.check(c)
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 	})
 }
@@ -210,7 +210,7 @@ func TestTheClockIsTheLogs(t *testing.T) {
 			t.Errorf("before any entry the clock is %v behind; want this machine's time", got)
 		}
 		fold(50 * time.Millisecond)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if got := behind(); got != 50*time.Millisecond {
 			t.Errorf("behind by %v; want the delay of the entry", got)
 		}
@@ -222,7 +222,7 @@ func TestTheClockIsTheLogs(t *testing.T) {
 		if got := behind(); got != 10*time.Millisecond {
 			t.Errorf("behind by %v after a slow entry; want the fastest one's delay", got)
 		}
-		time.Sleep(31 * time.Second)
+		pass(31 * time.Second)
 		fold(30 * time.Millisecond)
 		if got := behind(); got != 30*time.Millisecond {
 			t.Errorf("behind by %v; want the delay of a fresh entry", got)
@@ -245,12 +245,12 @@ func TestAMachineWhoseClockIsWrongDecidesByTheLogs(t *testing.T) {
 				if checks, _, _ := table.Due(10); len(checks) != 0 {
 					t.Errorf("due right after the replay: %v", checks)
 				}
-				time.Sleep(time.Second)
+				pass(time.Second)
 				table.Fold(entry(2, call.TopicProbe))
 				if checks, wait, _ := table.Due(10); len(checks) != 0 || wait > legLife {
 					t.Errorf("due %v, next look in %v", checks, wait)
 				}
-				time.Sleep(legLife)
+				pass(legLife)
 				if checks, _, _ := table.Due(10); len(checks) != 1 || checks[0].Kind != session.CheckExpire {
 					t.Errorf("due %v; want the expiry", checks)
 				}

@@ -1,0 +1,87 @@
+package enrich
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	upkeepEvery = 2 * time.Second
+	// trimEvery and trimMargin: trimming is cheap and never urgent; a replica that
+	// lags behind by less than the margin does not notice it.
+	trimEvery  = 30 * time.Second
+	trimMargin = 3 * time.Minute
+)
+
+// keepUp looks after the queue's floor and the log's length, until ctx ends.
+func (w *Worker) keepUp(ctx context.Context) error {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	var history positions
+	trimmed := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := w.upkeep(ctx); err != nil {
+			w.log.Debug("the queue's depth could not be read", "error", err)
+			continue
+		}
+		now := time.Now()
+		history.note(now, w.table.Position())
+		if now.Sub(trimmed) < trimEvery {
+			continue
+		}
+		trimmed = now
+		w.stored.DeleteExpired()
+		below := min(w.table.Needed(), w.table.Floor()+1, history.before(now.Add(-trimMargin)))
+		if below <= 1 {
+			continue
+		}
+		if err := w.cfg.Log.Trim(ctx, below); err != nil && ctx.Err() == nil {
+			w.log.Warn("the log could not be trimmed", "error", err)
+		}
+	}
+}
+
+// upkeep tells the table how far the queue is through with the log.
+func (w *Worker) upkeep(ctx context.Context) error {
+	depth, err := w.cfg.Queue.Depth(ctx, w.table.Position())
+	if err != nil {
+		return err
+	}
+	w.reached.Store(time.Now().UnixNano())
+	w.metrics.waiting.Set(float64(depth.Waiting))
+	w.metrics.held.Set(float64(depth.Held))
+	w.table.SetFloor(depth.Floor)
+	return nil
+}
+
+// positions remembers where the fold was some minutes ago.
+type positions []struct {
+	at  time.Time
+	seq uint64
+}
+
+func (p *positions) note(at time.Time, seq uint64) {
+	*p = append(*p, struct {
+		at  time.Time
+		seq uint64
+	}{at, seq})
+}
+
+// before returns the last position noted before a time, 0 when none was, and
+// lets go of those that are older.
+func (p *positions) before(at time.Time) uint64 {
+	var seq uint64
+	for len(*p) > 0 && (*p)[0].at.Before(at) {
+		seq = (*p)[0].seq
+		if len(*p) > 1 && !(*p)[1].at.Before(at) {
+			break
+		}
+		*p = (*p)[1:]
+	}
+	return seq
+}
