@@ -12,9 +12,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/legato-calls/legato/enrich/summary/schema"
 )
 
-// admin is the listener for operators: /healthz, /readyz and /metrics.
+// admin is the listener for operators: /healthz, /readyz, /metrics, and the
+// schemas of the summaries under /schemas/.
 type admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -53,6 +56,11 @@ func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, l
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	for _, kind := range schema.Kinds() {
+		if err := serveSchema(mux, kind); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+	}
 	a.server = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -67,6 +75,20 @@ func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, l
 		}
 	}()
 	return a, nil
+}
+
+// serveSchema adds the schema of a kind of summary.
+func serveSchema(mux *http.ServeMux, kind string) error {
+	body, err := schema.Of(kind)
+	if err != nil {
+		return fmt.Errorf("schema of a %s: %w", kind, err)
+	}
+	mux.HandleFunc("GET /schemas/"+schema.Name(kind), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", schema.MediaType)
+		// A reader that is gone misses it; that is its own affair.
+		_, _ = w.Write(body)
+	})
+	return nil
 }
 
 func (a *admin) addr() net.Addr {

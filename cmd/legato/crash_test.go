@@ -18,6 +18,7 @@ import (
 	"time"
 
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/nats-io/nats.go"
@@ -131,6 +132,7 @@ func summaries(t *testing.T, url string) map[string][]published {
 		if err := json.Unmarshal(m.Data(), &p); err != nil {
 			t.Fatal(err)
 		}
+		schematest.Check(t, p.Kind, m.Data())
 		p.subject = m.Subject()
 		id := p.Session + "/" + p.Leg
 		found[id] = append(found[id], p)

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/schema"
+	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -166,6 +168,13 @@ func completed(t *testing.T, url, subject string) *jetstream.RawStreamMsg {
 		m, err = stream.GetLastMsgForSubject(t.Context(), subject)
 		return err
 	})
+	var head struct {
+		Kind string `json:"kind"`
+	}
+	if err := json.Unmarshal(m.Data, &head); err != nil {
+		t.Fatal(err)
+	}
+	schematest.Check(t, head.Kind, m.Data)
 	return m
 }
 
@@ -288,7 +297,7 @@ func TestDemoFailsWhenSummariesAreMissing(t *testing.T) {
 	}
 }
 
-func TestVersionAndHealth(t *testing.T) {
+func TestVersionAndHealthAndSchemas(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), binaries.legato, "version").Output()
 	if err != nil || !strings.HasPrefix(string(out), "legato ") || !strings.Contains(string(out), "go1.") {
@@ -296,6 +305,7 @@ func TestVersionAndHealth(t *testing.T) {
 	}
 	world := newTelnyx(t)
 	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	wantSchemas(t, s)
 	address := strings.TrimPrefix(s.admin, "http://")
 	if out, err := exec.CommandContext(t.Context(), binaries.legato, "health", "--admin-listen="+address).CombinedOutput(); err != nil {
 		t.Errorf("health of a ready service: %v, %s", err, out)
@@ -303,6 +313,33 @@ func TestVersionAndHealth(t *testing.T) {
 	s.kill()
 	if out, err := exec.CommandContext(t.Context(), binaries.legato, "health", "--admin-listen="+address).CombinedOutput(); err == nil {
 		t.Errorf("health of a dead service: %s", out)
+	}
+}
+
+// wantSchemas reads the schemas as a consumer would.
+func wantSchemas(t *testing.T, s *server) {
+	t.Helper()
+	for path, want := range map[string]int{
+		"/schemas/leg.v1.json": http.StatusOK, "/schemas/session.v1.json": http.StatusOK,
+		"/schemas/": http.StatusNotFound, "/schemas/leg.v2.json": http.StatusNotFound, "/schemas/schema.go": http.StatusNotFound,
+	} {
+		response, err := http.Get(s.admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != want {
+			t.Errorf("%s: status %d, %v, want %d", path, response.StatusCode, err, want)
+		}
+		if want != http.StatusOK {
+			continue
+		}
+		kind, _, _ := strings.Cut(filepath.Base(path), ".")
+		committed, err := schema.Of(kind)
+		if err != nil || string(body) != string(committed) || response.Header.Get("Content-Type") != "application/schema+json" {
+			t.Errorf("%s (%s, %v): %.200s", path, response.Header.Get("Content-Type"), err, body)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // settings are the flags of the service, shared by serve and demo.
 type settings struct {
 	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks."`
-	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
+	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz, /metrics and /schemas/."`
 
 	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required." placeholder:"KEY"`
 	TelnyxPublicKeyFile string `env:"TELNYX_PUBLIC_KEY_FILE" help:"File to read the public key from." placeholder:"FILE" type:"path"`

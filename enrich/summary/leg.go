@@ -139,12 +139,12 @@ type Status struct {
 
 // Discrepancy is one field on which webhook and status differ by more than a second.
 type Discrepancy struct {
-	// Field is started_at or ended_at.
+	// Field is started_at or ended_at. Always.
 	Field string `json:"field"`
-	// Webhook and Status are the two values.
+	// Webhook and Status are the two values. Always.
 	Webhook Time `json:"webhook"`
 	Status  Time `json:"status"`
-	// DifferenceSeconds is the status's value less the webhook's.
+	// DifferenceSeconds is the status's value less the webhook's. Always.
 	DifferenceSeconds Seconds `json:"difference_seconds"`
 }
 

@@ -102,7 +102,7 @@ func (s Session) size() (int, error) {
 
 // SessionHangup is the hangup that ended the call first.
 type SessionHangup struct {
-	// CallLegID is the leg that was hung up.
+	// CallLegID is the leg that was hung up. Always.
 	CallLegID string `json:"call_leg_id"`
 	Hangup
 }
@@ -112,7 +112,7 @@ type Bridge struct {
 	// At is when it occurred. Always.
 	At Time `json:"at"`
 	// Legs are the call_leg_ids of this session that were joined; a single one
-	// was joined to a leg of another session.
+	// was joined to a leg of another session. Always.
 	Legs []string `json:"legs"`
 }
 
@@ -127,21 +127,22 @@ type SessionCost struct {
 
 // SessionLeg is a leg as its session shows it. Fields mean what they mean on Leg.
 type SessionLeg struct {
-	CallLegID       string      `json:"call_leg_id"`
-	CallControlID   string      `json:"call_control_id,omitempty"`
-	ConnectionID    string      `json:"connection_id,omitempty"`
-	Direction       string      `json:"direction,omitempty"`
-	From            string      `json:"from,omitempty"`
-	To              string      `json:"to,omitempty"`
-	Outcome         Outcome     `json:"outcome"`
-	AnsweredBy      AnsweredBy  `json:"answered_by,omitempty"`
-	StartedAt       *Time       `json:"started_at,omitempty"`
-	AnsweredAt      *Time       `json:"answered_at,omitempty"`
-	EndedAt         *Time       `json:"ended_at,omitempty"`
-	DurationSeconds *Seconds    `json:"duration_seconds,omitempty"`
-	TalkSeconds     *Seconds    `json:"talk_seconds,omitempty"`
-	EndedBy         EndedBy     `json:"ended_by"`
-	StatusState     StatusState `json:"status_state"`
-	// Revision is that of the leg's summary when this one was made.
+	CallLegID       string     `json:"call_leg_id"`
+	CallControlID   string     `json:"call_control_id,omitempty"`
+	ConnectionID    string     `json:"connection_id,omitempty"`
+	Direction       string     `json:"direction,omitempty"`
+	From            string     `json:"from,omitempty"`
+	To              string     `json:"to,omitempty"`
+	Outcome         Outcome    `json:"outcome"`
+	AnsweredBy      AnsweredBy `json:"answered_by,omitempty"`
+	StartedAt       *Time      `json:"started_at,omitempty"`
+	AnsweredAt      *Time      `json:"answered_at,omitempty"`
+	EndedAt         *Time      `json:"ended_at,omitempty"`
+	DurationSeconds *Seconds   `json:"duration_seconds,omitempty"`
+	TalkSeconds     *Seconds   `json:"talk_seconds,omitempty"`
+	EndedBy         EndedBy    `json:"ended_by"`
+	// StatusState is the state of the leg's status. Always.
+	StatusState StatusState `json:"status_state"`
+	// Revision is that of the leg's summary when this one was made. Always.
 	Revision int `json:"revision"`
 }
