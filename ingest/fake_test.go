@@ -213,10 +213,12 @@ func read(t *testing.T, resp *http.Response) answer {
 	if err := resp.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return answer{
+	a := answer{
 		Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), Allow: resp.Header.Get("Allow"),
 		RetryAfter: resp.Header.Get("Retry-After"), Body: string(body),
 	}
+	documented(t, a)
+	return a
 }
 
 // counted returns every counter of that name that is not zero, by its label's value.
