@@ -188,7 +188,7 @@ func (j *job) giveBack(delay time.Duration) {
 func (j *job) parkAll(ctx context.Context) bool {
 	tasks := j.snapshot()
 	for _, t := range tasks {
-		j.w.park(ctx, t, "poison")
+		j.w.park(ctx, t, reasonPoison)
 	}
 	return j.finish(tasks)
 }

@@ -216,7 +216,7 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		}
 	}
 	if err := w.table.Unusable(e.Seq); err != nil {
-		w.park(ctx, t, "undecodable")
+		w.park(ctx, t, reasonUndecodable)
 		return
 	}
 	place := w.table.Place(e.Ref)
@@ -240,6 +240,17 @@ func (w *Worker) answer(err error) {
 		w.log.Debug("the queue did not take the answer to a task", "error", err)
 	}
 }
+
+// Reasons for which a task is parked: tokens of a subject, as those of ingest.
+const (
+	// reasonUndecodable: an entry of the log that its decoder does not take.
+	reasonUndecodable = "undecodable"
+	// reasonPoison: the work failed again and again, by its own fault.
+	reasonPoison = "poison"
+)
+
+// ParkReasons returns every reason for which a task is parked.
+func ParkReasons() []string { return []string{reasonUndecodable, reasonPoison} }
 
 // park keeps a task that cannot be done and ends it.
 func (w *Worker) park(ctx context.Context, t Task, why string) {

@@ -1,0 +1,312 @@
+package publish_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+)
+
+const asyncAPIFile = "../docs/asyncapi.yaml"
+
+// asyncAPI is the document of the subjects.
+type asyncAPI struct {
+	t    *testing.T
+	tree any
+}
+
+func loadAsyncAPI(t *testing.T) asyncAPI {
+	t.Helper()
+	file, err := os.ReadFile(asyncAPIFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := yaml.Unmarshal(file, &tree); err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err = jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return asyncAPI{t: t, tree: tree}
+}
+
+// at returns what a path of names leads to, through references.
+func (d asyncAPI) at(path ...string) any {
+	d.t.Helper()
+	node := d.tree
+	for _, name := range path {
+		node = d.follow(node)
+		m, ok := node.(map[string]any)
+		if !ok || m[name] == nil {
+			d.t.Fatalf("%s: nothing at %s", asyncAPIFile, strings.Join(path, "/"))
+		}
+		node = m[name]
+	}
+	return d.follow(node)
+}
+
+// follow returns what a reference refers to, and anything else as it is.
+func (d asyncAPI) follow(node any) any {
+	d.t.Helper()
+	m, _ := node.(map[string]any)
+	ref, ok := m["$ref"].(string)
+	if !ok {
+		return node
+	}
+	if pointer, local := strings.CutPrefix(ref, "#/"); local {
+		return d.at(strings.Split(pointer, "/")...)
+	}
+	file, err := os.ReadFile(filepath.Join(filepath.Dir(asyncAPIFile), ref))
+	if err != nil {
+		d.t.Fatalf("%s refers to %s: %v", asyncAPIFile, ref, err)
+	}
+	var other any
+	if err := json.Unmarshal(file, &other); err != nil {
+		d.t.Fatalf("%s refers to %s: %v", asyncAPIFile, ref, err)
+	}
+	return other
+}
+
+// names are the keys at a path, in order.
+func (d asyncAPI) names(path ...string) []string {
+	d.t.Helper()
+	return slices.Sorted(maps.Keys(d.at(path...).(map[string]any)))
+}
+
+// channelOf returns the channel that a subject belongs to, and the values of its parameters.
+func (d asyncAPI) channelOf(subject string) (string, map[string]string) {
+	d.t.Helper()
+	for _, name := range d.names("channels") {
+		address := d.at("channels", name, "address").(string)
+		pattern := regexp.QuoteMeta(address)
+		for _, p := range d.names("channels", name, "parameters") {
+			if !strings.Contains(address, "{"+p+"}") {
+				d.t.Errorf("channel %s: %s has no parameter %s", name, address, p)
+			}
+			token := `[^.]+`
+			if p == "type" { // the one whose dots stay
+				token = `.+`
+			}
+			pattern = strings.Replace(pattern, `\{`+p+`\}`, `(?P<`+p+`>`+token+`)`, 1)
+		}
+		match := regexp.MustCompile("^" + pattern + "$")
+		found := match.FindStringSubmatch(subject)
+		if found == nil {
+			continue
+		}
+		values := make(map[string]string)
+		for _, p := range match.SubexpNames()[1:] {
+			values[p] = found[match.SubexpIndex(p)]
+		}
+		return name, values
+	}
+	d.t.Errorf("no channel has the subject %s", subject)
+	return "", nil
+}
+
+// headers are the names that a schema of headers has, its parts included.
+func (d asyncAPI) headers(node any) map[string]bool {
+	all := make(map[string]bool)
+	m := d.follow(node).(map[string]any)
+	if properties, ok := m["properties"].(map[string]any); ok {
+		for name := range properties {
+			all[name] = true
+		}
+	}
+	if parts, ok := m["allOf"].([]any); ok {
+		for _, part := range parts {
+			maps.Copy(all, d.headers(part))
+		}
+	}
+	return all
+}
+
+// compile returns the schema at a place of the document.
+func (d asyncAPI) compile(pointer string) *jsonschema.Schema {
+	d.t.Helper()
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("asyncapi.json", d.tree); err != nil {
+		d.t.Fatal(err)
+	}
+	s, err := c.Compile("asyncapi.json#" + pointer)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+// TestAsyncAPIDocumentIsWhatIsStored fills the three streams and holds every
+// message against the document, and the document against the messages.
+func TestAsyncAPIDocumentIsWhatIsStored(t *testing.T) {
+	d := loadAsyncAPI(t)
+	headersSeen := make(map[string]map[string]bool)
+	valuesSeen := make(map[string]map[string]bool)
+	for _, m := range storeOneOfEach(t) {
+		channel, values := d.channelOf(m.Subject)
+		if channel == "" {
+			continue
+		}
+		header := make(map[string]any)
+		if headersSeen[channel] == nil {
+			headersSeen[channel] = make(map[string]bool)
+		}
+		documented := d.headers(d.at("channels", channel, "messages", channel, "headers"))
+		for name := range m.Header {
+			if strings.HasPrefix(name, "Nats-") && name != jetstream.MsgIDHeader {
+				continue // the server's own
+			}
+			header[name] = m.Header.Get(name)
+			headersSeen[channel][name] = true
+			if !documented[name] {
+				t.Errorf("%s: the header %s is not documented", m.Subject, name)
+			}
+		}
+		if err := d.compile("/components/messages/" + channel + "/headers").Validate(header); err != nil {
+			t.Errorf("%s: %v", m.Subject, err)
+		}
+		for name, value := range values {
+			if valuesSeen[name] == nil {
+				valuesSeen[name] = make(map[string]bool)
+			}
+			valuesSeen[name][value] = true
+		}
+	}
+	for _, channel := range d.names("channels") {
+		want := slices.Sorted(maps.Keys(d.headers(d.at("channels", channel, "messages", channel, "headers"))))
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(headersSeen[channel]))); diff != "" {
+			t.Errorf("headers of channel %s (-documented +stored):\n%s", channel, diff)
+		}
+	}
+	for channel, parameter := range map[string]string{"internal": "kind", "parked": "reason"} {
+		var want []string
+		for _, v := range d.at("channels", channel, "parameters", parameter, "enum").([]any) {
+			want = append(want, v.(string))
+		}
+		slices.Sort(want)
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(valuesSeen[parameter]))); diff != "" {
+			t.Errorf("words of %s (-documented +stored):\n%s", parameter, diff)
+		}
+	}
+}
+
+// storeOneOfEach stores messages of every kind, with every header, and returns them.
+func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
+	t.Helper()
+	s := natsdtest.Run(t)
+	p := newPublisher(t, s.JS, s.Layout)
+	for _, key := range []summary.Key{legKey, sessionKey} {
+		mustPublish(t, p, draft(key, "42", 2), mustPublish(t, p, draft(key, "42", 1), summary.Stored{}))
+	}
+
+	log, err := journal.Open(t.Context(), journal.Config{
+		JetStream: s.JS, Stream: s.Layout.Events, Prefix: s.Layout.Prefix, Queue: "queue", Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{call.TopicEvent + "call.hangup", call.TopicStatus, call.TopicCheck, call.TopicProbe} {
+		e := call.Entry{
+			Topic: topic, ID: topic, Ref: call.Ref{Session: "7a1c", Leg: "7a1d", Control: "v3:c", Connection: "42"},
+			Attempt: 1, Signature: "c2ln", Timestamp: "1773500966", Backfill: true, Data: []byte(`{}`),
+		}
+		if _, err := log.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	lot := publish.NewLot(s.JS, s.Layout)
+	reasons := enrich.ParkReasons()
+	for _, r := range telnyx.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	for _, reason := range reasons {
+		parked := call.Parked{Reason: reason, Signature: "c2ln", Timestamp: "1773500966", ContentType: "application/json", Data: []byte(reason)}
+		if err := lot.Park(t.Context(), parked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []*jetstream.RawStreamMsg
+	for _, name := range []string{s.Layout.Events, s.Layout.Calls, s.Layout.Parked} {
+		stream, err := s.JS.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+			m, err := stream.GetMsg(t.Context(), seq)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func TestAsyncAPIDocumentHangsTogether(t *testing.T) {
+	d := loadAsyncAPI(t)
+	var walk func(node any)
+	walk = func(node any) {
+		d.follow(node) // fails where a reference leads nowhere
+		switch node := node.(type) {
+		case map[string]any:
+			for _, child := range node {
+				walk(child)
+			}
+		case []any:
+			for _, child := range node {
+				walk(child)
+			}
+		}
+	}
+	walk(d.tree)
+
+	operated := make(map[string]bool)
+	for _, name := range d.names("operations") {
+		ref := d.at("operations", name, "channel")
+		for _, channel := range d.names("channels") {
+			if cmp.Equal(ref, d.at("channels", channel)) {
+				operated[channel] = true
+			}
+		}
+	}
+	if diff := cmp.Diff(d.names("channels"), slices.Sorted(maps.Keys(operated))); diff != "" {
+		t.Errorf("channels with an operation (-all +with):\n%s", diff)
+	}
+	if diff := cmp.Diff(d.names("channels"), d.names("components", "messages")); diff != "" {
+		t.Errorf("messages (-channels +messages):\n%s", diff)
+	}
+	for name, kind := range map[string]string{"Leg": summary.KindLeg, "Session": summary.KindSession} {
+		if got := d.at("components", "schemas", name, "schema", "$id"); got != publish.SchemaURI(kind) {
+			t.Errorf("the schema of a %s is %s, want %s", kind, got, publish.SchemaURI(kind))
+		}
+	}
+}
