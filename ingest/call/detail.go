@@ -1,0 +1,84 @@
+package call
+
+// Detail is what only events of some types state. It is implemented by pointers
+// to the types of this package that say so. In all of them an empty text, a nil
+// pointer and an empty list mean: not stated.
+type Detail interface{ detail() }
+
+func (*Initiated) detail()      {}
+func (*Answered) detail()       {}
+func (*Hangup) detail()         {}
+func (*Queue) detail()          {}
+func (*Refer) detail()          {}
+func (*Cost) detail()           {}
+func (*Machine) detail()        {}
+func (*Deepfake) detail()       {}
+func (*Speech) detail()         {}
+func (*Playback) detail()       {}
+func (*DTMF) detail()           {}
+func (*Gather) detail()         {}
+func (*Payment) detail()        {}
+func (*Utterance) detail()      {}
+func (*AIGather) detail()       {}
+func (*Conversation) detail()   {}
+func (*Insights) detail()       {}
+func (*Recording) detail()      {}
+func (*RecordingError) detail() {}
+func (*Transcription) detail()  {}
+func (*Fork) detail()           {}
+func (*Streaming) detail()      {}
+func (*SIPREC) detail()         {}
+func (*Conference) detail()     {}
+
+// Bounds of a detail. A leg keeps its details in memory for hours, and most of
+// what stands in them was chosen by an application or a far end, so that nothing
+// is as long as it likes. Lengths are in bytes of UTF-8, and a text is never cut
+// within a character.
+const (
+	// MaxWord bounds a word of Telnyx's vocabularies, a code or an id. The
+	// longest one seen is an assistant's id, of 46 bytes.
+	MaxWord = 128
+	// MaxText bounds what people and programs name as they like: callers,
+	// queues, media, codec lists, reasons, the values of SIP headers.
+	MaxText = 512
+	// MaxHeaders bounds each of the two lists of SIP headers: in all at most
+	// 2 × 16 × (MaxWord + MaxText) = 20 KiB.
+	MaxHeaders = 16
+	// MaxDigits bounds the digits of a gather; Telnyx collects at most 128.
+	MaxDigits = 128
+	// MaxUtterance bounds one piece of a live transcript: some five minutes of speech.
+	MaxUtterance = 4 << 10
+	// MaxTranscription bounds the text of a recording: some 80 minutes of speech.
+	MaxTranscription = 64 << 10
+	// MaxMessages and MaxHistory bound the messages of an AI gather by number and
+	// together, MaxMessage each of them. MaxUpdateMessages bounds their number in
+	// an event that repeats the history so far with little added: keeping all of
+	// each would be quadratic.
+	MaxMessages       = 64
+	MaxUpdateMessages = 2
+	MaxMessage        = 2 << 10
+	MaxHistory        = 16 << 10
+	// MaxResult and MaxResultDepth bound a result that is JSON of any form, and
+	// MaxInsights the number of such results: 16 × 8 KiB = 128 KiB.
+	MaxResult      = 8 << 10
+	MaxResultDepth = 32
+	MaxInsights    = 16
+	// MaxCostParts bounds the charges of a leg; ten are many.
+	MaxCostParts = 64
+	// MaxURLs bounds each of the two sets of URLs of a recording (Telnyx knows
+	// two formats), MaxURL one of them: a signed one has some 1,500 bytes.
+	MaxURLs = 4
+	MaxURL  = 4 << 10
+)
+
+// Bounded is part of every detail.
+type Bounded struct {
+	// Cut tells that something in the detail was past its bound: a text was cut
+	// at its end; what is of no use without its end (a URL, a JSON value) was left
+	// out, as were entries of a list. The whole is in the log. False: all is here.
+	Cut bool
+}
+
+// RawJSON is a JSON value as Telnyx wrote it, without white space around its
+// tokens: valid UTF-8, at most MaxResult long and MaxResultDepth deep. Empty: not stated.
+type RawJSON string
