@@ -12,6 +12,11 @@
 // text and amounts as numbers. ParseEnvelope and Decode always agree on the
 // identity, type and call of a body, and on why it is unusable.
 //
+// The details of an event are bounded as package call says, because they stay in
+// memory; what is longer is cut and says so. Secrets that no summary needs are not
+// read at all: what names or masks a card or a payer, where media is streamed to,
+// the user, password and query of a medium's URL.
+//
 // The package knows nothing of HTTP answers, of the log, or of what a call's
 // events mean together.
 package telnyx

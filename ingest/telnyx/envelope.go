@@ -37,14 +37,14 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, err
 	}
-	return f.envelope(body)
+	return f.envelope(body, f.payload().ref())
 }
 
 // frame is the outermost object of a body, with as much of the payload as P
 // asks for. The record stands under data; embedded, it also reads the one
 // documented event without that wrapper (conference.floor.changed), the v1 form
 // and the portal's flat form.
-type frame[P payloads] struct {
+type frame[P any] struct {
 	Data *record[P] `json:"data"`
 	Meta struct {
 		Attempt text `json:"attempt"`
@@ -59,21 +59,15 @@ type frame[P payloads] struct {
 
 // record is an event as Telnyx writes it. Its fields are plain strings: a value
 // of another type is passed over by encoding/json, which goes on with the rest.
-type record[P payloads] struct {
+type record[P any] struct {
 	EventType  string `json:"event_type"`
 	ID         string `json:"id"`
 	OccurredAt string `json:"occurred_at"`
 	Payload    *P     `json:"payload"`
 }
 
-// payloads are the depths to which a payload is read. Both share ids, so that
-// they cannot disagree on the call.
-type payloads interface {
-	ids | payload
-	ref() call.Ref
-}
-
-// ids is the part of a payload that names the call.
+// ids is the part of a payload that names the call. Whoever needs more embeds it, so
+// that two depths of reading cannot disagree on the call.
 type ids struct {
 	SessionID        string `json:"call_session_id"`
 	CreatorSessionID string `json:"creator_call_session_id"`
@@ -82,7 +76,7 @@ type ids struct {
 	ConnectionID     string `json:"connection_id"`
 }
 
-func (i ids) ref() call.Ref {
+func (i *ids) ref() call.Ref {
 	session := i.SessionID
 	if session == "" {
 		session = i.CreatorSessionID
@@ -96,7 +90,7 @@ func (i ids) ref() call.Ref {
 }
 
 // parse reads the body's frame. It fails with *Unusable when it is not one JSON object.
-func parse[P payloads](body []byte) (*frame[P], error) {
+func parse[P any](body []byte) (*frame[P], error) {
 	f := new(frame[P])
 	// A value of the wrong type is reported only after everything else was read.
 	var wrongType *json.UnmarshalTypeError
@@ -121,17 +115,16 @@ func (f *frame[P]) event() *record[P] {
 }
 
 // payload returns the event's payload, a zero one when there is none.
-func (f *frame[P]) payload() P {
+func (f *frame[P]) payload() *P {
 	if p := f.event().Payload; p != nil {
-		return *p
+		return p
 	}
-	var none P
-	return none
+	return new(P)
 }
 
 // envelope decides whether the frame is a call event, and which.
-func (f *frame[P]) envelope(body []byte) (Envelope, error) {
-	event, ref := f.event(), f.payload().ref()
+func (f *frame[P]) envelope(body []byte, ref call.Ref) (Envelope, error) {
+	event := f.event()
 	if why := f.unusable(event.EventType, ref); why != nil {
 		return Envelope{}, why
 	}

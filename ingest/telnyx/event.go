@@ -15,11 +15,11 @@ func Decode(body []byte) (call.Event, error) {
 	if err != nil {
 		return call.Event{}, err
 	}
-	env, err := f.envelope(body)
+	event, p := f.event(), f.payload()
+	env, err := f.envelope(body, p.ref())
 	if err != nil {
 		return call.Event{}, err
 	}
-	event, p := f.event(), f.payload()
 	return call.Event{
 		ID:         env.ID,
 		Type:       env.Type,
@@ -27,13 +27,27 @@ func Decode(body []byte) (call.Event, error) {
 		Ref:        env.Ref,
 		Attempt:    env.Attempt,
 		Facts:      p.facts(env.Type),
-		Detail:     p.detail(env.Type),
+		Detail:     detail(env.Type, p, body),
 	}, nil
 }
 
-// payload is every field of any event type that Legato reads. Some names mean
-// different things in different types (result, status, start_time): the
-// type decides below which of them count.
+// detail returns what only events of that type state, nil when that is nothing
+// or the type is not known.
+func detail(eventType string, p *payload, body []byte) call.Detail {
+	if noun, ok := details[eventType]; ok {
+		return noun(p)
+	}
+	if read, ok := rareDetails[eventType]; ok {
+		return read(body)
+	}
+	return nil
+}
+
+// payload is what events state about any leg, and what the events of nearly
+// every call state beyond that. Fields that only rare events have are read by
+// rareDetails, so that the others do not pay for them. Some names mean different
+// things in different types (result, status, start_time): the type decides which
+// of them count.
 type payload struct {
 	ids
 	OccurredAt  string   `json:"occurred_at"`
@@ -44,55 +58,15 @@ type payload struct {
 	ClientState string   `json:"client_state"`
 	Tags        []string `json:"tags"`
 
-	Direction  string `json:"direction"`
-	CallerName string `json:"caller_id_name"`
+	// Of several types.
+	Status     string `json:"status"`
+	Result     string `json:"result"`
+	Reason     string `json:"reason"`
+	Conference string `json:"conference_id"`
 
-	HangupCause  string   `json:"hangup_cause"`
-	HangupSource string   `json:"hangup_source"`
-	SIPCode      text     `json:"sip_hangup_cause"`
-	Quality      *quality `json:"call_quality_stats"`
-
-	RecordingID string            `json:"recording_id"`
-	Channels    string            `json:"channels"`
-	Format      string            `json:"format"`
-	StartedAt   string            `json:"recording_started_at"`
-	EndedAt     string            `json:"recording_ended_at"`
-	URLs        map[string]string `json:"recording_urls"`
-	PublicURLs  map[string]string `json:"public_recording_urls"`
-
-	Status        string     `json:"status"`
-	TotalCost     text       `json:"total_cost"`
-	BilledSeconds text       `json:"billed_duration_secs"`
-	CostParts     []costPart `json:"cost_parts"`
-
-	Result string `json:"result"`
-
-	Queue       string `json:"queue"`
-	Reason      string `json:"reason"`
-	WaitSeconds text   `json:"wait_time_secs"`
-}
-
-// quality is call_quality_stats.
-type quality struct {
-	Inbound  stream `json:"inbound"`
-	Outbound stream `json:"outbound"`
-}
-
-type stream struct {
-	MOS            text `json:"mos"`
-	JitterVariance text `json:"jitter_max_variance"`
-	JitterPackets  text `json:"jitter_packet_count"`
-	Packets        text `json:"packet_count"`
-	Skipped        text `json:"skip_packet_count"`
-}
-
-// costPart is one of cost_parts.
-type costPart struct {
-	Part          string `json:"call_part"`
-	Cost          text   `json:"cost"`
-	Currency      string `json:"currency"`
-	Rate          text   `json:"rate"`
-	BilledSeconds text   `json:"billed_duration_secs"`
+	courseFields
+	dialogFields
+	mediaFields
 }
 
 // facts returns what an event of that type states about its leg.
@@ -109,91 +83,6 @@ func (p *payload) facts(eventType string) call.Facts {
 		facts.StartTime = instant(p.StartTime)
 	}
 	return facts
-}
-
-// detail returns what only events of that type state, nil for types that the
-// fold has no detail for.
-func (p *payload) detail(eventType string) call.Detail {
-	switch eventType {
-	case call.TypeInitiated:
-		return &call.Initiated{Direction: p.Direction, CallerName: p.CallerName}
-	case call.TypeHangup:
-		return &call.Hangup{
-			Cause:   p.HangupCause,
-			Source:  p.HangupSource,
-			SIPCode: string(p.SIPCode),
-			EndTime: instant(p.EndTime),
-			Quality: p.Quality.noun(),
-		}
-	case call.TypeRecordingSaved:
-		return &call.Recording{
-			ID:         p.RecordingID,
-			Channels:   p.Channels,
-			Format:     p.Format,
-			StartedAt:  firstTime(p.StartedAt, p.StartTime),
-			EndedAt:    firstTime(p.EndedAt, p.EndTime),
-			URLs:       links(p.URLs),
-			PublicURLs: links(p.PublicURLs),
-		}
-	case call.TypeCost:
-		return &call.Cost{
-			Status:        p.Status,
-			Total:         p.TotalCost.decimal(),
-			BilledSeconds: p.BilledSeconds.count(),
-			Parts:         parts(p.CostParts),
-		}
-	case call.TypeMachineDetection, call.TypeMachineGreeting, call.TypeMachinePremium, call.TypeMachinePremiumGreet:
-		return &call.Machine{Result: p.Result}
-	case call.TypeEnqueued:
-		return &call.Queue{Name: p.Queue}
-	case call.TypeDequeued:
-		return &call.Queue{Name: p.Queue, Reason: p.Reason, WaitSeconds: p.WaitSeconds.count()}
-	}
-	return nil
-}
-
-// noun returns the quality as far as it is stated, nil when nothing is.
-func (q *quality) noun() *call.Quality {
-	if q == nil {
-		return nil
-	}
-	known := &call.Quality{Inbound: q.Inbound.noun(), Outbound: q.Outbound.noun()}
-	if known.Inbound == nil && known.Outbound == nil {
-		return nil
-	}
-	return known
-}
-
-func (s stream) noun() *call.Stream {
-	known := call.Stream{
-		MOS:               s.MOS.number(),
-		JitterMaxVariance: s.JitterVariance.number(),
-		JitterPackets:     s.JitterPackets.count(),
-		Packets:           s.Packets.count(),
-		SkippedPackets:    s.Skipped.count(),
-	}
-	if known == (call.Stream{}) {
-		return nil
-	}
-	return &known
-}
-
-// parts returns the charges; one that states nothing is left out.
-func parts(wire []costPart) []call.CostPart {
-	var known []call.CostPart
-	for _, w := range wire {
-		if w == (costPart{}) {
-			continue
-		}
-		known = append(known, call.CostPart{
-			Part:          w.Part,
-			Amount:        w.Cost.decimal(),
-			Currency:      w.Currency,
-			Rate:          w.Rate.decimal(),
-			BilledSeconds: w.BilledSeconds.count(),
-		})
-	}
-	return known
 }
 
 // firstTime returns the first of the texts that is a time.
@@ -213,17 +102,4 @@ func stated(values []string) []string {
 		return nil
 	}
 	return values
-}
-
-// links returns the URLs by format without those that are null; nil when none is left.
-func links(urls map[string]string) map[string]string {
-	for format, url := range urls {
-		if url == "" {
-			delete(urls, format)
-		}
-	}
-	if len(urls) == 0 {
-		return nil
-	}
-	return urls
 }

@@ -85,7 +85,7 @@ func TestDecodeDetails(t *testing.T) {
 		},
 		"an answer states the leg's start": {
 			body(call.TypeAnswered, `,"start_time":"2026-03-01T13:00:00+01:00","client_state":null,"tags":null`),
-			event(call.TypeAnswered, call.Facts{StartTime: noon}, nil),
+			event(call.TypeAnswered, call.Facts{StartTime: noon}, &call.Answered{}),
 		},
 		"a bridge states the leg's start": {
 			body(call.TypeBridged, `,"start_time":"2026-03-01T12:00:00Z"`),
@@ -120,7 +120,7 @@ func TestDecodeDetails(t *testing.T) {
 		},
 		"a conference's recording states no start either": {
 			body("conference.recording.saved", `,"start_time":"2026-03-01T12:00:00Z"`),
-			event("conference.recording.saved", call.Facts{}, nil),
+			event("conference.recording.saved", call.Facts{}, &call.Recording{StartedAt: noon}),
 		},
 		"a cost": {
 			body(call.TypeCost, `,"status":"success","total_cost":"0.0100","billed_duration_secs":60,"cost_parts":[`+
@@ -150,7 +150,11 @@ func TestDecodeDetails(t *testing.T) {
 		"a call taken out of it":  {body(call.TypeDequeued, `,"queue":"support","reason":"bridged","wait_time_secs":"7"`), event(call.TypeDequeued, call.Facts{}, &call.Queue{Name: "support", Reason: "bridged", WaitSeconds: new(int64(7))})},
 		"a result that is no word does not disturb the rest": {
 			body("call.ai_gather.ended", `,"result":{"age":7},"tags":["a",5,null,"b"],"from":{"x":1},"to":"user"`),
-			event("call.ai_gather.ended", call.Facts{To: "user", Tags: []string{"a", "b"}}, nil),
+			event("call.ai_gather.ended", call.Facts{To: "user", Tags: []string{"a", "b"}}, &call.AIGather{Result: `{"age":7}`}),
+		},
+		"a type of tomorrow": {
+			body("call.teleported", `,"status":"completed","result":"human","digits":"1","to":"user"`),
+			event("call.teleported", call.Facts{To: "user"}, nil),
 		},
 	}
 	for name, tt := range tests {
@@ -207,12 +211,28 @@ func BenchmarkParseEnvelope(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	body := []byte(hangupBody)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		if _, err := telnyx.Decode(body); err != nil {
-			b.Fatal(err)
-		}
+	const party = `,"call_control_id":"v3:abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",` +
+		`"call_session_id":"aaaaaaaa-1111-11f0-8000-000000000000","calling_party_type":"pstn","client_state":"c3RhdGU=",` +
+		`"connection_id":"1234567890123456789","from":"+12025550100","to":"+12025550199"`
+	for name, body := range map[string][]byte{
+		"initiated": body("call.initiated", party+`,"caller_id_name":"+12025550100","connection_codecs":"PCMA,PCMU,VP8,H264","direction":"incoming",`+
+			`"from_sip_uri":"2025550100@192.0.2.86:5060","offered_codecs":"PCMU,G729","start_time":"2026-03-01T12:00:00.000001Z","state":"parked",`+
+			`"to_sip_uri":"+12025550199@192.0.2.10:5060"`),
+		"answered":    body("call.answered", party+`,"codec":"PCMU","sampling_rate":8000,"start_time":"2026-03-01T12:00:00.000001Z"`),
+		"bridged":     body("call.bridged", party+`,"start_time":"2026-03-01T12:00:00.000001Z"`),
+		"speak ended": body("call.speak.ended", party+`,"speak_id":"YUx4fjNSuw","status":"completed"`),
+		"hangup":      []byte(hangupBody),
+		"ai gather ended": body("call.ai_gather.ended", party+`,"message_history":[{"content":"How old are you?","role":"assistant"},`+
+			`{"content":"Twenty-nine.","role":"user"}],"result":{"age":29},"status":"valid"`),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if _, err := telnyx.Decode(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package telnyx_test
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,14 +14,29 @@ import (
 	"github.com/legato-calls/legato/ingest/telnyx"
 )
 
-// seeds are bodies near every branch of the decoders.
-var seeds = []string{
+// seeds are bodies near every branch of the decoders: one of every type, and these.
+func seeds() []string {
+	all := slices.Clone(oddBodies)
+	for _, row := range detailRows {
+		all = append(all, string(body(row.eventType, ","+row.fields)))
+	}
+	return all
+}
+
+var oddBodies = []string{
 	hangupBody,
 	string(body(call.TypeInitiated, `,"direction":"outgoing","from":"a","to":"b"`)),
 	string(body(call.TypeCost, `,"total_cost":5e-05,"cost_parts":[{"cost":"0.1","rate":1}],"billed_duration_secs":"60"`)),
 	string(body(call.TypeRecordingSaved, `,"recording_urls":{"mp3":"u","wav":null},"start_time":"2026-03-01T12:00:00Z"`)),
 	string(body(call.TypeDequeued, `,"queue":"q","wait_time_secs":1.5`)),
 	string(body(call.TypeMachinePremium, `,"result":["x"]`)),
+	string(body(call.TypeInitiated, `,"custom_headers":[{"header_name":"a","value":1},null],"sip_headers":{},"shaken_stir_validated":"true"`)),
+	string(body(call.TypeAIGatherEnded, `,"result":[[["\u2028\\"]]],"message_history":[{},{"content":null,"role":"x"}]`)),
+	string(body(call.TypeInsights, `,"results":[{"result":"<\ud800>"},{"result":null}]`)),
+	string(body(call.TypePlaybackEnded, `,"media_url":"https://a:b@c.test/%ff/d%2fe.mp3?f"`)),
+	string(body(call.TypeStreamingFailed, `,"failure_reason":"x wss://a:b@c.test/d, y"`)),
+	string(body(call.TypeDeepfakeResult, `,"score":"1e-400","consistency":0x1p-2`)),
+	`{"data":{"event_type":"siprec.failed","payload":{"call_leg_id":"a","failure_cause":"x"}},"data":{"payload":{"failure_cause":7}}}`,
 	`{"data":{"event_type":"call.hold","payload":{"call_leg_id":"a"}},"Data":{"payload":null}}`,
 	`{"data":{"event_type":"call.hold","id":"x\r\n","payload":{"call_control_id":"v3:x"}}}`,
 	`{"event_type":"conference.floor.changed","id":"e","payload":{"call_session_id":"s","occurred_at":"2026-03-01T12:00:00.1Z"}}`,
@@ -35,7 +51,7 @@ var seeds = []string{
 }
 
 func FuzzParseEnvelope(f *testing.F) {
-	for _, seed := range seeds {
+	for _, seed := range seeds() {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -99,7 +115,7 @@ func countKeys(body []byte, name string) int {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, seed := range seeds {
+	for _, seed := range seeds() {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -122,6 +138,7 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("%v is not UTC", at)
 			}
 		}
+		checkBounded(t, event.Detail)
 		// What JSON cannot write (NaN, the year 10000) would fail far from here.
 		if _, err := json.Marshal(event); err != nil {
 			t.Errorf("event cannot be written: %v", err)

@@ -1,6 +1,7 @@
 package telnyx
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"math/big"
@@ -18,6 +19,29 @@ func (p *present) UnmarshalJSON(value []byte) error {
 		*p = true
 	}
 	return nil
+}
+
+// flag is a yes or no that comes as true and false, or as text. Anything else
+// leaves it as it was.
+type flag struct{ stated, yes bool }
+
+// UnmarshalJSON implements json.Unmarshaler. It never fails.
+func (f *flag) UnmarshalJSON(value []byte) error {
+	switch string(bytes.Trim(value, `"`)) {
+	case "true":
+		*f = flag{stated: true, yes: true}
+	case "false":
+		*f = flag{stated: true}
+	}
+	return nil
+}
+
+// noun returns the answer, nil when there is none.
+func (f flag) noun() *bool {
+	if !f.stated {
+		return nil
+	}
+	return &f.yes
 }
 
 // text is a value that comes as text or as a number: the text, or the number as
@@ -111,6 +135,20 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // number returns the value, or nil when it is no finite number.
 func (t text) number() *float64 {
 	value, err := strconv.ParseFloat(t.decimal(), 64)
+	if err != nil {
+		return nil
+	}
+	return &value
+}
+
+// measure returns a value that was measured or computed, with as many digits as
+// that brings, or nil when it is no finite number.
+func (t text) measure() *float64 {
+	// ParseFloat also reads "inf" and hexadecimal.
+	if strings.Trim(string(t), "+-.eE0123456789") != "" {
+		return nil
+	}
+	value, err := strconv.ParseFloat(string(t), 64)
 	if err != nil {
 		return nil
 	}

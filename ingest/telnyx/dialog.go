@@ -1,0 +1,247 @@
+package telnyx
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// dialogFields are the fields of what a leg heard, entered and said.
+type dialogFields struct {
+	MediaName  string `json:"media_name"`
+	MediaURL   string `json:"media_url"`
+	Digit      text   `json:"digit"`
+	Digits     text   `json:"digits"`
+	Transcript *piece `json:"transcription_data"`
+}
+
+// piece is transcription_data.
+type piece struct {
+	Track      string `json:"transcription_track"`
+	Text       string `json:"transcript"`
+	Confidence text   `json:"confidence"`
+	Final      flag   `json:"is_final"`
+}
+
+func (p *payload) speech() call.Detail {
+	var t trimmer
+	return &call.Speech{Status: t.word(p.Status), Conference: t.word(p.Conference), Bounded: t.bounded()}
+}
+
+func (p *payload) playback() call.Detail {
+	var t trimmer
+	return &call.Playback{
+		Media:      t.media(p.MediaName, p.MediaURL),
+		Status:     t.word(p.Status),
+		Conference: t.word(p.Conference),
+		Bounded:    t.bounded(),
+	}
+}
+
+func (p *payload) dtmf() call.Detail {
+	var t trimmer
+	return &call.DTMF{Digit: t.word(string(p.Digit)), Bounded: t.bounded()}
+}
+
+func (p *payload) gather() call.Detail {
+	var t trimmer
+	return &call.Gather{
+		Digits:  t.start(string(p.Digits), call.MaxDigits),
+		Status:  t.word(p.Status),
+		Bounded: t.bounded(),
+	}
+}
+
+// utterance keeps a piece unless it is said to be an interim one: an engine that
+// has no interim pieces need not call any of its pieces final.
+func (p *payload) utterance() call.Detail {
+	w := p.Transcript
+	if w == nil || *w == (piece{}) || w.Final.stated && !w.Final.yes {
+		return nil
+	}
+	return w.noun()
+}
+
+func (w *piece) noun() call.Detail {
+	var t trimmer
+	text := t.start(w.Text, call.MaxUtterance)
+	return &call.Utterance{
+		Track:       t.word(w.Track),
+		Text:        text,
+		TextOmitted: len(w.Text) - len(text),
+		Confidence:  w.Confidence.measure(),
+		Bounded:     t.bounded(),
+	}
+}
+
+// dialogflow is dialogflow.detectintent.response's own, as far as it is what a caller said.
+type dialogflow struct {
+	Text       string `json:"transcript"`
+	Confidence text   `json:"confidence"`
+}
+
+func (d *dialogflow) noun() call.Detail {
+	w := piece{Text: d.Text, Confidence: d.Confidence}
+	return w.noun()
+}
+
+// payment is the call.payment events' own. What names or masks a card, an
+// account or a payer is not read at all.
+type payment struct {
+	Step      string `json:"payment_step"`
+	Status    string `json:"payment_status"`
+	StepError string `json:"error_type"`
+
+	Result       string `json:"result"`
+	ChargeID     text   `json:"charge_id"`
+	ErrorCode    text   `json:"pay_error_code"`
+	PaymentError text   `json:"payment_error"`
+}
+
+func (p *payment) progress() call.Detail {
+	var t trimmer
+	return &call.Payment{
+		Step:      t.word(p.Step),
+		Status:    t.word(p.Status),
+		ErrorCode: t.code(p.StepError),
+		Bounded:   t.bounded(),
+	}
+}
+
+func (p *payment) completed() call.Detail {
+	var t trimmer
+	errorCode := t.code(string(p.ErrorCode))
+	if errorCode == "" {
+		errorCode = t.code(string(p.PaymentError))
+	}
+	return &call.Payment{
+		Status:    t.word(p.Result),
+		ChargeID:  t.code(string(p.ChargeID)),
+		ErrorCode: errorCode,
+		Bounded:   t.bounded(),
+	}
+}
+
+// aiGather is the call.ai_gather events' own.
+type aiGather struct {
+	Status  string          `json:"status"`
+	History []message       `json:"message_history"`
+	Result  json.RawMessage `json:"result"`
+	Partial json.RawMessage `json:"partial_results"`
+}
+
+type message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+func (g *aiGather) ended() call.Detail {
+	var t trimmer
+	kept, total := t.messages(g.History, call.MaxMessages)
+	t.cut = t.cut || len(kept) < total
+	return &call.AIGather{
+		Status:        t.word(g.Status),
+		Result:        t.value(g.Result),
+		Messages:      kept,
+		MessagesTotal: total,
+		Bounded:       t.bounded(),
+	}
+}
+
+// updated keeps of the history only what is new in it; that is not called cut.
+func (g *aiGather) updated() call.Detail {
+	var t trimmer
+	kept, total := t.messages(g.History, call.MaxUpdateMessages)
+	return &call.AIGather{
+		Result:        t.value(g.Partial),
+		Messages:      kept,
+		MessagesTotal: total,
+		Bounded:       t.bounded(),
+	}
+}
+
+// messages returns the last ones that fit, and how many there are in all. The
+// last are the ones that the result rests on.
+func (t *trimmer) messages(wire []message, limit int) (kept []call.Message, total int) {
+	wire = slices.DeleteFunc(wire, func(m message) bool { return m == message{} })
+	size := 0
+	for _, m := range slices.Backward(wire) {
+		if size += min(len(m.Content), call.MaxMessage); len(kept) == limit || size > call.MaxHistory {
+			break
+		}
+		kept = append(kept, call.Message{Role: t.word(m.Role), Content: t.start(m.Content, call.MaxMessage)})
+	}
+	slices.Reverse(kept)
+	return kept, len(wire)
+}
+
+// conversation is the call.conversation events' own.
+type conversation struct {
+	ID        string `json:"conversation_id"`
+	Assistant string `json:"assistant_id"`
+	Reason    string `json:"reason"`
+	Duration  text   `json:"duration_sec"`
+	models
+}
+
+type models struct {
+	LLM         string `json:"llm_model"`
+	STT         string `json:"stt_model"`
+	TTS         string `json:"tts_model_id"`
+	TTSProvider string `json:"tts_provider"`
+	TTSVoice    string `json:"tts_voice_id"`
+}
+
+func (c *conversation) noun() call.Detail {
+	var t trimmer
+	return &call.Conversation{
+		ID:              t.word(c.ID),
+		Assistant:       t.word(c.Assistant),
+		Reason:          t.reason(c.Reason),
+		DurationSeconds: c.Duration.count(),
+		Models:          t.models(c.models),
+		Bounded:         t.bounded(),
+	}
+}
+
+func (t *trimmer) models(wire models) *call.Models {
+	if wire == (models{}) {
+		return nil
+	}
+	return &call.Models{
+		LLM: t.word(wire.LLM), STT: t.word(wire.STT),
+		TTS: t.word(wire.TTS), TTSProvider: t.word(wire.TTSProvider), TTSVoice: t.word(wire.TTSVoice),
+	}
+}
+
+// insights is call.conversation_insights.generated's own.
+type insights struct {
+	Group   string    `json:"insight_group_id"`
+	Results []insight `json:"results"`
+}
+
+type insight struct {
+	ID     string          `json:"insight_id"`
+	Result json.RawMessage `json:"result"`
+}
+
+func (w *insights) noun() call.Detail {
+	var t trimmer
+	return &call.Insights{Group: t.word(w.Group), Results: t.insights(w.Results), Bounded: t.bounded()}
+}
+
+// insights returns the first ones; one that states nothing is left out.
+func (t *trimmer) insights(wire []insight) []call.Insight {
+	var known []call.Insight
+	for _, w := range wire {
+		if len(known) == call.MaxInsights {
+			t.cut = true
+			break
+		}
+		if i := (call.Insight{ID: t.word(w.ID), Result: t.value(w.Result)}); i != (call.Insight{}) {
+			known = append(known, i)
+		}
+	}
+	return known
+}
