@@ -148,19 +148,15 @@ func legReasons(before, after *summary.Leg) []summary.Reason {
 		if known[[2]string{e.Type, e.ID}] {
 			continue
 		}
-		switch {
-		case e.Backfill:
+		if e.Backfill {
 			found[summary.ReasonBackfill] = true
-		case e.Type == call.TypeRecordingSaved:
-			found[summary.ReasonRecording] = true
-		case e.Type == call.TypeCost:
-			found[summary.ReasonCost] = true
-		default:
-			found[summary.ReasonLateEvent] = true
+		} else {
+			found[reasonOf(e.Type)] = true
 		}
 	}
 	for _, r := range []summary.Reason{
-		summary.ReasonBackfill, summary.ReasonRecording, summary.ReasonCost, summary.ReasonLateEvent,
+		summary.ReasonBackfill, summary.ReasonRecording, summary.ReasonTranscription, summary.ReasonInsights,
+		summary.ReasonCost, summary.ReasonLateEvent,
 	} {
 		if found[r] {
 			reasons = append(reasons, r)
@@ -170,6 +166,21 @@ func legReasons(before, after *summary.Leg) []summary.Reason {
 		return []summary.Reason{summary.ReasonLateEvent}
 	}
 	return reasons
+}
+
+// reasonOf is the reason that an event of a type gives.
+func reasonOf(eventType string) summary.Reason {
+	switch eventType {
+	case call.TypeRecordingSaved, call.TypeConferenceRecordingSaved:
+		return summary.ReasonRecording
+	case call.TypeRecordingTranscription:
+		return summary.ReasonTranscription
+	case call.TypeInsights:
+		return summary.ReasonInsights
+	case call.TypeCost:
+		return summary.ReasonCost
+	}
+	return summary.ReasonLateEvent
 }
 
 // sessionReasons say why a session is revised.

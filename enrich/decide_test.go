@@ -134,6 +134,9 @@ func TestLegReasons(t *testing.T) {
 		"still pending, finally": {summary.Leg{Status: pending}, summary.Leg{Status: status(summary.StatusPending, true)}, []summary.Reason{"status_failed"}},
 		"recording":              {summary.Leg{}, summary.Leg{Events: events("call.recording.saved")}, []summary.Reason{"recording"}},
 		"cost":                   {summary.Leg{}, summary.Leg{Events: events("call.cost")}, []summary.Reason{"cost"}},
+		"conference recording":   {summary.Leg{}, summary.Leg{Events: events("conference.recording.saved")}, []summary.Reason{"recording"}},
+		"transcription":          {summary.Leg{}, summary.Leg{Events: events("call.recording.transcription.saved")}, []summary.Reason{"transcription"}},
+		"insights":               {summary.Leg{}, summary.Leg{Events: events("call.conversation_insights.generated")}, []summary.Reason{"insights"}},
 		"late event":             {summary.Leg{}, summary.Leg{Events: events("call.bridged")}, []summary.Reason{"late_event"}},
 		"backfill":               {summary.Leg{}, summary.Leg{Events: events("backfilled")}, []summary.Reason{"backfill"}},
 		"each once, in one order": {

@@ -5,19 +5,12 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
-	"github.com/shopspring/decimal"
 )
 
-const (
-	// agreement is how far webhook and status may differ and still say the
-	// same: within it the webhook's finer value stands, beyond it the status's.
-	agreement = time.Second
-	// urlLife is how long Telnyx's recording URLs work (X-Amz-Expires=600).
-	urlLife = 10 * time.Minute
-)
+// skew is how much later than its receipt an event may occur before the clocks are doubted.
+const skew = time.Minute
 
 // composeLeg makes the summary of a leg from what the log says about it.
 // Revision, changed, reasons and published_at are the publication's to fill in.
@@ -47,11 +40,17 @@ type legComposer struct {
 	view *session.LegView
 	leg  summary.Leg
 
-	answered   bool
-	heldSince  time.Time
-	held       time.Duration
-	queued     *summary.Seconds
-	recordings map[string]summary.Recording
+	answered  bool
+	heldSince time.Time
+	held      time.Duration
+	queued    *summary.Seconds
+	// gather is the AI gather that is going on; nil: none is.
+	gather *aiGather
+	// index finds entries of the lists that are kept by an id of their own.
+	index map[string]int
+	// seen and doubts are what the summary's judgement cannot tell by itself.
+	seen   []summary.Part
+	doubts []summary.Note
 }
 
 // setTime states a time unless an earlier event has stated it.
@@ -69,6 +68,12 @@ func (c *legComposer) setTime(field string, into **summary.Time, at time.Time, e
 func setFirst(into *string, value string) {
 	if *into == "" {
 		*into = value
+	}
+}
+
+func (c *legComposer) doubt(n summary.Note, holds bool) {
+	if holds && !slices.Contains(c.doubts, n) {
+		c.doubts = append(c.doubts, n)
 	}
 }
 
@@ -92,8 +97,10 @@ func (c *legComposer) facts(e *session.Event) {
 // event takes what only an event of its type states.
 func (c *legComposer) event(e *session.Event) {
 	switch e.Type {
+	case call.TypeInitiated:
+		c.seen = append(c.seen, summary.PartInitiated)
 	case call.TypeAnswered:
-		c.answered = true
+		c.answered, c.seen = true, append(c.seen, summary.PartAnswered)
 		c.setTime("answered_at", &c.leg.AnsweredAt, e.OccurredAt, e)
 	case call.TypeBridged:
 		c.answered = true
@@ -107,14 +114,25 @@ func (c *legComposer) event(e *session.Event) {
 	case call.TypeMachinePremium, call.TypeMachinePremiumGreet:
 		c.machine().Premium = true
 	}
+	if e.Detail != nil {
+		c.doubt(summary.NoteDetailsCut, e.Detail.IsCut())
+		c.detail(e)
+	}
+}
+
+// detail takes what the event's detail states; that of most types is one entry of a list.
+func (c *legComposer) detail(e *session.Event) {
 	switch d := e.Detail.(type) {
 	case *call.Initiated:
-		setFirst(&c.leg.Direction, d.Direction)
-		setFirst(&c.leg.CallerName, d.CallerName)
+		c.begin(d)
+	case *call.Answered:
+		setFirst(&c.leg.CallingPartyType, d.CallingParty)
+		if c.leg.Codec == "" && c.leg.SamplingRate == nil {
+			c.leg.Codec, c.leg.SamplingRate = d.Codec, d.SamplingRate
+		}
+		c.headers(d.Headers)
 	case *call.Hangup:
 		c.hangup(e, d)
-	case *call.Recording:
-		c.recording(e, d)
 	case *call.Cost:
 		// A success is not undone by an error that follows it.
 		if c.leg.Cost == nil || d.Status != "error" {
@@ -122,51 +140,50 @@ func (c *legComposer) event(e *session.Event) {
 		}
 	case *call.Machine:
 		c.detection(e, d)
+	case *call.Deepfake:
+		c.deepfake(e, d)
 	case *call.Queue:
-		if d.WaitSeconds != nil {
-			total := summary.Seconds(*d.WaitSeconds)
-			if c.queued != nil {
-				total += *c.queued
-			}
-			c.queued = &total
-		}
+		c.queue(e, d)
+	case *call.Refer:
+		c.refer(e, d)
+	case *call.Conference:
+		c.conference(e, d)
+	case *call.DTMF, *call.Gather, *call.Payment, *call.AIGather, *call.Conversation, *call.Insights:
+		c.dialog(e)
+	default:
+		c.media(e)
 	}
+}
+
+// begin takes what call.initiated states; the first to state it is right.
+func (c *legComposer) begin(d *call.Initiated) {
+	l := &c.leg
+	setFirst(&l.Direction, d.Direction)
+	setFirst(&l.CallerName, d.CallerName)
+	setFirst(&l.CallingPartyType, d.CallingParty)
+	setFirst(&l.Screening, d.Screening)
+	setFirst(&l.OfferedCodecs, d.OfferedCodecs)
+	if l.STIRShaken == nil && (d.Attestation != "" || d.Validated != nil) {
+		l.STIRShaken = &summary.STIRShaken{Attestation: d.Attestation, Validated: d.Validated}
+	}
+	c.headers(d.Headers)
 }
 
 // hangup takes the first hangup by occurrence.
 func (c *legComposer) hangup(e *session.Event, d *call.Hangup) {
 	if c.leg.Hangup == nil {
 		c.leg.Hangup = &summary.Hangup{Cause: d.Cause, Source: d.Source, SIPCode: d.SIPCode}
-		c.leg.Quality = composeQuality(d.Quality)
+		if d.Fault != nil {
+			c.leg.Hangup.Fault = &summary.Fault{Code: d.Fault.Code, Title: d.Fault.Title}
+		}
+		c.quality(d.Quality)
 	}
+	c.headers(d.Headers)
 	at := d.EndTime
 	if at.IsZero() {
 		at = e.OccurredAt
 	}
 	c.setTime("ended_at", &c.leg.EndedAt, at, e)
-}
-
-func (c *legComposer) machine() *summary.MachineDetection {
-	if c.leg.MachineDetection == nil {
-		c.leg.MachineDetection = &summary.MachineDetection{}
-	}
-	return c.leg.MachineDetection
-}
-
-// detection takes the last word of the detection and the last of the greeting.
-func (c *legComposer) detection(e *session.Event, d *call.Machine) {
-	m := c.machine()
-	switch e.Type {
-	case call.TypeMachineDetection, call.TypeMachinePremium:
-		m.Result, m.DetectedAt = d.Result, summary.At(e.OccurredAt)
-		c.leg.AnsweredBy = answeredBy(d.Result)
-	case call.TypeMachineGreeting, call.TypeMachinePremiumGreet:
-		m.Greeting = d.Result
-		// With premium detection a beep suppresses the detection's own event.
-		if c.leg.AnsweredBy == "" && d.Result == "beep_detected" {
-			c.leg.AnsweredBy = summary.AnsweredByMachine
-		}
-	}
 }
 
 // unhold ends a hold; an unhold whose hold was not seen says nothing of its length.
@@ -178,26 +195,6 @@ func (c *legComposer) unhold(at time.Time) {
 	c.heldSince = time.Time{}
 }
 
-// recording unites the events of one recording: the last statement by occurrence stands.
-func (c *legComposer) recording(e *session.Event, d *call.Recording) {
-	id := d.ID
-	if id == "" {
-		id = e.ID
-	}
-	r := summary.Recording{
-		ID: id, Channels: d.Channels, Format: d.Format,
-		StartedAt: summary.At(d.StartedAt), EndedAt: summary.At(d.EndedAt),
-		URLs: d.URLs, PublicURLs: d.PublicURLs,
-	}
-	if len(d.URLs) > 0 && !e.OccurredAt.IsZero() {
-		r.URLsExpireAt = summary.At(e.OccurredAt.Add(urlLife))
-	}
-	if c.recordings == nil {
-		c.recordings = make(map[string]summary.Recording)
-	}
-	c.recordings[id] = r
-}
-
 func (c *legComposer) timeline() {
 	events := make([]summary.Event, len(c.view.Events))
 	for i, e := range c.view.Events {
@@ -205,100 +202,12 @@ func (c *legComposer) timeline() {
 			ID: e.ID, Type: e.Type, OccurredAt: summary.At(e.OccurredAt),
 			ReceivedAt: summary.MustAt(e.ReceivedAt), Attempt: e.Attempt, Backfill: e.Backfill,
 		}
+		c.doubt(summary.NoteClockSkew, e.OccurredAt.Sub(e.ReceivedAt) > skew)
 		if received := events[i].ReceivedAt; i == 0 || received.Before(c.leg.FirstReceivedAt.Time) {
 			c.leg.FirstReceivedAt = received
 		}
 	}
 	c.leg.Events, c.leg.EventsOmitted = summary.CutTimeline(events)
-}
-
-// status states the result of asking: a confirmation if there is one; pending as
-// long as there may be one yet; then the last answer that was an answer (not found, or still
-// alive), else the last failure to get one. What one of many attempts came to is no news.
-func (c *legComposer) status() {
-	v, s := c.view, &c.leg.Status
-	s.Attempts = v.Asked
-	s.Final = v.Final
-	if v.Control == "" {
-		s.State = summary.StatusNotAsked
-		return
-	}
-	chosen := v.Confirmed
-	var lastTry *session.Received
-	for _, a := range v.Answers {
-		if v.Confirmed == nil && (chosen == nil || answers(a) || !answers(chosen)) {
-			chosen = a
-		}
-		if lastTry == nil || a.Seq > lastTry.Seq {
-			lastTry = a
-		}
-	}
-	if lastTry != nil {
-		s.HTTPStatus = lastTry.HTTPStatus
-	}
-	if chosen == nil || v.Confirmed == nil && !v.Final {
-		s.State = summary.StatusPending
-		return
-	}
-	s.State = statusState(chosen, v.Confirmed != nil)
-	s.FetchedAt = summary.At(chosen.FetchedAt)
-	s.IsAlive = chosen.IsAlive
-	s.StartTime, s.EndTime = summary.At(chosen.StartTime), summary.At(chosen.EndTime)
-	s.ClientState, s.RecordType = chosen.ClientState, chosen.RecordType
-	if chosen.CallDuration != nil {
-		s.CallDuration = summary.Lasting(time.Duration(*chosen.CallDuration * float64(time.Second)))
-	}
-}
-
-// answers reports whether Telnyx said something about the leg, rather than nothing at all.
-func answers(a *session.Received) bool {
-	return a.Result == status.Answered || a.Result == status.NotFound
-}
-
-func statusState(a *session.Received, confirmed bool) summary.StatusState {
-	if confirmed {
-		return summary.StatusConfirmed
-	}
-	switch a.Result {
-	case status.NotFound:
-		return summary.StatusNotFound
-	case status.Denied:
-		return summary.StatusDenied
-	case status.RateLimited:
-		return summary.StatusRateLimited
-	case status.Unreachable:
-		return summary.StatusUnreachable
-	case status.Answered:
-	}
-	return summary.StatusPending // still alive for Telnyx: "not yet", not an answer
-}
-
-// reconcile holds the status's start and end against the webhooks'.
-func (c *legComposer) reconcile() {
-	a := c.view.Confirmed
-	if a == nil {
-		return
-	}
-	c.reconcileTime("started_at", &c.leg.StartedAt, a.StartTime)
-	c.reconcileTime("ended_at", &c.leg.EndedAt, a.EndTime)
-}
-
-func (c *legComposer) reconcileTime(field string, into **summary.Time, at time.Time) {
-	if at.IsZero() {
-		return
-	}
-	told := summary.MustAt(at)
-	if *into != nil {
-		difference := told.Sub((*into).Time)
-		if difference.Abs() <= agreement {
-			return
-		}
-		c.leg.Discrepancies = append(c.leg.Discrepancies, summary.Discrepancy{
-			Field: field, Webhook: **into, Status: told, DifferenceSeconds: *summary.Lasting(difference),
-		})
-	}
-	*into = &told
-	c.leg.Sources[field] = summary.SourceStatus
 }
 
 // finish fills in what follows from the rest.
@@ -322,10 +231,7 @@ func (c *legComposer) finish() {
 		c.unhold(l.EndedAt.Time)
 	}
 	l.QueueSeconds = c.queued
-	for _, r := range c.recordings {
-		l.Recordings = append(l.Recordings, r)
-	}
-	slices.SortFunc(l.Recordings, summary.CompareRecordings)
+	c.endGather()
 	times := summary.Times{HangupReceivedAt: summary.At(v.Hangup)}
 	if v.Confirmed != nil {
 		times.EnrichedAt = summary.At(v.Confirmed.At)
@@ -333,7 +239,9 @@ func (c *legComposer) finish() {
 	if times != (summary.Times{}) {
 		l.Times = &times
 	}
+	l.Bound()
 	l.Derive()
+	l.Judge(c.seen, c.doubts)
 }
 
 func endedBy(e session.Ending) summary.EndedBy {
@@ -347,59 +255,4 @@ func endedBy(e session.Ending) summary.EndedBy {
 	case session.Expired, session.NotOver:
 	}
 	return summary.EndedByExpired
-}
-
-func composeQuality(q *call.Quality) *summary.Quality {
-	if q == nil {
-		return nil
-	}
-	out := &summary.Quality{Inbound: composeStream(q.Inbound), Outbound: composeStream(q.Outbound)}
-	if out.Inbound == nil && out.Outbound == nil {
-		return nil
-	}
-	return out
-}
-
-func composeStream(s *call.Stream) *summary.StreamQuality {
-	if s == nil {
-		return nil
-	}
-	out := &summary.StreamQuality{
-		MOS: s.MOS, JitterMaxVariance: s.JitterMaxVariance,
-		JitterPackets: s.JitterPackets, Packets: s.Packets, SkippedPackets: s.SkippedPackets,
-	}
-	if s.Packets != nil && *s.Packets == 0 {
-		out.MOS = nil // a perfect score of nothing
-	}
-	return out
-}
-
-func composeCost(d *call.Cost) *summary.Cost {
-	c := &summary.Cost{Status: d.Status, BilledSeconds: d.BilledSeconds}
-	amounts := make([]summary.Amount, 0, len(d.Parts))
-	for _, p := range d.Parts {
-		c.Parts = append(c.Parts, summary.CostPart{
-			Part: p.Part, Amount: p.Amount, Currency: p.Currency, Rate: p.Rate, BilledSeconds: p.BilledSeconds,
-		})
-		amounts = append(amounts, summary.Amount{Currency: p.Currency, Amount: p.Amount})
-	}
-	c.Totals = addAmounts(amounts)
-	if len(d.Parts) == 0 && d.Total != "" {
-		c.Totals = addAmounts([]summary.Amount{{Amount: d.Total}})
-	}
-	return c
-}
-
-// addAmounts adds up money per currency, by currency. Text that is no decimal
-// number is left out: it stays visible in its part.
-func addAmounts(amounts []summary.Amount) []summary.Amount {
-	totals := make(map[string]decimal.Decimal)
-	for _, a := range amounts {
-		d, err := decimal.NewFromString(a.Amount)
-		if err != nil {
-			continue
-		}
-		totals[a.Currency] = totals[a.Currency].Add(d)
-	}
-	return sortedTotals(totals)
 }

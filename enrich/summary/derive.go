@@ -31,19 +31,13 @@ func (o Outcome) NeverAnswered() bool {
 	return false
 }
 
-const (
-	// timelineEnd is how many events the timeline keeps at either end.
-	timelineEnd = 250
-)
+// timelineEnd is how many events the timeline keeps at either end.
+const timelineEnd = 250
 
 // CutTimeline shortens a timeline to its first and last 250 events and returns
 // how many were left out.
 func CutTimeline(events []Event) ([]Event, int) {
-	if len(events) <= 2*timelineEnd {
-		return events, 0
-	}
-	cut := slices.Concat(events[:timelineEnd], events[len(events)-timelineEnd:])
-	return cut, len(events) - len(cut)
+	return Ends(events, maxEvents)
 }
 
 // Covered is the time in which at least one of the spans was running. Spans

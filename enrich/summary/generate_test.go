@@ -31,7 +31,7 @@ var (
 	events = rapid.Custom(func(t *rapid.T) summary.Event {
 		return summary.Event{
 			ID:         rapid.SampledFrom([]string{"1", "2", "3", "4", "5"}).Draw(t, "id"),
-			Type:       rapid.SampledFrom([]string{"call.initiated", "call.hangup"}).Draw(t, "type"),
+			Type:       rapid.SampledFrom([]string{"call.initiated", "call.hangup", "call.dtmf.received"}).Draw(t, "type"),
 			OccurredAt: maybe(t, "occurred", times), ReceivedAt: times.Draw(t, "received"),
 			Attempt: rapid.IntRange(0, 2).Draw(t, "attempt"),
 		}
@@ -83,10 +83,60 @@ func drawLeg(t *rapid.T) summary.Leg {
 	if rapid.Bool().Draw(t, "sources?") {
 		l.Sources = map[string]summary.Source{"ended_at": summary.SourceWebhook}
 	}
+	drawLists(t, &l)
 	l.Events = sorted(l.Events, summary.CompareEvents)
-	l.Recordings = sorted(l.Recordings, summary.CompareRecordings)
+	l.Bound()
 	l.Derive()
+	if rapid.Bool().Draw(t, "judged?") {
+		l.Judge(nil, rapid.SampledFrom([][]summary.Note{nil, {summary.NoteClockSkew}, {summary.NoteDetailsCut}}).Draw(t, "doubts"))
+	}
 	return l
+}
+
+// drawLists fills the lists with entries of the leg's events. Every event has an
+// id of its own here, as with Telnyx.
+func drawLists(t *rapid.T, l *summary.Leg) {
+	l.Events = unique(l.Events, func(e summary.Event) string { return e.ID })
+	for _, e := range l.Events {
+		switch at := e.OccurredAt; rapid.IntRange(0, 12).Draw(t, "list") {
+		case 0:
+			l.Playbacks = append(l.Playbacks, summary.Playback{ID: e.ID, At: at})
+		case 1:
+			l.Gathers = append(l.Gathers, summary.Gather{ID: e.ID, At: at, DigitCount: 1})
+		case 2:
+			l.Queues = append(l.Queues, summary.QueueVisit{ID: e.ID, Name: "q", EnteredAt: at})
+		case 3:
+			l.Queues = append(l.Queues, summary.QueueVisit{ID: e.ID, Name: "q", LeftAt: at, Reason: "hangup"})
+		case 4:
+			l.Transcript = &summary.Transcript{Pieces: []summary.Piece{{ID: e.ID, At: at, Text: "a"}}, TextOmitted: 1}
+		case 5:
+			c := rapid.SampledFrom([]string{"c1", "c2"}).Draw(t, "conference")
+			l.Conferences = append(l.Conferences, summary.Conference{
+				ID: c, JoinedAt: at, LeftAt: maybe(t, "left", times), Recordings: []summary.Recording{{ID: "r" + e.ID}},
+			})
+		case 6:
+			l.AI = &summary.AI{
+				Conversations: []summary.Conversation{{ID: "v", StartedAt: at, Reason: words.Draw(t, "reason")}},
+				Gathers:       []summary.AIGather{{ID: e.ID, At: at}},
+				Insights:      []summary.Insight{{ID: e.ID, At: at, InsightID: "1"}, {ID: e.ID, At: at, InsightID: "2"}},
+			}
+		case 7:
+			l.Deepfake = &summary.Deepfake{Result: "real", At: at, Error: "timeout", ErrorAt: maybe(t, "error", times)}
+		case 8:
+			l.Headers = &summary.Headers{Custom: []summary.Header{{Name: "X-" + e.ID, Value: "v"}}}
+		case 9:
+			l.Transcriptions = append(l.Transcriptions, summary.Transcription{ID: "t" + e.ID, At: at, Text: "a"})
+		case 10:
+			l.Omitted = map[string]int{"recordings": 2, "playbacks": 1}
+		}
+		if e.Type == "call.dtmf.received" {
+			if l.DTMF == nil {
+				l.DTMF = &summary.DTMF{}
+			}
+			l.DTMF.Count++
+		}
+	}
+	l.Conferences = unique(l.Conferences, func(c summary.Conference) string { return c.ID })
 }
 
 func contentOf(t interface{ Fatal(...any) }, l summary.Leg) string {

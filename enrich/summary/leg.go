@@ -31,6 +31,20 @@ type Leg struct {
 	To   string `json:"to,omitempty"`
 	// CallerName is caller_id_name of call.initiated.
 	CallerName string `json:"caller_name,omitempty"`
+	// CallingPartyType is calling_party_type of call.initiated or call.answered: pstn or sip.
+	CallingPartyType string `json:"calling_party_type,omitempty"`
+	// STIRShaken is how far the caller's number is vouched for, from call.initiated.
+	STIRShaken *STIRShaken `json:"stir_shaken,omitempty"`
+	// Screening is call_screening_result of call.initiated: spam_likely, ….
+	Screening string `json:"screening,omitempty"`
+	// Codec is the codec agreed on, from call.answered: PCMU, ….
+	Codec string `json:"codec,omitempty"`
+	// SamplingRate is its sampling rate in Hz, from call.answered.
+	SamplingRate *int64 `json:"sampling_rate,omitempty"`
+	// OfferedCodecs is offered_codecs of call.initiated, in the far end's order: PCMU,G729.
+	OfferedCodecs string `json:"offered_codecs,omitempty"`
+	// Headers are the SIP headers of the leg.
+	Headers *Headers `json:"headers,omitempty"`
 
 	// Outcome is what became of the leg. Always.
 	Outcome Outcome `json:"outcome"`
@@ -78,16 +92,58 @@ type Leg struct {
 
 	// Quality is the media quality of the leg, from call.hangup.
 	Quality *Quality `json:"quality,omitempty"`
-	// Recordings are the saved recordings of the leg, by start.
+	// Recordings are the saved recordings of the leg, by start. Those of a
+	// conference stand in Conferences.
 	Recordings []Recording `json:"recordings,omitempty"`
+	// RecordingErrors are the recordings that failed, by time.
+	RecordingErrors []RecordingError `json:"recording_errors,omitempty"`
+	// Transcriptions are those of recordings, by time.
+	Transcriptions []Transcription `json:"transcriptions,omitempty"`
+	// Transcript is what was said, as it was transcribed live.
+	Transcript *Transcript `json:"transcript,omitempty"`
+	// Streams tell when media went elsewhere, by time.
+	Streams []Stream `json:"streams,omitempty"`
 	// MachineDetection is what answering-machine detection reported.
 	MachineDetection *MachineDetection `json:"machine_detection,omitempty"`
+	// Deepfake is what deepfake detection reported.
+	Deepfake *Deepfake `json:"deepfake,omitempty"`
+
+	// DTMF counts the keys that were pressed. Absent: none was reported.
+	DTMF *DTMF `json:"dtmf,omitempty"`
+	// Gathers are the entries that the application asked for, by time.
+	Gathers []Gather `json:"gathers,omitempty"`
+	// Playbacks are the playings of audio that ended, Speaks the spoken texts that did, by time.
+	Playbacks []Playback `json:"playbacks,omitempty"`
+	Speaks    []Speak    `json:"speaks,omitempty"`
+	// Payments are the steps of taking payment, by time. Of card and payer nothing is shown.
+	Payments []Payment `json:"payments,omitempty"`
+	// Queues are the queues that the leg waited in, by time.
+	Queues []QueueVisit `json:"queues,omitempty"`
+	// Conferences are those that the leg took part in, by time.
+	Conferences []Conference `json:"conferences,omitempty"`
+	// Refers are the steps of handing the leg over by SIP REFER, by time.
+	Refers []Refer `json:"refers,omitempty"`
+	// AI is what AI assistants did on the leg.
+	AI *AI `json:"ai,omitempty"`
+
 	// Cost is what call.cost said.
 	Cost *Cost `json:"cost,omitempty"`
 	// ClientState is the last one that the application attached, base64.
 	ClientState string `json:"client_state,omitempty"`
+	// ClientStateText is ClientState decoded, where that gives at most 4 KiB of
+	// printable text in UTF-8.
+	ClientStateText string `json:"client_state_text,omitempty"`
 	// Tags are the application's tags.
 	Tags []string `json:"tags,omitempty"`
+
+	// Notes are what is doubtful about this summary. Absent: nothing is.
+	Notes []Note `json:"notes,omitempty"`
+	// Completeness tells what is in and what is still to come.
+	Completeness *Completeness `json:"completeness,omitempty"`
+	// Omitted counts what was left out of a list, by its field ("playbacks",
+	// "ai.insights"): a summary has bounds. Of most lists the first and the last entries
+	// are kept; texts that were cut say so themselves. Absent: nothing was.
+	Omitted map[string]int `json:"omitted,omitempty"`
 
 	// Events is the timeline: every event once, by time of occurrence; its first
 	// and last 250 when there are more. Always.
@@ -109,6 +165,40 @@ type Hangup struct {
 	// Party is who ended the leg as seen from Telnyx's customer: local (our
 	// side), remote or unknown.
 	Party Party `json:"party,omitempty"`
+	// Fault is telnyx_error: what Telnyx itself blames.
+	Fault *Fault `json:"fault,omitempty"`
+}
+
+// Fault is an error that Telnyx reports, without its free text.
+type Fault struct {
+	// Code is code, Title is title: the code in words.
+	Code  string `json:"code,omitempty"`
+	Title string `json:"title,omitempty"`
+}
+
+// STIRShaken is how far the caller's number is vouched for.
+type STIRShaken struct {
+	// Attestation is shaken_stir_attestation: A (full), B (partial) or C (gateway).
+	Attestation string `json:"attestation,omitempty"`
+	// Validated is shaken_stir_validated: whether the certificate was found good.
+	Validated *bool `json:"validated,omitempty"`
+}
+
+// Headers are the SIP headers that initiated, answered and hangup stated, each
+// pair of name and value once, in the order in which they were first stated; the first 32 of either list.
+type Headers struct {
+	// Custom are custom_headers.
+	Custom []Header `json:"custom,omitempty"`
+	// SIP are sip_headers: User-to-User and Diversion.
+	SIP []Header `json:"sip,omitempty"`
+}
+
+// Header is one SIP header.
+type Header struct {
+	// Name is its name. Always.
+	Name string `json:"name"`
+	// Value is its value.
+	Value string `json:"value,omitempty"`
 }
 
 // Status is the answer of GET /v2/calls/{call_control_id}, or why there is none.
@@ -164,24 +254,6 @@ type StreamQuality struct {
 	JitterPackets  *int64 `json:"jitter_packets,omitempty"`
 	Packets        *int64 `json:"packets,omitempty"`
 	SkippedPackets *int64 `json:"skipped_packets,omitempty"`
-}
-
-// Recording is one call.recording.saved.
-type Recording struct {
-	// ID is recording_id; where Telnyx does not send it, the id of the event. Always.
-	ID string `json:"id"`
-	// Channels is single or dual; Format is mp3 or wav.
-	Channels string `json:"channels,omitempty"`
-	Format   string `json:"format,omitempty"`
-	// StartedAt and EndedAt bound the recording, not the call.
-	StartedAt *Time `json:"started_at,omitempty"`
-	EndedAt   *Time `json:"ended_at,omitempty"`
-	// URLs open the recording by format, without a password, until URLsExpireAt.
-	URLs map[string]string `json:"urls,omitempty"`
-	// URLsExpireAt is when URLs stop working: occurrence plus the ten minutes that Telnyx gives them.
-	URLsExpireAt *Time `json:"urls_expire_at,omitempty"`
-	// PublicURLs are those of a recording that was made public.
-	PublicURLs map[string]string `json:"public_urls,omitempty"`
 }
 
 // MachineDetection is what answering-machine detection reported.

@@ -35,7 +35,7 @@ func identity(e Event) Event { return Event{ID: e.ID, Type: e.Type} }
 // Merge lays late news about a leg over its stored summary, whose call has left
 // the log: absent never erases, lists unite by id, and the seconds are derived anew. What the
 // stored summary states stands, unless it was of the kind that later news replaces:
-// status, cost, machine detection and client_state.
+// status, cost, machine and deepfake detection, and client_state.
 func Merge(stored, news Leg) Leg {
 	m := stored
 	first(&m.CallControlID, news.CallControlID)
@@ -44,6 +44,12 @@ func Merge(stored, news Leg) Leg {
 	first(&m.From, news.From)
 	first(&m.To, news.To)
 	first(&m.CallerName, news.CallerName)
+	first(&m.CallingPartyType, news.CallingPartyType)
+	firstOf(&m.STIRShaken, news.STIRShaken)
+	first(&m.Screening, news.Screening)
+	first(&m.Codec, news.Codec)
+	firstOf(&m.SamplingRate, news.SamplingRate)
+	first(&m.OfferedCodecs, news.OfferedCodecs)
 	firstOf(&m.StartedAt, news.StartedAt)
 	firstOf(&m.AnsweredAt, news.AnsweredAt)
 	firstOf(&m.BridgedAt, news.BridgedAt)
@@ -61,6 +67,7 @@ func Merge(stored, news Leg) Leg {
 			m.Tags = news.Tags
 		}
 		m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
+		m.Deepfake = mergeDeepfake(stored.Deepfake, news.Deepfake)
 		m.Cost = mergeCost(stored.Cost, news.Cost)
 	} else {
 		first(&m.AnsweredBy, news.AnsweredBy)
@@ -69,6 +76,7 @@ func Merge(stored, news Leg) Leg {
 			m.Tags = news.Tags
 		}
 		m.MachineDetection = mergeDetection(news.MachineDetection, stored.MachineDetection)
+		m.Deepfake = mergeDeepfake(news.Deepfake, stored.Deepfake)
 		m.Cost = mergeCost(news.Cost, stored.Cost)
 	}
 	if m.Outcome == OutcomeUnknown || news.Outcome == OutcomeAnswered {
@@ -89,12 +97,8 @@ func Merge(stored, news Leg) Leg {
 		maps.Copy(sources, stored.Sources)
 		m.Sources = sources
 	}
-	m.Recordings = unite(stored.Recordings, news.Recordings,
-		func(r Recording) string { return r.ID }, CompareRecordings)
-	m.Events = unite(stored.Events, beside(stored, news.Events), identity, CompareEvents)
-	var omitted int
-	m.Events, omitted = CutTimeline(m.Events)
-	m.EventsOmitted += omitted
+	uniteLists(&m, stored, news)
+	m.mergeTimeline(stored, news)
 	if news.Times != nil && news.Times.HangupReceivedAt != nil {
 		times := Times{}
 		if stored.Times != nil {
@@ -103,17 +107,46 @@ func Merge(stored, news Leg) Leg {
 		firstOf(&times.HangupReceivedAt, news.Times.HangupReceivedAt)
 		m.Times = &times
 	}
+	m.Bound()
 	m.Derive()
+	if stored.Completeness != nil || news.Completeness != nil {
+		m.mergeJudgement(stored, news)
+	}
 	return m
+}
+
+// mergeTimeline unites the timelines. One that leaves out its middle goes on
+// leaving it out.
+func (l *Leg) mergeTimeline(stored, news Leg) {
+	l.Events = unite(stored.Events, beside(stored, news.Events), identity, CompareEvents)
+	most := maxEvents
+	if stored.EventsOmitted > 0 {
+		most = len(stored.Events)
+	}
+	var omitted int
+	l.Events, omitted = Ends(l.Events, most)
+	l.EventsOmitted += omitted
+}
+
+// mergeJudgement judges the merged summary by what either side has witnessed.
+func (l *Leg) mergeJudgement(stored, news Leg) {
+	var received []Part
+	for _, side := range []Leg{stored, news} {
+		if side.Completeness != nil {
+			received = append(received, side.Completeness.Received...)
+		}
+	}
+	l.Judge(received, slices.Concat(stored.Notes, news.Notes))
 }
 
 // beside returns the events that do not fall into the middle that a stored
 // timeline leaves out: whether those were counted there cannot be told.
 func beside(stored Leg, events []Event) []Event {
-	if stored.EventsOmitted == 0 || len(stored.Events) != 2*timelineEnd {
+	half := len(stored.Events) / 2
+	if stored.EventsOmitted == 0 || half == 0 {
 		return events
 	}
-	before, after := stored.Events[timelineEnd-1], stored.Events[timelineEnd]
+	before, after := stored.Events[half-1], stored.Events[half]
 	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool {
 		return CompareEvents(e, before) > 0 && CompareEvents(e, after) < 0
 	})
@@ -190,9 +223,4 @@ func unite[T any, K comparable](stored, news []T, id func(T) K, order func(a, b 
 // CompareEvents orders a timeline: by occurrence, then by identity.
 func CompareEvents(a, b Event) int {
 	return cmp.Or(a.OccurredAt.Known().Compare(b.OccurredAt.Known()), cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
-}
-
-// CompareRecordings orders recordings: by start, then by id.
-func CompareRecordings(a, b Recording) int {
-	return cmp.Or(a.StartedAt.Known().Compare(b.StartedAt.Known()), cmp.Compare(a.ID, b.ID))
 }

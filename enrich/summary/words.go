@@ -121,10 +121,14 @@ const (
 	ReasonStatusConfirmed Reason = "status_confirmed"
 	// ReasonStatusFailed: asking ended without a confirmation, or its result changed.
 	ReasonStatusFailed Reason = "status_failed"
-	// ReasonRecording: a recording was saved.
+	// ReasonRecording: a recording was saved, of the leg or of its conference.
 	ReasonRecording Reason = "recording"
 	// ReasonCost: the cost became known.
 	ReasonCost Reason = "cost"
+	// ReasonTranscription: a recording was transcribed.
+	ReasonTranscription Reason = "transcription"
+	// ReasonInsights: insights of a conversation were generated.
+	ReasonInsights Reason = "insights"
 	// ReasonLegAdded: a leg joined the session after its summary.
 	ReasonLegAdded Reason = "leg_added"
 	// ReasonLegRevised: a leg of the session was revised.

@@ -3,7 +3,11 @@ package call
 // Detail is what only events of some types state. It is implemented by pointers
 // to the types of this package that say so. In all of them an empty text, a nil
 // pointer and an empty list mean: not stated.
-type Detail interface{ detail() }
+type Detail interface {
+	detail()
+	// IsCut reports whether something in the detail was past its bound.
+	IsCut() bool
+}
 
 func (*Initiated) detail()      {}
 func (*Answered) detail()       {}
@@ -78,6 +82,9 @@ type Bounded struct {
 	// out, as were entries of a list. The whole is in the log. False: all is here.
 	Cut bool
 }
+
+// IsCut returns Cut.
+func (b Bounded) IsCut() bool { return b.Cut }
 
 // RawJSON is a JSON value as Telnyx wrote it, without white space around its
 // tokens: valid UTF-8, at most MaxResult long and MaxResultDepth deep. Empty: not stated.

@@ -1,0 +1,152 @@
+package summary
+
+// DTMF counts keys. Digits are secrets (PINs, cards): they are never shown.
+type DTMF struct {
+	// Count is how many call.dtmf.received there were. Always.
+	Count int `json:"count"`
+}
+
+// Gather is one call.gather.ended. The digits themselves are never shown.
+type Gather struct {
+	// ID is the event's. Always.
+	ID string `json:"id"`
+	// At is when it ended.
+	At *Time `json:"at,omitempty"`
+	// Status is status: valid, invalid, timeout, call_hangup, ….
+	Status string `json:"status,omitempty"`
+	// DigitCount is how many digits were entered; 0 where Telnyx states none. Always.
+	DigitCount int `json:"digit_count"`
+}
+
+// Payment is one step of taking a payment: call.payment.progress and call.payment.completed.
+type Payment struct {
+	// ID is the event's. Always.
+	ID string `json:"id"`
+	// At is when it occurred.
+	At *Time `json:"at,omitempty"`
+	// Step is payment_step of a progress: payment-card-number, payment-processing, ….
+	Step string `json:"step,omitempty"`
+	// Status is payment_status of a progress, and of a completed payment its
+	// result: success, payment-connector-error, ….
+	Status string `json:"status,omitempty"`
+	// ChargeID is charge_id of a payment that was charged.
+	ChargeID string `json:"charge_id,omitempty"`
+	// ErrorCode is the code that Telnyx or the payment's connector gave. Absent: no error.
+	ErrorCode string `json:"error_code,omitempty"`
+}
+
+// QueueVisit is one stay in a queue: a call.enqueued and the next call.dequeued of the same queue.
+type QueueVisit struct {
+	// ID is that of the call.enqueued, else of the call.dequeued. Always.
+	ID string `json:"id"`
+	// Name is the queue's.
+	Name string `json:"name,omitempty"`
+	// EnteredAt and LeftAt are when the two occurred. Absent: it was not received.
+	EnteredAt *Time `json:"entered_at,omitempty"`
+	LeftAt    *Time `json:"left_at,omitempty"`
+	// WaitSeconds is wait_time_secs of the call.dequeued.
+	WaitSeconds *Seconds `json:"wait_seconds,omitempty"`
+	// Reason is why the leg left: bridged, hangup, timeout, ….
+	Reason string `json:"reason,omitempty"`
+}
+
+// Conference is one conference that the leg took part in.
+type Conference struct {
+	// ID is conference_id. Always.
+	ID string `json:"id"`
+	// JoinedAt is when the leg first joined, LeftAt when it last left.
+	JoinedAt *Time `json:"joined_at,omitempty"`
+	LeftAt   *Time `json:"left_at,omitempty"`
+	// CreatedAt and EndedAt bound the conference, where Telnyx told this leg.
+	CreatedAt *Time `json:"created_at,omitempty"`
+	EndedAt   *Time `json:"ended_at,omitempty"`
+	// Reason is why the conference ended: all_left, host_left or time_exceeded.
+	Reason string `json:"reason,omitempty"`
+	// Recordings are those of the conference that Telnyx told this leg of, by
+	// start: others speak on them as well.
+	Recordings []Recording `json:"recordings,omitempty"`
+}
+
+// Refer is one step of handing the leg over by SIP REFER.
+type Refer struct {
+	// ID is the event's. Always.
+	ID string `json:"id"`
+	// At is when it occurred.
+	At *Time `json:"at,omitempty"`
+	// State is started, completed or failed. Always.
+	State string `json:"state"`
+	// SIPCode is sip_notify_response: the SIP status that the other party notified, as text.
+	SIPCode string `json:"sip_code,omitempty"`
+}
+
+// AI is what AI assistants did on a leg.
+type AI struct {
+	// Conversations are those with an assistant, by time.
+	Conversations []Conversation `json:"conversations,omitempty"`
+	// Gathers are what an assistant asked for, by time.
+	Gathers []AIGather `json:"gathers,omitempty"`
+	// Insights are answers to questions asked about the conversation, by time.
+	Insights []Insight `json:"insights,omitempty"`
+}
+
+// Conversation is one conversation with an AI assistant: call.conversation.created,
+// .ended and .start_failed.
+type Conversation struct {
+	// ID is conversation_id; where Telnyx does not send it, the id of the event. Always.
+	ID string `json:"id"`
+	// AssistantID is assistant_id.
+	AssistantID string `json:"assistant_id,omitempty"`
+	// StartedAt, EndedAt and FailedAt are when the three events occurred.
+	StartedAt *Time `json:"started_at,omitempty"`
+	EndedAt   *Time `json:"ended_at,omitempty"`
+	FailedAt  *Time `json:"failed_at,omitempty"`
+	// DurationSeconds is duration_sec.
+	DurationSeconds *Seconds `json:"duration_seconds,omitempty"`
+	// Reason is why it ended, or why it could not start: invalid_request or service_error.
+	Reason string `json:"reason,omitempty"`
+	// LLMModel, STTModel, TTSModel, TTSProvider and TTSVoice are what the assistant ran on.
+	LLMModel    string `json:"llm_model,omitempty"`
+	STTModel    string `json:"stt_model,omitempty"`
+	TTSModel    string `json:"tts_model,omitempty"`
+	TTSProvider string `json:"tts_provider,omitempty"`
+	TTSVoice    string `json:"tts_voice,omitempty"`
+}
+
+// AIGather is what one call.ai_gather asked for. What it came to is a secret as
+// digits are, and is not shown.
+type AIGather struct {
+	// ID is that of the call.ai_gather.ended; of a gather whose end was not
+	// received that of its first event. Always.
+	ID string `json:"id"`
+	// At is when the last of its events occurred.
+	At *Time `json:"at,omitempty"`
+	// Status is status: valid, timeout, …. Absent: its end was not received.
+	Status string `json:"status,omitempty"`
+	// MessageCount is how many messages were exchanged. Always.
+	MessageCount int `json:"message_count"`
+	// Messages are the last of them, in order: at most 64, with 16 KiB of text.
+	Messages []Message `json:"messages,omitempty"`
+}
+
+// Message is what one side said in an AI gather.
+type Message struct {
+	// Role is assistant or user.
+	Role string `json:"role,omitempty"`
+	// Content is what was said, its first 2 KiB.
+	Content string `json:"content,omitempty"`
+}
+
+// Insight is one result of a call.conversation_insights.generated.
+type Insight struct {
+	// ID is the event's, the same of all its results. Always.
+	ID string `json:"id"`
+	// At is when it occurred.
+	At *Time `json:"at,omitempty"`
+	// GroupID is insight_group_id, InsightID is insight_id.
+	GroupID   string `json:"group_id,omitempty"`
+	InsightID string `json:"insight_id,omitempty"`
+	// Text is the result where it is text. JSON is it as JSON text where it is
+	// anything else: its form is the insight's own.
+	Text string `json:"text,omitempty"`
+	JSON string `json:"json,omitempty"`
+}

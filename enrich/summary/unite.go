@@ -1,0 +1,230 @@
+package summary
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// typeDTMF is the one event type that merging has to know: its events are
+// counted, and only the timeline tells which ones were.
+const typeDTMF = "call.dtmf.received"
+
+// uniting lays the lists of late news over those of a stored summary. An entry
+// that is named after an event counts once: when the stored timeline does not know
+// that event. So a redelivery adds nothing, whatever of the stored lists was left out.
+type uniting struct {
+	into  *Leg
+	fresh map[string]bool // ids of events that the stored timeline does not know
+}
+
+// uniteLists lays the lists of news over m, which is still the stored summary.
+func uniteLists(m *Leg, stored, news Leg) {
+	u := uniting{into: m, fresh: make(map[string]bool)}
+	known := make(map[string]struct{}, len(stored.Events))
+	for _, e := range stored.Events {
+		known[e.ID] = struct{}{}
+	}
+	keys := 0
+	for _, e := range beside(stored, news.Events) {
+		if _, ok := known[e.ID]; ok {
+			continue
+		}
+		u.fresh[e.ID] = true
+		if e.Type == typeDTMF {
+			keys++
+		}
+	}
+	m.Omitted = maps.Clone(m.Omitted)
+	if keys > 0 {
+		count := DTMF{Count: keys}
+		if m.DTMF != nil {
+			count.Count += m.DTMF.Count
+		}
+		m.DTMF = &count
+	}
+	if len(u.fresh) > 0 { // else it was counted before
+		for field, n := range news.Omitted {
+			m.omit(field, n)
+		}
+	}
+	uniteEvents(&u, &m.RecordingErrors, news.RecordingErrors)
+	uniteEvents(&u, &m.Streams, news.Streams)
+	uniteEvents(&u, &m.Gathers, news.Gathers)
+	uniteEvents(&u, &m.Playbacks, news.Playbacks)
+	uniteEvents(&u, &m.Speaks, news.Speaks)
+	uniteEvents(&u, &m.Payments, news.Payments)
+	uniteEvents(&u, &m.Refers, news.Refers)
+	u.queues(news.Queues)
+	uniteThings(&u, "recordings", &m.Recordings, news.Recordings, nil)
+	uniteThings(&u, "transcriptions", &m.Transcriptions, news.Transcriptions, nil)
+	uniteThings(&u, "conferences", &m.Conferences, news.Conferences, u.conference)
+	u.headers(news.Headers)
+	u.transcript(news.Transcript)
+	u.ai(news.AI)
+}
+
+// uniteEvents adds the entries that are named after events that are new.
+func uniteEvents[T entry](u *uniting, into *[]T, news []T) {
+	var added []T
+	for _, v := range news {
+		if u.fresh[v.key()] {
+			added = append(added, v)
+		}
+	}
+	if len(added) > 0 {
+		*into = slices.Concat(*into, added)
+	}
+}
+
+// uniteThings adds the entries of ids that are new. Two of one id are united by
+// a function; without one the stored one stands. Where entries were left out, news is
+// needed to take any: one that was left out must not be left out once more.
+func uniteThings[T entry](u *uniting, field string, into *[]T, news []T, both func(stored, news T) T) {
+	if len(news) == 0 || u.into.Omitted[field] > 0 && len(u.fresh) == 0 {
+		return
+	}
+	all := slices.Clone(*into)
+	for _, v := range news {
+		i := slices.IndexFunc(all, func(w T) bool { return w.key() == v.key() })
+		switch {
+		case i < 0:
+			all = append(all, v)
+		case both != nil:
+			all[i] = both(all[i], v)
+		}
+	}
+	*into = all
+}
+
+// conference unites what is told of one conference.
+func (u *uniting) conference(stored, news Conference) Conference {
+	c := stored
+	earliest(&c.JoinedAt, news.JoinedAt)
+	latest(&c.LeftAt, news.LeftAt)
+	earliest(&c.CreatedAt, news.CreatedAt)
+	latest(&c.EndedAt, news.EndedAt)
+	first(&c.Reason, news.Reason)
+	uniteThings(u, "conferences.recordings", &c.Recordings, news.Recordings, nil)
+	return c
+}
+
+// conversation unites what is told of one conversation.
+func conversation(stored, news Conversation) Conversation {
+	c := stored
+	earliest(&c.StartedAt, news.StartedAt)
+	latest(&c.EndedAt, news.EndedAt)
+	latest(&c.FailedAt, news.FailedAt)
+	first(&c.AssistantID, news.AssistantID)
+	first(&c.Reason, news.Reason)
+	firstOf(&c.DurationSeconds, news.DurationSeconds)
+	first(&c.LLMModel, news.LLMModel)
+	first(&c.STTModel, news.STTModel)
+	first(&c.TTSModel, news.TTSModel)
+	first(&c.TTSProvider, news.TTSProvider)
+	first(&c.TTSVoice, news.TTSVoice)
+	return c
+}
+
+// queues adds visits that are new. One whose beginning the stored summary knows
+// ends that one.
+func (u *uniting) queues(news []QueueVisit) {
+	for _, v := range news {
+		if !u.fresh[v.ID] {
+			continue
+		}
+		all := slices.Clone(u.into.Queues)
+		i := -1
+		if v.EnteredAt == nil {
+			i = slices.IndexFunc(all, func(w QueueVisit) bool {
+				return w.Name == v.Name && w.LeftAt == nil && w.EnteredAt != nil && !w.EnteredAt.After(v.when())
+			})
+		}
+		if i >= 0 {
+			all[i].LeftAt, all[i].WaitSeconds, all[i].Reason = v.LeftAt, v.WaitSeconds, v.Reason
+		} else {
+			all = append(all, v)
+		}
+		u.into.Queues = all
+	}
+}
+
+func (u *uniting) headers(news *Headers) {
+	if news == nil {
+		return
+	}
+	h := Headers{}
+	if u.into.Headers != nil {
+		h = *u.into.Headers
+	}
+	add := func(field string, into *[]Header, news []Header) {
+		if u.into.Omitted[field] > 0 && len(u.fresh) == 0 {
+			return
+		}
+		for _, v := range news {
+			if !slices.Contains(*into, v) {
+				*into = append(slices.Clip(*into), v)
+			}
+		}
+	}
+	add("headers.custom", &h.Custom, news.Custom)
+	add("headers.sip", &h.SIP, news.SIP)
+	u.into.Headers = &h
+}
+
+func (u *uniting) transcript(news *Transcript) {
+	if news == nil {
+		return
+	}
+	t := Transcript{}
+	if u.into.Transcript != nil {
+		t = *u.into.Transcript
+	}
+	uniteEvents(u, &t.Pieces, news.Pieces)
+	if len(u.fresh) > 0 {
+		t.TextOmitted += news.TextOmitted
+	}
+	u.into.Transcript = &t
+}
+
+func (u *uniting) ai(news *AI) {
+	if news == nil {
+		return
+	}
+	ai := AI{}
+	if u.into.AI != nil {
+		ai = *u.into.AI
+	}
+	uniteThings(u, "ai.conversations", &ai.Conversations, news.Conversations, conversation)
+	uniteEvents(u, &ai.Gathers, news.Gathers)
+	uniteEvents(u, &ai.Insights, news.Insights)
+	u.into.AI = &ai
+}
+
+// mergeDeepfake keeps the last result and the last error.
+func mergeDeepfake(stored, news *Deepfake) *Deepfake {
+	if stored == nil || news == nil {
+		return cmp.Or(stored, news)
+	}
+	d := *stored
+	if news.At.Known().After(stored.At.Known()) {
+		d.Result, d.Score, d.Consistency, d.At = news.Result, news.Score, news.Consistency, news.At
+	}
+	if news.ErrorAt.Known().After(stored.ErrorAt.Known()) {
+		d.Error, d.ErrorAt = news.Error, news.ErrorAt
+	}
+	return &d
+}
+
+func earliest(into **Time, at *Time) {
+	choose(into, at, func(a, b time.Time) bool { return b.Before(a) })
+}
+
+func latest(into **Time, at *Time) { choose(into, at, func(a, b time.Time) bool { return b.After(a) }) }
+
+func choose(into **Time, at *Time, better func(a, b time.Time) bool) {
+	if at != nil && (*into == nil || better((*into).Time, at.Time)) {
+		*into = at
+	}
+}
