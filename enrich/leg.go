@@ -16,7 +16,9 @@ const skew = time.Minute
 // Revision, changed, reasons and published_at are the publication's to fill in.
 //
 // Per field, the first or the last event by occurrence decides, as stated at
-// the field; the order in which events came in never does.
+// the field; the order in which events came in never does. What is bounded here
+// is the summary: the fold keeps the details of every event (each bounded when it was
+// read, see the package call) for as long as it keeps the session.
 func composeLeg(sid call.SessionID, v *session.LegView) summary.Leg {
 	c := &legComposer{view: v, leg: summary.Leg{
 		Kind:          summary.KindLeg,

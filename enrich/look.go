@@ -224,8 +224,7 @@ func (l *look) remember(k summary.Key, s summary.Stored, content []byte) {
 // publishLeg brings the stored summary of a leg that is over up to the view.
 func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
 	k := key(l.view.ID, lw.view.ID)
-	leg := composeLeg(l.view.ID, lw.view)
-	content, err := leg.Content()
+	leg, content, err := summary.Fit(composeLeg(l.view.ID, lw.view))
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -283,7 +282,7 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	if err := json.Unmarshal(stored.Body, &before); err != nil {
 		return poison("read back revision %d of leg %s: %w", stored.Revision, lw.view.ID, err)
 	}
-	viewContent, err := leg.Content()
+	leg, viewContent, err := summary.Fit(leg)
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -297,7 +296,7 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	if err != nil {
 		return poison("%w", err)
 	}
-	is, err := leg.Content()
+	leg, is, err := summary.Fit(leg)
 	if err != nil {
 		return poison("%w", err)
 	}

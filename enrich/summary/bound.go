@@ -106,14 +106,14 @@ func (l *Leg) Bound() {
 		kept := *h
 		cut(l, "headers.custom", &kept.Custom, maxHeaders)
 		cut(l, "headers.sip", &kept.SIP, maxHeaders)
-		l.Headers = &kept
+		l.Headers = kept.orNil()
 	}
 	if l.AI != nil {
 		kept := *l.AI
 		bound(l, "ai.conversations", &kept.Conversations, maxFew)
 		bound(l, "ai.gathers", &kept.Gathers, maxFew)
 		bound(l, "ai.insights", &kept.Insights, maxList)
-		l.AI = &kept
+		l.AI = kept.orNil()
 	}
 	if l.Transcript != nil {
 		l.boundTranscript(maxPieces, maxTranscript)
@@ -121,6 +121,20 @@ func (l *Leg) Bound() {
 	if len(l.Conferences) > 0 {
 		l.boundConferences(maxFew)
 	}
+}
+
+func (h *Headers) orNil() *Headers {
+	if len(h.Custom) == 0 && len(h.SIP) == 0 {
+		return nil
+	}
+	return h
+}
+
+func (a *AI) orNil() *AI {
+	if len(a.Conversations) == 0 && len(a.Gathers) == 0 && len(a.Insights) == 0 {
+		return nil
+	}
+	return a
 }
 
 // bound puts a list in order and keeps its ends.

@@ -62,19 +62,11 @@ func Merge(stored, news Leg) Leg {
 	// the one that came in later.
 	if !newest(news).Before(newest(stored)) {
 		last(&m.AnsweredBy, news.AnsweredBy)
-		last(&m.ClientState, news.ClientState)
-		if len(news.Tags) > 0 {
-			m.Tags = news.Tags
-		}
 		m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
 		m.Deepfake = mergeDeepfake(stored.Deepfake, news.Deepfake)
 		m.Cost = mergeCost(stored.Cost, news.Cost)
 	} else {
 		first(&m.AnsweredBy, news.AnsweredBy)
-		first(&m.ClientState, news.ClientState)
-		if len(m.Tags) == 0 {
-			m.Tags = news.Tags
-		}
 		m.MachineDetection = mergeDetection(news.MachineDetection, stored.MachineDetection)
 		m.Deepfake = mergeDeepfake(news.Deepfake, stored.Deepfake)
 		m.Cost = mergeCost(news.Cost, stored.Cost)

@@ -17,11 +17,12 @@ const typeDTMF = "call.dtmf.received"
 type uniting struct {
 	into  *Leg
 	fresh map[string]bool // ids of events that the stored timeline does not know
+	later bool            // the news is of something that occurred later than all that is stored
 }
 
 // uniteLists lays the lists of news over m, which is still the stored summary.
 func uniteLists(m *Leg, stored, news Leg) {
-	u := uniting{into: m, fresh: make(map[string]bool)}
+	u := uniting{into: m, fresh: make(map[string]bool), later: !newest(news).Before(newest(stored))}
 	known := make(map[string]struct{}, len(stored.Events))
 	for _, e := range stored.Events {
 		known[e.ID] = struct{}{}
@@ -49,6 +50,7 @@ func uniteLists(m *Leg, stored, news Leg) {
 			m.omit(field, n)
 		}
 	}
+	u.said(news)
 	uniteEvents(&u, &m.RecordingErrors, news.RecordingErrors)
 	uniteEvents(&u, &m.Streams, news.Streams)
 	uniteEvents(&u, &m.Gathers, news.Gathers)
@@ -63,6 +65,23 @@ func uniteLists(m *Leg, stored, news Leg) {
 	u.headers(news.Headers)
 	u.transcript(news.Transcript)
 	u.ai(news.AI)
+}
+
+// stale reports whether news of a field of which something was left out has been
+// taken before: what was left out must not come back by itself, nor be counted once more.
+func (u *uniting) stale(field string) bool { return u.into.Omitted[field] > 0 && len(u.fresh) == 0 }
+
+// said takes what the application said last: by occurrence, not by arrival.
+func (u *uniting) said(news Leg) {
+	if len(news.Tags) > 0 && (u.later || len(u.into.Tags) == 0) && !u.stale("tags") {
+		u.into.Tags = news.Tags
+		delete(u.into.Omitted, "tags")
+		u.into.omit("tags", news.Omitted["tags"])
+	}
+	if news.ClientState != "" && (u.later || u.into.ClientState == "") && !u.stale("client_state") {
+		u.into.ClientState = news.ClientState
+		delete(u.into.Omitted, "client_state")
+	}
 }
 
 // uniteEvents adds the entries that are named after events that are new.
@@ -82,7 +101,7 @@ func uniteEvents[T entry](u *uniting, into *[]T, news []T) {
 // a function; without one the stored one stands. Where entries were left out, news is
 // needed to take any: one that was left out must not be left out once more.
 func uniteThings[T entry](u *uniting, field string, into *[]T, news []T, both func(stored, news T) T) {
-	if len(news) == 0 || u.into.Omitted[field] > 0 && len(u.fresh) == 0 {
+	if len(news) == 0 || u.stale(field) {
 		return
 	}
 	all := slices.Clone(*into)
@@ -159,7 +178,7 @@ func (u *uniting) headers(news *Headers) {
 		h = *u.into.Headers
 	}
 	add := func(field string, into *[]Header, news []Header) {
-		if u.into.Omitted[field] > 0 && len(u.fresh) == 0 {
+		if u.stale(field) {
 			return
 		}
 		for _, v := range news {
@@ -170,7 +189,7 @@ func (u *uniting) headers(news *Headers) {
 	}
 	add("headers.custom", &h.Custom, news.Custom)
 	add("headers.sip", &h.SIP, news.SIP)
-	u.into.Headers = &h
+	u.into.Headers = h.orNil()
 }
 
 func (u *uniting) transcript(news *Transcript) {
@@ -185,7 +204,9 @@ func (u *uniting) transcript(news *Transcript) {
 	if len(u.fresh) > 0 {
 		t.TextOmitted += news.TextOmitted
 	}
-	u.into.Transcript = &t
+	if len(t.Pieces) > 0 || t.TextOmitted > 0 {
+		u.into.Transcript = &t
+	}
 }
 
 func (u *uniting) ai(news *AI) {
@@ -199,7 +220,7 @@ func (u *uniting) ai(news *AI) {
 	uniteThings(u, "ai.conversations", &ai.Conversations, news.Conversations, conversation)
 	uniteEvents(u, &ai.Gathers, news.Gathers)
 	uniteEvents(u, &ai.Insights, news.Insights)
-	u.into.AI = &ai
+	u.into.AI = ai.orNil()
 }
 
 // mergeDeepfake keeps the last result and the last error.
