@@ -72,11 +72,11 @@ func fill(v reflect.Value, n int, text string, count *int) {
 	case []summary.Note, *summary.Completeness, map[string]summary.Source:
 		return
 	}
-	switch v.Kind() {
-	case reflect.Pointer:
+	switch k := v.Kind(); {
+	case k == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), n, text, count)
-	case reflect.Struct:
+	case k == reflect.Struct:
 		for i := range v.NumField() {
 			of := text
 			if k := v.Field(i).Kind(); k == reflect.String || k == reflect.Map || v.Field(i).Type() == reflect.TypeFor[[]string]() {
@@ -88,17 +88,17 @@ func fill(v reflect.Value, n int, text string, count *int) {
 				v.Field(i).SetString(strconv.Itoa(*count))
 			}
 		}
-	case reflect.Slice:
+	case k == reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), n, n))
 		for i := range n {
 			fill(v.Index(i), n, text, count)
 		}
-	case reflect.Map:
+	case k == reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		if v.Type().Elem().Kind() == reflect.String {
 			v.SetMapIndex(reflect.ValueOf("mp3"), reflect.ValueOf(text))
 		}
-	case reflect.String:
+	case k == reflect.String:
 		v.SetString(text)
 	}
 }
