@@ -72,11 +72,12 @@ func fill(v reflect.Value, n int, text string, count *int) {
 	case []summary.Note, *summary.Completeness, map[string]summary.Source:
 		return
 	}
-	switch k := v.Kind(); {
-	case k == reflect.Pointer:
+	switch v.Kind() {
+	default:
+	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), n, text, count)
-	case k == reflect.Struct:
+	case reflect.Struct:
 		for i := range v.NumField() {
 			of := text
 			if k := v.Field(i).Kind(); k == reflect.String || k == reflect.Map || v.Field(i).Type() == reflect.TypeFor[[]string]() {
@@ -88,17 +89,17 @@ func fill(v reflect.Value, n int, text string, count *int) {
 				v.Field(i).SetString(strconv.Itoa(*count))
 			}
 		}
-	case k == reflect.Slice:
+	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), n, n))
 		for i := range n {
 			fill(v.Index(i), n, text, count)
 		}
-	case k == reflect.Map:
+	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		if v.Type().Elem().Kind() == reflect.String {
 			v.SetMapIndex(reflect.ValueOf("mp3"), reflect.ValueOf(text))
 		}
-	case k == reflect.String:
+	case reflect.String:
 		v.SetString(text)
 	}
 }
