@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -40,9 +41,11 @@ func RunCluster(tb testing.TB) *Cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	// Before the clean-up of the servers: what is registered later is removed earlier.
+	dir := tb.TempDir()
 	c := &Cluster{Layout: layout}
 	tb.Cleanup(c.stop)
-	c.start(tb)
+	c.start(tb, dir)
 	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
 	// The servers elect a leader first; until then each request runs into its own time limit.
@@ -61,7 +64,7 @@ func RunCluster(tb testing.TB) *Cluster {
 	}
 }
 
-func (c *Cluster) start(tb testing.TB) {
+func (c *Cluster) start(tb testing.TB, dir string) {
 	tb.Helper()
 	addrs, err := freeAddrs(clusterSize)
 	if err != nil {
@@ -80,7 +83,7 @@ func (c *Cluster) start(tb testing.TB) {
 			NoSigs:     true,
 			NoLog:      true,
 			JetStream:  true,
-			StoreDir:   filepath.Join(tb.TempDir(), "nats"),
+			StoreDir:   filepath.Join(dir, strconv.Itoa(i)),
 			SyncAlways: true,
 			Cluster:    server.ClusterOpts{Name: "legato", Host: a.IP.String(), Port: a.Port},
 			Routes:     routes,
