@@ -213,7 +213,7 @@ func (f *flow) run(t *testing.T, replicas int, deliveries []delivery) map[string
 	t.Helper()
 	got := make(map[string]string)
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(callStart)) // the calls are of that day
+		pass(time.Until(callStart)) // the calls are of that day
 		w := newWorld(t)
 		defer w.end()
 		for range replicas {

@@ -209,8 +209,7 @@ func (l *look) doDeparted(ctx context.Context, lw *legWork) error {
 // known is what this replica knows to be stored for a key.
 type known struct {
 	stored summary.Stored // without its body
-	// content is the hash of the view's content that was found equal to the
-	// stored one, and revision the summary's.
+	// content is the hash of the view's content that was found equal to the stored one.
 	content uint64
 }
 
@@ -228,16 +227,15 @@ func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
 	if err != nil {
 		return poison("%w", err)
 	}
-	if cached, ok := l.w.stored.Get(cacheKey(k)); ok {
-		if c := cached.(known); c.content == maphash.Bytes(seed, content) {
-			leg.Revision = c.stored.Revision
-			lw.done, lw.summary = true, leg
-			return nil
-		}
-	} else if !lw.hangup || lw.again {
-		// Somebody may have published it before: look first. Only who holds a
-		// hangup for the first time may suppose that nothing is stored.
-	} else {
+	cached, ok := l.w.stored.Get(cacheKey(k))
+	if ok && cached.(known).content == maphash.Bytes(seed, content) {
+		leg.Revision = cached.(known).stored.Revision
+		lw.done, lw.summary = true, leg
+		return nil
+	}
+	// Only who holds a hangup for the first time may suppose that nothing is
+	// stored; for anybody else somebody may have published it before.
+	if !ok && lw.hangup && !lw.again {
 		return l.publishFirst(ctx, lw, leg, content)
 	}
 	stored, found, err := l.w.cfg.Sink.Last(ctx, k)

@@ -2,7 +2,6 @@ package natsdtest
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -50,9 +49,6 @@ func WithDataDir(dir string) Option { return func(s *settings) { s.config.DataDi
 
 // WithListen makes the server listen, best on "127.0.0.1:0"; URL tells where.
 func WithListen(addr string) Option { return func(s *settings) { s.config.Listen = addr } }
-
-// WithLogger sends the server's log to l.
-func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.config.Logger = l } }
 
 // Run starts an embedded server with the streams of a deployment and fails the
 // test when it cannot. Everything is closed when the test ends.
