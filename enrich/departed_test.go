@@ -149,3 +149,27 @@ func TestALateEventOfTheMiddleOfADepartedCallDoesNotTakeItBack(t *testing.T) {
 		}
 	})
 }
+
+// A leg that can never be published must not take its sister's tasks with it.
+func TestTheTasksOfALegAreDoneThoughItsSisterIsPoison(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a, b := newLeg("s1", 1), newLeg("s1", 2)
+		w.sink.fault = func(_ *replica, d summary.Draft, _ int) fault {
+			if d.Key == a.key() {
+				return tooLarge
+			}
+			return noFault
+		}
+		w.deliver(newLeg("s1", 3).initiated()) // keeps the session alive
+		w.deliver(b.initiated())
+		w.lives(a)
+		after(2 * time.Second) // from here on a is tried again and again
+		w.deliver(b.answered())
+		hangup := w.deliver(b.hangup()).Seq
+		after(20 * time.Second)
+		w.wantRevisions(b.key(), "1 completed")
+		if n := w.queue.deliveries(hangup); n != -1 {
+			t.Errorf("the hangup of the leg that is published is still held, handed out %d times", n)
+		}
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -128,6 +130,9 @@ func (l *look) do(ctx context.Context) error {
 		poisoned = errors.Join(poisoned, err)
 	}
 	if poisoned != nil {
+		// Of a session that goes on nothing is due: what is done of its other legs is done.
+		departed := func(lw *legWork) bool { return lw.departed }
+		l.sessionDone = !l.view.Over && !slices.ContainsFunc(slices.Collect(maps.Values(l.legs)), departed)
 		return poisoned
 	}
 	return l.doSession(ctx)
