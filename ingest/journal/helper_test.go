@@ -29,7 +29,7 @@ const (
 	// soon is how often a test's journal looks at its log.
 	soon = 50 * time.Millisecond
 	// patience is when a test gives up: much longer than anything takes.
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 )
 
 // open opens a journal on the streams that natsdtest makes and closes it when the test ends.
