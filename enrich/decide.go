@@ -112,21 +112,27 @@ func decideAsk(v *session.LegView, t Timing, hangup bool, check int, now time.Ti
 // received, or, when there is none, the last answer; zero when there is neither. Of the answers all but
 // the last are known to have been no news: an attempt that failed says nothing.
 func newsSince(v *session.LegView, p uint64) time.Time {
-	var first, last time.Time
-	for _, e := range v.Events {
-		if e.Seq > p && (first.IsZero() || e.ReceivedAt.Before(first)) {
-			first = e.ReceivedAt
-		}
-	}
-	if !first.IsZero() {
+	if first := firstReceived(v.Events, p); !first.IsZero() {
 		return first
 	}
+	var last time.Time
 	for _, a := range v.Answers {
 		if a.Seq > p && a.At.After(last) {
 			last = a.At
 		}
 	}
 	return last
+}
+
+// firstReceived is when the first of the events after position p was received,
+// zero when there is none.
+func firstReceived(events []*session.Event, p uint64) (first time.Time) {
+	for _, e := range events {
+		if e.Seq > p && (first.IsZero() || e.ReceivedAt.Before(first)) {
+			first = e.ReceivedAt
+		}
+	}
+	return first
 }
 
 // legReasons say why a leg is revised.
@@ -139,12 +145,21 @@ func legReasons(before, after *summary.Leg) []summary.Reason {
 			reasons = append(reasons, summary.ReasonStatusFailed)
 		}
 	}
-	known := make(map[[2]string]bool, len(before.Events))
-	for _, e := range before.Events {
+	reasons = append(reasons, eventReasons(before.Events, after.Events)...)
+	if len(reasons) == 0 {
+		return []summary.Reason{summary.ReasonLateEvent}
+	}
+	return reasons
+}
+
+// eventReasons are the reasons that the events give that only the later timeline has.
+func eventReasons(before, after []summary.Event) (reasons []summary.Reason) {
+	known := make(map[[2]string]bool, len(before))
+	for _, e := range before {
 		known[[2]string{e.Type, e.ID}] = true
 	}
 	found := make(map[summary.Reason]bool)
-	for _, e := range after.Events {
+	for _, e := range after {
 		if known[[2]string{e.Type, e.ID}] {
 			continue
 		}
@@ -161,9 +176,6 @@ func legReasons(before, after *summary.Leg) []summary.Reason {
 		if found[r] {
 			reasons = append(reasons, r)
 		}
-	}
-	if len(reasons) == 0 {
-		return []summary.Reason{summary.ReasonLateEvent}
 	}
 	return reasons
 }
@@ -202,6 +214,7 @@ func sessionReasons(before, after *summary.Session) []summary.Reason {
 	if revised {
 		reasons = append(reasons, summary.ReasonLegRevised)
 	}
+	reasons = append(reasons, eventReasons(before.Events, after.Events)...)
 	if len(reasons) == 0 {
 		return []summary.Reason{summary.ReasonLateEvent}
 	}

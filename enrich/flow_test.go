@@ -37,7 +37,7 @@ var update = flag.Bool("update", false, "write what the flows came to into their
 // In the wanted summaries that is left out which depends on when and how often
 // something arrived: revision, changed, reasons, published_at, first_received_at,
 // times, events[].received_at and attempt, legs[].revision, of the status
-// fetched_at, attempts and http_status, and of the notes clock_skew.
+// fetched_at, attempts and http_status, and of the notes clock_skew and redelivered.
 type flow struct {
 	archive    *txtar.Archive
 	deliveries []delivery
@@ -315,7 +315,7 @@ func normalized(t *testing.T, body []byte) string {
 	without(v, "revision", "changed", "reasons", "published_at", "first_received_at", "times")
 	without(v["status"], "fetched_at", "attempts", "http_status")
 	if notes, ok := v["notes"].([]any); ok {
-		if v["notes"] = slices.DeleteFunc(notes, func(n any) bool { return n == "clock_skew" }); len(v["notes"].([]any)) == 0 {
+		if v["notes"] = slices.DeleteFunc(notes, func(n any) bool { return n == "clock_skew" || n == "redelivered" }); len(v["notes"].([]any)) == 0 {
 			delete(v, "notes")
 		}
 	}

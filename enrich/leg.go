@@ -20,13 +20,8 @@ const skew = time.Minute
 // is the summary: the fold keeps the details of every event (each bounded when it was
 // read, see the package call) for as long as it keeps the session.
 func composeLeg(sid call.SessionID, v *session.LegView) summary.Leg {
-	c := &legComposer{view: v, leg: summary.Leg{
-		Kind:          summary.KindLeg,
-		Schema:        summary.Schema,
-		CallSessionID: string(sid),
-		CallLegID:     string(v.ID),
-		Sources:       make(map[string]summary.Source),
-	}}
+	c := newLegComposer(v)
+	c.leg.CallSessionID = string(sid)
 	for _, e := range v.Events {
 		c.facts(e)
 		c.event(e)
@@ -53,6 +48,15 @@ type legComposer struct {
 	// seen and doubts are what the summary's judgement cannot tell by itself.
 	seen   []summary.Part
 	doubts []summary.Note
+}
+
+func newLegComposer(v *session.LegView) *legComposer {
+	return &legComposer{view: v, leg: summary.Leg{
+		Kind:      summary.KindLeg,
+		Schema:    summary.Schema,
+		CallLegID: string(v.ID),
+		Sources:   make(map[string]summary.Source),
+	}}
 }
 
 // setTime states a time unless an earlier event has stated it.
@@ -205,6 +209,7 @@ func (c *legComposer) timeline() {
 			ReceivedAt: summary.MustAt(e.ReceivedAt), Attempt: e.Attempt, Backfill: e.Backfill,
 		}
 		c.doubt(summary.NoteClockSkew, e.OccurredAt.Sub(e.ReceivedAt) > skew)
+		c.doubt(summary.NoteRedelivered, e.Attempt > 1)
 		if received := events[i].ReceivedAt; i == 0 || received.Before(c.leg.FirstReceivedAt.Time) {
 			c.leg.FirstReceivedAt = received
 		}

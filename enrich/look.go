@@ -350,11 +350,15 @@ func merge(stored, news summary.Leg) summary.Leg {
 
 // newsSince is when the first of what the stored summary does not know came in.
 func (l *look) newsSince(lw *legWork, stored summary.Stored) time.Time {
-	after := stored.Position.Seq
+	return newsSince(lw.view, l.after(stored))
+}
+
+// after is the sequence in this log up to which a stored summary was made.
+func (l *look) after(stored summary.Stored) uint64 {
 	if stored.Position.Log != l.view.Log {
-		after = 0 // sequences of another log say nothing
+		return 0 // sequences of another log say nothing
 	}
-	return newsSince(lw.view, after)
+	return stored.Position.Seq
 }
 
 // publish encodes and publishes one revision.

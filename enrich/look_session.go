@@ -21,7 +21,7 @@ func (l *look) doSession(ctx context.Context) error {
 				return nil
 			}
 		}
-		if departed {
+		if departed || len(l.legs) == 0 {
 			return l.amendDeparted(ctx)
 		}
 		// A check will find the session quiet; it brings a task of its own.
@@ -174,10 +174,10 @@ func (l *look) departedLegs(ctx context.Context, before *summary.Session, legs [
 
 // keepPast keeps what the stored session knows of events that have left the log.
 func keepPast(s summary.Session, before *summary.Session) summary.Session {
+	s.KeepEvents(before)
 	if before.FirstReceivedAt.Before(s.FirstReceivedAt.Time) {
 		s.FirstReceivedAt = before.FirstReceivedAt
 	}
-	s.EventCount = max(s.EventCount, before.EventCount)
 	for _, b := range before.Bridges {
 		// A bridge of which one side was known may have become one of both.
 		known := slices.ContainsFunc(s.Bridges, func(k summary.Bridge) bool {
@@ -197,7 +197,9 @@ func keepPast(s summary.Session, before *summary.Session) summary.Session {
 	return s
 }
 
-// amendDeparted revises the session of a leg whose call has left the log.
+// amendDeparted revises the session of a leg whose call has left the log, or of
+// an event that names a session of which no leg is known. Of the latter nothing may be stored: then it
+// waits in the table for its legs.
 func (l *look) amendDeparted(ctx context.Context) error {
 	stored, found, err := l.w.cfg.Sink.Last(ctx, key(l.view.ID, ""))
 	if err != nil {
@@ -206,6 +208,13 @@ func (l *look) amendDeparted(ctx context.Context) error {
 	if !found {
 		l.sessionDone = true
 		return nil
+	}
+	if len(l.legs) == 0 {
+		since := firstReceived(l.view.Events, l.after(stored))
+		if d := decideAmend(since, l.now); !since.IsZero() && !d.act {
+			l.later(d.until)
+			return nil
+		}
 	}
 	var legs []summary.Leg
 	for _, lw := range l.legs {

@@ -25,8 +25,8 @@ func composeSession(v *session.View, legs []summary.Leg) summary.Session {
 		FirstReceivedAt: summary.MustAt(v.FirstAt),
 		LegCount:        len(legs),
 		Legs:            make([]summary.SessionLeg, len(legs)),
-		EventCount:      len(v.Events),
 	}
+	sessionEvents(&s, v)
 	states := make([]summary.StatusState, len(legs))
 	for i := range legs {
 		l := &legs[i]
@@ -41,6 +41,22 @@ func composeSession(v *session.View, legs []summary.Leg) summary.Session {
 	s.Cost = sessionCost(legs)
 	summarizeLegs(&s, legs)
 	return s
+}
+
+// sessionEvents shows the events that name the session and none of its legs:
+// what was told of a conference as a whole, above all.
+func sessionEvents(s *summary.Session, v *session.View) {
+	if len(v.Events) == 0 {
+		return
+	}
+	c := newLegComposer(&session.LegView{Events: v.Events})
+	for _, e := range v.Events {
+		c.event(e)
+	}
+	c.timeline()
+	c.leg.Bound()
+	s.EventCount = len(v.Events)
+	s.TakeEvents(&c.leg)
 }
 
 // byStart orders legs: by start, those without one last, then by id.

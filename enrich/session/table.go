@@ -369,8 +369,8 @@ type Place struct {
 	// an event of the session alone, both for one whose call is not known.
 	Session call.SessionID
 	Leg     call.LegID
-	// Idle tells that neither the leg nor the session is over, and that the
-	// leg's history begins with its call.initiated: nothing is to be published.
+	// Idle tells that neither the leg nor the session is over, that the session has
+	// legs, and that the leg's history begins with its call.initiated: nothing is to be published.
 	Idle bool
 	// Position is the log sequence up to which this is so. After a Restart it
 	// can be less than a position that was reached before.
@@ -384,7 +384,8 @@ func (t *Table) Place(ref call.Ref) Place {
 	p := Place{Idle: true, Position: t.position.Load()}
 	s, l := t.find(ref)
 	if s != nil {
-		p.Session, p.Idle = s.id, !s.over()
+		// What is told of a session without legs may be told of one that has left the log.
+		p.Session, p.Idle = s.id, !s.over() && len(s.legs) > 0
 	}
 	if l != nil {
 		ending, _ := l.ending()

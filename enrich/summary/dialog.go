@@ -50,20 +50,20 @@ type QueueVisit struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// Conference is one conference that the leg took part in.
+// Conference is one conference that the leg took part in, or that the session created.
 type Conference struct {
 	// ID is conference_id. Always.
 	ID string `json:"id"`
 	// JoinedAt is when the leg first joined, LeftAt when it last left.
 	JoinedAt *Time `json:"joined_at,omitempty"`
 	LeftAt   *Time `json:"left_at,omitempty"`
-	// CreatedAt and EndedAt bound the conference, where Telnyx told this leg.
+	// CreatedAt and EndedAt bound the conference, where Telnyx told this leg or session.
 	CreatedAt *Time `json:"created_at,omitempty"`
 	EndedAt   *Time `json:"ended_at,omitempty"`
 	// Reason is why the conference ended: all_left, host_left or time_exceeded.
 	Reason string `json:"reason,omitempty"`
-	// Recordings are those of the conference that Telnyx told this leg of, by
-	// start: others speak on them as well.
+	// Recordings are those of the conference that Telnyx told this leg or session
+	// of, by start: others speak on them as well.
 	Recordings []Recording `json:"recordings,omitempty"`
 }
 

@@ -128,7 +128,9 @@ func (l *Leg) mergeJudgement(stored, news Leg) {
 			received = append(received, side.Completeness.Received...)
 		}
 	}
-	l.Judge(received, slices.Concat(stored.Notes, news.Notes))
+	// A redelivery of what is stored is no news: of the events that are, the timeline tells.
+	doubts := slices.DeleteFunc(slices.Clone(news.Notes), func(n Note) bool { return n == NoteRedelivered })
+	l.Judge(received, append(doubts, stored.Notes...))
 }
 
 // beside returns the events that do not fall into the middle that a stored

@@ -18,11 +18,18 @@ const (
 	// NoteAnsweredMissing: the leg was answered, by its bridge or its hangup, but
 	// call.answered was not received: ring and talk time are unknown.
 	NoteAnsweredMissing Note = "answered_missing"
+	// NoteAnsweredWithoutInitiated: call.answered was received and call.initiated
+	// was not: the talk time is known, whose call it was may not be.
+	NoteAnsweredWithoutInitiated Note = "answered_without_initiated"
 	// NoteHangupMissing: call.hangup was not received; ended_by says how the end is known.
 	NoteHangupMissing Note = "hangup_missing"
+	// NoteRedelivered: an event was received with its second or a later delivery only:
+	// the ones before it failed, so others may have been lost. Deliveries that come after the one that was
+	// taken are not noted. Like clock_skew it depends on what was received when.
+	NoteRedelivered Note = "redelivered"
 	// NoteClockSkew: an event occurred more than a minute after it was received:
 	// Telnyx's clock and the log's differ. An event that was received long after it occurred may just be
-	// late, and is not noted. The only note that depends on when events were received.
+	// late, and is not noted.
 	NoteClockSkew Note = "clock_skew"
 	// NoteNegativeDuration: an end lies before its beginning; the seconds between are negative.
 	NoteNegativeDuration Note = "negative_duration"
@@ -99,7 +106,8 @@ func (s *partSet) put(p partSet, holds bool) {
 
 // Judge fills in completeness, notes and the text of the client state, which
 // follow from the rest, and from what only events can tell: the parts that were
-// seen, and the doubts that they gave rise to (clock_skew, mos_without_packets, details_cut).
+// seen, and the doubts that they gave rise to (clock_skew, mos_without_packets,
+// details_cut, and redelivered of events that the timeline leaves out).
 func (l *Leg) Judge(seen []Part, doubts []Note) {
 	var received partSet
 	for i, p := range parts {
@@ -141,7 +149,9 @@ func (l *Leg) notes(expected partSet, doubts []Note) []Note {
 	negative := func(s *Seconds) bool { return s != nil && *s < 0 }
 	add(NoteInitiatedMissing, expected&hasInitiated != 0)
 	add(NoteAnsweredMissing, expected&hasAnswered != 0)
+	add(NoteAnsweredWithoutInitiated, expected&hasInitiated != 0 && l.AnsweredAt != nil)
 	add(NoteHangupMissing, expected&hasHangup != 0)
+	add(NoteRedelivered, slices.Contains(doubts, NoteRedelivered) || slices.ContainsFunc(l.Events, Event.redelivered))
 	add(NoteClockSkew, slices.Contains(doubts, NoteClockSkew))
 	add(NoteNegativeDuration, negative(l.DurationSeconds) || negative(l.RingSeconds) || negative(l.TalkSeconds) || negative(l.BridgedSeconds))
 	add(NoteMOSWithoutPackets, slices.Contains(doubts, NoteMOSWithoutPackets))
@@ -149,6 +159,9 @@ func (l *Leg) notes(expected partSet, doubts []Note) []Note {
 	add(NoteDiscrepancy, len(l.Discrepancies) > 0)
 	return notes
 }
+
+// redelivered reports whether the first deliveries of the event had failed.
+func (e Event) redelivered() bool { return e.Attempt > 1 }
 
 // maxStateText bounds client_state_text, in bytes.
 const maxStateText = 4 << 10

@@ -1,5 +1,7 @@
 package summary
 
+import "strings"
+
 // Session is the summary of one call: all legs that share a call_session_id.
 // "Always" marks the fields that are present in every message.
 type Session struct {
@@ -54,8 +56,25 @@ type Session struct {
 	Legs []SessionLeg `json:"legs"`
 	// LegsOmitted counts the legs left out of Legs because the message would be too large.
 	LegsOmitted int `json:"legs_omitted,omitempty"`
-	// EventCount counts the events that belong to the session and to no leg.
+
+	// EventCount counts the events that name the session and none of its legs.
+	// What they told stands in the fields that follow; everything else that occurred is on the legs.
 	EventCount int `json:"event_count,omitempty"`
+	// Events are they, by time of occurrence: the first and last 250 when there are more.
+	Events []Event `json:"events,omitempty"`
+	// EventsOmitted counts the events left out of the middle of Events.
+	EventsOmitted int `json:"events_omitted,omitempty"`
+	// Conferences are those that the session created, with what Telnyx told of
+	// them as a whole, by time.
+	Conferences []Conference `json:"conferences,omitempty"`
+	// Recordings are the recordings that Telnyx told of without a leg, by start.
+	Recordings []Recording `json:"recordings,omitempty"`
+	// Playbacks are the playings of audio to a whole conference that ended,
+	// Speaks the spoken texts that did, by time.
+	Playbacks []Playback `json:"playbacks,omitempty"`
+	Speaks    []Speak    `json:"speaks,omitempty"`
+	// Omitted counts what was left out of these lists, by its field. Absent: nothing was.
+	Omitted map[string]int `json:"omitted,omitempty"`
 }
 
 const (
@@ -66,12 +85,17 @@ const (
 	mostBridges = 500
 )
 
-// Fit returns the session as it can be published. Past the limit its legs carry
-// their ids and results in place of their parties and times, bridges keep the first 500, and, past it
-// even then, the last legs are left out and counted; totals always count all.
+// Fit returns the session as it can be published. Past the limit it is shed of
+// what its own events told, but for the ends of the lists; then its legs carry their ids and results
+// in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
+// are left out and counted; totals always count all.
 func (s Session) Fit() (Session, error) {
 	size, err := s.size()
 	if err != nil || size <= maxSession {
+		return s, err
+	}
+	s.shedEvents()
+	if size, err = s.size(); err != nil || size <= maxSession {
 		return s, err
 	}
 	legs := make([]SessionLeg, len(s.Legs))
@@ -93,6 +117,56 @@ func (s Session) Fit() (Session, error) {
 		s.LegsOmitted += len(s.Legs) - keep
 		s.Legs = s.Legs[:keep]
 	}
+}
+
+// asLeg is what a session's own events told, in the form in which a leg has it.
+func (s *Session) asLeg() Leg {
+	return Leg{
+		FirstReceivedAt: s.FirstReceivedAt, Events: s.Events, EventsOmitted: s.EventsOmitted,
+		Conferences: s.Conferences, Recordings: s.Recordings, Playbacks: s.Playbacks, Speaks: s.Speaks,
+		Omitted: s.Omitted,
+	}
+}
+
+// TakeEvents takes over what a session's own events told, from a leg that was
+// made of them.
+func (s *Session) TakeEvents(l *Leg) {
+	s.Events, s.EventsOmitted = l.Events, l.EventsOmitted
+	s.Conferences, s.Recordings, s.Playbacks, s.Speaks = l.Conferences, l.Recordings, l.Playbacks, l.Speaks
+	s.Omitted = nil
+	for field, n := range l.Omitted {
+		// The other lists of a leg have no place in a session; its events tell of them.
+		if field == "recordings" || field == "playbacks" || field == "speaks" || strings.HasPrefix(field, "conferences") {
+			if s.Omitted == nil {
+				s.Omitted = make(map[string]int)
+			}
+			s.Omitted[field] = n
+		}
+	}
+}
+
+// KeepEvents lays what the session's own events tell over what the stored
+// summary of the session knows of such events, unless it knows them all itself.
+func (s *Session) KeepEvents(stored *Session) {
+	news, past := s.asLeg(), stored.asLeg()
+	if !Covers(news, past) {
+		merged := Merge(past, news)
+		s.TakeEvents(&merged)
+	}
+	s.EventCount = max(s.EventCount, stored.EventCount, len(s.Events)+s.EventsOmitted)
+}
+
+// shedEvents leaves of what the session's own events told the ends.
+func (s *Session) shedEvents() {
+	l := s.asLeg().apart()
+	bound(&l, "playbacks", &l.Playbacks, 10)
+	bound(&l, "speaks", &l.Speaks, 10)
+	bound(&l, "recordings", &l.Recordings, 10)
+	bound(&l, "conferences", &l.Conferences, 4)
+	l.boundConferences(2)
+	l.shedURLs()
+	l.shedEvents(20)
+	s.TakeEvents(&l)
 }
 
 func (s Session) size() (int, error) {
