@@ -91,6 +91,7 @@ func (c *legComposer) facts(e *session.Event) {
 	setFirst(&c.leg.From, f.From)
 	setFirst(&c.leg.To, f.To)
 	c.setTime("started_at", &c.leg.StartedAt, f.StartTime, e)
+	c.doubt(summary.NoteDetailsCut, f.Cut)
 	// The application may change these during the call: the last one stands.
 	if f.ClientState != "" {
 		c.leg.ClientState = f.ClientState

@@ -34,7 +34,7 @@ func (*Streaming) detail()      {}
 func (*SIPREC) detail()         {}
 func (*Conference) detail()     {}
 
-// Bounds of a detail. A leg keeps its details in memory for hours, and most of
+// Bounds of an event. A leg keeps its events in memory for hours, and most of
 // what stands in them was chosen by an application or a far end, so that nothing
 // is as long as it likes. Lengths are in bytes of UTF-8, and a text is never cut
 // within a character.
@@ -45,6 +45,9 @@ const (
 	// MaxText bounds what people and programs name as they like: callers,
 	// queues, media, codec lists, reasons, the values of SIP headers.
 	MaxText = 512
+	// MaxState bounds a client_state, base64, and MaxTags the number of tags.
+	MaxState = 32 << 10
+	MaxTags  = 100
 	// MaxHeaders bounds each of the two lists of SIP headers: in all at most
 	// 2 × 16 × (MaxWord + MaxText) = 20 KiB.
 	MaxHeaders = 16

@@ -31,13 +31,16 @@ type Event struct {
 // Facts are the statements about a leg that its events repeat. Empty: not stated.
 type Facts struct {
 	// From and To are the parties in Telnyx's own words: E.164, a SIP URI
-	// without scheme, a user name, or whatever an anonymous caller shows.
+	// without scheme, a user name, or whatever an anonymous caller shows. Their first MaxText bytes.
 	From, To string
 	// StartTime is when the leg began to ring, by Telnyx's clock, UTC. It is
 	// not the time of the answer.
 	StartTime time.Time
 	// ClientState is what the application attached: base64 of arbitrary bytes.
+	// One longer than MaxState is left out: half of it would be of no use.
 	ClientState string
-	// Tags are the application's tags, in its order.
+	// Tags are the first MaxTags of the application's tags, in its order.
 	Tags []string
+	// Cut tells that something of these was past its bound.
+	Cut bool
 }

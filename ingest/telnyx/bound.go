@@ -31,6 +31,15 @@ func (t *trimmer) word(s string) string {
 // text bounds what was named freely.
 func (t *trimmer) text(s string) string { return t.start(s, call.MaxText) }
 
+// whole leaves out what is longer than limit and of no use in part.
+func (t *trimmer) whole(s string, limit int) string {
+	if len(s) > limit {
+		t.cut = true
+		return ""
+	}
+	return s
+}
+
 // start returns the start of s that fits into limit, cut between characters. It is a
 // copy, so that the rest does not stay in memory with it.
 func (t *trimmer) start(s string, limit int) string {

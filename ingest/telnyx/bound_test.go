@@ -221,3 +221,37 @@ func TestDetailsOfATypicalCallAreSmall(t *testing.T) {
 		t.Errorf("details of a typical leg: got %d B, want at most %d B", got, want)
 	}
 }
+
+func TestWhatAnyEventStatesIsBounded(t *testing.T) {
+	x := func(n int) string { return strings.Repeat("x", n) }
+	tags := make([]string, call.MaxTags)
+	for i := range tags {
+		tags[i] = fmt.Sprint("t", i)
+	}
+	for name, c := range map[string]struct {
+		fields string
+		want   call.Facts
+	}{
+		"parties at their bound": {
+			`"from":"` + x(call.MaxText) + `","to":"sip:a@b"`, call.Facts{From: x(call.MaxText), To: "sip:a@b"},
+		},
+		"a party past it, cut between characters": {
+			`"to":"` + x(call.MaxText-1) + `é"`, call.Facts{To: x(call.MaxText - 1), Cut: true},
+		},
+		"a state at its bound": {`"client_state":"` + x(call.MaxState) + `"`, call.Facts{ClientState: x(call.MaxState)}},
+		"a state past it":      {`"client_state":"` + x(call.MaxState+1) + `"`, call.Facts{Cut: true}},
+		"tags at their bound":  {`"tags":` + times(call.MaxTags, `"t%d"`), call.Facts{Tags: tags}},
+		"tags past it":         {`"tags":` + times(call.MaxTags+9, `"t%d"`), call.Facts{Tags: tags, Cut: true}},
+		"a long tag":           {`"tags":["` + x(5000) + `"]`, call.Facts{Tags: []string{x(call.MaxText)}, Cut: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			event, err := telnyx.Decode([]byte(`{"data":{"event_type":"call.bridged","payload":{"call_leg_id":"leg-1",` + c.fields + `}}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, event.Facts); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}

@@ -71,12 +71,14 @@ type payload struct {
 
 // facts returns what an event of that type states about its leg.
 func (p *payload) facts(eventType string) call.Facts {
+	var t trimmer
 	facts := call.Facts{
-		From:        p.From,
-		To:          p.To,
-		ClientState: p.ClientState,
-		Tags:        stated(p.Tags),
+		From:        t.text(p.From),
+		To:          t.text(p.To),
+		ClientState: t.whole(p.ClientState, call.MaxState),
+		Tags:        t.tags(p.Tags),
 	}
+	facts.Cut = t.cut
 	// Only in these four is start_time the leg's; in a recording's event it is the recording's.
 	switch eventType {
 	case call.TypeInitiated, call.TypeAnswered, call.TypeBridged, call.TypeHangup:
@@ -93,6 +95,19 @@ func firstTime(texts ...string) (at time.Time) {
 		}
 	}
 	return at
+}
+
+// tags bounds the application's tags.
+func (t *trimmer) tags(values []string) []string {
+	values = stated(values)
+	if len(values) > call.MaxTags {
+		t.cut = true
+		values = slices.Clone(values[:call.MaxTags]) // the rest does not stay in memory with it
+	}
+	for i, v := range values {
+		values[i] = t.text(v)
+	}
+	return values
 }
 
 // stated returns the values that are not empty (null, or of another type); nil when none is left.
