@@ -56,16 +56,25 @@ type answerFrom struct {
 	answer status.Answer
 }
 
-func TestFlows(t *testing.T) {
+// flows reads all flows, by name.
+func flows(t *testing.T) map[string]*flow {
+	t.Helper()
 	files, err := filepath.Glob("../testdata/flows/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no flows in testdata/flows (%v)", err)
 	}
+	all := make(map[string]*flow)
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			f := readFlow(t, file)
+		all[strings.TrimSuffix(filepath.Base(file), ".txtar")] = readFlow(t, file)
+	}
+	return all
+}
+
+func TestFlows(t *testing.T) {
+	for name, f := range flows(t) {
+		t.Run(name, func(t *testing.T) {
 			if *update {
-				f.update(t, file)
+				f.update(t, "../testdata/flows/"+name+".txtar")
 			}
 			got := f.run(t, 1, f.deliveries)
 			if diff := gocmp.Diff(f.want, got); diff != "" {
@@ -166,24 +175,6 @@ func resultOf(code int) status.Result {
 
 // variants are the deliveries in other orders, each at the times of the file.
 func (f *flow) variants() map[string][]delivery {
-	permuted := func(permute func(moving []delivery)) []delivery {
-		all := slices.Clone(f.deliveries)
-		var moving []delivery
-		for _, d := range all {
-			if !d.stays {
-				moving = append(moving, d)
-			}
-		}
-		permute(moving)
-		for i := range all {
-			if !all[i].stays {
-				at := all[i].at
-				all[i], moving = moving[0], moving[1:]
-				all[i].at = at
-			}
-		}
-		return all
-	}
 	var twice []delivery
 	for i, d := range f.deliveries {
 		again := d
@@ -196,20 +187,53 @@ func (f *flow) variants() map[string][]delivery {
 	slices.SortStableFunc(twice, func(a, b delivery) int { return cmp.Compare(a.at, b.at) })
 	variants := map[string][]delivery{
 		"as written": f.deliveries,
-		"reversed":   permuted(slices.Reverse[[]delivery]),
+		"reversed":   f.permuted(slices.Reverse[[]delivery]),
 		"twice":      twice,
 	}
 	for seed := range uint64(3) {
 		rng := rand.New(rand.NewPCG(11, seed))
-		variants[fmt.Sprintf("shuffled %d", seed)] = permuted(func(moving []delivery) {
+		variants[fmt.Sprintf("shuffled %d", seed)] = f.permuted(func(moving []delivery) {
 			rng.Shuffle(len(moving), func(i, j int) { moving[i], moving[j] = moving[j], moving[i] })
 		})
 	}
 	return variants
 }
 
+// permuted returns the deliveries in another order, each at a time of the file.
+func (f *flow) permuted(permute func(moving []delivery)) []delivery {
+	all := slices.Clone(f.deliveries)
+	var moving []delivery
+	for _, d := range all {
+		if !d.stays {
+			moving = append(moving, d)
+		}
+	}
+	permute(moving)
+	for i := range all {
+		if !all[i].stays {
+			at := all[i].at
+			all[i], moving = moving[0], moving[1:]
+			all[i].at = at
+		}
+	}
+	return all
+}
+
 // run lets a flow take place and returns what came of it as the want files say it.
 func (f *flow) run(t *testing.T, replicas int, deliveries []delivery) map[string]string {
+	t.Helper()
+	return f.runOn(t, replicas, deliveries, nil)
+}
+
+// runOn is run in a world that is prepared before anything is delivered.
+func (f *flow) runOn(t *testing.T, replicas int, deliveries []delivery, prepare func(w *world)) map[string]string {
+	t.Helper()
+	// The calendar of a leg ends eleven minutes after its hangup.
+	return f.runFor(t, replicas, deliveries, prepare, 15*time.Minute)
+}
+
+// runFor is runOn that lets so much time pass after the last delivery.
+func (f *flow) runFor(t *testing.T, replicas int, deliveries []delivery, prepare func(w *world), rest time.Duration) map[string]string {
 	t.Helper()
 	got := make(map[string]string)
 	synctest.Test(t, func(t *testing.T) {
@@ -222,6 +246,9 @@ func (f *flow) run(t *testing.T, replicas int, deliveries []delivery) map[string
 					r.slow = 30 * time.Millisecond
 				}
 			})
+		}
+		if prepare != nil {
+			prepare(w)
 		}
 		begun := time.Now()
 		w.status.answer = func(ref call.Ref, _ int) status.Answer {
@@ -237,8 +264,7 @@ func (f *flow) run(t *testing.T, replicas int, deliveries []delivery) map[string
 			pass(time.Until(begun.Add(d.at)))
 			w.deliverAs(d.body, d.backfill)
 		}
-		// The calendar of a leg ends eleven minutes after its hangup.
-		after(15 * time.Minute)
+		after(rest)
 		w.consistent()
 		if open := w.queue.open(); len(open) > 0 {
 			t.Errorf("tasks %v are not done", open)
