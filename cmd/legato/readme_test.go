@@ -2,20 +2,16 @@ package main_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// TestReadmeNamesOnlyWhatExists holds the README against the command line, the
-// tree and the published fields.
+// TestReadmeNamesOnlyWhatExists holds the README against the command line and the
+// tree. Package summary/schema holds it against the published fields.
 func TestReadmeNamesOnlyWhatExists(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
@@ -51,13 +47,6 @@ func TestReadmeNamesOnlyWhatExists(t *testing.T) {
 			t.Errorf("the README names the path %s, which does not exist", path[1])
 		}
 	}
-	for _, v := range []any{summary.Leg{}, summary.Session{}} {
-		for name := range jsonFields(reflect.TypeOf(v)) {
-			if !strings.Contains(readme, "`"+name+"`") {
-				t.Errorf("the README does not explain the field %s", name)
-			}
-		}
-	}
 }
 
 // helpTexts is the help of all commands.
@@ -72,28 +61,6 @@ func helpTexts(t *testing.T) string {
 		all.Write(out)
 	}
 	return all.String()
-}
-
-// jsonFields are the names of all fields that a type can show in JSON, at any depth.
-func jsonFields(typ reflect.Type) map[string]bool {
-	found := make(map[string]bool)
-	var walk func(reflect.Type)
-	walk = func(typ reflect.Type) {
-		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
-			typ = typ.Elem()
-		}
-		if typ.Kind() != reflect.Struct || typ.Implements(reflect.TypeFor[json.Marshaler]()) {
-			return
-		}
-		for f := range typ.Fields() {
-			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
-				found[name] = true
-			}
-			walk(f.Type)
-		}
-	}
-	walk(typ)
-	return found
 }
 
 // TestDockerfileNamesOnlyWhatExists checks what can be checked without building

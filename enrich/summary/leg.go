@@ -97,7 +97,7 @@ type Leg struct {
 	Recordings []Recording `json:"recordings,omitempty"`
 	// RecordingErrors are the recordings that failed, by time.
 	RecordingErrors []RecordingError `json:"recording_errors,omitempty"`
-	// Transcriptions are those of recordings, by time.
+	// Transcriptions are the texts of recordings, by time.
 	Transcriptions []Transcription `json:"transcriptions,omitempty"`
 	// Transcript is what was said, as it was transcribed live.
 	Transcript *Transcript `json:"transcript,omitempty"`
@@ -112,18 +112,18 @@ type Leg struct {
 	DTMF *DTMF `json:"dtmf,omitempty"`
 	// Gathers are the entries that the application asked for, by time.
 	Gathers []Gather `json:"gathers,omitempty"`
-	// Playbacks are the playings of audio that ended, Speaks the spoken texts that did, by time.
+	// Playbacks and Speaks are the playings of audio and the spoken texts that ended, by time.
 	Playbacks []Playback `json:"playbacks,omitempty"`
 	Speaks    []Speak    `json:"speaks,omitempty"`
 	// Payments are the steps of taking payment, by time. Of card and payer nothing is shown.
 	Payments []Payment `json:"payments,omitempty"`
 	// Queues are the queues that the leg waited in, by time.
 	Queues []QueueVisit `json:"queues,omitempty"`
-	// Conferences are those that the leg took part in, by time.
+	// Conferences are the conferences that the leg took part in, by time.
 	Conferences []Conference `json:"conferences,omitempty"`
 	// Refers are the steps of handing the leg over by SIP REFER, by time.
 	Refers []Refer `json:"refers,omitempty"`
-	// AI is what AI assistants did on the leg.
+	// AI is what artificial assistants did on the leg.
 	AI *AI `json:"ai,omitempty"`
 
 	// Cost is what call.cost said.
@@ -150,7 +150,7 @@ type Leg struct {
 	Events []Event `json:"events"`
 	// EventsOmitted counts the events left out of the middle of Events.
 	EventsOmitted int `json:"events_omitted,omitempty"`
-	// Times are Legato's own.
+	// Times are Legato's own milestones.
 	Times *Times `json:"times,omitempty"`
 }
 

@@ -32,7 +32,7 @@ type Session struct {
 	FirstReceivedAt Time `json:"first_received_at"`
 	// PublishedAt is when this revision was made. Always.
 	PublishedAt Time `json:"published_at"`
-	// StartedAt is the first start, AnsweredAt the first answer, EndedAt the last end of its legs.
+	// StartedAt, AnsweredAt and EndedAt are the first start, the first answer and the last end of its legs.
 	StartedAt  *Time `json:"started_at,omitempty"`
 	AnsweredAt *Time `json:"answered_at,omitempty"`
 	EndedAt    *Time `json:"ended_at,omitempty"`
@@ -60,17 +60,17 @@ type Session struct {
 	// EventCount counts the events that name the session and none of its legs.
 	// What they told stands in the fields that follow; everything else that occurred is on the legs.
 	EventCount int `json:"event_count,omitempty"`
-	// Events are they, by time of occurrence: the first and last 250 when there are more.
+	// Events are these events, by time of occurrence: the first and last 250 when there are more.
 	Events []Event `json:"events,omitempty"`
 	// EventsOmitted counts the events left out of the middle of Events.
 	EventsOmitted int `json:"events_omitted,omitempty"`
-	// Conferences are those that the session created, with what Telnyx told of
+	// Conferences are the conferences that the session created, with what Telnyx told of
 	// them as a whole, by time.
 	Conferences []Conference `json:"conferences,omitempty"`
 	// Recordings are the recordings that Telnyx told of without a leg, by start.
 	Recordings []Recording `json:"recordings,omitempty"`
-	// Playbacks are the playings of audio to a whole conference that ended,
-	// Speaks the spoken texts that did, by time.
+	// Playbacks and Speaks are the playings of audio and the spoken texts to a
+	// whole conference that ended, by time.
 	Playbacks []Playback `json:"playbacks,omitempty"`
 	Speaks    []Speak    `json:"speaks,omitempty"`
 	// Omitted counts what was left out of these lists, by its field. Absent: nothing was.
