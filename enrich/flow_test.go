@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -32,6 +33,7 @@ var update = flag.Bool("update", false, "write what the flows came to into their
 //	status <leg>                         what the status API says about a leg: lines of an
 //	                                     offset, an HTTP status (0: none came) and the answer's data
 //	want/messages                        what is published in the run as written
+//	want/parked                          for which reasons something was parked after any run
 //	want/leg <leg>, want/session <session>  the newest summary after any run
 //
 // In the wanted summaries that is left out which depends on when and how often
@@ -269,8 +271,12 @@ func (f *flow) runFor(t *testing.T, replicas int, deliveries []delivery, prepare
 		if open := w.queue.open(); len(open) > 0 {
 			t.Errorf("tasks %v are not done", open)
 		}
-		if len(w.lot.parked) > 0 {
-			t.Errorf("parked %v", w.lot.parked)
+		var reasons []string
+		for _, p := range w.lot.parked {
+			reasons = append(reasons, p.Reason)
+		}
+		if slices.Sort(reasons); len(reasons) > 0 {
+			got["want/parked"] = strings.Join(slices.Compact(reasons), "\n") + "\n"
 		}
 		got["want/messages"] = messagesOf(t, w)
 		for _, m := range w.sink.all() {
@@ -284,16 +290,20 @@ func (f *flow) runFor(t *testing.T, replicas int, deliveries []delivery, prepare
 	return got
 }
 
-// deliverAs is deliver, for events from the provider's history as well.
+// deliverAs is deliver, for events from the provider's history as well, and for
+// what is no usable event: that is parked, as ingest does.
 func (w *world) deliverAs(body []byte, backfill bool) {
 	w.t.Helper()
+	env, err := telnyx.ParseEnvelope(body)
+	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
+		if err := w.lot.Park(w.t.Context(), call.Parked{Reason: string(unusable.Reason), Data: body}); err != nil {
+			w.t.Fatal(err)
+		}
+		return
+	}
 	if !backfill {
 		w.deliver(body)
 		return
-	}
-	env, err := telnyx.ParseEnvelope(body)
-	if err != nil {
-		w.t.Fatal(err)
 	}
 	w.log.store(call.Entry{Topic: call.TopicEvent + env.Type, ID: env.Key(), Ref: env.Ref, Backfill: true, Data: body})
 }

@@ -130,20 +130,17 @@ func TestLosingAnyOneEventNeverPreventsASummary(t *testing.T) {
 				rest := slices.Delete(slices.Clone(f.deliveries), i, i+1)
 				env, err := telnyx.ParseEnvelope(lost.body)
 				if err != nil {
-					t.Fatal(err)
+					continue // no event, and parked: nobody misses it
 				}
 				// Of a leg of which nothing else tells, nothing can be summarised.
 				due := make(map[call.LegID]bool)
 				var again bool // another event of the leg and type: nothing is missing
 				for _, d := range rest {
 					other, err := telnyx.ParseEnvelope(d.body)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if other.Ref.Leg != "" && other.Ref.Session != "" {
+					if err == nil && other.Ref.Leg != "" && other.Ref.Session != "" {
 						due[other.Ref.Leg] = true
 					}
-					again = again || other.Ref.Leg == env.Ref.Leg && other.Type == env.Type
+					again = again || err == nil && other.Ref.Leg == env.Ref.Leg && other.Type == env.Type
 				}
 				wait := 15 * time.Minute
 				if env.Type == call.TypeHangup {
