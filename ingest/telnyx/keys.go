@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"filippo.io/edwards25519"
 )
 
 // What can be wrong with one public key. The texts never contain the key: what
@@ -15,6 +17,8 @@ var (
 	errKeyEncoding = errors.New("is not standard base64")
 	errKeyHex      = errors.New("looks like hex: give the base64 text that Telnyx shows")
 	errKeyPEM      = errors.New("looks like PEM: give the base64 text that Telnyx shows")
+	errKeyPoint    = errors.New("decodes to 32 bytes that are no public key: the curve has no such point")
+	errKeyWeak     = errors.New("is a key of small order, that anybody can sign for")
 	errKeyZero     = errors.New("is all zeros, a placeholder that anybody can sign for")
 )
 
@@ -58,6 +62,13 @@ func parseKey(text string) (ed25519.PublicKey, error) {
 	}
 	if string(key) == string(make([]byte, ed25519.PublicKeySize)) {
 		return nil, errKeyZero
+	}
+	a, err := new(edwards25519.Point).SetBytes(key)
+	if err != nil {
+		return nil, errKeyPoint
+	}
+	if a.MultByCofactor(a).Equal(edwards25519.NewIdentityPoint()) == 1 {
+		return nil, errKeyWeak
 	}
 	return key, nil
 }

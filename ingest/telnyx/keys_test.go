@@ -59,6 +59,8 @@ func TestParseKeysSaysWhichKeyIsWrongAndWhy(t *testing.T) {
 		"hex":                     {hex.EncodeToString(one), "telnyx: public key 1 of 1 looks like hex: give the base64 text that Telnyx shows"},
 		"PEM":                     {"-----BEGIN PUBLIC KEY-----", "telnyx: public key 1 of 1 looks like PEM: give the base64 text that Telnyx shows"},
 		"the key of all zeros":    {strings.Repeat("A", 43) + "=", "telnyx: public key 1 of 1 is all zeros, a placeholder that anybody can sign for"},
+		"no point of the curve":   {base64.StdEncoding.EncodeToString(append([]byte{2}, make([]byte, 31)...)), "telnyx: public key 1 of 1 decodes to 32 bytes that are no public key: the curve has no such point"},
+		"a key of small order":    {base64.StdEncoding.EncodeToString(append([]byte{1}, make([]byte, 31)...)), "telnyx: public key 1 of 1 is a key of small order, that anybody can sign for"},
 		"a private key of 64 too": {base64.StdEncoding.EncodeToString(make([]byte, 64)), "telnyx: public key 1 of 1 decodes to 64 bytes, not 32"},
 	}
 	for name, tt := range tests {
