@@ -256,7 +256,8 @@ func ParkReasons() []string { return []string{reasonUndecodable, reasonPoison} }
 func (w *Worker) park(ctx context.Context, t Task, why string) {
 	e := t.Entry()
 	err := w.cfg.Parking.Park(ctx, call.Parked{
-		Reason: why, Signature: e.Signature, Timestamp: e.Timestamp, ContentType: "application/json", Data: e.Data,
+		Reason: why, Signature: e.Signature, Timestamp: e.Timestamp, ContentType: "application/json",
+		Seq: e.Seq, Topic: e.Topic, Ref: e.Ref, Backfill: e.Backfill, Data: e.Data,
 	})
 	if err != nil {
 		w.log.Error("a task that cannot be done could not be parked", "reason", why, "seq", e.Seq, "error", err)

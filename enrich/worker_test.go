@@ -596,12 +596,42 @@ func TestWhatCannotBeDoneIsParked(t *testing.T) {
 			t.Errorf("%d parked, %d terminated", len(w.lot.parked), len(w.queue.ended))
 		}
 		for _, p := range w.lot.parked {
-			if p.Reason != "poison" || len(p.Data) == 0 {
+			if p.Reason != "poison" || len(p.Data) == 0 || p.Seq == 0 || p.Topic == "" || p.Ref.Session != "s1" {
 				t.Errorf("parked as %+v", p)
 			}
 		}
 		if tries < 20 || tries > 100 {
 			t.Errorf("it was tried %d times", tries)
+		}
+	})
+}
+
+// Put back under other ids, the same entries give again the work that was given up.
+func TestWhatWasParkedIsDoneWhenItIsPutBack(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a := newLeg("s1", 1)
+		broken := true
+		w.sink.failing(func(*replica, summary.Draft, int) fault {
+			if broken {
+				return tooLarge
+			}
+			return noFault
+		})
+		w.lives(a)
+		after(3 * time.Minute)
+		w.wantRevisions(a.key())
+		if len(w.lot.parked) == 0 {
+			t.Fatal("nothing was parked")
+		}
+		broken = false
+		for i, p := range slices.Clone(w.lot.parked) {
+			w.log.store(call.Entry{Topic: p.Topic, ID: fmt.Sprintf("retry/%d", i), Ref: p.Ref, Signature: p.Signature, Timestamp: p.Timestamp, Data: p.Data})
+		}
+		after(time.Minute)
+		w.wantRevisions(a.key(), "1 completed")
+		w.wantRevisions(a.sessionKey(), "1 completed")
+		if open := w.queue.open(); len(open) > 0 {
+			t.Errorf("tasks %v are not done", open)
 		}
 	})
 }

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
 )
 
@@ -25,8 +27,8 @@ type observation struct {
 	refused *problem
 	// parked is why a body is unusable. Nil: it is a call event, or was not read.
 	parked *telnyx.Unusable
-	// envelope is zero until the body was understood.
-	envelope telnyx.Envelope
+	// entry is zero until the body was understood.
+	entry call.Entry
 	// seq is the log's sequence of the event, 0 where there is none.
 	seq   uint64
 	bytes int
@@ -106,9 +108,10 @@ func (s *Server) log(ctx context.Context, o *observation, status int, took time.
 	if o.parked != nil {
 		attrs = append(attrs, slog.String("reason", string(o.parked.Reason)))
 	}
-	if e := o.envelope; e.ID != "" {
+	if e := o.entry; e.ID != "" {
+		// The id alone: the key has the type behind it, and an id may have slashes.
 		attrs = append(attrs,
-			slog.String("event_id", e.ID), slog.String("type", e.Type),
+			slog.String("event_id", strings.TrimSuffix(e.ID, "/"+e.EventType())), slog.String("type", e.EventType()),
 			slog.String("session", string(e.Ref.Session)), slog.String("leg", string(e.Ref.Leg)),
 			slog.String("control", string(e.Ref.Control)), slog.String("connection", string(e.Ref.Connection)),
 			slog.Int("attempt", e.Attempt), slog.Uint64("seq", o.seq),

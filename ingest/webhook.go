@@ -74,7 +74,7 @@ func (s *Server) receive(c echo.Context) error {
 	if err := s.checkAge(timestamp); err != nil {
 		return refuse(resultClock, err)
 	}
-	envelope, err := telnyx.ParseEnvelope(body)
+	entry, err := judge(signature, timestamp, body)
 	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
 		return s.park(c, unusable, call.Parked{
 			Reason:      string(unusable.Reason),
@@ -87,16 +87,8 @@ func (s *Server) receive(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	o.envelope = envelope
-	return s.store(c, call.Entry{
-		Topic:     call.TopicEvent + envelope.Type,
-		ID:        envelope.Key(),
-		Ref:       envelope.Ref,
-		Attempt:   envelope.Attempt,
-		Signature: signature,
-		Timestamp: timestamp,
-		Data:      body,
-	})
+	o.entry = entry
+	return s.store(c, entry)
 }
 
 // checkSigned refuses a request without the headers of a signature before its

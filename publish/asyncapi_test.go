@@ -250,6 +250,10 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 	}
 	for _, reason := range reasons {
 		parked := call.Parked{Reason: reason, Signature: "c2ln", Timestamp: "1773500966", ContentType: "application/json", Data: []byte(reason)}
+		if slices.Contains(enrich.ParkReasons(), reason) {
+			parked.Seq, parked.Topic, parked.Backfill = 1, call.TopicEvent+"call.hangup", true
+			parked.Ref = call.Ref{Session: "7a1c", Leg: "7a1d", Control: "v3:c", Connection: "42"}
+		}
 		if err := lot.Park(t.Context(), parked); err != nil {
 			t.Fatal(err)
 		}

@@ -2,8 +2,10 @@ package publish_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
@@ -78,5 +80,130 @@ func TestParkFails(t *testing.T) {
 	s.Stop()
 	if err := lot.Park(t.Context(), call.Parked{Reason: "not_json"}); err == nil || errors.Is(err, publish.ErrInvalid) {
 		t.Errorf("without a server: got error %v, want one of infrastructure", err)
+	}
+}
+
+func TestParkedIsReadBackAsItWas(t *testing.T) {
+	s := natsdtest.Run(t)
+	lot := publish.NewLot(s.JS, s.Layout)
+	webhook := call.Parked{
+		Reason: "not_json", Signature: "c2ln", Timestamp: "1773500966", ContentType: "application/json", Data: []byte("\x00\xff"),
+	}
+	entry := call.Parked{
+		Reason: "poison", Signature: "c2ln", Timestamp: "1773500967", ContentType: "application/json", Seq: 12, Topic: "event.call.hangup",
+		Ref:      call.Ref{Session: "ses", Leg: "leg", Control: "v3:c+/=", Connection: "42"},
+		Backfill: true, Data: []byte("\x00\xff"),
+	}
+	again := entry
+	again.Seq = 13 // put back, and of no use again
+	for i, p := range []call.Parked{webhook, entry, again} {
+		// Parked twice, it is one.
+		for range 2 {
+			if err := lot.Park(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := lot.Get(t.Context(), uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(p, got.Parked); diff != "" {
+			t.Errorf("parked (-want +got):\n%s", diff)
+		}
+		if got.Seq != uint64(i+1) || got.Size != len(p.Data) || got.At.IsZero() {
+			t.Errorf("got sequence %d, size %d, parked at %v", got.Seq, got.Size, got.At)
+		}
+	}
+}
+
+func TestListTellsWhatIsParkedWithoutBodies(t *testing.T) {
+	s := natsdtest.Run(t)
+	lot := publish.NewLot(s.JS, s.Layout)
+	list := func(which publish.Which) (seqs []uint64) {
+		t.Helper()
+		err := lot.List(t.Context(), which, func(k publish.Kept) error {
+			if k.Data != nil || k.Size != 1000 {
+				t.Errorf("message %d came with %d bytes and size %d", k.Seq, len(k.Data), k.Size)
+			}
+			seqs = append(seqs, k.Seq)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seqs
+	}
+	if got := list(publish.Which{}); got != nil {
+		t.Errorf("an empty lot lists %v", got)
+	}
+	// More than are asked for at a time, with a hole.
+	const n = 600
+	var half time.Time
+	for i := range n {
+		p := call.Parked{Reason: []string{"api_v1", "not_json"}[i%2], Data: fmt.Appendf(nil, "%01000d", i)}
+		if err := lot.Park(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if i == n/2 {
+			k, err := lot.Get(t.Context(), n/2+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			half = k.At
+		}
+	}
+	for range 2 { // Somebody else may have been quicker.
+		if err := lot.Remove(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := lot.Get(t.Context(), 5); !errors.Is(err, publish.ErrNotParked) {
+		t.Errorf("a removed message: got %v, want ErrNotParked", err)
+	}
+	var all, odd, late []uint64
+	for seq := uint64(1); seq <= n; seq++ {
+		if seq == 5 {
+			continue
+		}
+		all = append(all, seq)
+		if seq%2 == 1 {
+			odd = append(odd, seq)
+		}
+		if seq > n/2 {
+			late = append(late, seq)
+		}
+	}
+	for name, row := range map[string]struct {
+		which publish.Which
+		want  []uint64
+	}{
+		"all":         {publish.Which{}, all},
+		"of a reason": {publish.Which{Reason: "api_v1"}, odd},
+		"since then":  {publish.Which{Since: half}, late},
+		"of none":     {publish.Which{Reason: "poison"}, nil},
+	} {
+		if diff := cmp.Diff(row.want, list(row.which)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if err := lot.List(t.Context(), publish.Which{Reason: "a.b"}, nil); !errors.Is(err, publish.ErrInvalid) {
+		t.Errorf("a reason that is none: got %v, want ErrInvalid", err)
+	}
+	stop := errors.New("stop")
+	if err := lot.List(t.Context(), publish.Which{}, func(publish.Kept) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want the error of who was told", err)
+	}
+	if err := lot.List(t.Context(), publish.Which{}, func(k publish.Kept) error {
+		// Removed while it is read: the end is still found.
+		return lot.Remove(t.Context(), n+1-k.Seq)
+	}); err != nil {
+		t.Error(err)
+	}
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		t.Errorf("the consumer %s was left behind", name)
 	}
 }

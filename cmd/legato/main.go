@@ -19,6 +19,7 @@ type cli struct {
 	Demo     demoCmd     `cmd:"" help:"See it work: the service, NATS and a fake Telnyx in one process."`
 	Simulate simulateCmd `cmd:"" help:"Play Telnyx: signed webhooks to a target, and the status API."`
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
+	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
 }

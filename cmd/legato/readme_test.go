@@ -53,8 +53,10 @@ func TestReadmeNamesOnlyWhatExists(t *testing.T) {
 func helpTexts(t *testing.T) string {
 	t.Helper()
 	var all bytes.Buffer
-	for _, command := range []string{"serve", "demo", "simulate", "tail", "health", "version"} {
-		out, err := exec.CommandContext(t.Context(), binaries.legato, command, "--help").Output()
+	for _, command := range []string{
+		"serve", "demo", "simulate", "tail", "parked list", "parked show", "parked retry", "health", "version",
+	} {
+		out, err := exec.CommandContext(t.Context(), binaries.legato, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("legato %s --help: %v", command, err)
 		}

@@ -1,6 +1,9 @@
 package call
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Entry is one message of the log: what arrived or what Legato learned, with
 // the place that the log gave it. Package journal stores and delivers entries.
@@ -29,6 +32,16 @@ type Entry struct {
 	Data []byte
 }
 
+// EventType returns the type of the event that the entry is, empty when it is
+// one of Legato's own.
+func (e Entry) EventType() string {
+	eventType, ok := strings.CutPrefix(e.Topic, TopicEvent)
+	if !ok {
+		return ""
+	}
+	return eventType
+}
+
 // Topics of the log. TopicEvent is followed by the event's type.
 const (
 	TopicEvent  = "event."
@@ -46,7 +59,8 @@ type Receipt struct {
 	Duplicate bool
 }
 
-// Parked is signed input that cannot be used as a call event, kept byte for byte.
+// Parked is input that cannot be used, kept byte for byte: a signed webhook that
+// is no call event, or an entry of the log on which the work has failed.
 type Parked struct {
 	// Reason is a short stable word that can stand as a subject token.
 	Reason string
@@ -54,6 +68,12 @@ type Parked struct {
 	Signature, Timestamp string
 	// ContentType is the request's.
 	ContentType string
+	// Seq, Topic, Ref and Backfill are those of the entry. Zero on a webhook that
+	// never was in the log.
+	Seq      uint64
+	Topic    string
+	Ref      Ref
+	Backfill bool
 	// Data is the body, byte for byte.
 	Data []byte
 }

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// parkedCmd is about what could not be used: signed webhooks that are no call
+// events, and entries of the log that could not be worked on.
+type parkedCmd struct {
+	List  parkedListCmd  `cmd:"" help:"List what is parked, without any personal data."`
+	Show  parkedShowCmd  `cmd:"" help:"Show one parked message with its body, which has personal data."`
+	Retry parkedRetryCmd `cmd:"" help:"Put parked messages back through the intake; what is taken down leaves the parked ones."`
+}
+
+// reachWithin bounds the wait for NATS: a person is waiting.
+const reachWithin = 10 * time.Second
+
+// openLot connects to NATS and opens the lot of the deployment.
+func openLot(ctx context.Context, set natsSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+	if layout, err = natsd.NewLayout(set.SubjectPrefix); err != nil {
+		return nil, nil, layout, fmt.Errorf("--subject-prefix: %w", err)
+	}
+	urls := set.urls()
+	if len(urls) == 0 {
+		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	nc, err = natsd.Connect(ctx, natsd.ConnectConfig{
+		URLs: urls, Creds: set.NATSCreds, Name: "legato parked",
+		Logger: logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr),
+	})
+	if err != nil {
+		return nil, nil, layout, err
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		nc.Close()
+		return nil, nil, layout, err
+	}
+	return nc, js, layout, nil
+}
+
+type parkedListCmd struct {
+	natsSettings
+	JSON   bool          `help:"One JSON object a line."`
+	Reason string        `help:"Only what was parked for this reason, as api_v1." placeholder:"REASON"`
+	Since  time.Duration `help:"Only what was parked within this time, as 2h." placeholder:"DURATION"`
+	Limit  int           `help:"Print at most so many, the oldest; 0: all."`
+}
+
+// Run lists what is parked, oldest first. Everything is counted, also beyond the limit.
+func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
+	if cmd.Since < 0 || cmd.Limit < 0 {
+		return errors.New("--since and --limit must not be negative")
+	}
+	nc, js, layout, err := openLot(ctx, cmd.natsSettings, c)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	now := time.Now()
+	which := publish.Which{Reason: cmd.Reason}
+	if cmd.Since > 0 {
+		which.Since = now.Add(-cmd.Since)
+	}
+	printed, counts := 0, make(map[string]int)
+	err = publish.NewLot(js, layout).List(ctx, which, func(k publish.Kept) error {
+		counts[k.Reason]++
+		if cmd.Limit > 0 && printed == cmd.Limit {
+			return nil
+		}
+		printed++
+		if cmd.JSON {
+			return printKeptJSON(c.stdout, k, now)
+		}
+		return printKept(c.stdout, k, now)
+	})
+	if err != nil || cmd.JSON {
+		return err
+	}
+	_, err = fmt.Fprintln(c.stderr, countedByReason(counts, printed))
+	return err
+}
+
+// printKept prints one line for a person.
+func printKept(w io.Writer, k publish.Kept, now time.Time) error {
+	_, err := fmt.Fprintf(w, "%8d  %s  %-14s %9d B  %s ago\n",
+		k.Seq, k.At.Local().Format(time.DateTime), k.Reason, k.Size, max(now.Sub(k.At), 0).Round(time.Second))
+	return err
+}
+
+func printKeptJSON(w io.Writer, k publish.Kept, now time.Time) error {
+	return json.NewEncoder(w).Encode(struct {
+		Seq        uint64    `json:"seq"`
+		ParkedAt   time.Time `json:"parked_at"`
+		Reason     string    `json:"reason"`
+		Size       int       `json:"size"`
+		AgeSeconds int64     `json:"age_seconds"`
+	}{k.Seq, k.At, k.Reason, k.Size, int64(max(now.Sub(k.At), 0).Seconds())})
+}
+
+// countedByReason says how many there are, the most frequent reason first.
+func countedByReason(counts map[string]int, printed int) string {
+	all, parts := 0, make([]string, 0, len(counts))
+	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		if counts[a] != counts[b] {
+			return counts[b] - counts[a]
+		}
+		return strings.Compare(a, b)
+	})
+	for _, reason := range reasons {
+		all += counts[reason]
+		parts = append(parts, fmt.Sprintf("%d %s", counts[reason], reason))
+	}
+	text := fmt.Sprintf("%d parked", all)
+	if printed < all {
+		text += fmt.Sprintf(", %d shown", printed)
+	}
+	if all > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	return text
+}
+
+type parkedShowCmd struct {
+	natsSettings
+	Seq uint64 `arg:"" help:"Sequence of the message, as list prints it."`
+	Raw bool   `help:"The body byte for byte and nothing else."`
+}
+
+// Run shows one message.
+func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
+	nc, js, layout, err := openLot(ctx, cmd.natsSettings, c)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	k, err := publish.NewLot(js, layout).Get(ctx, cmd.Seq)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.stderr, "legato: the body has personal data: phone numbers, names, client_state")
+	if cmd.Raw {
+		_, err = c.stdout.Write(k.Data)
+		return err
+	}
+	_, err = io.WriteString(c.stdout, pretty(k))
+	return err
+}
+
+// pretty is a message for a person: its headers, and its body indented where it is JSON.
+func pretty(k publish.Kept) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Sequence: %d\nReason: %s\nParked: %s\nSize: %d\n", k.Seq, k.Reason, k.At.Format(time.RFC3339Nano), k.Size)
+	for _, name := range slices.Sorted(maps.Keys(k.Header)) {
+		for _, value := range k.Header[name] {
+			fmt.Fprintf(&b, "%s: %s\n", name, printable(value))
+		}
+	}
+	body := string(k.Data)
+	var indented strings.Builder
+	encoder := json.NewEncoder(&indented)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if json.Valid(k.Data) && encoder.Encode(json.RawMessage(k.Data)) == nil {
+		body = indented.String()
+	}
+	return b.String() + "\n" + strings.TrimRight(printable(body), "\n") + "\n"
+}
+
+// printable escapes what would do something to a terminal: a sender chose these bytes.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || r == '\t' || strconv.IsPrint(r) && r != utf8.RuneError {
+			b.WriteRune(r)
+			continue
+		}
+		q := strconv.QuoteRuneToASCII(r)
+		b.WriteString(q[1 : len(q)-1])
+	}
+	return b.String()
+}
