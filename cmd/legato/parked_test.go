@@ -1,0 +1,321 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/natsd"
+)
+
+// parked runs `legato parked` to its end.
+func parked(t *testing.T, env []string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binaries.legato, append([]string{"parked"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+type listed struct {
+	Seq    uint64 `json:"seq"`
+	Reason string `json:"reason"`
+	Size   int    `json:"size"`
+}
+
+func listParked(t *testing.T, nats string, args ...string) (all []listed) {
+	t.Helper()
+	stdout, stderr, err := parked(t, nil, append([]string{"list", "--json", "--nats-url=" + nats}, args...)...)
+	if err != nil || stderr != "" {
+		t.Fatalf("parked list: %v\n%s", err, stderr)
+	}
+	for line := range strings.Lines(stdout) {
+		var l listed
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// unusable are bodies that no version of this program takes for an event of a call.
+var unusable = []struct{ reason, body string }{
+	{"api_v1", `{"event_type":"call_hangup","id":"e-1","payload":{"call_leg_id":"leg-1","from":"+12025550111"}}`},
+	{"portal", `{"event_type":"call.hangup","webhook_id":"w","payload":{"call_leg_id":"leg-1","to":"+12025550112"}}`},
+	{"other_product", `{"data":{"event_type":"message.received","id":"e","payload":{"text":"+12025550113 <é>` + "\u009b" + `"}}}`},
+	{"not_json", "CallSid=v3&From=%2B12025550114\x1b[2J\xff"},
+}
+
+// send posts a signed body as Telnyx does and returns the status.
+func (w *telnyxWorld) send(t *testing.T, target, body string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	timestamp, signature := w.sign(time.Now(), []byte(body))
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Telnyx-Timestamp", timestamp)
+	request.Header.Set("Telnyx-Signature-Ed25519", signature)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+func TestParkedIsListedAndShown(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	if got := listParked(t, s.nats); got != nil {
+		t.Errorf("an empty lot lists %v", got)
+	}
+	var want []listed
+	for i, u := range unusable {
+		if status := world.send(t, s.target(), u.body); status != http.StatusOK {
+			t.Fatalf("%s was answered %d", u.reason, status)
+		}
+		want = append(want, listed{uint64(i + 1), u.reason, len(u.body)})
+	}
+	if diff := cmp.Diff(want, listParked(t, s.nats)); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want[1:2], listParked(t, s.nats, "--reason=portal", "--since=1h")); diff != "" {
+		t.Errorf("list of a reason (-want +got):\n%s", diff)
+	}
+	if got := listParked(t, s.nats, "--since=1ns"); got != nil {
+		t.Errorf("list of what was parked just now: %v", got)
+	}
+	stdout, stderr, err := parked(t, nil, "list", "--nats-url="+s.nats, "--limit=3")
+	if err != nil || strings.Count(stdout, "\n") != 3 || stderr != "4 parked, 3 shown: 1 api_v1, 1 not_json, 1 other_product, 1 portal\n" {
+		t.Errorf("list for a person: %v\n%s%s", err, stdout, stderr)
+	}
+	if strings.Contains(stdout, "+1202555") {
+		t.Errorf("list shows personal data:\n%s", stdout)
+	}
+	for i, u := range unusable {
+		seq := fmt.Sprint(i + 1)
+		stdout, stderr, err := parked(t, nil, "show", seq, "--raw", "--nats-url="+s.nats)
+		if err != nil || stdout != u.body || !strings.Contains(stderr, "personal data") {
+			t.Errorf("show --raw of %s: %v, %q, %q", u.reason, err, stdout, stderr)
+		}
+		stdout, stderr, err = parked(t, nil, "show", seq, "--nats-url="+s.nats)
+		if err != nil || !strings.Contains(stdout, "2025550"+fmt.Sprint(111+i)) || !strings.Contains(stdout, "Reason: "+u.reason) ||
+			!strings.Contains(stdout, "Telnyx-Signature-Ed25519: ") || !strings.Contains(stderr, "personal data") {
+			t.Errorf("show of %s: %v, %s%s", u.reason, err, stdout, stderr)
+		}
+		if strings.ContainsAny(stdout, "\x1b\u009b\xff") {
+			t.Errorf("show of %s does something to a terminal: %q", u.reason, stdout)
+		}
+	}
+	for _, args := range [][]string{
+		{"show", "99"}, {"list", "--reason=a.b"}, {"list", "--limit=-1"}, {"retry"}, {"retry", "1", "--all"}, {"retry", "99"},
+		{"retry", "1", "--telnyx-public-key=none"}, {"list", "--subject-prefix=other"},
+	} {
+		if stdout, _, err := parked(t, nil, append(args, "--nats-url="+s.nats)...); err == nil {
+			t.Errorf("parked %v was content:\n%s", args, stdout)
+		}
+	}
+	stopsCleanly(t, s)
+}
+
+func TestParkedIsRetried(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	for _, u := range unusable {
+		world.send(t, s.target(), u.body)
+	}
+	lot := publish.NewLot(dial(t, s.nats), layout(t))
+	park := func(reason string, body []byte, signed []byte) {
+		t.Helper()
+		timestamp, signature := world.sign(time.Now().AddDate(0, 0, -1), signed)
+		p := call.Parked{Reason: reason, Signature: signature, Timestamp: timestamp, ContentType: "application/json", Data: body}
+		if err := lot.Park(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A call whose webhooks were all parked, for a reason that does not hold any more.
+	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
+	world.know(c)
+	for _, d := range c.Deliveries {
+		body := d.Body(1, "")
+		park("other_product", body, body)
+	}
+	park("bad_id", []byte(`{"data":{"event_type":"call.hangup","id":"x","payload":{"call_leg_id":"forged"}}}`), []byte("other bytes"))
+	// Killed between the two steps: the event stands in the log, and in the lot.
+	if status := world.send(t, s.target(), string(c.Deliveries[0].Body(1, ""))); status != http.StatusOK {
+		t.Fatalf("answered %d", status)
+	}
+	retry := func(args ...string) (string, error) {
+		t.Helper()
+		stdout, stderr, err := parked(t, world.env(), append([]string{"retry", "--nats-url=" + s.nats}, args...)...)
+		for _, secret := range []string{"+1202555", "KEY-of-a-test"} {
+			if strings.Contains(stdout+stderr, secret) {
+				t.Errorf("retry shows %q:\n%s%s", secret, stdout, stderr)
+			}
+		}
+		return stdout, err
+	}
+
+	before := listParked(t, s.nats)
+	if out, err := retry("--all", "--dry-run"); err == nil || strings.Count(out, "would be stored as event.call.") != len(c.Deliveries) {
+		t.Errorf("a dry run: %v\n%s", err, out)
+	}
+	if diff := cmp.Diff(before, listParked(t, s.nats)); diff != "" {
+		t.Errorf("a dry run changed (-before +after):\n%s", diff)
+	}
+	out, err := retry("--all")
+	if err == nil {
+		t.Errorf("retry was content though some cannot be used:\n%s", out)
+	}
+	for _, want := range []string{
+		"stored before as event." + c.Deliveries[0].Type, "stored as event.call.hangup", "signature does not match",
+		"unusable webhook: api_v1", "unusable webhook: portal", "unusable webhook: other_product", "unusable webhook: not_json",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("retry did not say %q:\n%s", want, out)
+		}
+	}
+	completed(t, s.nats, "calls.session.completed.*."+string(c.Session))
+	var stay []string
+	for _, l := range listParked(t, s.nats) {
+		stay = append(stay, l.Reason)
+	}
+	if diff := cmp.Diff([]string{"api_v1", "portal", "other_product", "not_json", "bad_id"}, stay); diff != "" {
+		t.Errorf("what stays parked (-want +got):\n%s", diff)
+	}
+	// With nothing left to do it is content.
+	if out, err := retry("--reason=poison"); err != nil || out != "" {
+		t.Errorf("retry of nothing: %v\n%s", err, out)
+	}
+	stopsCleanly(t, s)
+}
+
+func layout(t *testing.T) natsd.Layout {
+	t.Helper()
+	l, err := natsd.NewLayout(natsd.DefaultPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestWorkThatWasGivenUpIsDoneAfterARetry plays a call whose tasks were terminated as
+// poison. Its events stand in the log, and within the server's duplicate window.
+func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
+	t.Parallel()
+	url := externalNATS(t)
+	world := newTelnyx(t)
+	js, names := dial(t, url), layout(t)
+	if _, err := natsd.Manage(t.Context(), js, names, natsd.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	lot := publish.NewLot(js, names)
+	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
+	world.know(c)
+	if len(c.Legs) != 1 {
+		t.Fatalf("a call with %d legs", len(c.Legs))
+	}
+	giveUp(t, world, c, lot, journal.Config{
+		JetStream: js, Stream: names.Events, Prefix: names.Prefix, Queue: "legato", Logger: slog.New(slog.DiscardHandler),
+	})
+
+	// Nothing but the retry hands out work: the session would settle in an hour, and a leg whose
+	// status was never asked for is checked on in three minutes.
+	s := serve(t, world.env(), "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url="+url, "--settle=200ms", "--session-settle=1h")
+	stdout, stderr, err := parked(t, world.env(), "retry", "--all", "--nats-url="+url)
+	if err != nil {
+		t.Fatalf("retry: %v\n%s%s", err, stdout, stderr)
+	}
+	completed(t, url, "calls.leg.completed.*."+string(c.Session)+"."+string(c.Legs[0].Ref.Leg))
+
+	// An entry of Legato's own is put back as well.
+	settle := session.Check{Kind: session.CheckSettle, Session: c.Session, Upto: 1 << 60}
+	data, err := json.Marshal(settle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lot.Park(t.Context(), call.Parked{Reason: "poison", Seq: 1, Topic: call.TopicCheck, Ref: settle.Ref(), Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, err := parked(t, world.env(), "retry", "--reason=poison", "--nats-url="+url); err != nil {
+		t.Fatalf("retry: %v\n%s%s", err, stdout, stderr)
+	}
+	completed(t, url, "calls.session.completed.*."+string(c.Session))
+	if got := listParked(t, url); got != nil {
+		t.Errorf("still parked: %v", got)
+	}
+	stopsCleanly(t, s)
+}
+
+// giveUp puts a call into the log, and ends each of its tasks as a worker does that has failed too often.
+func giveUp(t *testing.T, w *telnyxWorld, c fake.Call, lot *publish.Lot, cfg journal.Config) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	log, err := journal.Open(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range c.Deliveries {
+		body := d.Body(1, "")
+		timestamp, signature := w.sign(time.Now(), body)
+		e := call.Entry{
+			Topic: call.TopicEvent + d.Type, ID: d.EventID + "/" + d.Type, Ref: c.Legs[0].Ref, Attempt: 1,
+			Signature: signature, Timestamp: timestamp, Data: body,
+		}
+		if _, err := log.Append(ctx, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queue, err := log.Queue(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := 0
+	err = queue.Work(working, func(task *journal.Task) {
+		e := task.Entry()
+		if err := lot.Park(ctx, call.Parked{
+			Reason: "poison", Signature: e.Signature, Timestamp: e.Timestamp, ContentType: "application/json",
+			Seq: e.Seq, Topic: e.Topic, Ref: e.Ref, Data: e.Data,
+		}); err != nil {
+			t.Error(err)
+		}
+		if err := task.Term(); err != nil {
+			t.Error(err)
+		}
+		if ended++; ended == len(c.Deliveries) {
+			stop()
+		}
+	})
+	if ctx.Err() != nil || ended != len(c.Deliveries) {
+		t.Fatalf("%d of %d tasks were ended: %v", ended, len(c.Deliveries), err)
+	}
+	if err := log.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
