@@ -62,11 +62,11 @@ func TestHeadersStandOnceInTheOrderInWhichTheyWereStated(t *testing.T) {
 	check(t, "omitted", got.Omitted, map[string]int{"headers.custom": 8})
 }
 
-func TestDigitsAreCountedAndNotShown(t *testing.T) {
+func TestDigitsThatWereNotKeptAreCounted(t *testing.T) {
 	got := composed(
-		happened(call.TypeDTMF, 1*time.Second, &call.DTMF{Digit: "7"}),
-		happened(call.TypeDTMF, 2*time.Second, &call.DTMF{Digit: "7"}),
-		happened(call.TypeGatherEnded, 3*time.Second, &call.Gather{Digits: "7777", Status: "valid"}),
+		happened(call.TypeDTMF, 1*time.Second, &call.DTMF{}),
+		happened(call.TypeDTMF, 2*time.Second, &call.DTMF{}),
+		happened(call.TypeGatherEnded, 3*time.Second, &call.Gather{DigitCount: 4, Status: "valid"}),
 		happened(call.TypeGatherEnded, 4*time.Second, &call.Gather{Status: "timeout"}),
 		happened(call.TypeAIGatherEnded, 5*time.Second, &call.AIGather{Status: "valid", Result: `{"pin":"7777"}`}),
 	)
@@ -80,6 +80,33 @@ func TestDigitsAreCountedAndNotShown(t *testing.T) {
 		t.Errorf("digits are shown (%v): %s", err, content)
 	}
 	check(t, "no keys", composed(hungUp("", "", "")).DTMF, nil)
+}
+
+func TestDigitsThatWereKeptAreShown(t *testing.T) {
+	digit := func(at time.Duration, d string) summary.Digit {
+		return summary.Digit{ID: idOf(call.TypeDTMF, at), At: known(at), Digit: d}
+	}
+	got := composed(
+		happened(call.TypeDTMF, 2*time.Second, &call.DTMF{Digit: "#"}),
+		happened(call.TypeDTMF, 1*time.Second, &call.DTMF{Digit: "7"}),
+		happened(call.TypeDTMF, 3*time.Second, &call.DTMF{}),
+		happened(call.TypeGatherEnded, 4*time.Second, &call.Gather{DigitCount: 1, Digits: "7", Status: "valid"}),
+	)
+	check(t, "dtmf", got.DTMF, &summary.DTMF{Count: 3, Digits: []summary.Digit{digit(1*time.Second, "7"), digit(2*time.Second, "#")}})
+	check(t, "gathers", got.Gathers, []summary.Gather{
+		{ID: idOf(call.TypeGatherEnded, 4*time.Second), At: known(4 * time.Second), Status: "valid", DigitCount: 1, Digits: "7"},
+	})
+
+	var many []*session.Event
+	for i := range 300 {
+		many = append(many, happened(call.TypeDTMF, time.Duration(i)*time.Second, &call.DTMF{Digit: strconv.Itoa(i % 10)}))
+	}
+	got = composed(many...)
+	check(t, "the count", got.DTMF.Count, 300)
+	check(t, "the digits", len(got.DTMF.Digits), 256)
+	check(t, "the end of the first half", got.DTMF.Digits[127], digit(127*time.Second, "7"))
+	check(t, "the beginning of the last", got.DTMF.Digits[128], digit(172*time.Second, "2"))
+	check(t, "omitted", got.Omitted, map[string]int{"dtmf.digits": 44})
 }
 
 func TestWhatWasPlayedAndSpoken(t *testing.T) {

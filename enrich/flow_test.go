@@ -30,6 +30,7 @@ var update = flag.Bool("update", false, "write what the flows came to into their
 //
 //	<offset> <what> [stays] [backfill]   a webhook's body, delivered at the offset; one that
 //	                                     stays keeps its place when the others are shuffled
+//	options                              what the deployment is told: include dtmf
 //	status <leg>                         what the status API says about a leg: lines of an
 //	                                     offset, an HTTP status (0: none came) and the answer's data
 //	want/messages                        what is published in the run as written
@@ -45,6 +46,7 @@ type flow struct {
 	deliveries []delivery
 	answers    map[call.LegID][]answerFrom
 	want       map[string]string
+	keep       []telnyx.Secret
 }
 
 type delivery struct {
@@ -113,6 +115,11 @@ func readFlow(t *testing.T, file string) *flow {
 		switch {
 		case strings.HasPrefix(part.Name, "want/"):
 			f.want[part.Name] = string(part.Data)
+		case part.Name == "options":
+			if string(part.Data) != "include dtmf\n" {
+				t.Fatalf("options %q", part.Data)
+			}
+			f.keep = append(f.keep, telnyx.Digits)
 		case words[0] == "status":
 			f.answers[call.LegID(words[1])] = readAnswers(t, part.Data)
 		default:
@@ -242,6 +249,7 @@ func (f *flow) runFor(t *testing.T, replicas int, deliveries []delivery, prepare
 		pass(time.Until(callStart)) // the calls are of that day
 		w := newWorld(t)
 		defer w.end()
+		w.keep = f.keep
 		for range replicas {
 			w.startWith(func(r *replica) {
 				if replicas > 1 {

@@ -9,7 +9,8 @@ import (
 	"github.com/legato-calls/legato/ingest/call"
 )
 
-// dialog takes what was entered, paid, and said to assistants.
+// dialog takes what was entered, paid, and said to assistants. Digits, which can be
+// PINs and cards, are only there to be taken where the deployment includes them.
 func (c *legComposer) dialog(e *session.Event) {
 	l, at := &c.leg, summary.At(e.OccurredAt)
 	switch d := e.Detail.(type) {
@@ -18,8 +19,11 @@ func (c *legComposer) dialog(e *session.Event) {
 			l.DTMF = &summary.DTMF{}
 		}
 		l.DTMF.Count++
+		if d.Digit != "" {
+			l.DTMF.Digits = append(l.DTMF.Digits, summary.Digit{ID: e.ID, At: at, Digit: d.Digit})
+		}
 	case *call.Gather:
-		l.Gathers = append(l.Gathers, summary.Gather{ID: e.ID, At: at, Status: d.Status, DigitCount: shownDigits(d)})
+		l.Gathers = append(l.Gathers, summary.Gather{ID: e.ID, At: at, Status: d.Status, DigitCount: d.DigitCount, Digits: d.Digits})
 	case *call.Payment:
 		l.Payments = append(l.Payments, summary.Payment{
 			ID: e.ID, At: at, Step: d.Step, Status: d.Status, ChargeID: d.ChargeID, ErrorCode: d.ErrorCode,
@@ -38,10 +42,6 @@ func (c *legComposer) dialog(e *session.Event) {
 		}
 	}
 }
-
-// shownDigits is all that leaves this service of the digits that were entered:
-// they can be PINs and cards.
-func shownDigits(d *call.Gather) int { return len(d.Digits) }
 
 func (c *legComposer) ai() *summary.AI {
 	if c.leg.AI == nil {

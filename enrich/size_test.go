@@ -24,7 +24,7 @@ func busyCall(n int, size int) []call.Event {
 		make func(i int) call.Detail
 	}{
 		{call.TypeDTMF, func(int) call.Detail { return &call.DTMF{Digit: "1"} }},
-		{call.TypeGatherEnded, func(int) call.Detail { return &call.Gather{Digits: "12", Status: "valid"} }},
+		{call.TypeGatherEnded, func(int) call.Detail { return &call.Gather{Digits: "12", DigitCount: 2, Status: "valid"} }},
 		{call.TypePlaybackEnded, func(int) call.Detail { return &call.Playback{Media: text(call.MaxText), Status: "completed"} }},
 		{call.TypeSpeakEnded, func(int) call.Detail { return &call.Speech{Status: "completed"} }},
 		{call.TypeTranscription, func(i int) call.Detail {

@@ -234,7 +234,7 @@ func (w *world) complete() {
 	if w.log.first != 1 {
 		return
 	}
-	table := session.New(session.Config{Rules: rules, Decode: decode})
+	table := session.New(session.Config{Rules: rules, Decode: w.decode})
 	table.Restart(call.Log{ID: "oracle", First: 1, Last: uint64(len(entries))})
 	var ids []call.SessionID
 	for _, e := range entries {

@@ -36,6 +36,8 @@ type world struct {
 	sink   *fakeSink
 	status *fakeStatus
 	lot    *fakeParking
+	// keep are the secrets that events are decoded with.
+	keep []telnyx.Secret
 
 	replicas   []*replica
 	probes     sync.WaitGroup
@@ -104,8 +106,8 @@ func (w *world) deliver(body []byte) call.Receipt {
 }
 
 // decode is what the service wires in.
-func decode(e call.Entry) (call.Event, error) {
-	ev, err := telnyx.Decode(e.Data)
+func (w *world) decode(e call.Entry) (call.Event, error) {
+	ev, err := telnyx.Decode(e.Data, w.keep...)
 	ev.Backfill = e.Backfill
 	return ev, err
 }
@@ -147,7 +149,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 	}
 	r.worker = enrich.New(enrich.Config{
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
-		Parking: w.lot, Decode: decode, Rules: rules, Timing: timing, Stagger: w.stagger,
+		Parking: w.lot, Decode: w.decode, Rules: rules, Timing: timing, Stagger: w.stagger,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if change != nil {

@@ -186,13 +186,16 @@ func pretty(k publish.Kept) string {
 // printable escapes what would do something to a terminal: a sender chose these bytes.
 func printable(s string) string {
 	var b strings.Builder
-	for _, r := range s {
-		if r == '\n' || r == '\t' || strconv.IsPrint(r) && r != utf8.RuneError {
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(r)):
+			fmt.Fprintf(&b, `\x%02x`, s[i]) // no character at all
+		case r == '\n' || r == '\t' || strconv.IsPrint(r):
 			b.WriteRune(r)
-			continue
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
 		}
-		q := strconv.QuoteRuneToASCII(r)
-		b.WriteString(q[1 : len(q)-1])
 	}
 	return b.String()
 }

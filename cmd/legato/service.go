@@ -195,7 +195,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
 		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, Sink: publisher, Parking: lot,
-		Decode: decode, Rules: s.settings.rules(), Timing: s.settings.timing(),
+		Decode: decoder(s.settings.secretsKept()), Rules: s.settings.rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry,
 	}
 	if s.embedded == nil {
@@ -219,14 +219,16 @@ func bodyLimit(maxPayload int64) int64 {
 	return min(ingest.DefaultMaxBody, maxPayload-headers)
 }
 
-// decode reads the event of a log entry.
-func decode(e call.Entry) (call.Event, error) {
-	ev, err := telnyx.Decode(e.Data)
-	if err != nil {
-		return ev, err
+// decoder reads the event of a log entry, without the secrets that are not to be kept.
+func decoder(keep []telnyx.Secret) func(call.Entry) (call.Event, error) {
+	return func(e call.Entry) (call.Event, error) {
+		ev, err := telnyx.Decode(e.Data, keep...)
+		if err != nil {
+			return ev, err
+		}
+		ev.Backfill = e.Backfill
+		return ev, nil
 	}
-	ev.Backfill = e.Backfill
-	return ev, nil
 }
 
 // queueAdapter hands the journal's tasks to enrich, which does not know the journal.

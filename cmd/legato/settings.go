@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,8 @@ type settings struct {
 	SweepAfter         time.Duration `default:"5m" env:"LEGATO_SWEEP_AFTER" help:"Silence after which a live leg is checked."`
 	AmendWindow        time.Duration `default:"15m" env:"LEGATO_AMEND_WINDOW" help:"How long a finished session stays in memory and log."`
 	SignatureTolerance time.Duration `default:"5m" env:"LEGATO_SIGNATURE_TOLERANCE" help:"Age and skew accepted for a signature."`
+
+	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
 
 	logSettings
 }
@@ -165,6 +168,15 @@ func (s *settings) rules() session.Rules {
 		SessionSettle: s.SessionSettle, StatusWindow: s.StatusWindow,
 		SweepAfter: s.SweepAfter, AmendWindow: s.AmendWindow,
 	}
+}
+
+// secretsKept are the secrets of events that summaries show.
+func (s *settings) secretsKept() []telnyx.Secret {
+	var kept []telnyx.Secret
+	if slices.Contains(s.Include, "dtmf") {
+		kept = append(kept, telnyx.Digits)
+	}
+	return kept
 }
 
 func (s *settings) timing() enrich.Timing {

@@ -98,7 +98,7 @@ type scenario struct {
 
 var eventTypes = []string{
 	call.TypeInitiated, call.TypeAnswered, call.TypeBridged, call.TypeHangup, call.TypeHold, call.TypeCost,
-	call.TypeRecordingSaved, "call.dtmf.received", "call.something.new",
+	call.TypeRecordingSaved, call.TypeDTMF, "call.something.new",
 }
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -160,8 +160,11 @@ func (sc *scenario) event(t *rapid.T, full call.Ref, names bool) {
 	if s := rapid.IntRange(-1, 8).Draw(t, "occurred"); s >= 0 { // few, so that many occur at once
 		ev.OccurredAt = epoch.Add(time.Duration(s) * time.Second)
 	}
-	if typ == call.TypeHangup {
+	switch typ {
+	case call.TypeHangup:
 		ev.Detail = &call.Hangup{Cause: "normal_clearing"}
+	case call.TypeDTMF:
+		ev.Detail = &call.DTMF{Digit: rapid.SampledFrom([]string{"", "1", "2", "#"}).Draw(t, "digit")}
 	}
 	sc.events = append(sc.events, ev)
 }

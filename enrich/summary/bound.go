@@ -20,6 +20,8 @@ const (
 	// maxPieces and maxTranscript bound a live transcript by number and bytes of text.
 	maxPieces     = 500
 	maxTranscript = 64 << 10
+	// maxDigits bounds the keys that were pressed: some 110 bytes each, 28 KiB in all.
+	maxDigits = 256
 )
 
 // Ends shortens a list to its first and last most/2 and returns how many were
@@ -56,6 +58,8 @@ func (p Playback) when() time.Time       { return p.At.Known() }
 func (p Playback) key() string           { return p.ID }
 func (s Speak) when() time.Time          { return s.At.Known() }
 func (s Speak) key() string              { return s.ID }
+func (d Digit) when() time.Time          { return d.At.Known() }
+func (d Digit) key() string              { return d.ID }
 func (g Gather) when() time.Time         { return g.At.Known() }
 func (g Gather) key() string             { return g.ID }
 func (p Payment) when() time.Time        { return p.At.Known() }
@@ -115,6 +119,7 @@ func (l *Leg) Bound() {
 		bound(l, "ai.insights", &kept.Insights, maxList)
 		l.AI = kept.orNil()
 	}
+	l.boundDigits(maxDigits)
 	if l.Transcript != nil {
 		l.boundTranscript(maxPieces, maxTranscript)
 	}
@@ -168,6 +173,16 @@ func (l *Leg) omit(field string, n int) {
 		l.Omitted = make(map[string]int)
 	}
 	l.Omitted[field] += n
+}
+
+// boundDigits keeps the ends of what was keyed in; the count says how much that was.
+func (l *Leg) boundDigits(most int) {
+	if l.DTMF == nil {
+		return
+	}
+	kept := *l.DTMF
+	bound(l, "dtmf.digits", &kept.Digits, most)
+	l.DTMF = &kept
 }
 
 // boundTranscript keeps the first pieces of the transcript.

@@ -1,12 +1,27 @@
 package summary
 
-// DTMF counts keys. Digits are secrets (PINs, cards): they are never shown.
+// DTMF counts keys. Digits are secrets (PINs, cards): they are shown only where
+// the deployment includes them.
 type DTMF struct {
 	// Count is how many call.dtmf.received there were. Always.
 	Count int `json:"count"`
+	// Digits are the keys that were pressed, by time: the first and the last 128
+	// at most. Absent unless the deployment includes them.
+	Digits []Digit `json:"digits,omitempty"`
 }
 
-// Gather is one call.gather.ended. The digits themselves are never shown.
+// Digit is one call.dtmf.received that states its key.
+type Digit struct {
+	// ID is the event's. Always.
+	ID string `json:"id"`
+	// At is when it occurred.
+	At *Time `json:"at,omitempty"`
+	// Digit is digit: 0 to 9, *, #, A to D. Always.
+	Digit string `json:"digit"`
+}
+
+// Gather is one call.gather.ended. Its digits are shown only where the
+// deployment includes them.
 type Gather struct {
 	// ID is the event's. Always.
 	ID string `json:"id"`
@@ -16,6 +31,9 @@ type Gather struct {
 	Status string `json:"status,omitempty"`
 	// DigitCount is how many digits were entered; 0 where Telnyx states none. Always.
 	DigitCount int `json:"digit_count"`
+	// Digits are the digits themselves, the first 128 at most. Absent unless the
+	// deployment includes them.
+	Digits string `json:"digits,omitempty"`
 }
 
 // Payment is one step of taking a payment: call.payment.progress and call.payment.completed.

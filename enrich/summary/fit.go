@@ -116,6 +116,7 @@ func (l *Leg) shedHeaders() {
 }
 
 func (l *Leg) shedLists() {
+	l.boundDigits(10)
 	bound(l, "gathers", &l.Gathers, 10)
 	bound(l, "payments", &l.Payments, 10)
 	bound(l, "queues", &l.Queues, 10)

@@ -35,6 +35,9 @@ func full(n int, text string) summary.Leg {
 	for _, p := range l.Playbacks {
 		add(p.ID, p.At)
 	}
+	for _, d := range l.DTMF.Digits {
+		add(d.ID, d.At)
+	}
 	for _, q := range l.Queues {
 		add(q.ID, q.EnteredAt)
 	}
@@ -178,9 +181,9 @@ func TestWhatIsShedFirst(t *testing.T) {
 		"ai.insights ai.messages transcript",
 		"ai.insights ai.messages headers transcript",
 		"ai.insights ai.messages headers playbacks transcript",
-		"ai.insights ai.messages gathers headers playbacks transcript",
-		"ai.insights ai.messages events gathers headers playbacks transcript",
-		"ai.insights ai.messages events gathers headers playbacks recordings transcript",
+		"ai.insights ai.messages digits gathers headers playbacks transcript",
+		"ai.insights ai.messages digits events gathers headers playbacks transcript",
+		"ai.insights ai.messages digits events gathers headers playbacks recordings transcript",
 	}
 	var got []string
 	for _, o := range order {
@@ -222,6 +225,7 @@ func shrunk(a, b summary.Leg) []string {
 	}{
 		{"ai.insights", insights(a), insights(b)},
 		{"ai.messages", messages(a), messages(b)},
+		{"digits", len(a.DTMF.Digits), len(b.DTMF.Digits)},
 		{"events", len(a.Events), len(b.Events)},
 		{"gathers", len(a.Gathers), len(b.Gathers)},
 		{"headers", headers(a), headers(b)},

@@ -102,7 +102,7 @@ func drawLists(t *rapid.T, l *summary.Leg) {
 		case 0:
 			l.Playbacks = append(l.Playbacks, summary.Playback{ID: e.ID, At: at})
 		case 1:
-			l.Gathers = append(l.Gathers, summary.Gather{ID: e.ID, At: at, DigitCount: 1})
+			l.Gathers = append(l.Gathers, summary.Gather{ID: e.ID, At: at, DigitCount: 1, Digits: words.Draw(t, "digits")})
 		case 2:
 			l.Queues = append(l.Queues, summary.QueueVisit{ID: e.ID, Name: "q", EnteredAt: at})
 		case 3:
@@ -134,6 +134,9 @@ func drawLists(t *rapid.T, l *summary.Leg) {
 				l.DTMF = &summary.DTMF{}
 			}
 			l.DTMF.Count++
+			if digit := words.Draw(t, "digit"); digit != "" {
+				l.DTMF.Digits = append(l.DTMF.Digits, summary.Digit{ID: e.ID, At: e.OccurredAt, Digit: digit})
+			}
 		}
 	}
 	l.Conferences = unique(l.Conferences, func(c summary.Conference) string { return c.ID })

@@ -1,9 +1,11 @@
 package summary_test
 
 import (
+	order "cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,9 +138,29 @@ func onceEach(t *rapid.T, stored, news, m summary.Leg) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("playbacks (-want +got):\n%s", diff)
 	}
+	digits := func(l summary.Leg, taken func(id string) bool) []string {
+		var list []string
+		if l.DTMF != nil {
+			for _, d := range l.DTMF.Digits {
+				if taken(d.ID) {
+					list = append(list, d.ID)
+				}
+			}
+		}
+		return list
+	}
+	all := func(string) bool { return true }
+	wantDigits := slices.Concat(digits(stored, all), digits(news, func(id string) bool { return !known[id] }))
+	slices.Sort(wantDigits)
+	if diff := cmp.Diff(wantDigits, sorted(digits(m, all), strings.Compare)); diff != "" {
+		t.Fatalf("digits (-want +got):\n%s", diff)
+	}
 	keys := 0
 	if m.DTMF != nil {
 		keys = m.DTMF.Count
+		if !slices.IsSortedFunc(m.DTMF.Digits, byTime) {
+			t.Fatal("the digits are not in order")
+		}
 	}
 	fresh := 0
 	for _, e := range news.Events {
@@ -152,6 +174,10 @@ func onceEach(t *rapid.T, stored, news, m summary.Leg) {
 	if keys != fresh {
 		t.Fatalf("%d keys are counted of %d", keys, fresh)
 	}
+}
+
+func byTime(a, b summary.Digit) int {
+	return order.Or(a.At.Known().Compare(b.At.Known()), strings.Compare(a.ID, b.ID))
 }
 
 func count[T any](list []T, is func(T) bool) (n int) {
@@ -285,6 +311,17 @@ func TestMergeFieldByField(t *testing.T) {
 			summary.Leg{Events: timeline(1), DTMF: &summary.DTMF{Count: 1}, Omitted: map[string]int{"speaks": 1}},
 			summary.Leg{Events: timeline(1), FirstReceivedAt: *at(0), DTMF: &summary.DTMF{Count: 1}, Speaks: []summary.Speak{{ID: "00001"}}},
 			summary.Leg{Events: timeline(1), DTMF: &summary.DTMF{Count: 1}, Omitted: map[string]int{"speaks": 1}},
+		},
+		"a late key stands where it was pressed": {
+			summary.Leg{Events: timeline(1, 9), DTMF: &summary.DTMF{Count: 2, Digits: []summary.Digit{
+				{ID: "00001", At: at(1 * time.Second), Digit: "1"}, {ID: "00009", At: at(9 * time.Second), Digit: "9"},
+			}}},
+			summary.Leg{Events: timeline(5, 9), FirstReceivedAt: *at(0), DTMF: &summary.DTMF{Count: 2, Digits: []summary.Digit{
+				{ID: "00005", At: at(5 * time.Second), Digit: "5"}, {ID: "00009", At: at(9 * time.Second), Digit: "9"},
+			}}},
+			summary.Leg{Events: timeline(1, 5, 9), DTMF: &summary.DTMF{Count: 3, Digits: []summary.Digit{
+				{ID: "00001", At: at(1 * time.Second), Digit: "1"}, {ID: "00005", At: at(5 * time.Second), Digit: "5"}, {ID: "00009", At: at(9 * time.Second), Digit: "9"},
+			}}},
 		},
 		"what is told of one conference unites": {
 			summary.Leg{Conferences: []summary.Conference{{ID: "c", JoinedAt: at(2), LeftAt: at(5), Recordings: []summary.Recording{{ID: "a"}}}}},

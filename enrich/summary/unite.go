@@ -38,13 +38,7 @@ func uniteLists(m *Leg, stored, news Leg) {
 		}
 	}
 	m.Omitted = maps.Clone(m.Omitted)
-	if keys > 0 {
-		count := DTMF{Count: keys}
-		if m.DTMF != nil {
-			count.Count += m.DTMF.Count
-		}
-		m.DTMF = &count
-	}
+	u.keys(keys, news.DTMF)
 	if len(u.fresh) > 0 { // else it was counted before
 		for field, n := range news.Omitted {
 			m.omit(field, n)
@@ -115,6 +109,22 @@ func uniteThings[T entry](u *uniting, field string, into *[]T, news []T, both fu
 		}
 	}
 	*into = all
+}
+
+// keys adds what was keyed in; pressed is how many of the events are new.
+func (u *uniting) keys(pressed int, news *DTMF) {
+	if pressed == 0 {
+		return
+	}
+	d := DTMF{}
+	if u.into.DTMF != nil {
+		d = *u.into.DTMF
+	}
+	d.Count += pressed
+	if news != nil {
+		uniteEvents(u, &d.Digits, news.Digits)
+	}
+	u.into.DTMF = &d
 }
 
 // conference unites what is told of one conference.

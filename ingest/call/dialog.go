@@ -26,15 +26,18 @@ type Playback struct {
 // DTMF is the detail of call.dtmf.received.
 type DTMF struct {
 	// Digit is digit: the key that was pressed. Digits are secrets (PINs,
-	// cards): whether one is shown is not this package's to decide.
+	// cards): empty unless they were asked for, or not stated.
 	Digit string
 	Bounded
 }
 
 // Gather is the detail of call.gather.ended.
 type Gather struct {
-	// Digits is digits, without the one that ended the gather. A secret, as DTMF.Digit is.
+	// Digits is digits, without the one that ended the gather. A secret, as
+	// DTMF.Digit is, and empty unless it was asked for.
 	Digits string
+	// DigitCount is how many digits there were. Zero: none, or not stated.
+	DigitCount int
 	// Status is status: "valid", "invalid", "call_hangup", "timeout", ….
 	Status string
 	Bounded

@@ -55,7 +55,7 @@ func TestWhatIsPastItsBoundIsCutAndSaysSo(t *testing.T) {
 		"a text past it, cut between characters": {
 			call.TypeInitiated, `"caller_id_name":"` + x(call.MaxText-1) + `é!"`, &call.Initiated{CallerName: x(call.MaxText - 1), Bounded: cut},
 		},
-		"digits": {call.TypeGatherEnded, `"digits":"` + strings.Repeat("7", 200) + `"`, &call.Gather{Digits: strings.Repeat("7", call.MaxDigits), Bounded: cut}},
+		"digits": {call.TypeGatherEnded, `"digits":"` + strings.Repeat("7", 200) + `"`, &call.Gather{Digits: strings.Repeat("7", call.MaxDigits), DigitCount: 200, Bounded: cut}},
 		"a header's name and value": {
 			call.TypeAnswered, `"custom_headers":[{"name":"` + x(200) + `","value":"` + x(1000) + `"}]`,
 			&call.Answered{Headers: &call.Headers{Custom: []call.Header{{Name: x(call.MaxWord), Value: x(call.MaxText)}}}, Bounded: cut},
@@ -206,7 +206,7 @@ func TestDetailsOfATypicalCallAreSmall(t *testing.T) {
 	before := heap()
 	for range legs {
 		for _, body := range bodies {
-			event, err := telnyx.Decode(body)
+			event, err := telnyx.Decode(body, telnyx.Digits)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -92,7 +92,7 @@ var detailRows = []struct {
 		&call.Playback{Media: "moh", Status: "failed"},
 	},
 	{call.TypeDTMF, `"digit":"#"`, &call.DTMF{Digit: "#"}},
-	{call.TypeGatherEnded, `"digits":"0123","status":"valid"`, &call.Gather{Digits: "0123", Status: "valid"}},
+	{call.TypeGatherEnded, `"digits":"0123","status":"valid"`, &call.Gather{Digits: "0123", DigitCount: 4, Status: "valid"}},
 	{
 		call.TypeTranscription, `"transcription_data":{"confidence":0.977219,"is_final":true,"transcript":"Good morning.","transcription_track":"inbound"}`,
 		&call.Utterance{Track: "inbound", Text: "Good morning.", Confidence: new(0.977219)},
@@ -218,11 +218,11 @@ func TestEveryDocumentedTypeIsTold(t *testing.T) {
 	}
 }
 
-// detailOf decodes a body that is a call event.
+// detailOf decodes a body that is a call event, secrets included.
 func detailOf(t *testing.T, body []byte) call.Detail {
 	t.Helper()
 	outcomeOf(t, body)
-	event, err := telnyx.Decode(body)
+	event, err := telnyx.Decode(body, telnyx.Digits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,6 +240,26 @@ func TestDetailOfEveryType(t *testing.T) {
 				t.Errorf("it tells what it must not: %s", text)
 			}
 		})
+	}
+}
+
+func TestDigitsAreKeptOnlyForWhoAsks(t *testing.T) {
+	for _, row := range []struct {
+		eventType, fields string
+		want              call.Detail
+	}{
+		{call.TypeDTMF, `,"digit":"7","digits":"77"`, &call.DTMF{}},
+		{call.TypeDTMF, `,"digit":7`, &call.DTMF{}},
+		{call.TypeGatherEnded, `,"digit":"7","digits":"7777","status":"valid"`, &call.Gather{DigitCount: 4, Status: "valid"}},
+		{call.TypeGatherEnded, `,"digits":"` + strings.Repeat("7", 200) + `"`, &call.Gather{DigitCount: 200}},
+	} {
+		event, err := telnyx.Decode(body(row.eventType, row.fields))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(row.want, event.Detail); diff != "" {
+			t.Errorf("%s with %s (-want +got):\n%s", row.eventType, row.fields, diff)
+		}
 	}
 }
 
@@ -282,7 +302,7 @@ func TestDetailOfFieldsThatStateNothing(t *testing.T) {
 			t.Run(row.eventType+" "+name, func(t *testing.T) {
 				body := []byte(`{"data":{"event_type":"` + row.eventType + `","payload":` + string(payload) + `}}`)
 				outcomeOf(t, body)
-				got, err := telnyx.Decode(body)
+				got, err := telnyx.Decode(body, telnyx.Digits)
 				if err != nil {
 					t.Fatal(err)
 				}

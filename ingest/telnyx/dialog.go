@@ -40,16 +40,24 @@ func (p *payload) playback() call.Detail {
 }
 
 func (p *payload) dtmf() call.Detail {
+	if !p.digits {
+		return new(call.DTMF)
+	}
 	var t trimmer
 	return &call.DTMF{Digit: t.word(string(p.Digit)), Bounded: t.bounded()}
 }
 
 func (p *payload) gather() call.Detail {
 	var t trimmer
+	digits := string(p.Digits)
+	if !p.digits {
+		digits = ""
+	}
 	return &call.Gather{
-		Digits:  t.start(string(p.Digits), call.MaxDigits),
-		Status:  t.word(p.Status),
-		Bounded: t.bounded(),
+		Digits:     t.start(digits, call.MaxDigits),
+		DigitCount: len(p.Digits),
+		Status:     t.word(p.Status),
+		Bounded:    t.bounded(),
 	}
 }
 

@@ -15,7 +15,8 @@
 // The details of an event are bounded as package call says, because they stay in
 // memory; what is longer is cut and says so. Secrets that no summary needs are not
 // read at all: what names or masks a card or a payer, where media is streamed to,
-// the user, password and query of a medium's URL.
+// the user, password and query of a medium's URL. The digits that a caller entered are read
+// only for whoever asks for them: of the others' events nothing but their number stays.
 //
 // The package knows nothing of HTTP answers, of the log, or of what a call's
 // events mean together.

@@ -7,15 +7,23 @@ import (
 	"github.com/legato-calls/legato/ingest/call"
 )
 
+// Secret names something that Decode leaves out of an event unless it is asked to keep it.
+type Secret string
+
+// Digits are the keys that a caller pressed: PINs and cards among them.
+const Digits Secret = "digits"
+
 // Decode reads a whole event: a webhook's body, or one of the same form made
-// from the provider's history (Backfill is the caller's to set). It fails with
-// *Unusable and with nothing else; then ParseEnvelope fails alike.
-func Decode(body []byte) (call.Event, error) {
+// from the provider's history (Backfill is the caller's to set). Of secrets it
+// keeps those that it is told to. It fails with *Unusable and with nothing else;
+// then ParseEnvelope fails alike.
+func Decode(body []byte, keep ...Secret) (call.Event, error) {
 	f, err := parse[payload](body)
 	if err != nil {
 		return call.Event{}, err
 	}
 	event, p := f.event(), f.payload()
+	p.digits = slices.Contains(keep, Digits)
 	env, err := f.envelope(body, p.ref())
 	if err != nil {
 		return call.Event{}, err
@@ -67,6 +75,9 @@ type payload struct {
 	courseFields
 	dialogFields
 	mediaFields
+
+	// digits tells to keep them.
+	digits bool
 }
 
 // facts returns what an event of that type states about its leg.

@@ -139,9 +139,32 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		checkBounded(t, event.Detail)
+		whole, err := telnyx.Decode(body, telnyx.Digits)
+		if err != nil {
+			t.Fatalf("with digits: %v", err)
+		}
+		checkBounded(t, whole.Detail)
+		if diff := cmp.Diff(event, withoutDigits(whole)); diff != "" {
+			t.Errorf("more than digits is left out (-without +with, less them):\n%s", diff)
+		}
 		// What JSON cannot write (NaN, the year 10000) would fail far from here.
 		if _, err := json.Marshal(event); err != nil {
 			t.Errorf("event cannot be written: %v", err)
 		}
 	})
+}
+
+// withoutDigits is an event as it is read where digits are not asked for. What was
+// cut of them is then not missed either.
+func withoutDigits(e call.Event) call.Event {
+	switch d := e.Detail.(type) {
+	case *call.DTMF:
+		e.Detail = &call.DTMF{}
+	case *call.Gather:
+		without := *d
+		without.Digits = ""
+		without.Cut = len(d.Status) == call.MaxWord && d.Cut
+		e.Detail = &without
+	}
+	return e
 }
