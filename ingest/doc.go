@@ -17,6 +17,9 @@
 // redirects. Neither answers nor metrics nor log lines carry phone numbers,
 // client_state, bodies, signatures or keys; ids stand in debug lines only.
 //
+// What was parked can be put back: [Retry] says what it becomes now, by the same
+// decision as for a request.
+//
 // The package does not know how the log works, what events mean, or what
 // becomes of them.
 package ingest

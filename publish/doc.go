@@ -1,5 +1,6 @@
 // Package publish puts summaries onto the stream of summaries, each revision
-// exactly once, and reads back what stands there; and it parks what cannot be used.
+// exactly once, and reads back what stands there; and it parks what cannot be used, lists it and
+// lets it go again ([Lot]).
 //
 // In goes a [summary.Draft] with what its maker believes to be stored before it;
 // out comes the stored summary, or [ErrRefused]: somebody published in between, or
