@@ -25,8 +25,27 @@ type write struct {
 	entry call.Entry
 	// result is buffered, so that the writer never waits for a caller that left.
 	result chan result
-	// left tells that the caller has given up: what is not yet under way need not be written.
-	left atomic.Bool
+	// fate is what became of it, decided once: by the writer or by the caller.
+	fate atomic.Int32
+}
+
+// Fates of a write.
+const (
+	underWay int32 = iota
+	answered       // the writer has an answer, which the caller takes
+	left           // the caller has given up: what is not yet under way need not be written
+)
+
+// leave gives the write up, and reports whether it was without an answer.
+func (w *write) leave() bool { return w.fate.CompareAndSwap(underWay, left) }
+
+// answer hands the result to the caller, and reports whether it is still there.
+func (w *write) answer(r result) bool {
+	if !w.fate.CompareAndSwap(underWay, answered) {
+		return false
+	}
+	w.result <- r
+	return true
 }
 
 type result struct {
@@ -42,15 +61,20 @@ type result struct {
 // caused them. After an error the entry may still have been stored: append it
 // again under the same id. From seven eighths of the log's size on, ErrFull is for events
 // only: what Legato itself appends is needed to finish calls, without which nothing
-// is ever trimmed.
+// is ever trimmed. While the connection is known to be down ErrUnavailable comes at once.
 func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
+	receipt, err := j.append(ctx, e)
+	j.metrics.told(&e, receipt, err)
+	return receipt, err
+}
+
+func (j *Journal) append(ctx context.Context, e call.Entry) (call.Receipt, error) {
 	select {
 	case <-j.stop:
 		return call.Receipt{}, ErrClosed
 	default:
 	}
 	if seq, ok := j.known.seq(e.ID); ok {
-		j.metrics.appends.WithLabelValues("duplicate").Inc()
 		return call.Receipt{Seq: seq, Duplicate: true}, nil
 	}
 	if err := j.admit(&e); err != nil {
@@ -66,43 +90,53 @@ func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error
 	case <-patient.Done():
 		return call.Receipt{}, j.gaveUp(ctx, patient, "a place")
 	}
+	var err error
 	select {
 	case r := <-w.result:
 		return r.receipt, r.err
 	case <-j.done:
-		// The writer may have answered just before it ended.
-		select {
-		case r := <-w.result:
-			return r.receipt, r.err
-		default:
-			return call.Receipt{}, ErrClosed
-		}
+		err = ErrClosed
 	case <-patient.Done():
-		w.left.Store(true)
-		return call.Receipt{}, j.gaveUp(ctx, patient, "the acknowledgement")
+		err = j.gaveUp(ctx, patient, "the acknowledgement")
 	}
+	if w.leave() {
+		return call.Receipt{}, err
+	}
+	r := <-w.result // It came at the last moment.
+	return r.receipt, r.err
 }
 
 // admit refuses what the log has no room for, and what would spoil the batch that it is in.
 func (j *Journal) admit(e *call.Entry) error {
+	if nc := j.js.Conn(); !nc.IsConnected() && !nc.IsClosed() {
+		// Behind a write that is still waiting for its answer this one would wait as long.
+		err := fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrDisconnected)
+		j.failed(err)
+		return err
+	}
 	if j.room.Load() <= 0 && strings.HasPrefix(e.Topic, call.TopicEvent) {
-		j.metrics.appends.WithLabelValues("full").Inc()
 		return fmt.Errorf("%w: the rest is kept for what drains it", ErrFull)
 	}
 	if size, most := messageSize(e), j.js.Conn().MaxPayload(); most > 0 && size > most {
-		j.metrics.appends.WithLabelValues("error").Inc()
 		return fmt.Errorf("%w: an entry of %d bytes: %w", ErrUnavailable, size, nats.ErrMaxPayload)
 	}
 	return nil
 }
 
+// failed notes that a write has failed.
+func (j *Journal) failed(err error) {
+	j.failure.Store(&err)
+	j.failingSince.CompareAndSwap(0, time.Now().UnixNano())
+}
+
 // gaveUp is the error of a caller that waited in vain. When it was not the
 // caller's own time that ran out, the log is not being written.
 func (j *Journal) gaveUp(caller, patient context.Context, what string) error {
+	err := fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, patient.Err())
 	if caller.Err() == nil {
-		j.failingSince.CompareAndSwap(0, time.Now().UnixNano())
+		j.failed(err)
 	}
-	return fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, patient.Err())
+	return err
 }
 
 // write is the one goroutine that writes: while a batch is in flight the next one gathers.
@@ -131,7 +165,7 @@ func (j *Journal) gather(w *write) []*write {
 	var batch []*write
 	size := 0
 	for {
-		if !w.left.Load() {
+		if w.fate.Load() != left {
 			batch = append(batch, w)
 			size += len(w.entry.Data)
 		}
@@ -160,13 +194,12 @@ func (j *Journal) commit(writes []*write) {
 	for i, w := range batch {
 		r := results[i]
 		j.account(&w.entry, r)
-		w.result <- r
+		if !w.answer(r) && r.err == nil && !r.receipt.Duplicate {
+			j.metrics.appends.WithLabelValues(kind(&w.entry), appendUntold).Inc()
+		}
+		r.receipt.Duplicate = r.err == nil
 		for _, f := range followers[w.entry.ID] {
-			if r.err == nil {
-				r.receipt.Duplicate = true
-				j.metrics.appends.WithLabelValues("duplicate").Inc()
-			}
-			f.result <- r
+			f.answer(r)
 		}
 	}
 }
@@ -186,8 +219,7 @@ func (j *Journal) distinct(writes []*write) (batch []*write, followers map[strin
 			continue
 		}
 		if seq, ok := j.known.seq(id); ok {
-			j.metrics.appends.WithLabelValues("duplicate").Inc()
-			w.result <- result{receipt: call.Receipt{Seq: seq, Duplicate: true}}
+			w.answer(result{receipt: call.Receipt{Seq: seq, Duplicate: true}})
 			continue
 		}
 		if _, ok := seen[id]; ok {
@@ -203,27 +235,20 @@ func (j *Journal) distinct(writes []*write) (batch []*write, followers map[strin
 	return batch, followers
 }
 
-// account notes the result of one write for dedup, metrics and readiness.
+// account notes the result of one write for dedup and readiness.
 func (j *Journal) account(e *call.Entry, r result) {
 	now := time.Now().UnixNano()
 	switch {
 	case errors.Is(r.err, ErrFull):
 		// The server is well and says no: a restart, which FailingSince may lead to,
 		// would not empty the log but keep it from being trimmed.
-		j.metrics.appends.WithLabelValues("full").Inc()
 		return
 	case r.err != nil:
-		j.metrics.appends.WithLabelValues("error").Inc()
-		j.failingSince.CompareAndSwap(0, now)
+		j.failed(r.err)
 		return
-	case r.receipt.Duplicate:
-		j.metrics.appends.WithLabelValues("duplicate").Inc()
-	default:
-		j.metrics.appends.WithLabelValues("stored").Inc()
+	case !r.receipt.Duplicate && strings.HasPrefix(e.Topic, call.TopicEvent):
 		// Until the next look tells how much room there is, it is estimated, on the safe side.
-		if strings.HasPrefix(e.Topic, call.TopicEvent) {
-			j.room.Add(-messageSize(e))
-		}
+		j.room.Add(-messageSize(e))
 	}
 	j.known.stored(e.ID, r.receipt.Seq)
 	j.lastStored.Store(now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -418,6 +419,106 @@ func TestAppendGivesUpWhenTheServerIsGone(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAppendIsRefusedAtOnceWhileTheConnectionIsDown(t *testing.T) {
+	t.Parallel()
+	l, js := connect(t, listening(t))
+	j := open(t, js, journal.Config{})
+	// One write is on its way when the connection breaks; it waits for its answer.
+	sent := js.Conn().Stats().OutMsgs
+	l.lose()
+	first := make(chan error, 1)
+	go func() {
+		_, err := j.Append(t.Context(), entry(1))
+		first <- err
+	}()
+	eventually(t, "the write to be on its way", func() bool { return js.Conn().Stats().OutMsgs > sent })
+	l.cut()
+	eventually(t, "the connection to be down", func() bool { return !js.Conn().IsConnected() })
+	start := time.Now()
+	_, err := j.Append(t.Context(), entry(2))
+	t.Logf("refused after %v", time.Since(start))
+	// This error is given before anything waits.
+	if !errors.Is(err, journal.ErrUnavailable) || !errors.Is(err, nats.ErrDisconnected) {
+		t.Errorf("got error %v, want %v of a connection that is down", err, journal.ErrUnavailable)
+	}
+	if !errors.Is(j.Failure(), nats.ErrDisconnected) || j.FailingSince().IsZero() {
+		t.Errorf("the journal fails with %v since %v", j.Failure(), j.FailingSince())
+	}
+	if err := receive(t, "the first write to end", first); !errors.Is(err, journal.ErrUnavailable) {
+		t.Errorf("the write on its way: got error %v", err)
+	}
+	l.heal()
+	eventually(t, "an append to succeed", func() bool {
+		_, err := j.Append(t.Context(), entry(2))
+		return err == nil
+	})
+	if err := j.Failure(); err != nil {
+		t.Errorf("after a success the journal fails with %v", err)
+	}
+}
+
+// TestAppendsAreCountedByWhatTheirCallersAreTold: answers are held against these counters.
+func TestAppendsAreCountedByWhatTheirCallersAreTold(t *testing.T) {
+	t.Parallel()
+	l, js := connect(t, listening(t))
+	registry := prometheus.NewRegistry()
+	j := open(t, js, journal.Config{Registerer: registry})
+	// Ten entries, three times each at once; and once more.
+	var entries []call.Entry
+	for range 3 {
+		entries = append(entries, numbers(1, 10)...)
+	}
+	for range 2 {
+		if _, errs := appendAll(t.Context(), j, entries); errors.Join(errs...) != nil {
+			t.Fatal(errs)
+		}
+	}
+	backfill := entry(11)
+	backfill.Backfill = true
+	must(t)(j.Append(t.Context(), backfill))
+	must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicProbe}))
+	// An entry whose acknowledgement comes when nobody waits for it any more.
+	impatient, cancel := context.WithCancel(t.Context())
+	sent := js.Conn().Stats().OutMsgs
+	l.hold()
+	go func() {
+		for js.Conn().Stats().OutMsgs == sent && t.Context().Err() == nil {
+			runtime.Gosched()
+		}
+		cancel()
+	}()
+	if _, err := j.Append(impatient, entry(12)); err == nil {
+		t.Fatal("an append whose answer is held back succeeded")
+	}
+	l.heal()
+	want := map[string]float64{
+		"event stored": 10, "event duplicate": 50, "event error": 1, "event untold": 1,
+		"backfill stored": 1, "probe stored": 1,
+	}
+	eventually(t, "the counters to balance", func() bool { return cmp.Equal(want, appends(t, registry)) })
+}
+
+// appends reads the counters of appends that are not zero.
+func appends(tb testing.TB, registry *prometheus.Registry) map[string]float64 {
+	tb.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	counts := make(map[string]float64)
+	for _, f := range families {
+		if f.GetName() != "legato_log_appends_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if v := m.GetCounter().GetValue(); v > 0 {
+				counts[m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue()] = v
+			}
+		}
+	}
+	return counts
 }
 
 func TestAppendGoesOnWhenTheServerIsBack(t *testing.T) {

@@ -73,6 +73,7 @@ type Journal struct {
 
 	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
 	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none
+	failure      atomic.Pointer[error]
 }
 
 // Open reads the log's stream and starts to take appends. It fails when the
@@ -131,6 +132,14 @@ func (j *Journal) LastStored() time.Time { return fromNanos(j.lastStored.Load())
 
 // FailingSince returns when writes began to fail, zero when the last one succeeded.
 func (j *Journal) FailingSince() time.Time { return fromNanos(j.failingSince.Load()) }
+
+// Failure returns what the last failed write failed with, nil when the last one succeeded.
+func (j *Journal) Failure() error {
+	if err := j.failure.Load(); err != nil && j.failingSince.Load() != 0 {
+		return *err
+	}
+	return nil
+}
 
 func fromNanos(n int64) time.Time {
 	if n == 0 {

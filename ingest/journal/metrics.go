@@ -1,6 +1,12 @@
 package journal
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"errors"
+	"strings"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	appends  *prometheus.CounterVec
@@ -15,8 +21,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		appends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
-			Help: "Entries handed to the log, by result: stored, duplicate, full or error.",
-		}, []string{"result"}),
+			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe) and by the result that whoever " +
+				"handed it in was told: stored, duplicate, full or error. untold: stored after its caller had been told error.",
+		}, []string{"kind", "result"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_batch_size",
 			Help:    "Entries written with one acknowledgement.",
@@ -37,11 +44,69 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		fill: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_log_fill_ratio",
-			Help: "Size of the log as a share of its limit, 0 when it has none. Events are refused from 0.95 on.",
+			Help: "Size of the log as a share of its limit, 0 when it has none. Events are refused from 0.875 on.",
 		}),
+	}
+	for _, k := range kinds {
+		for _, result := range []string{appendStored, appendDuplicate, appendFull, appendError, appendUntold} {
+			m.appends.WithLabelValues(k, result)
+		}
 	}
 	if r != nil {
 		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill)
 	}
 	return m
+}
+
+// Results of an append.
+const (
+	appendStored    = "stored"
+	appendDuplicate = "duplicate"
+	appendFull      = "full"
+	appendError     = "error"
+	// appendUntold: its caller had given up before it was stored. It hands it in again, and it is a duplicate then.
+	appendUntold = "untold"
+)
+
+// told counts one append by what its caller is told: what is answered on the
+// strength of it can be held against this.
+func (m *metrics) told(e *call.Entry, receipt call.Receipt, err error) {
+	result := appendStored
+	switch {
+	case errors.Is(err, ErrFull):
+		result = appendFull
+	case err != nil:
+		result = appendError
+	case receipt.Duplicate:
+		result = appendDuplicate
+	}
+	m.appends.WithLabelValues(kind(e), result).Inc()
+}
+
+// Kinds of entries.
+const (
+	kindEvent    = "event"
+	kindBackfill = "backfill"
+	kindStatus   = "status"
+	kindCheck    = "check"
+	kindProbe    = "probe"
+	kindOther    = "other"
+)
+
+var kinds = []string{kindEvent, kindBackfill, kindStatus, kindCheck, kindProbe, kindOther}
+
+func kind(e *call.Entry) string {
+	switch {
+	case e.Backfill:
+		return kindBackfill
+	case strings.HasPrefix(e.Topic, call.TopicEvent):
+		return kindEvent
+	case e.Topic == call.TopicStatus:
+		return kindStatus
+	case e.Topic == call.TopicCheck:
+		return kindCheck
+	case e.Topic == call.TopicProbe:
+		return kindProbe
+	}
+	return kindOther
 }
