@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 // metrics counts what the server does. Labels are words of this package and of
 // telnyx.Reason, never anything that was received.
 type metrics struct {
+	answers  *prometheus.CounterVec
 	results  *prometheus.CounterVec
 	parked   *prometheus.CounterVec
 	seconds  prometheus.Histogram
@@ -22,6 +24,10 @@ type metrics struct {
 // have. It fails when reg has metrics of these names already.
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_webhook_answers_total",
+			Help: "Answers of the webhook listener by their HTTP status.",
+		}, []string{"code"}),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_webhooks_total",
 			Help: "Requests to the webhook listener by what became of them.",
@@ -41,16 +47,18 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Webhooks that were received whole and are not yet answered.",
 		}),
 	}
+	m.answers.WithLabelValues("200")
 	for _, accepted := range []result{resultStored, resultDuplicate, resultParked} {
 		m.results.WithLabelValues(string(accepted))
 	}
-	for refused := range refusals {
+	for refused, how := range refusals {
 		m.results.WithLabelValues(string(refused))
+		m.answers.WithLabelValues(strconv.Itoa(how.status))
 	}
 	for _, reason := range telnyx.Reasons() {
 		m.parked.WithLabelValues(string(reason))
 	}
-	for _, c := range []prometheus.Collector{m.results, m.parked, m.seconds, m.inFlight} {
+	for _, c := range []prometheus.Collector{m.answers, m.results, m.parked, m.seconds, m.inFlight} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("ingest: register metrics: %w", err)
 		}
@@ -58,8 +66,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// count records one request.
-func (m *metrics) count(o *observation, took time.Duration) {
+// count records one request and its answer.
+func (m *metrics) count(o *observation, status int, took time.Duration) {
+	m.answers.WithLabelValues(strconv.Itoa(status)).Inc()
 	m.results.WithLabelValues(string(o.result)).Inc()
 	if o.result == resultParked {
 		m.parked.WithLabelValues(string(o.parked.Reason)).Inc()

@@ -54,7 +54,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(o.refused)
 		}
 		took := time.Since(began)
-		s.metrics.count(o, took)
+		s.metrics.count(o, c.Response().Status, took)
 		s.log(c.Request().Context(), o, c.Response().Status, took)
 		return nil
 	}

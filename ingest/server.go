@@ -86,6 +86,7 @@ type Server struct {
 	logger    *slog.Logger
 	notices   *notices
 	metrics   *metrics
+	skew      skew
 
 	listener net.Listener
 	http     *http.Server

@@ -111,13 +111,21 @@ func (s *Server) checkAge(timestamp string) error {
 	if err != nil {
 		return err
 	}
-	switch age := s.now().Sub(at); {
-	case age > s.tolerance:
-		return fmt.Errorf("signed %s before now by this clock, tolerance %s", age, s.tolerance)
-	case age < -s.tolerance:
-		return fmt.Errorf("signed %s after now by this clock, tolerance %s", -age, s.tolerance)
+	now := s.now()
+	age := now.Sub(at)
+	if age.Abs() <= s.tolerance {
+		return nil
 	}
-	return nil
+	s.skew.note(now, age)
+	return fmt.Errorf("%s, tolerance %s", signedAt(age), s.tolerance)
+}
+
+// signedAt says how far a signature's timestamp lies from this clock.
+func signedAt(age time.Duration) string {
+	if age < 0 {
+		return fmt.Sprintf("signed %s after now by this clock", -age)
+	}
+	return fmt.Sprintf("signed %s before now by this clock", age)
 }
 
 // store appends the event and answers.

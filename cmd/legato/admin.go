@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,16 +24,18 @@ type admin struct {
 	server   *http.Server
 	done     chan struct{}
 
-	mu    sync.Mutex
-	ready func(context.Context) error
+	mu       sync.Mutex
+	ready    func(context.Context) error
+	warnings func() []string
 }
 
 // newAdmin binds the listener and serves at once, so that a service that is
 // still starting can say so. An empty address serves nowhere.
 func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
 	a := &admin{
-		done:  make(chan struct{}),
-		ready: func(context.Context) error { return errors.New("starting") },
+		done:     make(chan struct{}),
+		ready:    func(context.Context) error { return errors.New("starting") },
+		warnings: func() []string { return nil },
 	}
 	if addr == "" {
 		close(a.done)
@@ -51,6 +54,11 @@ func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, l
 		if err := a.readiness(r.Context()); err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready:", err)
+			return
+		}
+		// It takes webhooks all the same: a balancer must not turn away from it.
+		if warnings := a.warned(); len(warnings) > 0 {
+			fmt.Fprintln(w, "ready, but: "+strings.Join(warnings, "; "))
 			return
 		}
 		fmt.Fprintln(w, "ready")
@@ -109,6 +117,20 @@ func (a *admin) setReadiness(ready func(context.Context) error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ready = ready
+}
+
+func (a *admin) warned() []string {
+	a.mu.Lock()
+	warnings := a.warnings
+	a.mu.Unlock()
+	return warnings()
+}
+
+// setWarnings says what to ask for what is wrong while the service is ready.
+func (a *admin) setWarnings(warnings func() []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.warnings = warnings
 }
 
 func (a *admin) shutdown(ctx context.Context) error {

@@ -166,8 +166,13 @@ type published struct {
 	Outcome  string `json:"outcome"`
 	Legs     int    `json:"leg_count"`
 	Status   struct {
-		State string `json:"state"`
+		State    string `json:"state"`
+		Final    bool   `json:"final"`
+		Attempts int    `json:"attempts"`
 	} `json:"status"`
+	Events []struct {
+		ID string `json:"id"`
+	} `json:"events"`
 }
 
 // wantOnce checks that every call whose hangups were accepted has exactly one

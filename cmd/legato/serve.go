@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/legato-calls/legato/ingest"
@@ -16,6 +17,10 @@ func (cmd *serveCmd) Run(ctx context.Context, c *console) error {
 	log := cmd.logger(c.stderr)
 	s, err := start(ctx, &cmd.settings, log)
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			log.Info("stopped before it was up", "reason", err)
+			return nil
+		}
 		return err
 	}
 	s.announce(log)
@@ -34,7 +39,4 @@ func (s *service) announce(log *slog.Logger) {
 	log.Info("subscribe to",
 		"legs", p+".leg.completed.>", "sessions", p+".session.completed.>",
 		"revisions", p+".leg.amended.> "+p+".session.amended.>", "raw_events", p+".event.>")
-	if a := s.admin.addr(); a != nil {
-		log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
-	}
 }

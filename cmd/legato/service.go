@@ -52,6 +52,7 @@ type service struct {
 	worker   *enrich.Worker
 	status   *status.Client
 	ingest   *ingest.Server
+	apiKey   string // as it was at the start
 
 	teardown []teardown
 }
@@ -94,6 +95,10 @@ func (s *service) up(ctx context.Context) error {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
+	if a := s.admin.addr(); a != nil {
+		// At once: whoever waits for the rest can look there what it waits for.
+		s.log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
+	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -104,12 +109,13 @@ func (s *service) up(ctx context.Context) error {
 		return err
 	}
 	s.admin.setReadiness(s.ready)
+	s.admin.setWarnings(s.warnings)
 	return nil
 }
 
 // connect reaches NATS: the embedded one, or one outside, for which it waits.
 func (s *service) connect(ctx context.Context) (err error) {
-	s.admin.setReadiness(func(context.Context) error { return errors.New("connecting to NATS") })
+	s.unready(errors.New("connecting to NATS"))
 	if s.settings.NATSURL == "" {
 		s.settings.DataDir, err = filepath.Abs(s.settings.DataDir)
 		if err != nil {
@@ -126,6 +132,7 @@ func (s *service) connect(ctx context.Context) (err error) {
 	} else {
 		s.nc, err = natsd.Connect(ctx, natsd.ConnectConfig{
 			URLs: s.settings.urls(), Creds: s.settings.NATSCreds, Name: "legato", Logger: s.log.With("component", "nats"),
+			Waiting: s.unready,
 		})
 	}
 	if err != nil {
@@ -147,16 +154,24 @@ func closeConn(ctx context.Context, nc *nats.Conn) error {
 	return nc.FlushWithContext(ctx)
 }
 
+// streams sees to the streams, and waits for a cluster that cannot make them yet.
 func (s *service) streams(ctx context.Context) error {
 	limits, err := s.settings.limits()
 	if err != nil {
 		return err
 	}
+	s.unready(errors.New("looking after the streams"))
 	if s.settings.Streams == "check" {
-		_, err = natsd.Check(ctx, s.js, s.layout, limits)
-		return err
+		return s.await(ctx, "check the streams", func(ctx context.Context) error {
+			_, err := natsd.Check(ctx, s.js, s.layout, limits)
+			return err
+		})
 	}
-	report, err := natsd.Manage(ctx, s.js, s.layout, limits)
+	var report natsd.Report
+	err = s.await(ctx, "make the streams", func(ctx context.Context) (err error) {
+		report, err = natsd.Manage(ctx, s.js, s.layout, limits)
+		return err
+	})
 	for _, line := range append(report.Made, report.Changed...) {
 		s.log.Info("streams", "change", line)
 	}
@@ -168,22 +183,29 @@ func (s *service) streams(ctx context.Context) error {
 
 // rooms makes the rooms and wires them to each other.
 func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
-	s.journal, err = journal.Open(ctx, journal.Config{
-		JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
-		Logger: s.log.With("component", "journal"), Registerer: s.registry,
+	var queue *journal.Queue
+	var publisher *publish.Publisher
+	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
+		if s.journal == nil {
+			s.journal, err = journal.Open(ctx, journal.Config{ //nolint:contextcheck // it outlives the start
+				JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
+				Logger: s.log.With("component", "journal"), Registerer: s.registry,
+			})
+			if err != nil {
+				return err
+			}
+			s.onStop("journal", s.journal.Close)
+		}
+		if queue, err = s.journal.Queue(ctx); err != nil {
+			return err
+		}
+		publisher, err = publish.New(ctx, s.js, s.layout)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.onStop("journal", s.journal.Close)
-	queue, err := s.journal.Queue(ctx)
-	if err != nil {
-		return err
-	}
-	publisher, err := publish.New(ctx, s.js, s.layout)
-	if err != nil {
-		return err
-	}
+	s.apiKey = keys.apiKey
 	lot := publish.NewLot(s.js, s.layout)
 	s.status, err = status.New(status.Config{
 		BaseURL: s.settings.TelnyxBaseURL, APIKey: keys.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
@@ -256,10 +278,11 @@ func (s *service) run(ctx context.Context) error {
 	g.Go(func() error { defer close(working); return s.worker.Run(workCtx) })
 	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
 	g.Go(func() error { return s.probe(failed) })
+	g.Go(func() error { return s.watchKey(failed) })
 	g.Go(func() error {
 		<-failed.Done()
 		s.log.Info("stopping")
-		s.admin.setReadiness(func(context.Context) error { return errors.New("stopping") })
+		s.unready(errors.New("stopping"))
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		defer cancel()
 		err := s.ingest.Shutdown(stopCtx)
@@ -298,57 +321,6 @@ func (s *service) stop(ctx context.Context) error {
 	}
 	s.teardown = nil
 	return errors.Join(errs...)
-}
-
-const (
-	// probeEvery keeps the log's clock and the knowledge whether the log can be
-	// written fresh while no webhooks come.
-	probeEvery = 5 * time.Second
-	// writtenWithin is how recent a successful write must be for the service to be ready.
-	writtenWithin = 3 * probeEvery
-)
-
-// probe appends an entry that says nothing whenever nothing else was appended
-// for a while. It ends with ctx, or when the embedded log is beyond help.
-func (s *service) probe(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		if time.Since(s.journal.LastStored()) >= probeEvery {
-			// A probe has no id: each one is to be stored.
-			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicProbe})
-			if err != nil && ctx.Err() == nil {
-				s.log.Error("the log cannot be written", "error", err)
-			}
-		}
-		since := s.journal.FailingSince()
-		if s.embedded != nil && !since.IsZero() && time.Since(since) > hopeless {
-			return fmt.Errorf("the embedded log in %s has refused to be written for %v (is the disk full?); it needs a restart",
-				s.settings.DataDir, hopeless)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// ready reports why the service is not ready, nil when it is.
-func (s *service) ready(context.Context) error {
-	switch {
-	case !s.nc.IsConnected():
-		return errors.New("not connected to NATS")
-	case !s.worker.Table().Live():
-		return fmt.Errorf("replaying the log, at %d", s.worker.Table().Position())
-	case time.Since(s.worker.QueueReached()) > writtenWithin:
-		return errors.New("the queue cannot be reached")
-	case s.journal.LastStored().IsZero():
-		return errors.New("the log has not been written yet")
-	case time.Since(s.journal.LastStored()) > writtenWithin:
-		return errors.New("the log cannot be written")
-	}
-	return nil
 }
 
 // natsURL is where subscribers reach NATS, empty when they cannot.

@@ -1,10 +1,13 @@
 package status_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -236,6 +239,62 @@ func TestDenialsAreSeenUntilTheKeyIsAccepted(t *testing.T) {
 			t.Errorf("after answer %d (%d): got %v at %s, want %v", i, step.code, got, at, step.want)
 		}
 	}
+}
+
+func TestADeniedKeyIsSaidOnceAMinuteUntilThereIsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		client := newClient(t, status.Config{
+			APIKey: "KEY-old", Now: time.Now, Rate: math.Inf(1), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				key := r.Header.Get("Authorization")
+				if strings.Contains(r.URL.Path, "slow") {
+					time.Sleep(2 * time.Second) // the synctest bubble's
+				}
+				if key == "Bearer KEY-new" {
+					return respond(404, "{}")
+				}
+				return respond(401, "{}")
+			}),
+		})
+		for range 150 {
+			fetch(t, client)
+			time.Sleep(time.Second)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 3 {
+			t.Errorf("in two and a half minutes it was said %d times, want 3:\n%s", n, log.String())
+		}
+		var late sync.WaitGroup
+		late.Go(func() {
+			slow := ref
+			slow.Control = "v3:slow"
+			if _, err := client.Fetch(t.Context(), slow); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if err := client.SetAPIKey("KEY with a space"); err == nil {
+			t.Error("a key that is none was taken")
+		}
+		if _, denied := client.LastDenied(); !denied {
+			t.Error("the old key is not refused any more, though it stayed")
+		}
+		if err := client.SetAPIKey("KEY-new"); err != nil {
+			t.Fatal(err)
+		}
+		late.Wait() // The old key's refusal comes after the new key.
+		if at, denied := client.LastDenied(); denied {
+			t.Errorf("the new key counts as refused at %s", at)
+		}
+		if a := fetch(t, client); a.Result != status.NotFound {
+			t.Errorf("with the new key: %+v", a)
+		}
+		for _, key := range []string{"KEY-old", "KEY-new", "with a space"} {
+			if strings.Contains(log.String(), key) {
+				t.Errorf("the log shows %s", key)
+			}
+		}
+	})
 }
 
 // Asked for twice of what the rate allows, the client must go on at its rate

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
@@ -18,21 +19,22 @@ import (
 
 // Client asks for the status of calls. It is safe for concurrent use.
 type Client struct {
-	http      http.Client
-	base      string
-	agent     string
-	authorize func(*http.Request) // a closure, so that no formatting of a Client finds the key
-	timeout   time.Duration
-	patience  time.Duration
-	slots     chan struct{}
-	gate      *gate
-	now       func() time.Time
-	log       *slog.Logger
-	metrics   *metrics
-	owned     *http.Transport // nil when the caller brought the transport
+	http     http.Client
+	base     string
+	agent    string
+	key      atomic.Pointer[func(*http.Request)] // a closure, so that no formatting of a Client finds the key
+	timeout  time.Duration
+	patience time.Duration
+	slots    chan struct{}
+	gate     *gate
+	now      func() time.Time
+	log      *slog.Logger
+	metrics  *metrics
+	owned    *http.Transport // nil when the caller brought the transport
 
 	mu       sync.Mutex
 	deniedAt time.Time // of the last denial; zero once the key was accepted again
+	shoutAt  time.Time // when a denial is to be logged again
 }
 
 // New returns a client. It fails when the config cannot work, or when the
@@ -46,19 +48,18 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status client: %w", err)
 	}
-	bearer := "Bearer " + config.APIKey
 	c := &Client{
-		base:      config.BaseURL,
-		agent:     config.UserAgent,
-		authorize: func(r *http.Request) { r.Header.Set("Authorization", bearer) },
-		timeout:   config.Timeout,
-		patience:  config.Patience,
-		slots:     make(chan struct{}, config.MaxConcurrent),
-		gate:      newGate(config.Rate, config.Burst),
-		now:       config.Now,
-		log:       config.Logger,
-		metrics:   m,
+		base:     config.BaseURL,
+		agent:    config.UserAgent,
+		timeout:  config.Timeout,
+		patience: config.Patience,
+		slots:    make(chan struct{}, config.MaxConcurrent),
+		gate:     newGate(config.Rate, config.Burst),
+		now:      config.Now,
+		log:      config.Logger,
+		metrics:  m,
 	}
+	c.authorizeWith(config.APIKey)
 	transport := config.Transport
 	if transport == nil {
 		c.owned = newTransport(config.MaxConcurrent)
@@ -96,6 +97,25 @@ func (c *Client) String() string { return fmt.Sprintf("status.Client{%q}", c.bas
 // GoString keeps %#v as short as %v.
 func (c *Client) GoString() string { return c.String() }
 
+// SetAPIKey makes all later requests carry another key. What was refused before was
+// another key's: LastDenied starts anew. It fails when the key could not travel in a
+// header; then the one before stays.
+func (c *Client) SetAPIKey(key string) error {
+	if err := (Config{APIKey: key}).checkKey(); err != nil {
+		return fmt.Errorf("status client: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.authorizeWith(key)
+	c.deniedAt, c.shoutAt = time.Time{}, time.Time{}
+	return nil
+}
+
+func (c *Client) authorizeWith(key string) {
+	bearer := "Bearer " + key
+	c.key.Store(new(func(r *http.Request) { r.Header.Set("Authorization", bearer) }))
+}
+
 // LastDenied returns when Telnyx last refused the API key, and whether it still
 // seems to: true until an answer shows that the key is accepted again.
 func (c *Client) LastDenied() (at time.Time, denied bool) {
@@ -118,19 +138,19 @@ func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 	}
 	if !validPath(ref.Control) {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
-		c.finish(ctx, &answer, 0, nil)
+		c.finish(ctx, &answer, nil, 0, nil)
 		return answer, nil
 	}
 	if err := c.turn(ctx); err != nil {
 		return Answer{}, failed(ref, "wait for a turn", err)
 	}
 	defer func() { <-c.slots }()
-	begun := time.Now()
-	cause := c.ask(ctx, ref, &answer)
+	begun, authorize := time.Now(), c.key.Load()
+	cause := c.ask(ctx, ref, *authorize, &answer)
 	if cause != nil && ctx.Err() != nil {
 		return Answer{}, failed(ref, "ask", ctx.Err())
 	}
-	c.finish(ctx, &answer, time.Since(begun), cause)
+	c.finish(ctx, &answer, authorize, time.Since(begun), cause)
 	return answer, nil
 }
 
@@ -172,7 +192,7 @@ func validPath(id call.ControlID) bool {
 
 // ask sends the request and sets what it learns. The error it returns is the
 // cause of a missing answer; the answer is complete without it.
-func (c *Client) ask(ctx context.Context, ref call.Ref, answer *Answer) error {
+func (c *Client) ask(ctx context.Context, ref call.Ref, authorize func(*http.Request), answer *Answer) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
@@ -182,7 +202,7 @@ func (c *Client) ask(ctx context.Context, ref call.Ref, answer *Answer) error {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
 		return err
 	}
-	c.authorize(request)
+	authorize(request)
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", c.agent)
 
@@ -241,15 +261,15 @@ func (c *Client) refusal(response *http.Response, answer *Answer) {
 	}
 }
 
-// finish stamps, counts and logs an answer. It took no time when nothing was sent.
-func (c *Client) finish(ctx context.Context, answer *Answer, took time.Duration, cause error) {
+// finish stamps, counts and logs an answer to a request with a key. It took no time, and no key, when nothing was sent.
+func (c *Client) finish(ctx context.Context, answer *Answer, key *func(*http.Request), took time.Duration, cause error) {
 	answer.FetchedAt = c.now().UTC().Truncate(time.Microsecond)
 	c.metrics.requests.WithLabelValues(string(answer.Result), string(answer.Problem)).Inc()
 	if took > 0 {
 		c.metrics.latency.Observe(took.Seconds())
 	}
-	if c.noteDenial(*answer) {
-		c.log.WarnContext(ctx, "Telnyx refuses the API key", "http_status", answer.HTTPStatus)
+	if c.noteDenial(*answer, key) {
+		c.log.ErrorContext(ctx, "Telnyx refuses the API key: calls go unconfirmed until it is put right", "http_status", answer.HTTPStatus)
 	}
 	if !c.log.Enabled(ctx, slog.LevelDebug) {
 		return
@@ -268,20 +288,28 @@ func (c *Client) finish(ctx context.Context, answer *Answer, took time.Duration,
 	c.log.LogAttrs(ctx, slog.LevelDebug, "status fetched", attrs...)
 }
 
-// noteDenial keeps LastDenied and reports whether a run of denials begins.
-// Only an answer that the key had to be accepted for ends it.
-func (c *Client) noteDenial(answer Answer) (begins bool) {
+// shoutEvery is how often a run of denials is logged.
+const shoutEvery = time.Minute
+
+// noteDenial keeps LastDenied and reports whether a denial is to be logged: the
+// first of a run, and one a minute. Only an answer that the key had to be accepted for ends a run.
+func (c *Client) noteDenial(answer Answer, key *func(*http.Request)) (shout bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if key != c.key.Load() {
+		return false // It says nothing about the key of now.
+	}
 	switch answer.Result {
 	case Denied:
-		begins = c.deniedAt.IsZero()
 		c.deniedAt = answer.FetchedAt
+		if shout = !answer.FetchedAt.Before(c.shoutAt); shout {
+			c.shoutAt = answer.FetchedAt.Add(shoutEvery)
+		}
 	case Answered, NotFound:
-		c.deniedAt = time.Time{}
+		c.deniedAt, c.shoutAt = time.Time{}, time.Time{}
 	case RateLimited, Unreachable:
 	}
-	return begins
+	return shout
 }
 
 // problemOf tells a timeout from the problem that any other error stands for.

@@ -60,8 +60,8 @@ type Config struct {
 	Burst int
 	// Now is the clock of FetchedAt and of Retry-After dates. Default time.Now.
 	Now func() time.Time
-	// Logger takes one line per request at debug, and a warning when the key
-	// begins to be refused. Default: none.
+	// Logger takes one line per request at debug, and an error once a minute while the
+	// key is refused. Default: none.
 	Logger *slog.Logger
 	// Registerer takes the metrics. Default: none.
 	Registerer prometheus.Registerer

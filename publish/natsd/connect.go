@@ -24,6 +24,9 @@ type ConnectConfig struct {
 	Creds string
 	// Name appears in the server's connection list.
 	Name string
+	// Waiting is told of each attempt to connect that failed and will be made
+	// again, with an error without secrets. Nil: nobody asks.
+	Waiting func(error)
 	// Logger receives disconnects, reconnects and asynchronous errors. Nil: discarded.
 	Logger *slog.Logger
 }
@@ -32,12 +35,14 @@ type ConnectConfig struct {
 const (
 	connectFirstPause = 250 * time.Millisecond
 	connectMaxPause   = 5 * time.Second
+	// warnEvery is how often a wait that goes on is logged.
+	warnEvery = time.Minute
 )
 
 // Connect connects to NATS and keeps trying until ctx ends when no server is
 // reachable: services are started in any order. It fails at once when trying
 // again cannot help: a URL that is none, a credentials file that cannot be read, a
-// server that refuses them. Once connected, the connection reconnects forever by
+// server that refuses them. It logs the first failed attempt, and then one a minute. Once connected, the connection reconnects forever by
 // itself. No error contains a password, a token or the content of the file.
 func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	log := cfg.Logger
@@ -55,6 +60,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		}
 		opts = append(opts, nats.UserCredentials(cfg.Creds))
 	}
+	var warned time.Time
 	for pause := connectFirstPause; ; pause = min(2*pause, connectMaxPause) {
 		nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
 		if err == nil {
@@ -66,8 +72,13 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		if !worthRetrying(err) {
 			return nil, fmt.Errorf("connect to NATS at %s: %w", where, err)
 		}
-		log.Warn("NATS is not reachable, trying again", slog.String("url", where),
-			slog.Any("error", err), slog.Duration("pause", pause))
+		if time.Since(warned) >= warnEvery {
+			warned = time.Now()
+			log.Warn("NATS is not reachable, trying again", slog.String("url", where), slog.Any("error", err))
+		}
+		if cfg.Waiting != nil {
+			cfg.Waiting(fmt.Errorf("connect to NATS at %s: %w", where, err))
+		}
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", where, ctx.Err(), err)

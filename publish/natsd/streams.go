@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -158,6 +159,9 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return jetstream.StreamConfig{}, false, nil
+	case errors.Is(err, nats.ErrNoResponders):
+		// A cluster whose servers all have none lets the request time out instead.
+		return jetstream.StreamConfig{}, false, fmt.Errorf("look up stream %s: %w on this server", name, jetstream.ErrJetStreamNotEnabled)
 	case err != nil:
 		return jetstream.StreamConfig{}, false, fmt.Errorf("look up stream %s: %w", name, err)
 	}
