@@ -1,0 +1,326 @@
+package main_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx/fake"
+)
+
+// doorman stands before the status API: it notes when a call is asked for, and
+// turns the first requests about it away in a way of its own.
+type doorman struct {
+	api http.Handler
+
+	mu    sync.Mutex
+	away  map[call.ControlID][]http.HandlerFunc
+	asked map[call.ControlID][]time.Time
+}
+
+// guard puts a doorman before a world's status API.
+func (w *telnyxWorld) guard(t *testing.T) *doorman {
+	t.Helper()
+	d := &doorman{api: w.api, away: map[call.ControlID][]http.HandlerFunc{}, asked: map[call.ControlID][]time.Time{}}
+	server := httptest.NewServer(d)
+	t.Cleanup(server.Close)
+	w.url = server.URL + "/v2"
+	return d
+}
+
+// ServeHTTP implements http.Handler.
+func (d *doorman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	segment, _ := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+	id := call.ControlID(segment)
+	d.mu.Lock()
+	d.asked[id] = append(d.asked[id], time.Now())
+	handle := d.api.ServeHTTP
+	if turns := d.away[id]; len(turns) > 0 {
+		handle, d.away[id] = turns[0], turns[1:]
+	}
+	d.mu.Unlock()
+	handle(w, r)
+}
+
+func (d *doorman) times(id call.ControlID) []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.asked[id])
+}
+
+// hangUp ends the connection without an answer.
+func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// tooMany answers 429 with a header, or with none.
+func tooMany(header, value string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if header != "" {
+			w.Header().Set(header, value)
+		}
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+}
+
+// over plays a whole call of one leg, that has just ended, and returns it.
+func (w *telnyxWorld) over(t *testing.T, s *server, n uint64) fake.Call {
+	t.Helper()
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: w.sign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	c := fake.Generator{Seed: 41}.Of(fake.Busy, n, time.Now().UTC().Add(-time.Minute))
+	w.know(c)
+	for _, d := range c.Deliveries {
+		if out := sender.Send(t.Context(), d); !out.Accepted {
+			t.Fatalf("%s was not accepted: %+v", d.Type, out)
+		}
+	}
+	return c
+}
+
+// newest waits until the newest summary of a call's leg has a status, and returns it.
+func newest(t *testing.T, url string, c fake.Call, state string) published {
+	t.Helper()
+	js := dial(t, url)
+	var p published
+	eventually(t, "the leg is "+state, func() error {
+		stream, err := js.Stream(t.Context(), "CALLS")
+		if err != nil {
+			return err
+		}
+		m, err := stream.GetLastMsgForSubject(t.Context(), "calls.leg.*.*."+string(c.Session)+"."+string(c.Legs[0].Ref.Leg))
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(m.Data, &p); err != nil {
+			return err
+		}
+		if p.Status.State != state {
+			return fmt.Errorf("it is %s in revision %d", p.Status.State, p.Revision)
+		}
+		return nil
+	})
+	return p
+}
+
+// TestTheStatusAPIFailsInEveryWayAndTheCalendarHolds: each leg is asked for again
+// after a second, two, four, and not once more than that.
+func TestTheStatusAPIFailsInEveryWayAndTheCalendarHolds(t *testing.T) {
+	t.Parallel()
+	three := func(r statusfake.Reply) []statusfake.Reply { return []statusfake.Reply{r, r, r} }
+	rows := []struct {
+		name string
+		// script are the fake's replies, away the doorman's, before the truth is told.
+		script []statusfake.Reply
+		away   []http.HandlerFunc
+		// pause is the least wait before each next attempt, where it is not the calendar's.
+		pause time.Duration
+		// alone: a 429 makes everybody wait.
+		alone bool
+	}{
+		{name: "it is down", away: []http.HandlerFunc{hangUp, hangUp, hangUp}},
+		{name: "it does not answer", script: []statusfake.Reply{statusfake.Slow}, pause: 5 * time.Second},
+		{name: "it says 401", script: three(statusfake.Denied)},
+		{name: "it says 403", script: three(statusfake.Forbidden)},
+		{name: "it says 500", script: three(statusfake.ServerError)},
+		{name: "it says HTML", script: three(statusfake.HTML)},
+		{name: "it breaks off", script: three(statusfake.HalfBody)},
+		{name: "it speaks of another call", script: three(statusfake.OtherCall)},
+		{name: "it says that the call lives", script: three(statusfake.Alive)},
+		{name: "it says 429 and nothing else", away: []http.HandlerFunc{tooMany("", ""), tooMany("", "")}, alone: true},
+		{name: "it says 429 and when to come again", away: []http.HandlerFunc{tooMany("Retry-After", "3")}, pause: 3 * time.Second, alone: true},
+		{name: "it says 429 and when it begins anew", away: []http.HandlerFunc{tooMany("X-Ratelimit-Reset", "3")}, pause: 3 * time.Second, alone: true},
+	}
+	flags := []string{"--status-deadline=500ms"}
+	shared, sharedDoor, sharedServer := guarded(t, flags)
+	for i, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			world, door, s := shared, sharedDoor, sharedServer
+			if row.alone {
+				world, door, s = guarded(t, flags)
+			}
+			// The doorman is told before the hangup comes.
+			c := fake.Generator{Seed: 41}.Of(fake.Busy, uint64(i), time.Now().UTC().Add(-time.Minute))
+			leg := c.Legs[0]
+			door.mu.Lock()
+			door.away[leg.Ref.Control] = row.away
+			door.mu.Unlock()
+			truth := statusCall(leg)
+			truth.Script = row.script
+			world.api.Register(truth)
+			sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: world.sign})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sender.Close()
+			for _, d := range c.Deliveries {
+				if out := sender.Send(t.Context(), d); !out.Accepted {
+					t.Fatalf("%s was not accepted: %+v", d.Type, out)
+				}
+			}
+			last := newest(t, s.nats, c, "confirmed")
+			times := door.times(leg.Ref.Control)
+			if want := len(row.script) + len(row.away) + 1; len(times) != want || last.Status.Attempts != want {
+				t.Errorf("it was asked %d times, the summary says %d, want %d", len(times), last.Status.Attempts, want)
+			}
+			for n := 1; n < len(times); n++ {
+				// A second doubled, less a fifth of jitter.
+				least := max(time.Second<<(n-1)*8/10, row.pause)
+				if gap := times[n].Sub(times[n-1]); gap < least {
+					t.Errorf("attempt %d came %v after the one before, want %v at least", n+1, gap, least)
+				}
+			}
+		})
+	}
+}
+
+// guarded is a service whose status API has a doorman.
+func guarded(t *testing.T, flags []string) (*telnyxWorld, *doorman, *server) {
+	t.Helper()
+	world := newTelnyx(t)
+	door := world.guard(t)
+	return world, door, serve(t, world.env(), append(embeddedFlags(t.TempDir()), flags...)...)
+}
+
+func TestAWrongAPIKeyIsSaidAndHealsWithItsFile(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	door := world.guard(t)
+	file := filepath.Join(t.TempDir(), "key")
+	write := func(key string) {
+		t.Helper()
+		// As a secret is replaced: whole, by another file.
+		if err := os.WriteFile(file+".new", []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("KEY-that-is-wrong")
+	env := slices.DeleteFunc(world.env(), func(v string) bool { return strings.HasPrefix(v, "TELNYX_API_KEY=") })
+	begun := time.Now()
+	s := serve(t, append(env, "TELNYX_API_KEY_FILE="+file), append(embeddedFlags(t.TempDir()), "--status-deadline=500ms")...)
+	if _, body, err := readyz(s.admin); err != nil || body != "ready" {
+		t.Fatalf("before the first call: %q, %v", body, err)
+	}
+	c := world.over(t, s, 1)
+	if first := newest(t, s.nats, c, "pending"); first.Status.Final {
+		t.Error("a denial is taken for final")
+	}
+	t.Log(says(t, s.admin, http.StatusOK, "ready, but: Telnyx refuses the API key"))
+	s.logged("Telnyx refuses the API key")
+	write("")
+	s.logged("the file of the API key holds no key")
+	if n := strings.Count(s.text(), "Telnyx refuses the API key"); n != 1+int(time.Since(begun)/time.Minute) {
+		t.Errorf("in %v it was said %d times that the key is refused", time.Since(begun), n)
+	}
+	write("KEY-of-a-test")
+	s.logged("the API key was read again")
+	healed := newest(t, s.nats, c, "confirmed")
+	if got, want := healed.Status.Attempts, len(door.times(c.Legs[0].Ref.Control)); got != want || got < 2 {
+		t.Errorf("confirmed after %d attempts by the summary, %d by the API", got, want)
+	}
+	eventually(t, "readiness warns no more", func() error {
+		if _, body, err := readyz(s.admin); err != nil || body != "ready" {
+			return fmt.Errorf("%q, %w", body, err)
+		}
+		return nil
+	})
+	for _, key := range []string{"KEY-that-is-wrong", "KEY-of-a-test"} {
+		if strings.Contains(s.text(), key) {
+			t.Errorf("the log shows %s", key)
+		}
+	}
+	stopsCleanly(t, s)
+}
+
+func TestAClockThatIsWrongIsSeen(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	for name, row := range map[string]struct {
+		off  time.Duration
+		want string
+	}{
+		"behind": {10 * time.Minute, "after now by this clock"},
+		"ahead":  {-10 * time.Minute, "before now by this clock"},
+	} {
+		a := world.post(t, s.target(), time.Now().Add(row.off), ringing(1))
+		if a.status != http.StatusServiceUnavailable || a.reason != "clock" || a.retryAfter == "" {
+			t.Errorf("by a clock that is %s a webhook was answered %+v", name, a)
+		}
+		text := says(t, s.admin, http.StatusOK, row.want)
+		if !strings.HasPrefix(text, "ready, but: webhooks are refused for their timestamp, the last one signed ") {
+			t.Errorf("readiness says %q", text)
+		}
+		t.Log(text)
+	}
+	if cause := fmt.Sprint(s.logged("check this machine's clock")["cause"]); !strings.Contains(cause, "by this clock, tolerance 5m0s") {
+		t.Errorf("the log says the cause is %q", cause)
+	}
+	m := scrape(t, s.admin)
+	if m[`legato_webhooks_total{result="clock"}`] != 2 || m[`legato_webhook_answers_total{code="503"}`] != 2 {
+		t.Errorf("the metrics count %v refusals and %v answers 503, want 2",
+			m[`legato_webhooks_total{result="clock"}`], m[`legato_webhook_answers_total{code="503"}`])
+	}
+	// With the clock put right the same webhook is taken.
+	if a := world.post(t, s.target(), time.Now(), ringing(1)); a.status != http.StatusOK {
+		t.Errorf("a webhook was answered %+v", a)
+	}
+}
+
+// metrics are the samples of a scrape, by name and labels as they are written.
+type metrics map[string]float64
+
+// scrape reads /metrics.
+func scrape(t *testing.T, admin string) metrics {
+	t.Helper()
+	response, err := http.Get(admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	m := make(metrics)
+	for scanner := bufio.NewScanner(response.Body); scanner.Scan(); {
+		line := scanner.Text()
+		space := strings.LastIndexByte(line, ' ')
+		if space < 0 || line[0] == '#' {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[space+1:], 64)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		m[line[:space]] = value
+	}
+	return m
+}
+
+// sum adds up a metric's samples that have all of these labels.
+func (m metrics) sum(name string, labels ...string) float64 {
+	var total float64
+	for sample, value := range m {
+		base, rest, _ := strings.Cut(sample, "{")
+		if base == name && !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
+			total += value
+		}
+	}
+	return total
+}
