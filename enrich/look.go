@@ -202,7 +202,7 @@ func (l *look) doDeparted(ctx context.Context, lw *legWork) error {
 	// replica lets it go in time; an event that comes later takes it back.
 	c := session.Check{
 		Kind: session.CheckExpire, Session: l.view.ID, Leg: lw.view.ID,
-		Control: lw.view.Control, Connection: lw.view.Connection, Upto: lw.view.HeardSeq,
+		Control: lw.view.Control, Connection: lw.view.Connection, Upto: lw.view.HeardSeq, Departed: true,
 	}
 	if _, err := l.w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)); err != nil {
 		lw.done = false
@@ -270,6 +270,7 @@ func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, c
 		return err
 	}
 	l.remember(key(l.view.ID, lw.view.ID), stored, content)
+	l.w.table.Complete(l.view.ID, lw.view.ID)
 	lw.done, lw.summary = true, leg
 	l.w.publishedLeg(&leg, lw.view, string(d.reason), l.now)
 	return nil
@@ -278,6 +279,7 @@ func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, c
 // compareLeg holds the view against the stored summary and amends it where the
 // view knows more.
 func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, stored summary.Stored) error {
+	l.w.table.Complete(l.view.ID, lw.view.ID)
 	if l.behind(stored) {
 		return nil
 	}

@@ -80,13 +80,23 @@ type tableCollector struct{ table *session.Table }
 var (
 	sessionsDesc = prometheus.NewDesc("legato_sessions", "Sessions in the live table.", nil, nil)
 	legsDesc     = prometheus.NewDesc("legato_legs", "Legs in the live table, by state: open or over.", []string{"state"}, nil)
-	orphansDesc  = prometheus.NewDesc("legato_orphans", "Events whose call is not known yet.", nil, nil)
+	overDesc     = prometheus.NewDesc("legato_legs_over_total",
+		"Legs that were over, each once, in the log as this replica has read it: history included, the same on every replica. "+
+			"Equal to legato_legs_completed_total + legato_legs_pending.", nil, nil)
+	completedDesc = prometheus.NewDesc("legato_legs_completed_total",
+		"Those of legato_legs_over_total whose completed message is known to be stored, whichever replica published it.", nil, nil)
+	pendingDesc = prometheus.NewDesc("legato_legs_pending",
+		"Those of legato_legs_over_total whose completed message is not known to be stored yet.", nil, nil)
+	orphansDesc = prometheus.NewDesc("legato_orphans", "Events whose call is not known yet.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- sessionsDesc
 	ch <- legsDesc
+	ch <- overDesc
+	ch <- completedDesc
+	ch <- pendingDesc
 	ch <- orphansDesc
 }
 
@@ -96,6 +106,11 @@ func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(st.Sessions))
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.OpenLegs), "open")
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.Legs-st.OpenLegs), "over")
+	// One look, so that they balance in every scrape.
+	a := c.table.Accounts()
+	ch <- prometheus.MustNewConstMetric(overDesc, prometheus.CounterValue, float64(a.Over))
+	ch <- prometheus.MustNewConstMetric(completedDesc, prometheus.CounterValue, float64(a.Completed))
+	ch <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(a.Pending))
 	ch <- prometheus.MustNewConstMetric(orphansDesc, prometheus.GaugeValue, float64(st.Orphans))
 }
 

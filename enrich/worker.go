@@ -61,6 +61,10 @@ type Sink interface {
 	Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error)
 }
 
+// Watch tells of every revision of a leg that was stored since a time, whoever
+// stored it, until ctx ends: its key, and the position that it was made from.
+type Watch func(ctx context.Context, since time.Time, seen func(summary.Key, summary.Position)) error
+
 // Parking keeps what cannot be processed.
 type Parking interface {
 	Park(ctx context.Context, p call.Parked) error
@@ -73,6 +77,8 @@ type Config struct {
 	Status  StatusSource
 	Sink    Sink
 	Parking Parking
+	// Watch tells what all replicas publish. Nil: this one publishes alone.
+	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
 	// Rules and Timing are the times by which it decides.
@@ -192,6 +198,9 @@ func (w *Worker) live(ctx context.Context) error {
 	g.Go(func() error { return w.cfg.Queue.Work(ctx, func(t Task) { w.take(ctx, t) }) })
 	g.Go(func() error { return w.checks(ctx) })
 	g.Go(func() error { return w.keepUp(ctx) })
+	if w.cfg.Watch != nil {
+		g.Go(func() error { return w.watch(ctx) })
+	}
 	err := g.Wait()
 	w.wg.Wait()
 	select {

@@ -216,7 +216,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 	}
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
-		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, Sink: publisher, Parking: lot,
+		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, Sink: publisher, Watch: publisher.Watch, Parking: lot,
 		Decode: decoder(s.settings.secretsKept()), Rules: s.settings.rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry,
 	}

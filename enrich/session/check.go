@@ -38,6 +38,9 @@ type Check struct {
 	Attempt int `json:"attempt,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
+	// Departed tells of a CheckExpire that the leg's call had left the log before
+	// and came back with a late event: its summary stands already.
+	Departed bool `json:"departed,omitempty"`
 }
 
 // ID is the check's idempotency key.

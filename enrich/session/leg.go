@@ -55,6 +55,8 @@ type leg struct {
 	checkedAt time.Time
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
+	// wasOver tells that it was over before, completed that its summary is known to be published.
+	wasOver, completed bool
 }
 
 // connection is the leg's connection; empty: not known.

@@ -51,11 +51,14 @@ type Table struct {
 	agenda   agenda
 	born     lineage
 	floor    uint64
-	lag      time.Duration
-	waiting  []waiter
-	agendaCh chan struct{}
-	restarts chan struct{} // closed by the next Restart
-	caughtUp chan struct{} // closed when the replay is through
+	began    time.Time // when the first entry was received
+	// over and completed are the sums of Accounts.
+	over, completed uint64
+	lag             time.Duration
+	waiting         []waiter
+	agendaCh        chan struct{}
+	restarts        chan struct{} // closed by the next Restart
+	caughtUp        chan struct{} // closed when the replay is through
 }
 
 type waiter struct {
@@ -85,6 +88,7 @@ func (t *Table) clear(log call.Log) {
 	t.agenda = nil
 	t.born = lineage{}
 	t.floor = 0
+	t.began, t.over, t.completed = time.Time{}, 0, 0
 }
 
 // Restart discards the table: the log begins anew at its first entry.
@@ -119,7 +123,11 @@ func (t *Table) Fold(e call.Entry) {
 		t.tick(e.ReceivedAt)
 	}
 	if s != nil {
+		t.account(s)
 		t.schedule(s)
+	}
+	if t.began.IsZero() {
+		t.began = e.ReceivedAt
 	}
 	t.position.Store(e.Seq)
 	t.release(e.Seq)
@@ -229,6 +237,9 @@ func (t *Table) foldCheck(e *call.Entry, c *Check) *session {
 		l := s.leg(c.Leg)
 		if l == nil {
 			break
+		}
+		if c.Departed {
+			t.complete(l)
 		}
 		before, _ := l.ending()
 		l.expired = max(l.expired, min(c.Upto, e.Seq))
