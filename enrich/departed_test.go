@@ -83,6 +83,10 @@ func TestAReplayOfHalvesOfCallsLetsThemGo(t *testing.T) {
 		if st := r.worker.Table().Stats(); st.OpenLegs != 1 || st.Sessions != 1 {
 			t.Errorf("the table holds %+v, want the one call that lives", st)
 		}
+		// All halves were brought back and let go again; none is missed.
+		if a := r.worker.Table().Accounts(); a.Over < uint64(len(legs)) || a.Over != a.Completed || a.Pending != 0 {
+			t.Errorf("the legs that were over do not balance: %+v", a)
+		}
 		for _, a := range legs {
 			w.wantRevisions(a.key(), "1 completed", "2 amended cost")
 		}

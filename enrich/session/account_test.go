@@ -1,0 +1,58 @@
+package session_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		want := func(when string, over, completed uint64, pending int) {
+			t.Helper()
+			if diff := cmp.Diff(session.Accounts{Over: over, Completed: completed, Pending: pending}, tp.table.Accounts()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		a, b, c := ref(0), ref(1), ref(2)
+		for _, r := range []call.Ref{a, b, c} {
+			tp.says(call.TypeInitiated, r)
+		}
+		want("while all live", 0, 0, 0)
+		tp.says(call.TypeHangup, a)
+		tp.says(call.TypeHangup, a)
+		want("when one has hung up, twice", 1, 0, 1)
+		tp.table.Complete(a.Session, a.Leg)
+		tp.table.Complete(a.Session, a.Leg)
+		want("when it is published, twice", 1, 1, 0)
+		tp.table.Complete(b.Session, b.Leg)
+		want("when one is published that lives as far as is known here", 1, 1, 0)
+		tp.says(call.TypeHangup, b)
+		want("when its hangup comes", 2, 2, 0)
+		tp.table.Complete("another session", a.Leg)
+		tp.table.Complete(a.Session, "another leg")
+		want("when others are published", 2, 2, 0)
+
+		expired := tp.says(call.TypeAnswered, c)
+		pass(5 * time.Hour)
+		check := session.Check{Kind: session.CheckExpire, Session: c.Session, Leg: c.Leg, Upto: expired}
+		tp.check(check)
+		want("when one has expired", 3, 2, 1)
+		tp.says(call.TypeCost, c)
+		want("when an event takes that back", 3, 2, 1)
+		tp.says(call.TypeHangup, c)
+		want("when it is over again", 3, 2, 1)
+		check.Departed = true
+		tp.check(check)
+		want("when its call is found to have left the log", 3, 3, 0)
+
+		tp.table.Restart(call.Log{ID: "second life", First: 1})
+		want("when the log is read anew", 0, 0, 0)
+	})
+}
