@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -94,7 +93,7 @@ func (d *disk) cut(p *process) *disk {
 func (d *disk) readEvents() (ids map[string]bool, summaries []string) {
 	d.t.Helper()
 	n := startNATS(d.t, freeAddr(d.t), "--jetstream", "--store_dir="+d.data())
-	defer n.process.kill()
+	defer n.kill()
 	js := dial(d.t, n.url)
 	ids = make(map[string]bool)
 	for _, name := range []string{"CALL_EVENTS", "CALLS"} {
@@ -172,7 +171,7 @@ func TestAPowerCutLosesNoAnsweredWebhookAndNoSummary(t *testing.T) {
 
 	// A summary: cut when the queue's tasks of the call are acknowledged, and not a moment later.
 	c := world.over(t, s, 7)
-	after := d.cutWhenDone(s, c)
+	after := d.cutWhenDone(s)
 	id := string(c.Session) + "." + string(c.Legs[0].Ref.Leg)
 	_, found := after.readEvents()
 	if !strings.Contains(strings.Join(found, "\n"), id) {
@@ -189,8 +188,8 @@ func TestAPowerCutLosesNoAnsweredWebhookAndNoSummary(t *testing.T) {
 	stopsCleanly(t, s)
 }
 
-// cutWhenDone cuts the power as soon as the queue is through with a call's hangup.
-func (d *disk) cutWhenDone(s *server, c fake.Call) *disk {
+// cutWhenDone cuts the power as soon as the queue is through with the last hangup.
+func (d *disk) cutWhenDone(s *server) *disk {
 	d.t.Helper()
 	js := dial(d.t, s.nats)
 	stream, err := js.Stream(d.t.Context(), "CALL_EVENTS")

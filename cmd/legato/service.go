@@ -187,7 +187,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 	var publisher *publish.Publisher
 	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
 		if s.journal == nil {
-			s.journal, err = journal.Open(ctx, journal.Config{ //nolint:contextcheck // it outlives the start
+			s.journal, err = journal.Open(ctx, journal.Config{
 				JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
 				Logger: s.log.With("component", "journal"), Registerer: s.registry,
 			})
