@@ -6,7 +6,7 @@
 //
 // What it guarantees:
 //   - Append returns a receipt only when the server has stored the entry, and
-//     returns within two seconds.
+//     returns within two seconds; at once while the connection is known to be down.
 //   - An id is stored once within the server's duplicate window, whichever
 //     replicas append it and however often.
 //   - A log that is nearly full refuses events, and still takes what Legato
