@@ -36,10 +36,11 @@ func checkContent(header http.Header) error {
 
 // readBody reads a body of the announced length (-1: not announced) once, into
 // memory of its own that the caller may keep. The buffer grows with what
-// arrives, never ahead of it by more than its own size.
+// arrives, never ahead of it by more than its own size. What it grows by is asked for from hold.
 //
-// It refuses a body longer than limit as too large, and one that breaks off as incomplete.
-func readBody(r io.Reader, length, limit int64) ([]byte, error) {
+// It refuses a body longer than limit as too large, one that breaks off as
+// incomplete, and one that there is no memory for as overload.
+func readBody(r io.Reader, length, limit int64, hold func(int64) bool) ([]byte, error) {
 	if length > limit {
 		return nil, refuse(resultTooLarge, nil)
 	}
@@ -51,7 +52,11 @@ func readBody(r io.Reader, length, limit int64) ([]byte, error) {
 	buf := make([]byte, 0, min(end, firstBuffer))
 	for int64(len(buf)) < end {
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(end, 2*int64(cap(buf))))
+			size := min(end, 2*int64(cap(buf)))
+			if !hold(size - int64(cap(buf))) {
+				return nil, refuse(resultOverloaded, nil)
+			}
+			grown := make([]byte, len(buf), size)
 			copy(grown, buf)
 			buf = grown
 		}

@@ -13,3 +13,6 @@ func Refusals() map[string]int {
 func Acceptances() []string {
 	return []string{string(resultStored), string(resultDuplicate), string(resultParked)}
 }
+
+// MaxHeld is what long bodies may take up together.
+const MaxHeld = maxHeld

@@ -18,11 +18,12 @@ type metrics struct {
 	parked   *prometheus.CounterVec
 	seconds  prometheus.Histogram
 	inFlight prometheus.Gauge
+	evicted  *prometheus.CounterVec
 }
 
 // newMetrics registers the metrics, each at zero for every label that it can
-// have. It fails when reg has metrics of these names already.
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+// have. connections tells their number. It fails when reg has metrics of these names already.
+func newMetrics(reg prometheus.Registerer, connections func() int) (*metrics, error) {
 	m := &metrics{
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_webhook_answers_total",
@@ -46,6 +47,17 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "legato_webhooks_in_flight",
 			Help: "Webhooks that were received whole and are not yet answered.",
 		}),
+		evicted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_webhook_connections_evicted_total",
+			Help: "Idle or slow connections that were closed to make room, for a connection or for a long body.",
+		}, []string{"reason"}),
+	}
+	size := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "legato_webhook_connections",
+		Help: "Connections to the webhook listener.",
+	}, func() float64 { return float64(connections()) })
+	for _, why := range []string{evictedForConnection, evictedForBody} {
+		m.evicted.WithLabelValues(why)
 	}
 	m.answers.WithLabelValues("200")
 	for _, accepted := range []result{resultStored, resultDuplicate, resultParked} {
@@ -58,7 +70,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, reason := range telnyx.Reasons() {
 		m.parked.WithLabelValues(string(reason))
 	}
-	for _, c := range []prometheus.Collector{m.answers, m.results, m.parked, m.seconds, m.inFlight} {
+	for _, c := range []prometheus.Collector{m.answers, m.results, m.parked, m.seconds, m.inFlight, m.evicted, size} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("ingest: register metrics: %w", err)
 		}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,47 @@ func newNotices(logger *slog.Logger) *notices {
 	for _, reason := range telnyx.Reasons() {
 		n.byWord["parked/"+string(reason)] = new(minutely)
 	}
+	for _, word := range []string{
+		"evicted/" + evictedForConnection, "evicted/" + evictedForBody, serverHandshake, serverOther,
+	} {
+		n.byWord[word] = new(minutely)
+	}
 	return n
+}
+
+// crowded tells that a connection was closed to make room.
+func (n *notices) crowded(now time.Time, why string) {
+	suppressed, ok := n.byWord["evicted/"+why].take(now)
+	if !ok {
+		return
+	}
+	text := "too many connections: the idle and the slow are closed to make room"
+	if why == evictedForBody {
+		text = "too many long bodies at once: slow senders of such are closed to make room"
+	}
+	n.logger.Warn(text, slog.Int("suppressed", suppressed))
+}
+
+// What the HTTP server itself has to say.
+const (
+	serverHandshake = "server/handshake"
+	serverOther     = "server/other"
+)
+
+// serverNotices takes the HTTP server's own log: anybody can make it say
+// something, with each handshake that fails.
+type serverNotices struct{ *notices }
+
+// Write implements io.Writer, a line at a time.
+func (n serverNotices) Write(line []byte) (int, error) {
+	word := serverOther
+	if bytes.Contains(line, []byte("TLS handshake error")) {
+		word = serverHandshake
+	}
+	if suppressed, ok := n.byWord[word].take(time.Now()); ok {
+		n.logger.Warn("webhook listener", slog.String("detail", string(bytes.TrimSpace(line))), slog.Int("suppressed", suppressed))
+	}
+	return len(line), nil
 }
 
 func (n *notices) refused(ctx context.Context, now time.Time, p *problem) {

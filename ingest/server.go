@@ -3,9 +3,11 @@ package ingest
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,9 +29,12 @@ const (
 	// DefaultMaxBody is NATS's default max_payload of 1 MiB less 64 KiB for headers.
 	DefaultMaxBody = 960 << 10
 	// DefaultMaxInFlight: 10,000 webhooks/s that each wait 50 ms for their
-	// append are 500 in flight. It also bounds the bodies that wait for the log:
-	// 512 of 960 KiB are 480 MiB.
+	// append are 500 in flight.
 	DefaultMaxInFlight = 512
+	// DefaultMaxConnections leaves most of the webhooks of DefaultMaxInFlight's
+	// arithmetic a connection of their own with some time to come and go: 10,000
+	// webhooks/s over 0.4 s. One that waits costs some 20 KiB.
+	DefaultMaxConnections = 4096
 )
 
 // Limits of a connection.
@@ -52,8 +57,15 @@ const (
 type Config struct {
 	// Listen is a TCP address, as ":8080". Port 0 takes a free one.
 	Listen string
-	// Keys are the Telnyx public keys of which any may have signed. Required.
+	// Keys are the Telnyx public keys of which any may have signed. Required,
+	// but for SkipVerify, with which there must be none.
 	Keys []ed25519.PublicKey
+	// SkipVerify takes every webhook for genuine: neither signature nor
+	// timestamp is looked at, and they may be missing. For tests only.
+	SkipVerify bool
+	// TLSCert and TLSKey are PEM files of the listener's certificate chain and
+	// its key, read again when they change. Empty: plain HTTP.
+	TLSCert, TLSKey string
 	// Journal stores events. Required.
 	Journal Journal
 	// Parking stores signed input that is no usable event. Required.
@@ -66,6 +78,10 @@ type Config struct {
 	// MaxInFlight is the number of webhooks that may be verified and stored at
 	// once; one more is answered 503. Zero: DefaultMaxInFlight.
 	MaxInFlight int
+	// MaxConnections is the number of connections; at the limit a new one takes
+	// the place of one that is idle or slow. It is no more than half the files that the
+	// process may open. Zero: DefaultMaxConnections.
+	MaxConnections int
 	// Now is the clock that signatures are held against. Nil: time.Now.
 	Now func() time.Time
 	// Logger takes a debug line for each request, and warnings at most once a
@@ -79,7 +95,7 @@ type Config struct {
 type Server struct {
 	journal   Journal
 	parking   Parking
-	verifier  *telnyx.Verifier
+	verifier  *telnyx.Verifier // nil: everything is taken for genuine
 	tolerance time.Duration
 	maxBody   int64
 	now       func() time.Time
@@ -107,7 +123,6 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		journal:   cfg.Journal,
 		parking:   cfg.Parking,
-		verifier:  telnyx.NewVerifier(cfg.Keys),
 		tolerance: cfg.Tolerance,
 		maxBody:   cfg.MaxBody,
 		now:       cfg.Now,
@@ -116,12 +131,11 @@ func New(cfg Config) (*Server, error) {
 		places:    make(chan struct{}, cfg.MaxInFlight),
 		handling:  newDrain(),
 	}
-	var err error
-	if s.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Listen); err != nil {
-		return nil, fmt.Errorf("ingest: listen: %w", err)
+	if !cfg.SkipVerify {
+		s.verifier = telnyx.NewVerifier(cfg.Keys)
 	}
-	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
-		return nil, errors.Join(err, s.listener.Close())
+	if err := s.listen(cfg); err != nil {
+		return nil, err
 	}
 	s.http = &http.Server{
 		Handler:           s.routes(),
@@ -130,24 +144,66 @@ func New(cfg Config) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(serverNotices{s.notices}, "", 0),
+		ConnContext:       withMember,
 		// "OPTIONS *" is another path like any other.
 		DisableGeneralOptionsHandler: true,
 	}
 	return s, nil
 }
 
+// listen binds the listener: sockets, kept within bounds, under TLS where it is wanted.
+func (s *Server) listen(cfg Config) error {
+	var certificate *certificate
+	if cfg.TLSCert != "" {
+		var err error
+		if certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, cfg.Logger); err != nil {
+			return fmt.Errorf("ingest: %w", err)
+		}
+	}
+	sockets, err := new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("ingest: listen: %w", err)
+	}
+	crowd := newCrowd(sockets, cfg.MaxConnections, s.evicted)
+	if s.metrics, err = newMetrics(cfg.Registerer, crowd.size); err != nil {
+		return errors.Join(err, sockets.Close())
+	}
+	s.listener = crowd
+	if certificate != nil {
+		s.listener = tls.NewListener(crowd, certificate.config())
+	}
+	return nil
+}
+
+// evicted tells that a connection had to go for another's sake.
+func (s *Server) evicted(why string) {
+	s.metrics.evicted.WithLabelValues(why).Inc()
+	s.notices.crowded(time.Now(), why)
+}
+
+type memberKey struct{}
+
+// withMember puts the connection's member where the handler finds it.
+func withMember(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, memberKey{}, memberOf(conn))
+}
+
 // complete fills in the defaults and reports what is missing or impossible.
 func (c *Config) complete() error {
 	switch {
-	case len(c.Keys) == 0:
+	case len(c.Keys) == 0 && !c.SkipVerify:
 		return errors.New("ingest: no public key")
+	case len(c.Keys) > 0 && c.SkipVerify:
+		return errors.New("ingest: a public key is given, and that nothing is to be verified")
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return errors.New("ingest: TLS needs both a certificate and a key")
 	case c.Journal == nil:
 		return errors.New("ingest: no journal")
 	case c.Parking == nil:
 		return errors.New("ingest: no parking")
-	case c.Tolerance < 0 || c.MaxBody < 0 || c.MaxInFlight < 0:
-		return errors.New("ingest: tolerance, body and in-flight limits cannot be negative")
+	case c.Tolerance < 0 || c.MaxBody < 0 || c.MaxInFlight < 0 || c.MaxConnections < 0:
+		return errors.New("ingest: tolerance, body, in-flight and connection limits cannot be negative")
 	}
 	for i, key := range c.Keys {
 		if len(key) != ed25519.PublicKeySize {
@@ -163,6 +219,11 @@ func (c *Config) complete() error {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = DefaultMaxInFlight
 	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = DefaultMaxConnections
+	}
+	// The log needs files too, and without any left nobody could be let in or sent away.
+	c.MaxConnections = max(1, min(c.MaxConnections, openFiles()/2))
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -39,6 +39,8 @@ func TestNewRefusesAnIncompleteConfiguration(t *testing.T) {
 	})
 	for name, spoil := range map[string]func(*ingest.Config){
 		"no key":               func(c *ingest.Config) { c.Keys = nil },
+		"a key for nothing":    func(c *ingest.Config) { c.SkipVerify = true },
+		"too few connections":  func(c *ingest.Config) { c.MaxConnections = -1 },
 		"half a key":           func(c *ingest.Config) { c.Keys = append(c.Keys, make([]byte, 16)) },
 		"no journal":           func(c *ingest.Config) { c.Journal = nil },
 		"no parking":           func(c *ingest.Config) { c.Parking = nil },

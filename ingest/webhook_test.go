@@ -332,3 +332,32 @@ func signText(req *http.Request, seed byte, timestamp, body string) {
 	req.Header.Set(telnyx.HeaderTimestamp, timestamp)
 	req.Header.Set(telnyx.HeaderSignature, base64.StdEncoding.EncodeToString(signature))
 }
+
+func TestWithoutVerificationEverythingElseStays(t *testing.T) {
+	r := open(t, func(cfg *ingest.Config, _ *fakeStore) { cfg.Keys, cfg.SkipVerify = nil, true })
+	send := func(body, timestamp, signature string) answer {
+		req := r.webhook(t, body)
+		for name, value := range map[string]string{telnyx.HeaderTimestamp: timestamp, telnyx.HeaderSignature: signature} {
+			if req.Header.Del(name); value != "" {
+				req.Header.Set(name, value)
+			}
+		}
+		return r.send(t, req)
+	}
+	if diff := cmp.Diff(accepted(`{"status":"stored"}`), send(eventBody, "", "")); diff != "" {
+		t.Errorf("without headers (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(accepted(`{"status":"duplicate"}`), send(eventBody, "yesterday", "nonsense")); diff != "" {
+		t.Errorf("with headers that prove nothing (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(parkedAs("not_json"), send("no JSON", "yesterday", "nonsense")); diff != "" {
+		t.Errorf("to what is no event (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(tooLarge, send(strings.Repeat("x", ingest.DefaultMaxBody+1), "", "")); diff != "" {
+		t.Errorf("to what is too large (-want +got):\n%s", diff)
+	}
+	entries, parked := r.store.stored()
+	if len(entries) != 1 || len(parked) != 1 || entries[0].Signature+entries[0].Timestamp+parked[0].Signature+parked[0].Timestamp != "" {
+		t.Errorf("stored %+v and %+v, want one each without the headers that nobody checked", entries, parked)
+	}
+}

@@ -24,6 +24,9 @@ type admin struct {
 	server   *http.Server
 	done     chan struct{}
 
+	// warning is what every answer of /readyz says besides. Empty: nothing.
+	warning string
+
 	mu       sync.Mutex
 	ready    func(context.Context) error
 	warnings func() []string
@@ -31,8 +34,9 @@ type admin struct {
 
 // newAdmin binds the listener and serves at once, so that a service that is
 // still starting can say so. An empty address serves nowhere.
-func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
+func newAdmin(ctx context.Context, addr, warning string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
 	a := &admin{
+		warning:  warning,
 		done:     make(chan struct{}),
 		ready:    func(context.Context) error { return errors.New("starting") },
 		warnings: func() []string { return nil },
@@ -51,13 +55,20 @@ func newAdmin(ctx context.Context, addr string, registry *prometheus.Registry, l
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		warnings := a.warned()
 		if err := a.readiness(r.Context()); err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready:", err)
+			if a.warning != "" {
+				fmt.Fprintln(w, "warning:", a.warning)
+			}
 			return
 		}
+		if a.warning != "" {
+			warnings = append([]string{a.warning}, warnings...)
+		}
 		// It takes webhooks all the same: a balancer must not turn away from it.
-		if warnings := a.warned(); len(warnings) > 0 {
+		if len(warnings) > 0 {
 			fmt.Fprintln(w, "ready, but: "+strings.Join(warnings, "; "))
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/nats-io/nats.go/jetstream"
@@ -76,7 +77,8 @@ func demoSettings(dir, apiAddr, publicKey string) *settings {
 	return &settings{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", DataDir: dir,
 		TelnyxPublicKey: publicKey, TelnyxAPIKey: "demo", TelnyxBaseURL: "http://" + apiAddr + "/v2", StatusRate: 100,
-		natsSettings: natsSettings{SubjectPrefix: "calls"}, NATSReplicas: 1, Streams: "manage",
+		MaxConnections: ingest.DefaultMaxConnections,
+		natsSettings:   natsSettings{SubjectPrefix: "calls"}, NATSReplicas: 1, Streams: "manage",
 		EventsMaxAge: 24 * time.Hour, EventsMaxBytes: 256 << 20, CallsMaxAge: 72 * time.Hour,
 		Settle: time.Second, SessionSettle: 5 * time.Second, StatusDeadline: 10 * time.Second,
 		StatusWindow: 10 * time.Minute, SweepAfter: 5 * time.Minute, AmendWindow: 15 * time.Minute,

@@ -30,7 +30,7 @@ func (cmd *serveCmd) Run(ctx context.Context, c *console) error {
 // announce says what a new user needs next: where webhooks go in and summaries come out.
 func (s *service) announce(log *slog.Logger) {
 	p := s.layout.Prefix
-	log.Info("taking webhooks", "listen", s.ingest.Addr().String(), "path", ingest.Path)
+	log.Info("taking webhooks", "listen", s.ingest.Addr().String(), "path", ingest.Path, "tls", s.settings.TLSCert != "")
 	args := []any{"nats", s.natsURL(), "streams", s.layout.Events + " " + s.layout.Calls + " " + s.layout.Parked}
 	if s.embedded != nil {
 		args = append(args, "data_dir", s.settings.DataDir)

@@ -91,7 +91,11 @@ func (s *service) up(ctx context.Context) error {
 		return fmt.Errorf("--subject-prefix: %w", err)
 	}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if s.admin, err = newAdmin(ctx, s.settings.AdminListen, s.registry, s.log); err != nil {
+	warning := ""
+	if s.settings.InsecureSkipVerify {
+		warning = insecureWarning
+	}
+	if s.admin, err = newAdmin(ctx, s.settings.AdminListen, warning, s.registry, s.log); err != nil {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
@@ -121,19 +125,28 @@ func (s *service) connect(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("--data-dir: %w", err)
 		}
+		var auth natsd.Auth
+		if auth, err = s.settings.auth(); err != nil {
+			return err
+		}
 		s.embedded, err = natsd.Start(natsd.Config{ //nolint:contextcheck // it only tries whether an address is free
-			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Logger: s.log.With("component", "nats"),
+			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Auth: auth, Logger: s.log.With("component", "nats"),
 		})
+		if errors.Is(err, natsd.ErrOpen) {
+			return fmt.Errorf("--nats-listen: %w; set --nats-user and --nats-password, or --nats-token", err)
+		}
 		if err != nil {
 			return err
 		}
 		s.onStop("embedded NATS", s.embedded.Shutdown)
 		s.nc, err = s.embedded.Connect("legato")
 	} else {
-		s.nc, err = natsd.Connect(ctx, natsd.ConnectConfig{
-			URLs: s.settings.urls(), Creds: s.settings.NATSCreds, Name: "legato", Logger: s.log.With("component", "nats"),
-			Waiting: s.unready,
-		})
+		var config natsd.ConnectConfig
+		if config, err = s.settings.external(s.settings.urls(), "legato", s.log.With("component", "nats")); err != nil {
+			return err
+		}
+		config.Waiting = s.unready
+		s.nc, err = natsd.Connect(ctx, config)
 	}
 	if err != nil {
 		return err
@@ -225,7 +238,9 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 	}
 	s.worker = enrich.New(config)
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
-		Listen: s.settings.Listen, Keys: keys.keys, Journal: s.journal, Parking: lot,
+		Listen: s.settings.Listen, Keys: keys.keys, SkipVerify: s.settings.InsecureSkipVerify,
+		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
+		Journal: s.journal, Parking: lot,
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
 		Logger: s.log.With("component", "ingest"), Registerer: s.registry,
 	})
@@ -279,6 +294,7 @@ func (s *service) run(ctx context.Context) error {
 	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
 	g.Go(func() error { return s.probe(failed) })
 	g.Go(func() error { return s.watchKey(failed) })
+	g.Go(func() error { return s.shout(failed) })
 	g.Go(func() error {
 		<-failed.Done()
 		s.log.Info("stopping")

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/enrich"
@@ -23,11 +22,16 @@ type settings struct {
 	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks."`
 	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz, /metrics and /schemas/."`
 
-	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required." placeholder:"KEY"`
+	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required, but for --insecure-skip-verify." placeholder:"KEY"`
 	TelnyxPublicKeyFile string `env:"TELNYX_PUBLIC_KEY_FILE" help:"File to read the public key from." placeholder:"FILE" type:"path"`
 	TelnyxAPIKey        string `env:"TELNYX_API_KEY" help:"Bearer token of the status API. Required." name:"telnyx-api-key" placeholder:"KEY"`
 	TelnyxAPIKeyFile    string `env:"TELNYX_API_KEY_FILE" help:"File to read the API key from." name:"telnyx-api-key-file" placeholder:"FILE" type:"path"`
 	TelnyxBaseURL       string `default:"https://api.telnyx.com/v2" env:"TELNYX_BASE_URL" help:"Root of the status API." name:"telnyx-base-url"`
+
+	TLSCert            string `env:"LEGATO_TLS_CERT" help:"Certificate chain of the webhook listener, in PEM; empty: plain HTTP. Read again when it changes." name:"tls-cert" placeholder:"FILE" type:"path"`
+	TLSKey             string `env:"LEGATO_TLS_KEY" help:"Key of the certificate, in PEM." name:"tls-key" placeholder:"FILE" type:"path"`
+	MaxConnections     int    `default:"4096" env:"LEGATO_MAX_CONNECTIONS" help:"Most connections to the webhook listener; at the limit a new one takes the place of the one that has waited longest."`
+	InsecureSkipVerify bool   `env:"LEGATO_INSECURE_SKIP_VERIFY" help:"Take webhooks without checking signature and timestamp: anybody can then invent calls. For tests only."`
 
 	StatusRate float64 `default:"100" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; a 429 slows them down further."`
 
@@ -52,23 +56,6 @@ type settings struct {
 	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
 
 	logSettings
-}
-
-// natsSettings say which NATS to use; tail shares them.
-type natsSettings struct {
-	NATSURL       string `env:"LEGATO_NATS_URL" help:"External NATS, several servers separated by commas; empty: embedded." name:"nats-url" placeholder:"URL"`
-	NATSCreds     string `env:"LEGATO_NATS_CREDS" help:"Credentials file for the external NATS." name:"nats-creds" placeholder:"FILE" type:"path"`
-	SubjectPrefix string `default:"calls" env:"LEGATO_SUBJECT_PREFIX" help:"First token of every subject; stream names follow it."`
-}
-
-func (s natsSettings) urls() []string {
-	var urls []string
-	for u := range strings.SplitSeq(s.NATSURL, ",") {
-		if u = strings.TrimSpace(u); u != "" {
-			urls = append(urls, u)
-		}
-	}
-	return urls
 }
 
 // logSettings say how to log.
@@ -104,34 +91,41 @@ type secrets struct {
 // never what is in it.
 func (s *settings) secrets() (secrets, error) {
 	var out secrets
-	publicKey, err := secret(s.TelnyxPublicKey, s.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key",
-		"It is shown in the Telnyx portal under API keys, Public key.")
-	if err != nil {
+	var err error
+	if out.keys, err = s.publicKeys(); err != nil {
 		return out, err
-	}
-	if out.keys, err = telnyx.ParseKeys(publicKey); err != nil {
-		return out, fmt.Errorf("TELNYX_PUBLIC_KEY: %w", err)
 	}
 	out.apiKey, err = secret(s.TelnyxAPIKey, s.TelnyxAPIKeyFile, "TELNYX_API_KEY", "--telnyx-api-key",
 		"It is made in the Telnyx portal under API keys.")
 	return out, err
 }
 
-func secret(value, file, env, flag, hint string) (string, error) {
-	if value != "" && file != "" {
-		return "", fmt.Errorf("%s and %s_FILE are both set; unset one", env, env)
-	}
-	if file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return "", fmt.Errorf("%s_FILE: %w", env, err)
+// publicKeys reads the keys that webhooks are checked with: none when they are not checked.
+func (s *settings) publicKeys() ([]ed25519.PublicKey, error) {
+	if s.InsecureSkipVerify {
+		if s.TelnyxPublicKey != "" || s.TelnyxPublicKeyFile != "" {
+			return nil, errors.New("--insecure-skip-verify and a public key (TELNYX_PUBLIC_KEY) exclude each other: with the key signatures are checked, without it nothing is; unset one")
 		}
-		value = string(data)
+		return nil, nil
 	}
-	if value = strings.TrimSpace(value); value == "" {
-		return "", fmt.Errorf("%s is not set (or %s, or %s_FILE). %s", env, flag, env, hint)
+	text, err := secret(s.TelnyxPublicKey, s.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key",
+		"It is shown in the Telnyx portal under API keys, Public key.")
+	if err != nil {
+		return nil, err
 	}
-	return value, nil
+	keys, err := telnyx.ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("TELNYX_PUBLIC_KEY: %w", err)
+	}
+	return keys, nil
+}
+
+func secret(value, file, env, flag, hint string) (string, error) {
+	value, err := optionalSecret(value, file, env)
+	if err == nil && value == "" {
+		err = fmt.Errorf("%s is not set (or %s, or %s_FILE). %s", env, flag, env, hint)
+	}
+	return value, err
 }
 
 // check refuses settings that cannot work together.
@@ -157,10 +151,19 @@ func (s *settings) check() error {
 		return fmt.Errorf("--calls-max-age (%v) must be at least --events-max-age plus --amend-window (%v)",
 			s.CallsMaxAge, s.EventsMaxAge+s.AmendWindow)
 	}
-	if s.NATSURL == "" && s.NATSReplicas > 1 {
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key belong together; set both")
+	}
+	if s.MaxConnections <= 0 {
+		return errors.New("--max-connections must be more than 0")
+	}
+	if s.NATSURL != "" {
+		return nil
+	}
+	if s.NATSReplicas > 1 {
 		return errors.New("--nats-replicas needs a cluster: set --nats-url")
 	}
-	return nil
+	return s.checkEmbedded()
 }
 
 func (s *settings) rules() session.Rules {

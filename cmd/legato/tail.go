@@ -32,9 +32,11 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
-	nc, err := natsd.Connect(ctx, natsd.ConnectConfig{
-		URLs: urls, Creds: cmd.NATSCreds, Name: "legato tail", Logger: cmd.logger(c.stderr),
-	})
+	config, err := cmd.external(urls, "legato tail", cmd.logger(c.stderr))
+	if err != nil {
+		return err
+	}
+	nc, err := natsd.Connect(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package natsd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,8 +21,18 @@ type ConnectConfig struct {
 	// URLs are the servers: nats://, tls://, ws:// or wss://, with user:password or
 	// a token where the server wants them; without a scheme, nats://. Required.
 	URLs []string
+	// Auth is a user and password, or a token, beside the URLs. At most one of
+	// Auth, Creds, Nkey and what stands in the URLs is given.
+	Auth Auth
 	// Creds is the path of a credentials file. Empty: none.
 	Creds string
+	// Nkey is the path of a file that holds the seed of a user's nkey. Empty: none.
+	Nkey string
+	// CA is the path of the certificates, in PEM, of which one must have signed
+	// the server's. Empty: the system's. Cert and Key are the paths of the
+	// client's own certificate and its key. Any of them makes TLS a must. All
+	// are read again at each reconnect.
+	CA, Cert, Key string
 	// Name appears in the server's connection list.
 	Name string
 	// Waiting is told of each attempt to connect that failed and will be made
@@ -53,13 +64,11 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := connOptions(cfg.Name, log)
-	if cfg.Creds != "" {
-		if err := checkCreds(cfg.Creds); err != nil {
-			return nil, err
-		}
-		opts = append(opts, nats.UserCredentials(cfg.Creds))
+	opts, err := cfg.options(log, len(secrets) > 0)
+	if err != nil {
+		return nil, err
 	}
+	secrets = append(secrets, cfg.Auth.secrets()...)
 	var warned time.Time
 	for pause := connectFirstPause; ; pause = min(2*pause, connectMaxPause) {
 		nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
@@ -85,6 +94,80 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// options turns the configuration into that of nats.go. It fails on files that
+// cannot be used and on contradictions, by their name and never by their content.
+func (cfg ConnectConfig) options(log *slog.Logger, authInURL bool) ([]nats.Option, error) {
+	if err := cfg.Auth.check(); err != nil {
+		return nil, err
+	}
+	ways := 0
+	for _, given := range []bool{authInURL, cfg.Auth != (Auth{}), cfg.Creds != "", cfg.Nkey != ""} {
+		if given {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return nil, errors.New("more than one way to log in to NATS is given: a URL with a password, a user, a token, a credentials file and an nkey exclude each other")
+	}
+	opts := append(connOptions(cfg.Name, log), cfg.Auth.options()...)
+	if cfg.Creds != "" {
+		if err := checkCreds(cfg.Creds); err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.UserCredentials(cfg.Creds))
+	}
+	if cfg.Nkey != "" {
+		if err := checkNkey(cfg.Nkey); err != nil {
+			return nil, err
+		}
+		nkey, err := nats.NkeyOptionFromSeed(cfg.Nkey)
+		if err != nil {
+			return nil, fmt.Errorf("NATS nkey file %s holds no seed of a user", cfg.Nkey)
+		}
+		opts = append(opts, nkey)
+	}
+	return cfg.tlsOptions(opts)
+}
+
+// tlsOptions appends those of TLS.
+func (cfg ConnectConfig) tlsOptions(opts []nats.Option) ([]nats.Option, error) {
+	if (cfg.Cert == "") != (cfg.Key == "") {
+		return nil, errors.New("a client certificate for NATS needs both a certificate and a key file")
+	}
+	if cfg.CA != "" {
+		pem, err := os.ReadFile(cfg.CA)
+		if err != nil {
+			return nil, fmt.Errorf("NATS CA file: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("NATS CA file %s holds no certificate", cfg.CA)
+		}
+		opts = append(opts, nats.RootCAs(cfg.CA))
+	}
+	if cfg.Cert != "" {
+		if _, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key); err != nil {
+			return nil, fmt.Errorf("NATS client certificate %s with key %s: %w", cfg.Cert, cfg.Key, err)
+		}
+		opts = append(opts, nats.ClientCert(cfg.Cert, cfg.Key))
+	}
+	return opts, nil
+}
+
+// checkNkey fails when the file holds no seed of a user. nats.go reads it at each
+// handshake and repeats what it could not read.
+func checkNkey(path string) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("NATS nkey file: %w", err)
+	}
+	key, err := nkeys.ParseDecoratedUserNKey(content)
+	if err != nil {
+		return fmt.Errorf("NATS nkey file %s holds no seed of a user", path)
+	}
+	key.Wipe()
+	return nil
 }
 
 // checkCreds fails when the file holds no credentials. nats.go reads it at each

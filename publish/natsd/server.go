@@ -27,6 +27,9 @@ type Config struct {
 	// Port 0 picks a free one, which ClientURL tells. Empty: nowhere; only
 	// Connect reaches the server.
 	Listen string
+	// Auth is what every client must show, the process's own included, which
+	// Connect sees to. None: everybody is let in, and Listen must be loopback.
+	Auth Auth
 	// Logger receives the server's log, warnings and errors as such, its
 	// notices as debug. Nil: discarded.
 	Logger *slog.Logger
@@ -39,6 +42,7 @@ type Config struct {
 type Server struct {
 	nats   *server.Server
 	listen string
+	auth   Auth
 	lock   *dirLock
 	log    *slog.Logger
 
@@ -52,8 +56,8 @@ type Server struct {
 const serverName = "legato"
 
 // Start runs an embedded nats-server with JetStream and returns when it accepts
-// connections, its streams recovered. It fails when Listen is no address or is
-// taken, when the data directory cannot be written or is held by another
+// connections, its streams recovered. It fails when Listen is no address, is
+// taken, or is open to everybody ([ErrOpen]), when the data directory cannot be written or is held by another
 // process ([ErrDirInUse]), and when the server does not get ready.
 func Start(cfg Config) (*Server, error) {
 	log := cfg.Logger
@@ -75,7 +79,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	return &Server{nats: ns, listen: cfg.Listen, lock: lock, log: log, stopped: make(chan struct{})}, nil
+	return &Server{nats: ns, listen: cfg.Listen, auth: cfg.Auth, lock: lock, log: log, stopped: make(chan struct{})}, nil
 }
 
 func serverOptions(cfg Config) (*server.Options, error) {
@@ -99,6 +103,12 @@ func serverOptions(cfg Config) (*server.Options, error) {
 		JetStreamMaxStore: math.MaxInt64,
 		DontListen:        cfg.Listen == "",
 	}
+	if err := cfg.Auth.check(); err != nil {
+		return nil, fmt.Errorf("start embedded NATS: %w", err)
+	}
+	if cfg.Auth != (Auth{}) {
+		opts.CustomClientAuthentication = gate{cfg.Auth}
+	}
 	if cfg.Listen == "" {
 		return opts, nil
 	}
@@ -109,6 +119,9 @@ func serverOptions(cfg Config) (*server.Options, error) {
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded NATS: listen address %q: %q is not a port number", cfg.Listen, portText)
+	}
+	if cfg.Auth == (Auth{}) && !loopback(host) {
+		return nil, fmt.Errorf("start embedded NATS: listen address %q: %w", cfg.Listen, ErrOpen)
 	}
 	opts.Host, opts.Port = host, int(port)
 	if port == 0 {
@@ -192,6 +205,7 @@ func (s *Server) ClientURL() string {
 // closes it before Shutdown. name appears in the server's connection list.
 func (s *Server) Connect(name string) (*nats.Conn, error) {
 	opts := append(connOptions(name, s.log), nats.InProcessServer(s.nats))
+	opts = append(opts, s.auth.options()...)
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
