@@ -45,16 +45,17 @@ func stop(t *testing.T, s *natsd.Server) {
 func TestServerListensWhereItIsTold(t *testing.T) {
 	tests := []struct {
 		name, listen string
+		auth         natsd.Auth
 		wantHost     string // Of ClientURL; empty: no listener.
 	}{
 		{name: "nowhere", listen: ""},
 		{name: "on a free port of loopback", listen: "127.0.0.1:0", wantHost: "127.0.0.1"},
-		{name: "on a free port of every address", listen: ":0", wantHost: "127.0.0.1"},
+		{name: "on a free port of every address", listen: ":0", auth: natsd.Auth{Token: "t"}, wantHost: "127.0.0.1"},
 		{name: "on a free port by name", listen: "localhost:0", wantHost: "127.0.0.1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, natsd.Config{DataDir: t.TempDir(), Listen: tt.listen})
+			s := start(t, natsd.Config{DataDir: t.TempDir(), Listen: tt.listen, Auth: tt.auth})
 			inside, err := s.Connect("inside")
 			if err != nil {
 				t.Fatal(err)
@@ -70,7 +71,7 @@ func TestServerListensWhereItIsTold(t *testing.T) {
 			if err != nil || u.Hostname() != tt.wantHost || u.Port() == "0" {
 				t.Fatalf("client URL: got %q (%v), want a port of %s", s.ClientURL(), err, tt.wantHost)
 			}
-			outside, err := nats.Connect(s.ClientURL())
+			outside, err := nats.Connect(s.ClientURL(), nats.Token(tt.auth.Token))
 			if err != nil {
 				t.Fatal(err)
 			}
