@@ -68,9 +68,14 @@ type process struct {
 // launch starts a program. It is killed at the end of the test if it still runs.
 func launch(tb testing.TB, env []string, path string, args ...string) *process {
 	tb.Helper()
-	p := &process{tb: tb, done: make(chan struct{}), grown: make(chan struct{}, 1)}
-	p.cmd = exec.Command(path, args...)
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return launchCmd(tb, cmd)
+}
+
+func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
+	tb.Helper()
+	p := &process{tb: tb, cmd: cmd, done: make(chan struct{}), grown: make(chan struct{}, 1)}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -90,7 +95,7 @@ func launch(tb testing.TB, env []string, path string, args ...string) *process {
 	tb.Cleanup(func() {
 		p.kill()
 		if tb.Failed() {
-			tb.Logf("log of %s %s:\n%s", filepath.Base(path), strings.Join(args, " "), p.text())
+			tb.Logf("log of %s:\n%s", strings.Join(cmd.Args, " "), p.text())
 		}
 	})
 	return p
@@ -170,7 +175,15 @@ type server struct {
 // serve starts `legato serve` and waits until it is ready.
 func serve(tb testing.TB, env []string, flags ...string) *server {
 	tb.Helper()
-	s := &server{process: launch(tb, env, binaries.legato, append([]string{"serve"}, flags...)...)}
+	return serveWith(tb, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), env...) }, flags...)
+}
+
+// serveWith starts `legato serve` as change says.
+func serveWith(tb testing.TB, change func(*exec.Cmd), flags ...string) *server {
+	tb.Helper()
+	cmd := exec.Command(binaries.legato, append([]string{"serve"}, flags...)...)
+	change(cmd)
+	s := &server{process: launchCmd(tb, cmd)}
 	s.webhooks = s.logged("taking webhooks")["listen"].(string)
 	s.nats = s.logged("publishing summaries")["nats"].(string)
 	s.admin = strings.TrimSuffix(s.logged("watch")["health"].(string), "/readyz")
