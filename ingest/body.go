@@ -14,24 +14,25 @@ import (
 // its length; a Content-Length that lies costs no more than this.
 const firstBuffer = 16 << 10
 
-// checkContent reports whether the request says that its body is plain JSON.
-func checkContent(header http.Header) error {
+// checkContent returns the media type, and refuses a request that does not say
+// that its body is plain JSON. Parameters are dropped: they are not part of what is signed.
+func checkContent(header http.Header) (media string, err error) {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return refuse(resultContentType, nil)
+		return "", refuse(resultContentType, nil)
 	}
 	contentType := header.Get("Content-Type")
 	if contentType == "application/json" {
-		return nil
+		return contentType, nil
 	}
-	media, _, err := mime.ParseMediaType(contentType)
+	media, _, err = mime.ParseMediaType(contentType)
 	// A parameter that cannot be read does not change what the body is.
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return refuse(resultContentType, nil)
+		return "", refuse(resultContentType, nil)
 	}
 	if media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json") {
-		return nil
+		return media, nil
 	}
-	return refuse(resultContentType, nil)
+	return "", refuse(resultContentType, nil)
 }
 
 // readBody reads a body of the announced length (-1: not announced) once, into

@@ -47,7 +47,8 @@ func (s *Server) receive(c echo.Context) error {
 		return refuse(resultStopping, nil)
 	}
 	defer s.handling.leave()
-	if err := checkContent(r.Header); err != nil {
+	media, err := checkContent(r.Header)
+	if err != nil {
 		return err
 	}
 	if r.ContentLength > s.maxBody {
@@ -88,7 +89,7 @@ func (s *Server) receive(c echo.Context) error {
 			Reason:      string(unusable.Reason),
 			Signature:   signature,
 			Timestamp:   timestamp,
-			ContentType: r.Header.Get(echo.HeaderContentType),
+			ContentType: media,
 			Data:        body,
 		})
 	}

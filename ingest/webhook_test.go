@@ -124,7 +124,7 @@ func TestUnusableInputIsParked(t *testing.T) {
 			}
 			want := []call.Parked{{
 				Reason: reason, Signature: req.Header.Get(telnyx.HeaderSignature), Timestamp: req.Header.Get(telnyx.HeaderTimestamp),
-				ContentType: "application/json; charset=utf-8", Data: []byte(body),
+				ContentType: "application/json", Data: []byte(body),
 			}}
 			entries, got := r.store.stored()
 			if diff := cmp.Diff(want, got); diff != "" {
