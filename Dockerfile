@@ -17,7 +17,7 @@ COPY --from=build --chown=65532:65532 /out/data /data
 ENV LEGATO_ADMIN_LISTEN=:8081 \
     LEGATO_DATA_DIR=/data
 VOLUME /data
-# Webhooks, operators, NATS (only when LEGATO_NATS_LISTEN opens it).
+# Webhooks, operators, NATS (only when LEGATO_NATS_LISTEN opens it, with a login).
 EXPOSE 8080 8081 4222
 HEALTHCHECK --interval=10s --timeout=4s --start-period=30s CMD ["/usr/local/bin/legato", "health"]
 ENTRYPOINT ["/usr/local/bin/legato"]
