@@ -174,3 +174,66 @@ func TestLongBodiesAreBoundedTogether(t *testing.T) {
 		t.Errorf("evicted %v, want some for bodies and none for connections", got)
 	}
 }
+
+func TestLongBodiesAreForgottenOnceTheyAreStored(t *testing.T) {
+	r := open(t, nil)
+	conn := r.dial(t)
+	large := strings.Repeat(" ", 900<<10)
+	for i := range ingest.MaxHeld/len(large) + 10 {
+		if diff := cmp.Diff(accepted(`{"status":"stored"}`), r.post(t, conn, eventOf(i)+large)); diff != "" {
+			t.Fatalf("answer to long body %d of one sender (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+// TestSlowSendersAreCutOff keeps to the real limits of time: 5 s for headers, 10 s for a request.
+func TestSlowSendersAreCutOff(t *testing.T) {
+	t.Parallel()
+	r := open(t, nil)
+	head := "POST /webhooks/telnyx HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+	signed := head + "Telnyx-Timestamp: 1\r\nTelnyx-Signature-Ed25519: x\r\n"
+	for name, tt := range map[string]struct {
+		first, again string
+		want         int // 0: closed without a word
+	}{
+		"a connection that says nothing": {},
+		"headers that trickle":           {first: head + "X: ", again: "x"},
+		"headers without an end":         {first: head, again: "X: y\r\n"},
+		"a body that trickles":           {first: signed + "Content-Length: 900\r\n\r\n", again: "x", want: http.StatusRequestTimeout},
+		"chunks that trickle":            {first: signed + "Transfer-Encoding: chunked\r\n\r\n", again: "1\r\nx\r\n", want: http.StatusRequestTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := r.dial(t)
+			if _, err := io.WriteString(conn, tt.first); err != nil {
+				t.Fatal(err)
+			}
+			trickling := make(chan struct{})
+			go func() {
+				defer close(trickling)
+				tick := time.NewTicker(100 * time.Millisecond)
+				defer tick.Stop()
+				for range tick.C {
+					if _, err := io.WriteString(conn, tt.again); err != nil || tt.again == "" {
+						return
+					}
+				}
+			}()
+			got := 0
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("it was let be")
+			}
+			if err == nil {
+				got = resp.StatusCode
+				_ = resp.Body.Close()
+			}
+			_ = conn.Close()
+			<-trickling
+			// An answer that meets what is still being sent can be lost.
+			if got != 0 && got != tt.want {
+				t.Errorf("status %d, want %d", got, tt.want)
+			}
+		})
+	}
+}

@@ -20,9 +20,9 @@ var mib = []byte(strings.Repeat("x", 1<<20))
 // attack begins everything; what has no end of its own ends with ctx.
 func (b *besieger) attack(ctx context.Context) *sync.WaitGroup {
 	var all sync.WaitGroup
-	pace := rate.NewLimiter(rate.Limit(b.plan.idleRate), 10)
+	first, again := rate.NewLimiter(rate.Limit(b.plan.idleRate), 10), rate.NewLimiter(rate.Limit(b.plan.idleRate)/10, 10)
 	for i := range b.plan.idle {
-		all.Go(func() { b.idle(ctx, pace, i%2 == 0) })
+		all.Go(func() { b.idle(ctx, first, again, i%2 == 0) })
 	}
 	for range b.plan.slow {
 		all.Go(func() { b.slow(ctx, "header", b.slowHeader) })
@@ -34,15 +34,16 @@ func (b *besieger) attack(ctx context.Context) *sync.WaitGroup {
 		b.limited.Go(func() { b.huge(ctx) })
 	}
 	const workers = 16
+	requests := rate.NewLimiter(rate.Limit(b.plan.mutantRate), 10)
 	for w := range workers {
-		b.limited.Go(func() { b.mutants(ctx, uint64(w), b.plan.mutants/workers) })
+		b.limited.Go(func() { b.mutants(ctx, uint64(w), b.plan.mutants/workers, requests) })
 	}
 	return &all
 }
 
 // idle keeps a connection open and opens it again when it was closed.
-func (b *besieger) idle(ctx context.Context, pace *rate.Limiter, speaks bool) {
-	for pace.Wait(ctx) == nil {
+func (b *besieger) idle(ctx context.Context, first, again *rate.Limiter, speaks bool) {
+	for pace := first; pace.Wait(ctx) == nil; pace = again {
 		conn, err := b.dial(ctx)
 		if err != nil {
 			b.count("idle connections refused")

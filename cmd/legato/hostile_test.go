@@ -24,10 +24,11 @@ var hostile = flag.Bool("hostile", false, "the long form of the hostile test: 10
 type siege struct {
 	connections string // --max-connections of the service; empty: the default
 	idle        int    // connections that say nothing, or nothing more
-	idleRate    int    // of them opened in a second
+	idleRate    int    // of them opened in a second; a tenth of it once all were
 	slow        int    // of each kind of slow sender, at any time
 	huge        int    // of each kind of body of 100 MB
 	mutants     int    // mutated and random requests
+	mutantRate  int    // of them in a second
 	calls       int    // of a play; plays follow one another until the siege is over
 	memory      int    // bound of VmRSS in MiB
 	sender      fake.SenderConfig
@@ -37,11 +38,11 @@ type siege struct {
 // sender has patience, for a loaded machine is slow, not wrong.
 var (
 	shortSiege = siege{
-		connections: "256", idle: 600, idleRate: 100, slow: 10, huge: 1, mutants: 3000, calls: 60, memory: 700,
+		connections: "256", idle: 600, idleRate: 300, slow: 10, huge: 1, mutants: 2000, mutantRate: 500, calls: 60, memory: 700,
 		sender: fake.SenderConfig{Timeout: patience, Attempts: 8},
 	}
 	longSiege = siege{
-		idle: 10_000, idleRate: 1000, slow: 100, huge: 10, mutants: 100_000, calls: 300, memory: 1024,
+		idle: 10_000, idleRate: 1000, slow: 50, huge: 10, mutants: 100_000, mutantRate: 500, calls: 300, memory: 1024,
 		sender: fake.SenderConfig{Timeout: fake.DefaultTimeout, Attempts: 1},
 	}
 )

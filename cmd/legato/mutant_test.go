@@ -9,15 +9,19 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"golang.org/x/time/rate"
 )
 
 // mutants sends so many requests that are something like a signed webhook.
-func (b *besieger) mutants(ctx context.Context, worker uint64, n int) {
+func (b *besieger) mutants(ctx context.Context, worker uint64, n int, pace *rate.Limiter) {
 	rng := rand.New(rand.NewPCG(77, worker))
 	// A leg that begins and never ends: what of it is accepted makes no summary.
 	call := fake.Generator{Seed: 7000 + worker}.Of(fake.IVR, 1, time.Now())
 	body := string(call.Deliveries[0].Body(1, ""))
 	for range n {
+		if pace.Wait(ctx) != nil {
+			return
+		}
 		b.count("requests, mutated or random: " + b.mutant(ctx, b.mutate(rng, body)))
 	}
 }

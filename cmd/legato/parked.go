@@ -39,13 +39,13 @@ func openLot(ctx context.Context, set natsSettings, c *console) (nc *nats.Conn, 
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
+	config, err := set.external(urls, "legato parked", logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr))
+	if err != nil {
+		return nil, nil, layout, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	nc, err = natsd.Connect(ctx, natsd.ConnectConfig{
-		URLs: urls, Creds: set.NATSCreds, Name: "legato parked",
-		Logger: logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr),
-	})
-	if err != nil {
+	if nc, err = natsd.Connect(ctx, config); err != nil {
 		return nil, nil, layout, err
 	}
 	if js, err = jetstream.New(nc); err != nil {

@@ -89,8 +89,11 @@ func (s natsSettings) external(urls []string, name string, log *slog.Logger) (na
 // silence would leave somebody believe that it guards something.
 func (s natsSettings) checkEmbedded() error {
 	for _, given := range []struct{ flag, value string }{
-		{"--nats-creds", s.NATSCreds}, {"--nats-nkey", s.NATSNkey}, {"--nats-ca", s.NATSCA},
-		{"--nats-cert", s.NATSCert}, {"--nats-key", s.NATSKey},
+		{"--nats-creds", s.NATSCreds},
+		{"--nats-nkey", s.NATSNkey},
+		{"--nats-ca", s.NATSCA},
+		{"--nats-cert", s.NATSCert},
+		{"--nats-key", s.NATSKey},
 	} {
 		if given.value != "" {
 			return fmt.Errorf("%s is for an external NATS: set --nats-url", given.flag)

@@ -7,13 +7,14 @@
 //
 // What it guarantees:
 //   - An embedded server acknowledges a message when it is on disk, and has its
-//     data directory to itself.
+//     data directory to itself. It does not listen beyond loopback unless it asks
+//     its clients for a login.
 //   - A connection never buffers a publish while it is disconnected: what is not
 //     sent fails at once, and the caller decides.
 //   - [Manage] never takes over a stream that is not Legato's, never lowers a
 //     replica count, and leaves alone what Legato does not depend on.
 //   - A server that is away is waited for; [Passing] tells what else is worth waiting for.
-//   - No error and no log line shows a password or the content of a credentials file.
+//   - No error and no log line shows a password, a token, or what is in a file of secrets.
 //
 // It does not know what is in a message.
 package natsd
