@@ -98,8 +98,8 @@ func TestGoodWebhooksAreAnsweredWhileTheServiceIsBeset(t *testing.T) {
 	if worst := slices.Max(good.took); *hostile && worst > fake.DefaultTimeout {
 		t.Errorf("a good webhook was answered after %v", worst)
 	}
-	if b.tally["open at once"] < plan.idle/2 && plan.connections == "" {
-		t.Errorf("no more than %d connections were open", b.tally["open at once"])
+	if b.tally["idle connections"] < plan.idle {
+		t.Errorf("only %d idle connections were opened", b.tally["idle connections"])
 	}
 	stopsCleanly(t, s)
 }
@@ -223,11 +223,15 @@ func watchMemory(t *testing.T, pid int) func() (before, peak, after int) {
 		defer close(stopped)
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
+		held, last := time.Duration(0), time.Now()
 		for {
 			select {
 			case <-tick.C:
+				held, last = max(held, time.Since(last)), time.Now()
 				peak = max(peak, resident(t, pid))
 			case <-stop:
+				// What this machine does to the sender counts as the service's slowness too.
+				t.Logf("the test itself was held up for %v at most", held.Round(time.Millisecond))
 				return
 			}
 		}
