@@ -77,10 +77,11 @@ func (l *link) heal() { l.set(func() { l.mute, l.deaf, l.held, l.budget = false,
 // cutAfter cuts the wire once so many bytes were written.
 func (l *link) cutAfter(n int) { l.set(func() { l.budget = n }) }
 
-// cut closes the wire: the connection has to be made anew.
+// cut closes the wire: the connection has to be made anew, and nothing arrives by the old one.
 func (l *link) cut() {
 	l.set(func() {
 		for w := range l.wires {
+			w.dead = true
 			_ = w.Conn.Close()
 		}
 	})
@@ -103,6 +104,8 @@ func (l *link) Dial(network, _ string) (net.Conn, error) {
 type wire struct {
 	net.Conn
 	link *link
+	// dead: it was cut. A read that got its bytes before that may see the light only after heal.
+	dead bool
 }
 
 func (w *wire) Read(p []byte) (int, error) {
@@ -113,9 +116,12 @@ func (w *wire) Read(p []byte) (int, error) {
 		for l.held && err == nil {
 			l.changed.Wait()
 		}
-		lost := l.mute || l.deaf
+		lost, dead := l.mute || l.deaf, w.dead
 		l.mu.Unlock()
-		if !lost || err != nil {
+		switch {
+		case dead:
+			return 0, net.ErrClosed
+		case !lost || err != nil:
 			return n, err
 		}
 	}
