@@ -165,6 +165,9 @@ type published struct {
 	Leg      string `json:"call_leg_id"`
 	Outcome  string `json:"outcome"`
 	Legs     int    `json:"leg_count"`
+	Events   []struct {
+		ID string `json:"id"`
+	} `json:"events"`
 	Status   struct {
 		State    string `json:"state"`
 		Final    bool   `json:"final"`
