@@ -27,6 +27,8 @@ type fakeQueue struct {
 
 	// route says which replica is to get an entry; nil, or an answer of nil: any.
 	route func(e call.Entry) *replica
+	// most is how many tasks may be held; 0: any number.
+	most int
 	// acked, naked and ended are what was answered, in order.
 	acked, naked, ended []uint64
 }
@@ -83,10 +85,14 @@ func (q *fakeQueue) take(r *replica) (t *task, wait time.Duration, moved, change
 	changed = q.pull()
 	now := time.Now()
 	wait = time.Hour
+	full := q.most > 0 && len(q.holding()) >= q.most
 	for _, seq := range q.order {
 		w := q.tasks[seq]
 		if w.due.After(now) {
 			wait = min(wait, w.due.Sub(now))
+			continue
+		}
+		if full && w.deliveries == 0 {
 			continue
 		}
 		if q.route != nil {
@@ -111,6 +117,31 @@ func (q *fakeQueue) end(seq uint64) {
 			break
 		}
 	}
+}
+
+// atMost bounds the tasks that are held, as the real queue's MaxAckPending.
+func (q *fakeQueue) atMost(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.most = n
+}
+
+// held returns the tasks that were handed out and are not done.
+func (q *fakeQueue) held() []uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.holding()
+}
+
+// holding is held. The lock is held.
+func (q *fakeQueue) holding() []uint64 {
+	var held []uint64
+	for _, seq := range q.order {
+		if q.tasks[seq].deliveries > 0 {
+			held = append(held, seq)
+		}
+	}
+	return held
 }
 
 // open returns the sequences of the tasks that are not done.

@@ -30,6 +30,8 @@ const (
 	diesBefore
 	// tooLarge: it will never be stored.
 	tooLarge
+	// inProcess: refused for another that is being stored and cannot be read.
+	inProcess
 )
 
 // message is one message of the stream of summaries.
@@ -194,6 +196,9 @@ func (s sinkOf) Publish(ctx context.Context, d summary.Draft, prev summary.Store
 		return summary.Stored{}, errDown
 	case tooLarge:
 		return summary.Stored{}, fmt.Errorf("publish: %w", summary.ErrInvalid)
+	case inProcess:
+		s.refused++
+		return summary.Stored{}, fmt.Errorf("in process: %w", summary.ErrRefused)
 	case diesBefore:
 		s.r.die()
 		return summary.Stored{}, errDown

@@ -135,7 +135,9 @@ type replica struct {
 	held chan struct{}
 	// slow is how long an entry takes to come in at most.
 	slow time.Duration
-	rng  *rand.Rand
+	// folding is told of every entry before it is folded; nil: nobody is.
+	folding func(call.Entry)
+	rng     *rand.Rand
 }
 
 // start starts one more replica.
@@ -236,14 +238,24 @@ func (r *replica) letFold() {
 	}
 }
 
-// mayFold waits until the replica may fold the entry; false when ctx ends.
-func (r *replica) mayFold(ctx context.Context, _ call.Entry) bool {
+// folds sets folding.
+func (r *replica) folds(folding func(call.Entry)) {
 	r.mu.Lock()
-	held, slow := r.held, time.Duration(0)
+	defer r.mu.Unlock()
+	r.folding = folding
+}
+
+// mayFold waits until the replica may fold the entry; false when ctx ends.
+func (r *replica) mayFold(ctx context.Context, e call.Entry) bool {
+	r.mu.Lock()
+	held, slow, folding := r.held, time.Duration(0), r.folding
 	if r.slow > 0 {
 		slow = time.Duration(r.rng.Int64N(int64(r.slow)))
 	}
 	r.mu.Unlock()
+	if folding != nil {
+		folding(e)
+	}
 	if slow > 0 {
 		pass(slow)
 	}
