@@ -36,3 +36,6 @@ func (w *Worker) Jobs() int {
 	defer w.mu.Unlock()
 	return len(w.jobs)
 }
+
+// Remembered counts the summaries that the worker remembers to be stored.
+func (w *Worker) Remembered() int { return w.stored.ItemCount() }

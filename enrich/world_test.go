@@ -248,14 +248,17 @@ func (r *replica) folds(folding func(call.Entry)) {
 // mayFold waits until the replica may fold the entry; false when ctx ends.
 func (r *replica) mayFold(ctx context.Context, e call.Entry) bool {
 	r.mu.Lock()
-	held, slow, folding := r.held, time.Duration(0), r.folding
-	if r.slow > 0 {
-		slow = time.Duration(r.rng.Int64N(int64(r.slow)))
-	}
+	folding := r.folding
 	r.mu.Unlock()
 	if folding != nil {
 		folding(e)
 	}
+	r.mu.Lock()
+	held, slow := r.held, time.Duration(0)
+	if r.slow > 0 {
+		slow = time.Duration(r.rng.Int64N(int64(r.slow)))
+	}
+	r.mu.Unlock()
 	if slow > 0 {
 		pass(slow)
 	}
