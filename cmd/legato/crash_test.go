@@ -168,14 +168,11 @@ type published struct {
 	Events   []struct {
 		ID string `json:"id"`
 	} `json:"events"`
-	Status   struct {
+	Status struct {
 		State    string `json:"state"`
 		Final    bool   `json:"final"`
 		Attempts int    `json:"attempts"`
 	} `json:"status"`
-	Events []struct {
-		ID string `json:"id"`
-	} `json:"events"`
 }
 
 // wantOnce checks that every call whose hangups were accepted has exactly one
