@@ -1,0 +1,96 @@
+package journal_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What the queue's consumer does must not be left to the server's defaults: 1,000
+// tasks held, as a minute of hangups can be, would keep all others from being handed out.
+func TestTheQueueIsSaidExplicitly(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	work(t, open(t, s.JS, journal.Config{}), nil)
+	consumer, err := s.JS.Consumer(t.Context(), logStream, queueName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type config struct {
+		MaxAckPending, MaxDeliver int
+		AckWait                   time.Duration
+		Ack                       jetstream.AckPolicy
+		Deliver                   jetstream.DeliverPolicy
+		Subjects                  []string
+	}
+	c := consumer.CachedInfo().Config
+	got := config{c.MaxAckPending, c.MaxDeliver, c.AckWait, c.AckPolicy, c.DeliverPolicy, c.FilterSubjects}
+	want := config{
+		32_768, -1, journal.AckWait, jetstream.AckExplicitPolicy, jetstream.DeliverAllPolicy,
+		[]string{"calls." + call.TopicEvent + ">", "calls." + call.TopicStatus, "calls." + call.TopicCheck},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("consumer (-want +got):\n%s", diff)
+	}
+}
+
+// More tasks are held than the server would hand out by default, and still the next one comes.
+func TestHeldTasksDoNotKeepOthersFromBeingHandedOut(t *testing.T) {
+	t.Parallel()
+	const many = 1200
+	s := natsdtest.Run(t)
+	j := open(t, s.JS, journal.Config{})
+	if _, errs := appendAll(t.Context(), j, numbers(1, many)); errors.Join(errs...) != nil {
+		t.Fatal(errors.Join(errs...))
+	}
+	w, _ := work(t, j, func(task *journal.Task) {
+		if err := task.Nak(time.Hour); err != nil { // it is for later
+			t.Error(err)
+		}
+	})
+	w.await(many)
+	fill(t, j, many+1, many+1)
+	if got := w.await(many + 1); got[many] != many+1 {
+		t.Errorf("got task %d, want the next one", got[many])
+	}
+}
+
+// A replica whose decisions are slow does not hoard what others could do.
+func TestAReplicaTakesOnlySoMuchAhead(t *testing.T) {
+	t.Parallel()
+	const many, ahead = 1500, 600 // twice what it asks for at once, and what is on its way
+	s := natsdtest.Run(t)
+	one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+	if _, errs := appendAll(t.Context(), one, numbers(1, many)); errors.Join(errs...) != nil {
+		t.Fatal(errors.Join(errs...))
+	}
+	leave := make(chan struct{})
+	entered := make(chan struct{}, many)
+	work(t, one, func(task *journal.Task) {
+		entered <- struct{}{}
+		<-leave
+		ack(t)(task)
+	})
+	receive(t, "the first task", entered)
+	defer close(leave)
+	q, err := one.Queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// All that it will take ahead is on its way: the other gets the rest.
+	w, _ := work(t, other, ack(t))
+	w.await(many - ahead)
+	d, err := q.Depth(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Held > ahead {
+		t.Errorf("%d tasks are held", d.Held)
+	}
+}
