@@ -100,6 +100,7 @@ func TestATaskThatTheFoldHasPassedAndLostAgainIsNotDone(t *testing.T) {
 				})
 				w.deliver(a.hangup())
 				synctest.Wait()
+				w.notDone(isHangup)
 				r.folds(nil)
 				r.letFold()
 				synctest.Wait()
@@ -117,6 +118,7 @@ func TestATaskThatTheFoldHasPassedAndLostAgainIsNotDone(t *testing.T) {
 			})
 			r.replay()
 			synctest.Wait()
+			w.notDone(isHangup)
 			r.folds(nil)
 			r.letFold()
 		}},
@@ -139,6 +141,18 @@ func TestATaskThatTheFoldHasPassedAndLostAgainIsNotDone(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// notDone fails the test when the queue has let go of such an entry.
+func (w *world) notDone(such func(call.Entry) bool) {
+	w.t.Helper()
+	w.queue.mu.Lock()
+	defer w.queue.mu.Unlock()
+	for _, e := range w.log.all() {
+		if such(e) && w.queue.done[e.Seq] {
+			w.t.Errorf("task %d is done, and its summary is not out", e.Seq)
+		}
 	}
 }
 
