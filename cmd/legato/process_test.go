@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // binaries are built once: the tests of this package run what users run.
@@ -36,7 +38,13 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "build legato: %v\n%s", err, out)
 			return 1
 		}
-		return m.Run()
+		code := m.Run()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
 	}())
 }
 
