@@ -95,10 +95,13 @@ func TestATaskThatTheFoldHasPassedAndLostAgainIsNotDone(t *testing.T) {
 						r.holdFold() // at the first entry of the replay
 					case isHangup(e) && e.Ref.Leg == call.LegID(a.id):
 						again = true
-						r.replay()
+						r.replay() // as soon as it is folded
+						r.holdFold()
 					}
 				})
 				w.deliver(a.hangup())
+				synctest.Wait() // it is waited for
+				r.letFold()
 				synctest.Wait()
 				w.notDone(isHangup)
 				r.folds(nil)

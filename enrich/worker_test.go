@@ -42,6 +42,7 @@ func TestACallIsSummarizedAfterItsSettleTimes(t *testing.T) {
 		}
 		if publishes, lasts, refused := w.sink.counts(); publishes != 2 || lasts != 0 || refused != 0 {
 			t.Errorf("%d publications, %d readings, %d refusals, want 2, 0, 0", publishes, lasts, refused)
+			t.Logf("read: %q; the tasks given back: %v", w.sink.readings, w.queue.naked)
 		}
 	})
 }

@@ -52,6 +52,8 @@ type fakeSink struct {
 	ids      map[string]time.Time
 	// publishes, lasts and refused count the calls.
 	publishes, lasts, refused int
+	// readings say what was read and when, for tests that want none.
+	readings []string
 
 	// fault is asked for every publication, n counting them from 1. Nil: none.
 	fault func(r *replica, d summary.Draft, n int) fault
@@ -166,6 +168,7 @@ func (s sinkOf) Last(ctx context.Context, k summary.Key) (summary.Stored, bool, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lasts++
+	s.readings = append(s.readings, fmt.Sprintf("%s of %s/%s at %s", k.Kind, k.Session, k.Leg, time.Now().Format("15:04:05.000")))
 	if s.failLast != nil {
 		if err := s.failLast(s.r, k); err != nil {
 			return summary.Stored{}, false, err
