@@ -122,7 +122,7 @@ func (c *natsCluster) leader(stream string) *natsNode {
 // freeAddrs returns loopback addresses that are free, very likely also when they are used.
 func freeAddrs(n int) (addrs []string, err error) {
 	for range n {
-		l, lerr := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It takes no time.
+		l, lerr := net.Listen("tcp", "127.0.0.1:0")
 		if lerr != nil {
 			return nil, errors.Join(err, lerr)
 		}
