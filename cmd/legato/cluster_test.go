@@ -149,17 +149,6 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.spray.RoundTrip(again)
 }
 
-// accepted waits until so many webhooks of a play were.
-func accepted(t *testing.T, player *fake.Player, n int) {
-	t.Helper()
-	eventually(t, fmt.Sprintf("%d webhooks are accepted", n), func() error {
-		if got := player.Ledger().Totals().Accepted; got < n {
-			return fmt.Errorf("%d are", got)
-		}
-		return nil
-	})
-}
-
 func TestAClusterLosesANodeAndAReplica(t *testing.T) {
 	t.Parallel()
 	cluster := newNATSCluster(t)

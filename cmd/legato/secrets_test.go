@@ -69,8 +69,8 @@ func markedEvents(session, leg string, at time.Time) []string {
 	}
 }
 
-// unusable are bodies that are signed and no events, each with marks where an id or a type belongs.
-func unusable() []string {
+// markedUnusable are bodies that are signed and no events, each with marks where an id or a type belongs.
+func markedUnusable() []string {
 	return []string{
 		`no JSON: ` + markName + ` +` + markFrom,
 		`{"data":{"event_type":"call.initiated","id":"x","payload":{"call_session_id":"+` + markFrom + `","call_leg_id":"` + markName + `"}}}`,
@@ -135,7 +135,7 @@ func TestSecretsAndPersonsAreNowhere(t *testing.T) {
 	inside := strings.Replace(s.nats, "//", "//legato:"+markSecret+"@", 1)
 
 	var answers strings.Builder
-	for _, body := range append(markedEvents("sess-mark", "leg-mark", time.Now().Add(-time.Minute)), unusable()...) {
+	for _, body := range append(markedEvents("sess-mark", "leg-mark", time.Now().Add(-time.Minute)), markedUnusable()...) {
 		status, answer := post(t, s.target(), world.signed(body), body)
 		if status != http.StatusOK {
 			t.Errorf("%.80s… is answered %d %s", body, status, answer)
