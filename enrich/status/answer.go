@@ -41,7 +41,7 @@ const (
 	ProblemNotJSON Problem = "not_json"
 	// ProblemTooLarge: a 200 whose body exceeds MaxBody.
 	ProblemTooLarge Problem = "too_large"
-	// ProblemNoData: a 200 whose JSON has no object "data".
+	// ProblemNoData: a 200 whose JSON has no "data" of the right kind.
 	ProblemNoData Problem = "no_data"
 	// ProblemNoIDs: a 200 that names neither leg nor control id, so that nothing
 	// tells whose status it is.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Client asks for the status of calls. It is safe for concurrent use.
@@ -31,6 +32,7 @@ type Client struct {
 	log      *slog.Logger
 	metrics  *metrics
 	owned    *http.Transport // nil when the caller brought the transport
+	rolls    rolls
 
 	mu       sync.Mutex
 	deniedAt time.Time // of the last denial; zero once the key was accepted again
@@ -58,6 +60,7 @@ func New(config Config) (*Client, error) {
 		now:      config.Now,
 		log:      config.Logger,
 		metrics:  m,
+		rolls:    rolls{by: make(map[call.ConnectionID]*roll)},
 	}
 	c.authorizeWith(config.APIKey)
 	transport := config.Transport
@@ -138,19 +141,19 @@ func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 	}
 	if !validPath(ref.Control) {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
-		c.finish(ctx, &answer, nil, 0, nil)
+		c.finish(ctx, &answer, c.metrics.requests, nil, 0, nil)
 		return answer, nil
 	}
 	if err := c.turn(ctx); err != nil {
 		return Answer{}, failed(ref, "wait for a turn", err)
 	}
 	defer func() { <-c.slots }()
-	begun, authorize := time.Now(), c.key.Load()
-	cause := c.ask(ctx, ref, *authorize, &answer)
+	begun, key := time.Now(), c.key.Load()
+	cause := c.ask(ctx, ref, key, &answer)
 	if cause != nil && ctx.Err() != nil {
 		return Answer{}, failed(ref, "ask", ctx.Err())
 	}
-	c.finish(ctx, &answer, authorize, time.Since(begun), cause)
+	c.finish(ctx, &answer, c.metrics.requests, key, time.Since(begun), cause)
 	return answer, nil
 }
 
@@ -192,17 +195,26 @@ func validPath(id call.ControlID) bool {
 
 // ask sends the request and sets what it learns. The error it returns is the
 // cause of a missing answer; the answer is complete without it.
-func (c *Client) ask(ctx context.Context, ref call.Ref, authorize func(*http.Request), answer *Answer) error {
+func (c *Client) ask(ctx context.Context, ref call.Ref, key *func(*http.Request), answer *Answer) error {
+	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
+	body, err := c.get(ctx, "/calls/"+url.QueryEscape(string(ref.Control)), MaxBody, key, answer)
+	if body != nil {
+		decode(body, answer)
+	}
+	return err
+}
+
+// get sends one request and returns the body of a 200, of which it reads no more
+// than a byte past the limit. Where it returns none the answer says why, and the error is the cause.
+func (c *Client) get(ctx context.Context, path string, limit int64, key *func(*http.Request), answer *Answer) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
-	id := url.QueryEscape(string(ref.Control))
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/calls/"+id, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
-		return err
+		return nil, err
 	}
-	authorize(request)
+	(*key)(request)
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", c.agent)
 
@@ -211,7 +223,7 @@ func (c *Client) ask(ctx context.Context, ref call.Ref, authorize func(*http.Req
 	response, err := c.http.Do(request)
 	if err != nil {
 		answer.Result, answer.Problem = Unreachable, problemOf(err, ProblemConnection)
-		return withoutURL(err)
+		return nil, withoutURL(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer.HTTPStatus = response.StatusCode
@@ -219,15 +231,14 @@ func (c *Client) ask(ctx context.Context, ref call.Ref, authorize func(*http.Req
 		c.refusal(response, answer)
 		// Reading a short rest lets the connection be used again.
 		_, _ = io.CopyN(io.Discard, response.Body, 16<<10)
-		return nil
+		return nil, nil
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {
 		answer.Result, answer.Problem = Unreachable, problemOf(err, ProblemTruncated)
-		return err
+		return nil, err
 	}
-	decode(body, answer)
-	return nil
+	return body, nil
 }
 
 // refusal sets what a status other than 200 means.
@@ -262,9 +273,11 @@ func (c *Client) refusal(response *http.Response, answer *Answer) {
 }
 
 // finish stamps, counts and logs an answer to a request with a key. It took no time, and no key, when nothing was sent.
-func (c *Client) finish(ctx context.Context, answer *Answer, key *func(*http.Request), took time.Duration, cause error) {
+func (c *Client) finish(
+	ctx context.Context, answer *Answer, counter *prometheus.CounterVec, key *func(*http.Request), took time.Duration, cause error,
+) {
 	answer.FetchedAt = c.now().UTC().Truncate(time.Microsecond)
-	c.metrics.requests.WithLabelValues(string(answer.Result), string(answer.Problem)).Inc()
+	counter.WithLabelValues(string(answer.Result), string(answer.Problem)).Inc()
 	if took > 0 {
 		c.metrics.latency.Observe(took.Seconds())
 	}

@@ -9,6 +9,9 @@ import (
 // metrics are the client's. Their labels are closed vocabularies: no id ever.
 type metrics struct {
 	requests *prometheus.CounterVec
+	history  *prometheus.CounterVec
+	rolls    *prometheus.CounterVec
+	listed   prometheus.Counter
 	latency  prometheus.Histogram
 	inFlight prometheus.Gauge
 	pauses   prometheus.Counter
@@ -22,9 +25,21 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "legato_status_requests_total",
 			Help: "Attempts to fetch a call's status, by result and, for unreachable, by problem.",
 		}, []string{"result", "problem"}),
+		history: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_history_requests_total",
+			Help: "Pages of call events asked for, by result and, for unreachable, by problem.",
+		}, []string{"result", "problem"}),
+		rolls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_active_calls_requests_total",
+			Help: "Pages of a connection's active calls asked for, by result and, for unreachable, by problem.",
+		}, []string{"result", "problem"}),
+		listed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_active_calls_listed_total",
+			Help: "Legs that were found alive on a list of active calls, and needed no request of their own.",
+		}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "legato_status_request_duration_seconds",
-			Help: "Duration of status requests, without the wait for their turn.",
+			Help: "Duration of requests to the status API, without the wait for their turn.",
 			// 5 ms doubling to 5.12 s: the last one just above the default timeout.
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 11),
 		}),
@@ -44,7 +59,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.inFlight, m.pauses, m.busy} {
+	for _, c := range []prometheus.Collector{m.requests, m.history, m.rolls, m.listed, m.latency, m.inFlight, m.pauses, m.busy} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

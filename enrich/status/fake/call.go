@@ -23,6 +23,18 @@ type Call struct {
 	AliveFor int
 	// Script are the replies to its first requests, in turn; then comes the truth.
 	Script []Reply
+	// Events are what the history has of it, each once it has occurred and Config.Lag is over.
+	Events []Event
+}
+
+// Event is an event of a call, as a webhook was to tell it.
+type Event struct {
+	// ID and Type are its identity.
+	ID, Type string
+	// OccurredAt is when it occurred.
+	OccurredAt time.Time
+	// Data is the "data" of the webhook's body.
+	Data []byte
 }
 
 // Reply is a way to answer one request.
@@ -32,9 +44,9 @@ type Reply string
 const (
 	// Truth is what is true of the call, or a fault when faults are on.
 	Truth Reply = "truth"
-	// Alive is a 200 that says the call is alive, whatever is true.
+	// Alive is a 200 that says the call is alive, whatever is true; of a list: an empty one.
 	Alive Reply = "alive"
-	// OtherCall is a 200 about another call.
+	// OtherCall is a 200 about another call; of a list: of events and calls of others only.
 	OtherCall Reply = "other_call"
 	// NotFound is 404, code 10005.
 	NotFound Reply = "not_found"

@@ -23,18 +23,37 @@ type body struct {
 // otherCall is an id that no call has.
 const otherCall = "00000000-0000-1000-8000-0242ac1100ff"
 
+// bodies are what the replies with a body of JSON say.
+type bodies struct {
+	// truth is what is true, alive and other are what Alive and OtherCall say.
+	truth, alive, other func() any
+}
+
+// about are the bodies about a call.
+func (s *Server) about(c Call) bodies {
+	return bodies{
+		truth: func() any { return map[string]any{"data": s.describe(c)} },
+		alive: func() any {
+			c.EndTime = time.Time{}
+			b := s.describe(c)
+			b.IsAlive = true
+			return map[string]any{"data": b}
+		},
+		other: func() any {
+			b := s.describe(c)
+			b.Control, b.Leg, b.Session = "v3:"+otherCall, otherCall, otherCall
+			return map[string]any{"data": b}
+		},
+	}
+}
+
 // write gives the reply.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, reply Reply, c Call) {
+func (s *Server) write(w http.ResponseWriter, r *http.Request, reply Reply, b bodies) {
 	switch reply {
 	case Alive:
-		c.EndTime = time.Time{}
-		b := s.describe(c)
-		b.IsAlive = true
-		writeJSON(w, http.StatusOK, map[string]any{"data": b})
+		writeJSON(w, http.StatusOK, b.alive())
 	case OtherCall:
-		b := s.describe(c)
-		b.Control, b.Leg, b.Session = "v3:"+otherCall, otherCall, otherCall
-		writeJSON(w, http.StatusOK, map[string]any{"data": b})
+		writeJSON(w, http.StatusOK, b.other())
 	case NotFound:
 		writeError(w, http.StatusNotFound, "10005", "Resource not found", "There is no such call.")
 	case Gone:
@@ -54,18 +73,14 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, reply Reply, c Ca
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write([]byte("<!DOCTYPE html><title>Maintenance</title><p>Back soon."))
 	case HalfBody:
-		s.breakOff(w, c)
+		breakOff(w, b.truth())
 	case Slow:
 		if pause(r, s.config.Slow) {
-			s.writeTruth(w, c)
+			writeJSON(w, http.StatusOK, b.truth())
 		}
 	default:
-		s.writeTruth(w, c)
+		writeJSON(w, http.StatusOK, b.truth())
 	}
-}
-
-func (s *Server) writeTruth(w http.ResponseWriter, c Call) {
-	writeJSON(w, http.StatusOK, map[string]any{"data": s.describe(c)})
 }
 
 // describe says what is true of a call now.
@@ -101,8 +116,8 @@ func stamp(t time.Time) string {
 }
 
 // breakOff promises a whole body and sends half of it.
-func (s *Server) breakOff(w http.ResponseWriter, c Call) {
-	whole := encode(map[string]any{"data": s.describe(c)})
+func breakOff(w http.ResponseWriter, truth any) {
+	whole := encode(truth)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
 	_, _ = w.Write(whole[:len(whole)/2])
@@ -138,7 +153,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("encode an answer: " + err.Error()) // Strings, numbers and booleans only.
+		panic("encode an answer: " + err.Error()) // Strings, numbers, booleans, and events that are JSON.
 	}
 	return b
 }

@@ -20,6 +20,8 @@ const (
 	DefaultSlow = 30 * time.Second
 	// DefaultReset is in seconds.
 	DefaultReset = 1
+	// DefaultPageSize is the most that Telnyx gives at once.
+	DefaultPageSize = 250
 )
 
 // Config says how a Server behaves. Zero values stand for defaults.
@@ -41,9 +43,18 @@ type Config struct {
 	Slow time.Duration
 	// Reset is x-ratelimit-reset of a 429, in seconds. Default DefaultReset.
 	Reset int
+	// Form is the form of the history's rows. Default: each in turn.
+	Form Form
+	// Lag is how long after it occurred an event comes into the history.
+	Lag time.Duration
+	// IgnoreFilter makes the history ignore for which leg it is asked.
+	IgnoreFilter bool
+	// PageSize bounds the rows of a page. Default DefaultPageSize.
+	PageSize int
 }
 
-// Server is the fake API, a handler for any path that ends in /calls/{call_control_id}.
+// Server is the fake API, a handler for any path that ends in
+// /calls/{call_control_id}, /call_events or /connections/{connection_id}/active_calls.
 // It is safe for concurrent use.
 type Server struct {
 	config Config
@@ -52,6 +63,7 @@ type Server struct {
 	rng      *rand.Rand
 	calls    map[call.ControlID]*Call
 	asked    map[call.ControlID]int
+	lists    map[string]*list // by what is asked for
 	requests int
 	swept    time.Time
 }
@@ -73,11 +85,15 @@ func New(config Config) *Server {
 	if config.Reset <= 0 {
 		config.Reset = DefaultReset
 	}
+	if config.PageSize <= 0 {
+		config.PageSize = DefaultPageSize
+	}
 	return &Server{
 		config: config,
 		rng:    rand.New(rand.NewPCG(config.Seed, 0)),
 		calls:  map[call.ControlID]*Call{},
 		asked:  map[call.ControlID]int{},
+		lists:  map[string]*list{},
 	}
 }
 
@@ -102,6 +118,7 @@ func (s *Server) sweep() {
 		if !c.EndTime.IsZero() && now.Sub(c.EndTime) > 2*s.config.Keep {
 			delete(s.calls, id)
 			delete(s.asked, id)
+			delete(s.lists, historyOf(c.Ref.Leg))
 		}
 	}
 }
@@ -146,19 +163,29 @@ func (s *Server) TotalRequests() int {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, ok := controlID(r.URL)
-	if !ok {
+	id, isCall := controlID(r.URL)
+	connection, isRoll := connectionID(r.URL)
+	isHistory := strings.HasSuffix(r.URL.Path, "/call_events")
+	switch {
+	case !isCall && !isRoll && !isHistory:
 		writeError(w, http.StatusNotFound, "10005", "Resource not found", "There is nothing at this path.")
 		return
-	}
-	if r.Method != http.MethodGet {
+	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
 	authorized := s.authorized(r.Header.Get("Authorization"))
-	reply, c := s.decide(id, authorized)
-	s.write(w, r, reply, c)
+	switch {
+	case isHistory:
+		leg := call.LegID(r.URL.Query().Get("filter[leg_id]"))
+		s.write(w, r, s.decideList(historyOf(leg), authorized), s.history(leg, r.URL.Query()))
+	case isRoll:
+		s.write(w, r, s.decideList(activeOf(connection), authorized), s.active(connection, r.URL.Query()))
+	default:
+		reply, c := s.decide(id, authorized)
+		s.write(w, r, reply, s.about(c))
+	}
 }
 
 // controlID takes the last segment of a path that ends in /calls/{id}.

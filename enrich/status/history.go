@@ -1,0 +1,60 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// maxHistoryPages bounds what is read of one leg's history: 2,000 rows.
+const maxHistoryPages = 8
+
+// Past is what one attempt to read the provider's history of a leg came to.
+type Past struct {
+	// Answer says what came of the asking; of what a status states it has nothing.
+	Answer
+	// Rows are the rows that mention the leg, as they came. Whether they are about it, and
+	// what they say, is for the webhook wire to tell.
+	Rows []json.RawMessage
+	// Cut tells that there was more than is read.
+	Cut bool
+}
+
+// History reads what Telnyx has on record of a leg: GET /call_events, page by
+// page, each in its turn like any other request. Its error is as that of Fetch.
+//
+// Telnyx ignores filters that it does not know: an answer that does not mention the
+// leg at all is no answer (ProblemOtherCall), and is not read to its end.
+func (c *Client) History(ctx context.Context, ref call.Ref) (Past, error) {
+	past := Past{Answer: Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}}
+	leg := []byte(`"` + string(ref.Leg) + `"`)
+	query := url.Values{"filter[leg_id]": {string(ref.Leg)}, "page[size]": {strconv.Itoa(pageSize)}}
+	ignored := false
+	cut, err := c.pages(ctx, "/call_events", query, maxHistoryPages, c.metrics.history, &past.Answer, func(rows []json.RawMessage) bool {
+		known := len(past.Rows)
+		for _, row := range rows {
+			if bytes.Contains(row, leg) {
+				past.Rows = append(past.Rows, row)
+			}
+		}
+		ignored = len(past.Rows) == known
+		return !ignored
+	})
+	if err != nil {
+		return Past{}, fmt.Errorf("history of leg %s: %w", ref.Leg, err)
+	}
+	past.Cut = cut
+	if past.Result == Answered && ignored {
+		past.Result, past.Problem = Unreachable, ProblemOtherCall
+	}
+	if past.Result != Answered {
+		// Half a history would look like a whole one.
+		past.Rows = nil
+	}
+	return past, nil
+}

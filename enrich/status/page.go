@@ -1,0 +1,115 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// MaxPage bounds a page in bytes: 250 rows of some 3 KB, and room.
+	MaxPage = 8 << 20
+	// pageSize is the most that Telnyx gives at once.
+	pageSize = 250
+)
+
+// page is one page of a list. What is of a wrong type counts as not stated.
+type page struct {
+	rows []json.RawMessage
+	// after is the cursor of the next page, number and pages count them; zero: not stated.
+	after         string
+	number, pages int
+}
+
+// readPage reads a 200's body; the problem tells why it is none.
+func readPage(body []byte) (page, Problem) {
+	if len(body) > MaxPage {
+		return page{}, ProblemTooLarge
+	}
+	if !json.Valid(body) {
+		return page{}, ProblemNotJSON
+	}
+	var wire struct {
+		Data json.RawMessage `json:"data"`
+		Meta struct {
+			PageNumber json.RawMessage `json:"page_number"`
+			TotalPages json.RawMessage `json:"total_pages"`
+			Cursors    struct {
+				After json.RawMessage `json:"after"`
+			} `json:"cursors"`
+		} `json:"meta"`
+	}
+	// A meta of another type leaves the rows readable.
+	_ = json.Unmarshal(body, &wire)
+	var p page
+	if !bytes.HasPrefix(wire.Data, []byte("[")) || json.Unmarshal(wire.Data, &p.rows) != nil {
+		return page{}, ProblemNoData
+	}
+	p.after = text(wire.Meta.Cursors.After, 4<<10)
+	p.number, _ = strconv.Atoi(scalar(wire.Meta.PageNumber))
+	p.pages, _ = strconv.Atoi(scalar(wire.Meta.TotalPages))
+	return p, ""
+}
+
+// pages reads the pages of a list until each returns false, there are no more, or
+// most are read: then it reports that there may be more. The answer says what came of the last
+// request; the error is ErrBusy or that of ctx, and then there was no request to speak of.
+func (c *Client) pages(
+	ctx context.Context, path string, query url.Values, most int, counter *prometheus.CounterVec,
+	answer *Answer, each func(rows []json.RawMessage) (more bool),
+) (cut bool, err error) {
+	var before []byte
+	for n := 1; ; n++ {
+		got, err := c.page(ctx, path+"?"+query.Encode(), counter, answer)
+		if err != nil || answer.Result != Answered {
+			return false, err
+		}
+		// A server that does not know the parameters gives the same page for ever.
+		if len(got.rows) == 0 || n > 1 && bytes.Equal(got.rows[0], before) {
+			return false, nil
+		}
+		before = got.rows[0]
+		if !each(got.rows) {
+			return false, nil
+		}
+		switch {
+		case got.after != "":
+			query.Set("page[after]", got.after)
+		case got.pages > n, got.pages == 0 && len(got.rows) >= pageSize:
+			query.Set("page[number]", strconv.Itoa(n+1))
+		default:
+			return false, nil
+		}
+		if n >= most {
+			return true, nil
+		}
+	}
+}
+
+// page asks for one page, in its turn.
+func (c *Client) page(ctx context.Context, path string, counter *prometheus.CounterVec, answer *Answer) (got page, err error) {
+	if err := c.turn(ctx); err != nil {
+		return page{}, fmt.Errorf("wait for a turn: %w", err)
+	}
+	defer func() { <-c.slots }()
+	begun, key := time.Now(), c.key.Load()
+	*answer = Answer{Session: answer.Session, Leg: answer.Leg, Control: answer.Control, Connection: answer.Connection}
+	body, cause := c.get(ctx, path, MaxPage, key, answer)
+	if cause != nil && ctx.Err() != nil {
+		return page{}, fmt.Errorf("ask: %w", ctx.Err())
+	}
+	if body != nil {
+		answer.Result = Answered
+		if got, answer.Problem = readPage(body); answer.Problem != "" {
+			answer.Result = Unreachable
+		}
+	}
+	c.finish(ctx, answer, counter, key, time.Since(begun), cause)
+	return got, nil
+}
