@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -203,6 +205,36 @@ func TestAHistoryIsNotRecordedWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+// inMemory carries requests to a handler, so that a bubble of synctest can hold both.
+type inMemory struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	recorder := httptest.NewRecorder()
+	var err error
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				err = io.ErrUnexpectedEOF // the handler broke the connection
+			}
+		}()
+		m.handler.ServeHTTP(recorder, r)
+	}()
+	return recorder.Result(), err
+}
+
+// sweeping runs a test in virtual time, with a client of the handler.
+func sweeping(t *testing.T, handler http.Handler, test func(t *testing.T, client *status.Client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		client, err := status.New(status.Config{BaseURL: "http://api.example.com/v2", APIKey: "KEY", Rate: math.Inf(1), Transport: inMemory{handler}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, client)
+	})
+}
+
 // sweep asks about legs at once and returns the answers by leg.
 func sweep(t *testing.T, client *status.Client, legs ...int) map[call.LegID]status.Answer {
 	t.Helper()
@@ -225,46 +257,55 @@ func sweep(t *testing.T, client *status.Client, legs ...int) map[call.LegID]stat
 }
 
 func TestManyLegsOfAConnectionAreSweptWithOneList(t *testing.T) {
-	server, client := serveFake(t, fake.Config{PageSize: 4})
-	for n := range 10 {
-		c := fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour), ClientState: "c3RhdGU="}
-		if n == 3 {
-			c.EndTime = time.Now().Add(-time.Minute)
+	server := fake.New(fake.Config{PageSize: 4})
+	sweeping(t, server, func(t *testing.T, client *status.Client) {
+		for n := range 10 {
+			c := fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour), ClientState: "c3RhdGU="}
+			if n == 3 {
+				c.EndTime = time.Now().Add(-time.Minute)
+			}
+			server.Register(c)
 		}
-		server.Register(c)
-	}
-	got := sweep(t, client, 0, 1, 2, 3, 4, 5, 6, 7)
-	if n := server.ActiveRequests("17"); n != 3 {
-		t.Errorf("%d pages were asked for; want 3", n)
-	}
-	if n := server.TotalRequests(); n != 1 || server.Requests(legOf(3).Control) != 1 {
-		t.Errorf("%d requests of single legs; want one, for the leg that is not on the list", n)
-	}
-	for n := range 8 {
-		a := got[legOf(n).Leg]
-		if a.Result != status.Answered || a.Ref() != legOf(n) || a.HTTPStatus != 200 || a.FetchedAt.IsZero() {
-			t.Errorf("leg %d: %+v", n, a)
+		got := sweep(t, client, 0, 1, 2, 3, 4, 5, 6, 7)
+		if n := server.ActiveRequests("17"); n != 3 {
+			t.Errorf("%d pages were asked for; want 3", n)
 		}
-		if alive := a.IsAlive != nil && *a.IsAlive; alive == (n == 3) || a.EndTime.IsZero() == (n == 3) {
-			t.Errorf("leg %d: alive %t, end %v", n, alive, a.EndTime)
+		if n := server.TotalRequests(); n != 1 || server.Requests(legOf(3).Control) != 1 {
+			t.Errorf("%d requests of single legs; want one, for the leg that is not on the list", n)
 		}
-	}
-	// A list answers for some seconds more.
-	sweep(t, client, 8)
-	if n := server.ActiveRequests("17"); n != 3 || server.TotalRequests() != 1 {
-		t.Errorf("%d pages and %d single requests after one more leg", n, server.TotalRequests())
-	}
+		for n := range 8 {
+			a := got[legOf(n).Leg]
+			if a.Result != status.Answered || a.Ref() != legOf(n) || a.HTTPStatus != 200 || a.FetchedAt.IsZero() {
+				t.Errorf("leg %d: %+v", n, a)
+			}
+			if alive := a.IsAlive != nil && *a.IsAlive; alive == (n == 3) || a.EndTime.IsZero() == (n == 3) {
+				t.Errorf("leg %d: alive %t, end %v", n, alive, a.EndTime)
+			}
+		}
+		// A list answers for some seconds more.
+		sweep(t, client, 8)
+		if n := server.ActiveRequests("17"); n != 3 || server.TotalRequests() != 1 {
+			t.Errorf("%d pages and %d single requests after one more leg", n, server.TotalRequests())
+		}
+		<-time.After(5 * time.Second)
+		sweep(t, client, 4, 5, 6, 7, 8)
+		if n := server.ActiveRequests("17"); n != 6 || server.TotalRequests() != 1 {
+			t.Errorf("%d pages and %d single requests when the list was old", n, server.TotalRequests())
+		}
+	})
 }
 
 func TestAFewLegsAreAskedAboutSingly(t *testing.T) {
-	server, client := serveFake(t, fake.Config{})
-	for n := range 3 {
-		server.Register(fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
-	}
-	sweep(t, client, 0, 1, 2)
-	if n := server.TotalRequests(); n != 3 || server.ActiveRequests("17") != 0 {
-		t.Errorf("%d single requests and %d lists; want 3 and none", n, server.ActiveRequests("17"))
-	}
+	server := fake.New(fake.Config{})
+	sweeping(t, server, func(t *testing.T, client *status.Client) {
+		for n := range 3 {
+			server.Register(fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
+		}
+		sweep(t, client, 0, 1, 2)
+		if n := server.TotalRequests(); n != 3 || server.ActiveRequests("17") != 0 {
+			t.Errorf("%d single requests and %d lists; want 3 and none", n, server.ActiveRequests("17"))
+		}
+	})
 }
 
 func TestAListThatSaysNothingEndsNoLeg(t *testing.T) {
@@ -273,19 +314,21 @@ func TestAListThatSaysNothingEndsNoLeg(t *testing.T) {
 		"half a list": fake.HalfBody, "a page of HTML": fake.HTML,
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, client := serveFake(t, fake.Config{})
-			for n := range 6 {
-				server.Register(fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
-			}
-			server.ScriptActive("17", reply)
-			for leg, a := range sweep(t, client, 0, 1, 2, 3, 4, 5) {
-				if a.IsAlive == nil || !*a.IsAlive {
-					t.Errorf("%s: %+v; want alive, by its own answer", leg, a)
+			server := fake.New(fake.Config{})
+			sweeping(t, server, func(t *testing.T, client *status.Client) {
+				for n := range 6 {
+					server.Register(fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
 				}
-			}
-			if n := server.TotalRequests(); n != 6 {
-				t.Errorf("%d single requests; want 6", n)
-			}
+				server.ScriptActive("17", reply)
+				for leg, a := range sweep(t, client, 0, 1, 2, 3, 4, 5) {
+					if a.IsAlive == nil || !*a.IsAlive {
+						t.Errorf("%s: %+v; want alive, by its own answer", leg, a)
+					}
+				}
+				if n := server.TotalRequests(); n != 6 {
+					t.Errorf("%d single requests; want 6", n)
+				}
+			})
 		})
 	}
 }
@@ -301,7 +344,7 @@ func TestAListProvesNoEnd(t *testing.T) {
 	}
 	list = append(list, `7`, `null`, `{"call_leg_id":7}`)
 	var single sync.Map
-	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/active_calls") {
 			_, _ = w.Write([]byte(`{"data":[` + strings.Join(list, ",") + `]}`))
 			return
@@ -309,22 +352,18 @@ func TestAListProvesNoEnd(t *testing.T) {
 		id := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		single.Store(id, true)
 		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"call_control_id": id, "is_alive": true}})
-	}))
-	t.Cleanup(listener.Close)
-	client, err := status.New(status.Config{BaseURL: listener.URL, APIKey: "KEY", Rate: math.Inf(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	for leg, a := range sweep(t, client, 0, 1, 2, 3) {
-		if a.IsAlive == nil || !*a.IsAlive || !a.EndTime.IsZero() {
-			t.Errorf("%s: %+v", leg, a)
+	})
+	sweeping(t, api, func(t *testing.T, client *status.Client) {
+		for leg, a := range sweep(t, client, 0, 1, 2, 3) {
+			if a.IsAlive == nil || !*a.IsAlive || !a.EndTime.IsZero() {
+				t.Errorf("%s: %+v", leg, a)
+			}
 		}
-	}
-	for n := range 4 {
-		_, asked := single.Load(string(legOf(n).Control))
-		if asked != (n < 2) {
-			t.Errorf("leg %d was asked about singly: %t", n, asked)
+		for n := range 4 {
+			_, asked := single.Load(string(legOf(n).Control))
+			if asked != (n < 2) {
+				t.Errorf("leg %d was asked about singly: %t", n, asked)
+			}
 		}
-	}
+	})
 }
