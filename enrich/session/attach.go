@@ -107,13 +107,17 @@ func (t *Table) legOf(s *session, c call.ControlID) *leg {
 // that told where the event belongs. It reports whether the leg learned anything new.
 func (t *Table) apply(e *call.Entry, l *leg, event *Event) bool {
 	fresh := l.events.add(event)
+	if fresh {
+		l.record.note(event)
+	}
 	switch event.Type {
 	case call.TypeInitiated:
 		l.initiated = true
 	case call.TypeHangup:
 		l.hangUp(e, event)
 	}
-	if fresh && event.Seq > l.heardSeq {
+	// What comes from the history is no sign of life.
+	if fresh && event.Seq > l.heardSeq && (!event.Backfill || l.heardSeq == 0) {
 		l.heard, l.heardSeq = event.ReceivedAt, event.Seq
 	}
 	l.session.firstAt = earlier(l.session.firstAt, event.ReceivedAt)
@@ -122,14 +126,16 @@ func (t *Table) apply(e *call.Entry, l *leg, event *Event) bool {
 
 func (l *leg) hangUp(e *call.Entry, event *Event) {
 	if l.hangup.IsZero() {
-		l.hangup, l.hungUp = event.ReceivedAt, event.OccurredAt
+		l.hangup, l.hungUp, l.recalled = event.ReceivedAt, event.OccurredAt, event.Backfill
 		if l.askBy = e.ReceivedAt.Add(unaskedAfter); event.Seq != e.Seq {
 			// Its task has been acknowledged, for nobody knew then whose hangup it was.
 			l.askBy = e.ReceivedAt.Add(firstBackoff)
 		}
 		return
 	}
-	l.hangup = earlier(l.hangup, event.ReceivedAt)
+	if event.ReceivedAt.Before(l.hangup) {
+		l.hangup, l.recalled = event.ReceivedAt, event.Backfill
+	}
 	l.hungUp = earlier(l.hungUp, event.OccurredAt)
 }
 

@@ -22,6 +22,8 @@ const (
 	CheckSettle CheckKind = "settle"
 	// CheckExpire states that nothing was heard of a leg for longer than any leg lives.
 	CheckExpire CheckKind = "expire"
+	// CheckRepair asks the provider's history for what is missing of a leg that is over.
+	CheckRepair CheckKind = "repair"
 )
 
 // Check is an entry that Legato itself appends to the log when something has
@@ -34,12 +36,12 @@ type Check struct {
 	// Control and Connection are the leg's, so that the queue shows whom it is about.
 	Control    call.ControlID    `json:"call_control_id,omitempty"`
 	Connection call.ConnectionID `json:"connection_id,omitempty"`
-	// Attempt is the attempt that a CheckStatus asks for, from 1.
+	// Attempt is the attempt that a CheckStatus or CheckRepair asks for, from 1.
 	Attempt int `json:"attempt,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
-	// Departed tells of a CheckExpire that the leg's call had left the log before
-	// and came back with a late event: its summary stands already.
+	// Departed tells, of a CheckExpire, that the leg's call had left the log and came back
+	// with a late event: its summary stands already, and it is over, not for its silence.
 	Departed bool `json:"departed,omitempty"`
 }
 
@@ -52,6 +54,8 @@ func (c Check) ID() string {
 		return "check/expire/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
 	case CheckStatus:
 		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.Itoa(c.Attempt)
+	case CheckRepair:
+		return "check/repair/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.Itoa(c.Attempt)
 	}
 	panic(fmt.Sprintf("check of unknown kind %q", string(c.Kind)))
 }
@@ -86,6 +90,12 @@ type Rules struct {
 	SweepAfter time.Duration
 	// AmendWindow is how long a finished session is remembered after its last event.
 	AmendWindow time.Duration
+	// Outage is how long nothing must stand in the log for nobody to have been there
+	// to write it. Zero: there is always somebody.
+	Outage time.Duration
+	// RepairAfter is how long after its end the provider's history is asked for what
+	// is missing of a leg, for the first time. Zero: never.
+	RepairAfter time.Duration
 }
 
 const (

@@ -39,20 +39,26 @@ type leg struct {
 
 	events  events
 	answers []*Received
+	// record tells whether the leg is known as a whole.
+	record record
 
 	initiated bool
 	// hangup is when the earliest hangup was received; zero: none was. hungUp is
-	// when the earliest occurred, by Telnyx's clock.
+	// when the earliest occurred, by Telnyx's clock. recalled: the one that was
+	// received first came from the history.
 	hangup, hungUp time.Time
+	recalled       bool
 	// askBy is when a check asks for the status unless the hangup's task has done so.
 	askBy time.Time
 	// heard is when the last sign of life was received (an event, or the word of
 	// the status API that it is alive), and heardSeq where it stands.
 	heard    time.Time
 	heardSeq uint64
-	// checked is the highest attempt that a check has asked for, checkedAt when it did.
-	checked   int
-	checkedAt time.Time
+	// checked is the highest attempt that a check has asked for, checkedAt when it
+	// did, and checkedSeq where that check stands.
+	checked    int
+	checkedAt  time.Time
+	checkedSeq uint64
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
 	// wasOver tells that it was over before, completed that its summary is known to be published.
@@ -188,7 +194,10 @@ func (l *leg) asking(r Rules) asking {
 		// The sweep: silence of a live leg, counted from the last try as well.
 		a.due = l.heard.Add(r.SweepAfter)
 		if last != nil {
-			a.due = later(a.due, last.At.Add(max(r.SweepAfter, imposed(last))))
+			a.due = later(a.due, last.At.Add(max(r.SweepAfter, imposed(last.RetryAfter))))
+		}
+		if l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq) {
+			a.due = l.record.outage
 		}
 	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired:
 		a.final = true
@@ -196,10 +205,19 @@ func (l *leg) asking(r Rules) asking {
 		// The first attempt after a hangup belongs to the task of the hangup itself.
 		a.due = l.askBy
 	default:
-		a.due = r.nextAttempt(l.id, a.since, last.At, made, imposed(last))
+		a.due = r.nextAttempt(l.id, l.endedAt(a.since), last.At, made, imposed(last.RetryAfter))
 		a.final = a.due.IsZero()
 	}
 	return a
+}
+
+// endedAt is from when the status window counts: since it is known to be over. A
+// hangup that came from the history was long past when it was received.
+func (l *leg) endedAt(since time.Time) time.Time {
+	if l.recalled && !l.hungUp.IsZero() {
+		return earlier(since, l.hungUp)
+	}
+	return since
 }
 
 // check returns the leg's next check and when it is due; false when there is none.
@@ -226,6 +244,9 @@ func (l *leg) check(r Rules, now time.Time) (Check, time.Time, bool) {
 // asked about: then lostAtMost checks are lost before that is accepted.
 func (l *leg) lost(r Rules, a asking) time.Time {
 	if a.ending == NotOver {
+		if l.checkedSeq < l.record.outageSeq {
+			return a.due
+		}
 		return later(a.due, l.checkedAt.Add(max(lostAfter, 3*r.SweepAfter)))
 	}
 	late := !l.checkedAt.Before(a.since.Add(r.StatusWindow + lastAttemptAfter))
@@ -235,11 +256,11 @@ func (l *leg) lost(r Rules, a asking) time.Time {
 	return later(a.due, l.checkedAt.Add(lostAfter))
 }
 
-// imposed is the wait that Telnyx asked for.
-func imposed(a *Received) time.Duration {
+// imposed is the wait that Telnyx asked for, in seconds.
+func imposed(seconds float64) time.Duration {
 	// Bounded here as well: a number too large for a Duration converts to
 	// different values on different machines.
-	return time.Duration(min(max(a.RetryAfter, 0), status.MaxRetryAfter.Seconds()) * float64(time.Second))
+	return time.Duration(min(max(seconds, 0), status.MaxRetryAfter.Seconds()) * float64(time.Second))
 }
 
 func later(a, b time.Time) time.Time {

@@ -98,6 +98,9 @@ func (s *session) due(r Rules, now time.Time) (due []Check, since, next time.Tim
 		if c, at, ok := l.check(r, now); ok {
 			consider(c, at)
 		}
+		if c, at, ok := l.repair(r); ok {
+			consider(c, at)
+		}
 	}
 	if s.settled < s.unquietAt && s.legsOver() {
 		c := Check{Kind: CheckSettle, Session: s.id, Upto: s.unquietAt}

@@ -41,6 +41,7 @@ type Table struct {
 	log      call.Log
 	clock    clock
 	last     time.Time    // the latest timestamp folded
+	previous time.Time    // that of the last entry folded
 	sessions *cache.Cache // call_session_id → *session
 	byLeg    map[call.LegID]*leg
 	byCtl    map[call.ControlID]*leg
@@ -75,7 +76,7 @@ func New(cfg Config) *Table {
 
 func (t *Table) clear(log call.Log) {
 	t.log = log
-	t.clock, t.last = clock{}, time.Time{}
+	t.clock, t.last, t.previous = clock{}, time.Time{}, time.Time{}
 	// Entries expire on the log's clock, which go-cache does not know: the table
 	// itself decides when a session is forgotten, and no janitor ever walks it.
 	t.sessions = cache.New(cache.NoExpiration, 0)
@@ -109,12 +110,13 @@ func (t *Table) Restart(log call.Log) {
 
 // Fold takes the next entry of the log.
 func (t *Table) Fold(e call.Entry) {
-	event, answer, check, err := t.open(&e)
+	what, err := t.open(&e)
 
 	t.mu.Lock()
 	var s *session
+	outage := t.noteOutage(&e)
 	if err == nil {
-		s, err = t.put(&e, event, answer, check)
+		s, err = t.put(&e, what)
 	}
 	if err != nil {
 		t.unusable[e.Seq] = err
@@ -124,6 +126,11 @@ func (t *Table) Fold(e call.Entry) {
 	}
 	if s != nil {
 		t.account(s)
+	}
+	switch {
+	case outage && t.live.Load():
+		t.rebuildAgenda()
+	case s != nil:
 		t.schedule(s)
 	}
 	if t.began.IsZero() {
@@ -145,8 +152,16 @@ func (t *Table) Fold(e call.Entry) {
 	}
 }
 
-// open decodes an entry outside the lock. Of the first three results at most one is set.
-func (t *Table) open(e *call.Entry) (event *call.Event, answer *Answer, check *Check, err error) {
+// opened is what an entry holds; at most one is set.
+type opened struct {
+	event  *call.Event
+	answer *Answer
+	check  *Check
+	repair *Repair
+}
+
+// open decodes an entry outside the lock.
+func (t *Table) open(e *call.Entry) (what opened, err error) {
 	// One malformed entry must not stop the fold of all others.
 	defer func() {
 		if p := recover(); p != nil {
@@ -157,40 +172,47 @@ func (t *Table) open(e *call.Entry) (event *call.Event, answer *Answer, check *C
 	case strings.HasPrefix(e.Topic, call.TopicEvent):
 		ev, err := t.cfg.Decode(*e)
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("decode event %d: %w", e.Seq, err)
+			return opened{}, fmt.Errorf("decode event %d: %w", e.Seq, err)
 		}
-		return &ev, nil, nil, nil
+		return opened{event: &ev}, nil
 	case e.Topic == call.TopicStatus:
-		answer = new(Answer)
-		if err := json.Unmarshal(e.Data, answer); err != nil {
-			return nil, nil, nil, fmt.Errorf("decode status answer %d: %w", e.Seq, err)
-		}
-		return nil, answer, nil, nil
+		what.answer = new(Answer)
+		return what, read(e, what.answer, "status answer")
 	case e.Topic == call.TopicCheck:
-		check = new(Check)
-		if err := json.Unmarshal(e.Data, check); err != nil {
-			return nil, nil, nil, fmt.Errorf("decode check %d: %w", e.Seq, err)
-		}
-		return nil, nil, check, nil
+		what.check = new(Check)
+		return what, read(e, what.check, "check")
+	case e.Topic == call.TopicRepair:
+		what.repair = new(Repair)
+		return what, read(e, what.repair, "repair")
 	}
-	return nil, nil, nil, nil // a probe, or an entry of a newer version that asks nothing of this one
+	return opened{}, nil // a probe, or an entry of a newer version that asks nothing of this one
+}
+
+// read decodes an entry of Legato's own.
+func read(e *call.Entry, into any, noun string) error {
+	if err := json.Unmarshal(e.Data, into); err != nil {
+		return fmt.Errorf("decode %s %d: %w", noun, e.Seq, err)
+	}
+	return nil
 }
 
 // put folds what an entry holds. A fault of this package in one entry must not
 // stop the fold of all others, again at every replay.
-func (t *Table) put(e *call.Entry, event *call.Event, answer *Answer, check *Check) (s *session, err error) {
+func (t *Table) put(e *call.Entry, what opened) (s *session, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("fold entry %d: panic: %v", e.Seq, p)
 		}
 	}()
 	switch {
-	case event != nil:
-		s = t.foldEvent(e, event)
-	case answer != nil:
-		s = t.foldAnswer(e, answer)
-	case check != nil:
-		s = t.foldCheck(e, check)
+	case what.event != nil:
+		s = t.foldEvent(e, what.event)
+	case what.answer != nil:
+		s = t.foldAnswer(e, what.answer)
+	case what.check != nil:
+		s = t.foldCheck(e, what.check)
+	case what.repair != nil:
+		s = t.foldRepair(e, what.repair)
 	}
 	return s, nil
 }
@@ -231,7 +253,11 @@ func (t *Table) foldCheck(e *call.Entry, c *Check) *session {
 		}
 	case CheckStatus:
 		if l := s.leg(c.Leg); l != nil && c.Attempt > l.checked {
-			l.checked, l.checkedAt = c.Attempt, e.ReceivedAt
+			l.checked, l.checkedAt, l.checkedSeq = c.Attempt, e.ReceivedAt, e.Seq
+		}
+	case CheckRepair:
+		if l := s.leg(c.Leg); l != nil && c.Attempt > l.record.checked {
+			l.record.checked, l.record.checkedAt = c.Attempt, e.ReceivedAt
 		}
 	case CheckExpire:
 		l := s.leg(c.Leg)
@@ -243,6 +269,7 @@ func (t *Table) foldCheck(e *call.Entry, c *Check) *session {
 		}
 		before, _ := l.ending()
 		l.expired = max(l.expired, min(c.Upto, e.Seq))
+		l.record.departed = l.record.departed || c.Departed
 		if after, _ := l.ending(); before == NotOver && after != NotOver {
 			s.stir(e)
 		}

@@ -55,6 +55,10 @@ type LegView struct {
 	AskedSince int
 	// Final tells that asking cannot change the result any more.
 	Final bool
+	// Lacks are the events that it must have had, once it is over, and that are not known.
+	Lacks Holes
+	// Repaired counts the attempts to complete it from the history that the log has outcomes of: the highest.
+	Repaired int
 }
 
 // Leg returns the view of a leg; false when the session has none of that id.
@@ -86,6 +90,10 @@ func (s *session) view(r Rules) View {
 func (l *leg) view(r Rules) LegView {
 	asking := l.asking(r)
 	highest, made, _ := l.attempts(asking.since)
+	repaired := 0
+	for _, a := range l.record.repairs {
+		repaired = max(repaired, a.attempt)
+	}
 	return LegView{
 		ID:         l.id,
 		Control:    l.control,
@@ -101,5 +109,7 @@ func (l *leg) view(r Rules) LegView {
 		Asked:      highest,
 		AskedSince: made,
 		Final:      asking.final,
+		Lacks:      l.lacks(),
+		Repaired:   repaired,
 	}
 }

@@ -48,6 +48,7 @@ const (
 	TopicStatus = "internal.status"
 	TopicCheck  = "internal.check"
 	TopicProbe  = "internal.probe"
+	TopicRepair = "internal.repair"
 )
 
 // Receipt is the log's word that an entry is stored.
