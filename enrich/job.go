@@ -39,15 +39,21 @@ type job struct {
 	// tasks is guarded by the worker's lock, which also decides whether the job still exists.
 	tasks []Task
 	// asking are the attempts under way; only the job's goroutine touches it.
-	asking map[call.LegID]int
+	asking map[errand]int
 	// failures in a row, and failures by fault of the work itself.
 	failures, poisoned int
 	// held is when the tasks were last reported in progress, begun when the job was.
 	held, begun time.Time
 
-	// busy are the attempts that the status source had no turn for.
+	// busy are the attempts that there was no turn for.
 	busyLock sync.Mutex
-	busy     map[call.LegID]int
+	busy     map[errand]int
+}
+
+// errand is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckRepair).
+type errand struct {
+	leg call.LegID
+	of  session.CheckKind
 }
 
 func (j *job) nudge() {
@@ -225,20 +231,25 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 // answer comes back through the log. Where there is no turn to be had nothing comes back: then the
 // task is given up, and a later check asks again.
 func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
-	if j.asking[v.ID] >= attempt {
+	key := errand{v.ID, session.CheckStatus}
+	if j.asking[key] >= attempt {
 		return
 	}
-	j.asking[v.ID] = attempt
+	j.asking[key] = attempt
+	fetch := j.w.cfg.Status.Fetch
+	if v.Ending == session.NotOver {
+		fetch = j.w.cfg.Status.Sweep
+	}
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
 	j.w.wg.Go(func() {
 		patient, cancel := context.WithTimeout(ctx, askPatience)
-		got, err := j.w.cfg.Status.Fetch(patient, ref)
+		got, err := fetch(patient, ref)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return // the job ends; whoever gets the task next asks again
 		case errors.Is(err, status.ErrBusy):
-			j.giveUp(ref.Leg, attempt)
+			j.giveUp(key, attempt)
 			return
 		case err != nil:
 			got = status.Answer{
@@ -249,40 +260,40 @@ func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 		}
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
 		a.Attempt = attempt
-		j.record(ctx, ref, a)
+		j.record(ctx, internalEntry(call.TopicStatus, a.ID(), ref, a))
 	})
 }
 
-// record appends an answer, however long that takes.
-func (j *job) record(ctx context.Context, ref call.Ref, a session.Answer) {
-	e := internalEntry(call.TopicStatus, a.ID(), ref, a)
+// record appends what Telnyx answered, however long that takes; it reports
+// whether it is in the log.
+func (j *job) record(ctx context.Context, e call.Entry) bool {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		_, err := j.w.cfg.Log.Append(ctx, e)
 		if err == nil || ctx.Err() != nil {
-			return
+			return err == nil
 		}
-		j.w.log.Warn("a status answer could not be appended; trying again", "call_leg_id", string(ref.Leg), "error", err)
+		j.w.log.Warn("an answer could not be appended; trying again", "topic", e.Topic, "call_leg_id", string(e.Ref.Leg), "error", err)
 		if !sleep(ctx, wait) {
-			return
+			return false
 		}
 	}
 }
 
-func (j *job) giveUp(leg call.LegID, attempt int) {
+func (j *job) giveUp(key errand, attempt int) {
 	j.busyLock.Lock()
 	if j.busy == nil {
-		j.busy = make(map[call.LegID]int)
+		j.busy = make(map[errand]int)
 	}
-	j.busy[leg] = attempt
+	j.busy[key] = attempt
 	j.busyLock.Unlock()
 	j.nudge()
 }
 
 // gaveUp reports whether there was no turn for an attempt.
-func (j *job) gaveUp(leg call.LegID, attempt int) bool {
+func (j *job) gaveUp(leg call.LegID, of session.CheckKind, attempt int) bool {
 	j.busyLock.Lock()
 	defer j.busyLock.Unlock()
-	return j.busy[leg] >= attempt
+	return j.busy[errand{leg, of}] >= attempt
 }
 
 // internalEntry makes an entry of Legato's own.

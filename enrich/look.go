@@ -36,8 +36,8 @@ type legWork struct {
 	view *session.LegView
 	// hangup: a task of the leg's hangup is held; again: it was handed out before.
 	hangup, again bool
-	// check is the highest attempt that a held check asks for.
-	check int
+	// check and repair are the highest attempts that held checks ask for.
+	check, repair int
 	// wanted: a task names this leg. Others are worked on only for their session.
 	wanted bool
 
@@ -75,11 +75,16 @@ func (l *look) sort(tasks []Task) {
 		switch e.Topic {
 		case call.TopicEvent + call.TypeHangup:
 			lw.hangup = true
-			// A later delivery of the hangup is no first task of it either.
-			lw.again = lw.again || t.Again() || e.ReceivedAt.After(lw.view.Hangup)
+			// A later delivery of the hangup is no first task of it either, and what comes
+			// from the history comes after the leg was published.
+			lw.again = lw.again || t.Again() || e.Backfill || e.ReceivedAt.After(lw.view.Hangup)
 		case call.TopicCheck:
-			if c := check(e); c.Kind == session.CheckStatus {
+			switch c := check(e); c.Kind {
+			case session.CheckStatus:
 				lw.check = max(lw.check, c.Attempt)
+			case session.CheckRepair:
+				lw.repair = max(lw.repair, c.Attempt)
+			case session.CheckSettle, session.CheckExpire:
 			}
 		}
 	}
@@ -151,7 +156,7 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 				return err
 			}
 		}
-		if lw.check > v.Asked && v.Control != "" && !l.job.gaveUp(v.ID, lw.check) {
+		if lw.check > v.Asked && v.Control != "" && !l.job.gaveUp(v.ID, session.CheckStatus, lw.check) {
 			l.job.ask(ctx, v, lw.check)
 			return nil
 		}
@@ -166,12 +171,20 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 	if attempt > 0 {
 		l.job.ask(ctx, v, attempt)
 	}
+	repair := 0
+	if l.w.cfg.History != nil {
+		repair = decideRepair(v, lw.repair)
+	}
+	if repair > 0 {
+		l.job.repair(ctx, v, repair)
+	}
 	if err := l.publishLeg(ctx, lw); err != nil {
 		return err
 	}
 	// Who asks is through when the answer is in the log: from there the calendar
 	// goes on, and before that nobody else would ask again.
-	if attempt > 0 && !l.job.gaveUp(v.ID, attempt) {
+	if attempt > 0 && !l.job.gaveUp(v.ID, session.CheckStatus, attempt) ||
+		repair > 0 && !l.job.gaveUp(v.ID, session.CheckRepair, repair) {
 		lw.done = false
 	}
 	return nil

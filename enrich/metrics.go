@@ -15,6 +15,8 @@ type metrics struct {
 	refused     prometheus.Counter
 	orphansLost prometheus.Counter
 	checks      *prometheus.CounterVec
+	repairs     *prometheus.CounterVec
+	backfilled  prometheus.Counter
 	summaries   *prometheus.CounterVec
 	amendments  *prometheus.CounterVec
 	waiting     prometheus.Gauge
@@ -41,8 +43,16 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 			Name: "legato_orphans_lost_total", Help: "Events whose call never became known within the amend window.",
 		}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_checks_total", Help: "Checks appended to the log, by kind: status, settle or expire.",
+			Name: "legato_checks_total", Help: "Checks appended to the log, by kind: status, settle, expire or repair.",
 		}, []string{"kind"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_repairs_total",
+			Help: "Attempts to complete a leg from the history, by result: whole, partial (it may know more later), " +
+				"not_found, denied, rate_limited, unreachable, or busy (put off).",
+		}, []string{"result"}),
+		backfilled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "legato_backfilled_events_total", Help: "Events appended to the log from the history.",
+		}),
 		summaries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_summaries_total", Help: "Summaries published, by level (leg, session), type (completed, amended) and outcome.",
 		}, []string{"level", "type", "outcome"}),
@@ -64,7 +74,7 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 	if r == nil {
 		return m
 	}
-	r.MustRegister(m.tasks, m.failures, m.unusable, m.refused, m.orphansLost, m.checks,
+	r.MustRegister(m.tasks, m.failures, m.unusable, m.refused, m.orphansLost, m.checks, m.repairs, m.backfilled,
 		m.summaries, m.amendments, m.waiting, m.held, m.completion,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "legato_log_position", Help: "Sequence of the last log entry that was folded.",

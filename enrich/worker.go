@@ -50,6 +50,8 @@ type Queue interface {
 // status.ErrBusy when it could not be asked for want of a turn; whatever else happens is an answer.
 type StatusSource interface {
 	Fetch(ctx context.Context, ref call.Ref) (status.Answer, error)
+	// Sweep is Fetch for a leg that is believed to live; that it does may be learned together with others.
+	Sweep(ctx context.Context, ref call.Ref) (status.Answer, error)
 }
 
 // Sink takes summaries.
@@ -81,6 +83,10 @@ type Config struct {
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
+	// History completes legs that have holes; nil: they stay as they are. Recall reads a row
+	// of it, which may be about no event or another leg than the one asked for: then false.
+	History HistorySource
+	Recall  func(row []byte, leg call.Ref) (Recalled, bool)
 	// Rules and Timing are the times by which it decides.
 	Rules  session.Rules
 	Timing Timing
@@ -284,7 +290,7 @@ func (w *Worker) join(ctx context.Context, id call.SessionID, t Task) {
 	defer w.mu.Unlock()
 	j := w.jobs[id]
 	if j == nil {
-		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[call.LegID]int)}
+		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[errand]int)}
 		w.jobs[id] = j
 		w.wg.Go(func() { j.run(ctx) })
 	}

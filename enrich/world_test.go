@@ -23,6 +23,7 @@ var (
 	rules = session.Rules{
 		SessionSettle: 5 * time.Second, StatusWindow: 10 * time.Minute,
 		SweepAfter: 5 * time.Minute, AmendWindow: 15 * time.Minute,
+		Outage: 20 * time.Second, RepairAfter: 30 * time.Second,
 	}
 	timing = enrich.Timing{Settle: time.Second, StatusDeadline: 10 * time.Second}
 )
@@ -35,6 +36,7 @@ type world struct {
 	queue  *fakeQueue
 	sink   *fakeSink
 	status *fakeStatus
+	past   *fakeHistory
 	lot    *fakeParking
 	// keep are the secrets that events are decoded with.
 	keep []telnyx.Secret
@@ -84,7 +86,7 @@ func (w *world) probe(ctx context.Context) {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, lot: &fakeParking{}}
+	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, past: &fakeHistory{}, lot: &fakeParking{}}
 	w.queue = newFakeQueue(w.log)
 	ctx, cancel := context.WithCancel(t.Context())
 	w.stopProbes = cancel
@@ -151,6 +153,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 	}
 	r.worker = enrich.New(enrich.Config{
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
+		History: historyOf{w.past, r}, Recall: recall,
 		Parking: w.lot, Decode: w.decode, Rules: rules, Timing: timing, Stagger: w.stagger,
 		Logger: slog.New(slog.DiscardHandler),
 	})
@@ -311,6 +314,11 @@ func (s *fakeStatus) of(leg call.LegID) []request {
 type statusOf struct {
 	*fakeStatus
 	r *replica
+}
+
+// Sweep implements enrich.StatusSource.
+func (s statusOf) Sweep(ctx context.Context, ref call.Ref) (status.Answer, error) {
+	return s.Fetch(ctx, ref)
 }
 
 // Fetch implements enrich.StatusSource.
