@@ -14,6 +14,8 @@ const (
 	// probeEvery keeps the log's clock and the knowledge whether the log can be
 	// written fresh while no webhooks come.
 	probeEvery = 5 * time.Second
+	// outage: where the log has nothing for so long, nobody was there to write it.
+	outage = 4 * probeEvery
 	// writtenWithin is how recent a successful write must be for the service to be ready.
 	writtenWithin = 3 * probeEvery
 	// failingFor is how long writes may fail before the service is not ready: a

@@ -202,7 +202,13 @@ func checkHeaders(t *testing.T, m *jetstream.RawStreamMsg, ceType, kind, id stri
 
 func (w *telnyxWorld) know(c fake.Call) {
 	for _, l := range c.Legs {
-		w.api.Register(statusCall(l))
+		known := statusCall(l)
+		for _, d := range c.Deliveries {
+			if d.LegID == l.Ref.Leg && !d.Duplicate {
+				known.Events = append(known.Events, statusfake.Event{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
+			}
+		}
+		w.api.Register(known)
 	}
 	w.calls = append(w.calls, c)
 }

@@ -229,8 +229,9 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 	}
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
-		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, Sink: publisher, Watch: publisher.Watch, Parking: lot,
-		Decode: decoder(s.settings.secretsKept()), Rules: s.settings.rules(), Timing: s.settings.timing(),
+		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, Watch: publisher.Watch,
+		Parking: lot, Decode: decoder(s.settings.secretsKept()), Recall: recall,
+		Rules: s.settings.rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry,
 	}
 	if s.embedded == nil {
@@ -266,6 +267,22 @@ func decoder(keep []telnyx.Secret) func(call.Entry) (call.Event, error) {
 		ev.Backfill = e.Backfill
 		return ev, nil
 	}
+}
+
+// recall makes an entry of a row of the provider's history; false when it tells of
+// no webhook of the leg.
+func recall(row []byte, leg call.Ref) (enrich.Recalled, bool) {
+	got, err := telnyx.FromHistory(row, leg)
+	if err != nil {
+		return enrich.Recalled{}, false
+	}
+	env, err := telnyx.ParseEnvelope(got.Body)
+	if err != nil {
+		return enrich.Recalled{}, false
+	}
+	return enrich.Recalled{Exact: got.Exact, Entry: call.Entry{
+		Topic: call.TopicEvent + env.Type, ID: env.Key(), Ref: env.Ref, Backfill: true, Data: got.Body,
+	}}, true
 }
 
 // queueAdapter hands the journal's tasks to enrich, which does not know the journal.

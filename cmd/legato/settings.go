@@ -51,6 +51,8 @@ type settings struct {
 	StatusWindow       time.Duration `default:"10m" env:"LEGATO_STATUS_WINDOW" help:"How long after the end of a call the status API can answer."`
 	SweepAfter         time.Duration `default:"5m" env:"LEGATO_SWEEP_AFTER" help:"Silence after which a live leg is checked."`
 	AmendWindow        time.Duration `default:"15m" env:"LEGATO_AMEND_WINDOW" help:"How long a finished session stays in memory and log."`
+	GapRepair          string        `default:"auto" enum:"auto,off" env:"LEGATO_GAP_REPAIR" help:"auto: complete legs of which webhooks are missing from Telnyx's history of call events; off: leave them as they are."`
+	GapRepairAfter     time.Duration `default:"30s" env:"LEGATO_GAP_REPAIR_AFTER" help:"How long after the end of a leg the history is asked first."`
 	SignatureTolerance time.Duration `default:"5m" env:"LEGATO_SIGNATURE_TOLERANCE" help:"Age and skew accepted for a signature."`
 
 	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
@@ -133,7 +135,7 @@ func (s *settings) check() error {
 	positive := map[string]time.Duration{
 		"--events-max-age": s.EventsMaxAge, "--calls-max-age": s.CallsMaxAge, "--session-settle": s.SessionSettle,
 		"--status-deadline": s.StatusDeadline, "--status-window": s.StatusWindow, "--sweep-after": s.SweepAfter,
-		"--amend-window": s.AmendWindow, "--signature-tolerance": s.SignatureTolerance,
+		"--amend-window": s.AmendWindow, "--signature-tolerance": s.SignatureTolerance, "--gap-repair-after": s.GapRepairAfter,
 	}
 	for flag, d := range positive {
 		if d <= 0 {
@@ -167,10 +169,14 @@ func (s *settings) check() error {
 }
 
 func (s *settings) rules() session.Rules {
-	return session.Rules{
+	r := session.Rules{
 		SessionSettle: s.SessionSettle, StatusWindow: s.StatusWindow,
-		SweepAfter: s.SweepAfter, AmendWindow: s.AmendWindow,
+		SweepAfter: s.SweepAfter, AmendWindow: s.AmendWindow, Outage: outage,
 	}
+	if s.GapRepair != "off" {
+		r.RepairAfter = s.GapRepairAfter
+	}
+	return r
 }
 
 // secretsKept are the secrets of events that summaries show.

@@ -101,14 +101,30 @@ func newPlayer(key ed25519.PrivateKey, api *statusfake.Server, config fake.Confi
 	config.Sender.Sign = func(at time.Time, body []byte) (timestamp, signature string) {
 		return telnyx.Sign(key, at, body)
 	}
+	told := config.OnCall
 	config.OnCall = func(played fake.Call) {
+		if told != nil {
+			told(played)
+		}
 		for _, leg := range played.Legs {
 			api.Register(statusfake.Call{
 				Ref: leg.Ref, StartTime: leg.Start, EndTime: leg.End, Duration: leg.Duration, ClientState: leg.ClientState,
+				Events: history(played, leg),
 			})
 		}
 	}
 	return fake.NewPlayer(config)
+}
+
+// history are the events of a leg as Telnyx has them on record, delivered or not.
+func history(played fake.Call, leg fake.Leg) []statusfake.Event {
+	var events []statusfake.Event
+	for _, d := range played.Deliveries {
+		if d.LegID == leg.Ref.Leg && !d.Duplicate {
+			events = append(events, statusfake.Event{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
+		}
+	}
+	return events
 }
 
 // serveAPI serves the fake status API.

@@ -42,11 +42,13 @@ type legContent struct {
 	ConfirmedBy                  status.Answer
 	Asked                        int
 	Final                        bool
+	Lacks                        session.Holes
 }
 
 type eventContent struct {
 	ID, Type   string
 	OccurredAt time.Time
+	Backfill   bool
 	Facts      session.Facts
 	Detail     call.Detail
 }
@@ -54,7 +56,7 @@ type eventContent struct {
 func eventContents(events []*session.Event) []eventContent {
 	var all []eventContent
 	for _, e := range events {
-		all = append(all, eventContent{e.ID, e.Type, e.OccurredAt, *e.Facts, e.Detail})
+		all = append(all, eventContent{e.ID, e.Type, e.OccurredAt, e.Backfill, *e.Facts, e.Detail})
 	}
 	return all
 }
@@ -72,7 +74,7 @@ func contentOf(t *session.Table, id call.SessionID) (content, bool) {
 	for _, l := range v.Legs {
 		lc := legContent{
 			ID: l.ID, Control: l.Control, Connection: l.Connection, Events: eventContents(l.Events),
-			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked,
+			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked, Lacks: l.Lacks,
 			Final: l.Final && (l.Ending != session.ByHangup || l.Confirmed != nil),
 		}
 		for _, a := range l.Answers {
@@ -160,9 +162,10 @@ func (sc *scenario) event(t *rapid.T, full call.Ref, names bool) {
 	if s := rapid.IntRange(-1, 8).Draw(t, "occurred"); s >= 0 { // few, so that many occur at once
 		ev.OccurredAt = epoch.Add(time.Duration(s) * time.Second)
 	}
+	ev.Backfill = rapid.IntRange(0, 4).Draw(t, "backfill") == 0
 	switch typ {
 	case call.TypeHangup:
-		ev.Detail = &call.Hangup{Cause: "normal_clearing"}
+		ev.Detail = &call.Hangup{Cause: "normal_clearing", SIPCode: rapid.SampledFrom([]string{"", "200", "487"}).Draw(t, "sip")}
 	case call.TypeDTMF:
 		ev.Detail = &call.DTMF{Digit: rapid.SampledFrom([]string{"", "1", "2", "#"}).Draw(t, "digit")}
 	}

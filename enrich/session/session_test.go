@@ -39,6 +39,8 @@ type tape struct {
 	events  []call.Event
 	changed []call.SessionID
 	bad     []error
+	// rules are those of the service, less what only some tests want: outages and repairs.
+	rules session.Rules
 }
 
 func newTape(tb testing.TB) *tape {
@@ -54,7 +56,7 @@ type failer interface {
 }
 
 func newTapeOf(tb failer) *tape {
-	tp := &tape{tb: tb}
+	tp := &tape{tb: tb, rules: rules}
 	tp.table = tp.newTable()
 	tp.table.Restart(call.Log{ID: "first life", First: 1})
 	return tp
@@ -63,7 +65,7 @@ func newTapeOf(tb failer) *tape {
 // newTable returns another table for the same log, not following it yet.
 func (tp *tape) newTable() *session.Table {
 	return session.New(session.Config{
-		Rules: rules,
+		Rules: tp.rules,
 		// The wire format does not matter here: a body is the number of an event.
 		Decode: func(e call.Entry) (call.Event, error) {
 			i, err := strconv.Atoi(string(e.Data))
@@ -127,6 +129,12 @@ func (tp *tape) answer(ref call.Ref, a session.Answer) uint64 {
 // check records a check.
 func (tp *tape) check(c session.Check) uint64 {
 	return tp.fold(call.Entry{Topic: call.TopicCheck, ID: c.ID(), Ref: c.Ref(), Data: encode(tp.tb, c)})
+}
+
+// repaired records what came of an attempt to complete a leg.
+func (tp *tape) repaired(ref call.Ref, r session.Repair) uint64 {
+	r.Session, r.Leg = ref.Session, ref.Leg
+	return tp.fold(call.Entry{Topic: call.TopicRepair, ID: r.ID(), Ref: ref, Data: encode(tp.tb, r)})
 }
 
 // probe records an entry that says nothing but the time.
