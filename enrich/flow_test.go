@@ -33,6 +33,7 @@ var update = flag.Bool("update", false, "write what the flows came to into their
 //	options                              what the deployment is told: include dtmf
 //	status <leg>                         what the status API says about a leg: lines of an
 //	                                     offset, an HTTP status (0: none came) and the answer's data
+//	history <leg>                        the rows that Telnyx's history has when it is asked about a leg
 //	want/messages                        what is published in the run as written
 //	want/parked                          for which reasons something was parked after any run
 //	want/leg <leg>, want/session <session>  the newest summary after any run
@@ -45,6 +46,7 @@ type flow struct {
 	archive    *txtar.Archive
 	deliveries []delivery
 	answers    map[call.LegID][]answerFrom
+	history    map[call.LegID][]json.RawMessage
 	want       map[string]string
 	keep       []telnyx.Secret
 }
@@ -109,7 +111,7 @@ func readFlow(t *testing.T, file string) *flow {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Error("it tells no story")
 	}
-	f := &flow{archive: archive, answers: make(map[call.LegID][]answerFrom), want: make(map[string]string)}
+	f := &flow{archive: archive, answers: make(map[call.LegID][]answerFrom), history: make(map[call.LegID][]json.RawMessage), want: make(map[string]string)}
 	for _, part := range archive.Files {
 		words := strings.Fields(part.Name)
 		switch {
@@ -122,6 +124,8 @@ func readFlow(t *testing.T, file string) *flow {
 			f.keep = append(f.keep, telnyx.Digits)
 		case words[0] == "status":
 			f.answers[call.LegID(words[1])] = readAnswers(t, part.Data)
+		case words[0] == "history":
+			f.history[call.LegID(words[1])] = readRows(t, part.Data)
 		default:
 			at, err := time.ParseDuration(words[0])
 			if err != nil {
@@ -166,6 +170,14 @@ func readAnswers(t *testing.T, data []byte) []answerFrom {
 		answers = append(answers, answerFrom{at, a})
 	}
 	return answers
+}
+
+func readRows(t *testing.T, data []byte) (rows []json.RawMessage) {
+	t.Helper()
+	if err := json.Unmarshal(data, &rows); err != nil {
+		t.Fatalf("a history: %v", err)
+	}
+	return rows
 }
 
 func resultOf(code int) status.Result {
@@ -257,6 +269,7 @@ func (f *flow) runFor(t *testing.T, replicas int, deliveries []delivery, prepare
 				}
 			})
 		}
+		w.past.rows = f.history
 		if prepare != nil {
 			prepare(w)
 		}
