@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -63,10 +64,36 @@ func TestNothingIsLostOrDoubledInChaos(t *testing.T) {
 			c.another()
 			after(20 * time.Minute)
 			c.settled()
+			c.whole()
 			if t.Failed() {
 				t.Fatalf("seed %d", seed)
 			}
 		})
+	}
+}
+
+// whole looks for legs that lack an event: the history has them all.
+func (c *chaos) whole() {
+	c.t.Helper()
+	newest := make(map[summary.Key]summary.Leg)
+	for _, m := range c.sink.all() {
+		var l summary.Leg
+		if m.Key.Kind == summary.KindLeg && json.Unmarshal(m.Body, &l) == nil {
+			newest[m.Key] = l
+		}
+	}
+	for k, l := range newest {
+		for _, n := range []summary.Note{summary.NoteInitiatedMissing, summary.NoteAnsweredMissing, summary.NoteHangupMissing} {
+			if slices.Contains(l.Notes, n) {
+				c.t.Errorf("leg %s: %s, though the history has it; it was asked %d times", k.Leg, n, len(c.past.of(call.LegID(k.Leg))))
+			}
+		}
+		seen := make(map[string]int)
+		for _, e := range l.Events {
+			if seen[e.Type+e.OccurredAt.String()]++; seen[e.Type+e.OccurredAt.String()] > 1 {
+				c.t.Errorf("leg %s has %s twice", k.Leg, e.Type)
+			}
+		}
 	}
 }
 
@@ -112,6 +139,17 @@ func (c *chaos) break_() {
 		}
 		return c.within(400 * time.Millisecond)
 	}
+	c.past.answer = func(_ call.Ref, _ int, there status.Past) status.Past {
+		switch {
+		case c.one(6):
+			return status.Past{} // no turn
+		case c.one(4):
+			return status.Past{Answer: unreachable()}
+		case c.one(4):
+			there.Rows = there.Rows[:c.up(len(there.Rows)+1)] // it lags
+		}
+		return there
+	}
 	c.status.answer = func(call.Ref, int) status.Answer {
 		switch {
 		case c.one(4):
@@ -155,6 +193,7 @@ func (c *chaos) calls(n int) {
 		for j := range 1 + c.up(3) {
 			l := newLeg(fmt.Sprintf("s%d", i), j+1)
 			jitter := func() time.Duration { return from + c.within(3*time.Second) }
+			c.past.has(call.LegID(l.id), l.initiated(), l.answered(), l.hangup())
 			if !c.one(10) {
 				say(jitter(), l.initiated())
 			}

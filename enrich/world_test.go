@@ -85,6 +85,21 @@ func (w *world) probe(ctx context.Context) {
 	}
 }
 
+// silence is a time in which nobody writes the log.
+func (w *world) silence(d time.Duration) {
+	w.stopProbes()
+	w.probes.Wait()
+	pass(d)
+	w.startProbes()
+}
+
+func (w *world) startProbes() {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.stopProbes = cancel
+	w.log.store(call.Entry{Topic: call.TopicProbe})
+	w.probes.Go(func() { w.probe(ctx) })
+}
+
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, past: &fakeHistory{}, lot: &fakeParking{}}
 	w.queue = newFakeQueue(w.log)
