@@ -75,9 +75,8 @@ func (l *look) sort(tasks []Task) {
 		switch e.Topic {
 		case call.TopicEvent + call.TypeHangup:
 			lw.hangup = true
-			// A later delivery of the hangup is no first task of it either, and what comes
-			// from the history comes after the leg was published.
-			lw.again = lw.again || t.Again() || e.Backfill || e.ReceivedAt.After(lw.view.Hangup)
+			// A later delivery of the hangup is no first task of it either.
+			lw.again = lw.again || t.Again() || e.ReceivedAt.After(lw.view.Hangup)
 		case call.TopicCheck:
 			switch c := check(e); c.Kind {
 			case session.CheckStatus:

@@ -388,18 +388,22 @@ func TestALegWhoseCallHasLeftTheLogIsNotCompletedAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
 				a := newLeg("s1", 1)
-				w.past.has(call.LegID(a.id), a.initiated(), a.answered(), a.hangup())
+				for _, body := range [][]byte{a.initiated(), a.answered(), a.hangup()} {
+					w.past.hasRow(call.LegID(a.id), named(body)) // the ids do not tell that they are known
+				}
 				w.lives(a)
 				w.forgotten()
 				w.deliver(tc.late(a))
-				after(20 * time.Minute)
+				after(2 * time.Minute)
 				w.wantRevisions(a.key(), tc.want...)
 				if got := w.backfilled(a); len(got) > 0 {
 					t.Errorf("the history gave %v again", got)
 				}
+				after(20 * time.Minute)
 				if n := len(w.past.of(call.LegID(a.id))); n != tc.asked {
 					t.Errorf("the history was asked for %d times; want %d", n, tc.asked)
 				}
+				w.wantRevisions(a.key(), tc.want...)
 			})
 		})
 	}
@@ -468,10 +472,16 @@ func TestALegOfWhichOnlyItsAnswerCameGetsTheRest(t *testing.T) {
 		a := newLeg("s1", 1)
 		w.past.has(call.LegID(a.id), a.initiated(), a.answered(), a.hangup(), a.recording(1))
 		w.deliver(a.answered()) // nothing else ever comes
-		after(7 * time.Minute)
+		after(5*time.Minute + 15*time.Second)
+		w.replicas[0].stop()
+		w.start() // this one does not remember what it has published
+		after(2 * time.Minute)
 		w.wantRevisions(a.key(), "1 completed", "2 amended backfill")
 		if got := w.legOf(a); got.EndedBy != summary.EndedByHangup || len(got.Recordings) != 1 || len(w.holes(a)) > 0 {
 			t.Errorf("ended by %s, recordings %v, notes %v", got.EndedBy, got.Recordings, got.Notes)
+		}
+		if _, _, refused := w.sink.counts(); refused > 0 {
+			t.Errorf("%d publications were tried in vain: a hangup from the history is no first news of a leg", refused)
 		}
 		w.settled()
 	})

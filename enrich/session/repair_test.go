@@ -379,7 +379,7 @@ func TestAfterAnOutageTheLegsThatLivedAreCheckedAtOnce(t *testing.T) {
 					}
 				}
 				if len(seen) != legs || len(all) != legs {
-					t.Errorf("%d checks of %d legs; want %d", len(all), len(seen), legs)
+					t.Fatalf("%d checks of %d legs; want %d", len(all), len(seen), legs)
 				}
 				if first, last := all[0].at, all[len(all)-1].at; last.Sub(first) < time.Second {
 					t.Errorf("all within %v: nothing bounds them", last.Sub(first))
