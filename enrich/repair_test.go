@@ -39,7 +39,8 @@ func TestOnlyWhatIsNotKnownIsTakenFromTheHistory(t *testing.T) {
 		"not one of no exact time, when there is":       {[]enrich.Past{about(dtmf, "b", time.Hour)}, []enrich.Past{exact(dtmf, "a", 0)}, false, nil},
 		"each once, by occurrence": {
 			[]enrich.Past{exact(dtmf, "c", 3*time.Second), exact(dtmf, "a", 0), exact(dtmf, "a2", 0), exact(dtmf, "c", 3*time.Second), exact(dtmf, "b", time.Second)},
-			nil, false, []int{1, 4, 0},
+			nil, false,
+			[]int{1, 4, 0},
 		},
 		"only what a leg has once, when not all is known by name": {
 			[]enrich.Past{exact(dtmf, "a", 0), exact(call.TypeAnswered, "b", time.Second)}, nil, true, []int{1},
