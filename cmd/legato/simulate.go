@@ -38,7 +38,7 @@ type simulateCmd struct {
 	Calls     int           `default:"0" help:"How many calls; 0: until interrupted."`
 	Speed     float64       `default:"10" help:"A call of 40 s is played in 40 s divided by this."`
 	APIListen string        `default:"127.0.0.1:8082" help:"Address of the fake status API; empty: none." name:"api-listen"`
-	Linger    time.Duration `default:"30s" help:"How long the status API stays after the last webhook."`
+	Linger    time.Duration `default:"1m" help:"How long the status API stays after the last webhook."`
 	disorderFlags
 }
 

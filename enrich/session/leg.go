@@ -175,6 +175,8 @@ type asking struct {
 	final bool
 	// made counts the answers since the leg is over.
 	made int
+	// unseen: the leg lived through an outage, and nobody has told since that it still does.
+	unseen bool
 	// next is the attempt to make next, at due; due is zero when none is to be made.
 	next int
 	due  time.Time
@@ -196,7 +198,7 @@ func (l *leg) asking(r Rules) asking {
 		if last != nil {
 			a.due = later(a.due, last.At.Add(max(r.SweepAfter, imposed(last.RetryAfter))))
 		}
-		if l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq) {
+		if a.unseen = l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq); a.unseen {
 			a.due = l.record.outage
 		}
 	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired:
@@ -244,8 +246,11 @@ func (l *leg) check(r Rules, now time.Time) (Check, time.Time, bool) {
 // asked about: then lostAtMost checks are lost before that is accepted.
 func (l *leg) lost(r Rules, a asking) time.Time {
 	if a.ending == NotOver {
-		if l.checkedSeq < l.record.outageSeq {
+		switch {
+		case l.checkedSeq < l.record.outageSeq:
 			return a.due
+		case a.unseen:
+			return later(a.due, l.checkedAt.Add(outageLost))
 		}
 		return later(a.due, l.checkedAt.Add(max(lostAfter, 3*r.SweepAfter)))
 	}

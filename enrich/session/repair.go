@@ -209,6 +209,9 @@ const (
 	// second, and all within four minutes: those that ended meanwhile can be asked about for ten.
 	outageStep   = 20 * time.Millisecond
 	outageWithin = 4 * time.Minute
+	// outageLost is how long such a check may stay without an answer: one more, or
+	// two, still find a status that is kept for ten minutes.
+	outageLost = 2 * time.Minute
 )
 
 // noteOutage looks for a time before an entry in which nobody wrote the log: whoever runs

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -386,6 +387,7 @@ func TestAfterAnOutageTheLegsThatLivedAreCheckedAtOnce(t *testing.T) {
 				}
 				// From here the sweep goes on as ever.
 				again := only(session.CheckStatus, tp.serve(back.Add(6*time.Minute), nil))
+				again = slices.DeleteFunc(again, func(c told) bool { return c.Leg == ref(3).Leg }) // which nobody answered for
 				if len(again) != legs-1 || again[0].at.Sub(back) < rules.SweepAfter {
 					t.Errorf("%d checks; want %d, when the silence was long enough again", len(again), legs-1)
 				}
@@ -405,6 +407,12 @@ func TestACheckFromBeforeAnOutageIsMadeAnew(t *testing.T) {
 		if len(before) != 1 || len(after) != 1 || after[0].Attempt != 2 {
 			t.Errorf("checks %v, then %v; want one of attempt 1, and after the outage one of attempt 2", before, after)
 		}
+		// That one may be lost as well: there is no turn when Telnyx asks for a pause.
+		made := time.Now()
+		again := only(session.CheckStatus, tp.serve(made.Add(150*time.Second), nil))
+		if len(again) != 1 || again[0].at.Sub(made) > 2*time.Minute {
+			t.Errorf("checks %v; want one more within two minutes", again)
+		}
 	})
 }
 
@@ -420,17 +428,18 @@ func TestManyLegsAreCheckedWithinFourMinutes(t *testing.T) {
 		pass(time.Minute)
 		back := time.Now()
 		tp.probe()
-		n := 0
+		asked := make(map[call.LegID]bool)
 		for time.Since(back) < 4*time.Minute {
 			checks, wait, _ := tp.table.Due(1000)
 			for _, c := range checks {
-				n++
+				asked[c.Leg] = true
 				tp.check(c)
+				tp.answer(c.Ref(), alive(c.Attempt))
 			}
 			pass(max(wait, 10*time.Millisecond))
 		}
-		if n != legs {
-			t.Errorf("%d of %d legs were checked", n, legs)
+		if len(asked) != legs {
+			t.Errorf("%d of %d legs were checked", len(asked), legs)
 		}
 	})
 }

@@ -51,3 +51,36 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+// FuzzHistory feeds any page to the client: whatever it is, the reading ends, and
+// what it says can be written to the log.
+func FuzzHistory(f *testing.F) {
+	for _, seed := range []string{
+		`{"data":[{"call_leg_id":"leg-1"}],"meta":{"page_number":1,"total_pages":3}}`,
+		`{"data":["leg-1",null,7],"meta":{"cursors":{"after":"x"}}}`,
+		`{"data":[{"call_leg_id":"leg-2"}],"meta":{"total_pages":"1e9","page_number":-1}}`,
+		`{"data":{},"meta":[]}`, `{"data":[`, `<html>`, ``, `null`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		requests := 0
+		client := newClient(t, status.Config{
+			Rate: math.Inf(1),
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				requests++
+				return respond(200, string(body))
+			}),
+		})
+		past, err := client.History(t.Context(), legOf(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if requests > 8 || (past.Problem == "") != (past.Result == status.Answered) || past.Rows != nil && past.Result != status.Answered {
+			t.Errorf("%d requests, result %q, problem %q, %d rows", requests, past.Result, past.Problem, len(past.Rows))
+		}
+		if _, err := json.Marshal(past.Answer); err != nil {
+			t.Fatalf("Marshal: %v", err)
+		}
+	})
+}

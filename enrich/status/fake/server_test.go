@@ -19,6 +19,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -282,5 +283,48 @@ func TestManyAskAtOnce(t *testing.T) {
 	group.Wait()
 	if got := server.Requests(ref.Control); got != 20 {
 		t.Errorf("counted %d requests, want 20", got)
+	}
+}
+
+// Whatever form a row has, the event in it is found.
+func TestEveryFormOfTheHistoryCanBeRead(t *testing.T) {
+	at := begun.Add(7 * time.Second)
+	data := `{"event_type":"call.hangup","id":"event-7","occurred_at":"` + at.Format(time.RFC3339Nano) + `","payload":{"call_leg_id":"leg-1","call_session_id":"session-1","hangup_cause":"timeout"},"record_type":"event"}`
+	for _, form := range []fake.Form{fake.FormDocumented, fake.FormNamed, fake.FormWrapped, fake.FormFlat} {
+		t.Run(string(form), func(t *testing.T) {
+			_, client, now := start(t, fake.Config{Form: form, Lag: time.Minute}, fake.Call{
+				StartTime: begun, EndTime: ended, Events: []fake.Event{{ID: "event-7", Type: call.TypeHangup, OccurredAt: at, Data: []byte(data)}},
+			})
+			read := func() (events []call.Event) {
+				past, err := client.History(t.Context(), ref)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, row := range past.Rows {
+					if got, err := telnyx.FromHistory(row, ref); err == nil {
+						ev, err := telnyx.Decode(got.Body)
+						if err != nil || !got.Exact {
+							t.Errorf("row %s: %v, exact %t", row, err, got.Exact)
+						}
+						events = append(events, ev)
+					}
+				}
+				return events
+			}
+			if early := read(); len(early) > 0 {
+				t.Errorf("before the history has it: %+v", early)
+			}
+			now.set(ended.Add(time.Minute))
+			events := read()
+			if len(events) != 1 || events[0].Type != call.TypeHangup || !events[0].OccurredAt.Equal(at) || events[0].Ref.Leg != ref.Leg {
+				t.Fatalf("events %+v", events)
+			}
+			if h, ok := events[0].Detail.(*call.Hangup); !ok || h.Cause != "timeout" {
+				t.Errorf("detail %+v", events[0].Detail)
+			}
+			if (events[0].ID == "event-7") == (form == fake.FormNamed) {
+				t.Errorf("id %s", events[0].ID)
+			}
+		})
 	}
 }
