@@ -1,9 +1,11 @@
 // Package enrich finds what is due for a call, and does it: it asks for the
-// status of a leg that is over, makes the summaries of legs and sessions, has them
-// published, and amends them when late news comes.
+// status of a leg that is over, completes one that has holes from the provider's
+// history, makes the summaries of legs and sessions, has them published, and amends
+// them when late news comes.
 //
 // In go the entries of the log (folded into the table of package session) and the
-// tasks of its queue; out come status answers and checks, appended to the log, and summaries.
+// tasks of its queue; out come status answers, checks and events from the history,
+// appended to the log, and summaries.
 //
 // It guarantees that a task is acknowledged only when, in a view of the log that
 // includes it, nothing of it is left to publish; and that what is published never replaces

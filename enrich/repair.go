@@ -184,7 +184,6 @@ func (j *job) fill(ctx context.Context, ref call.Ref, raw []json.RawMessage, out
 		}
 		outcome.Added++
 	}
-	j.w.metrics.backfilled.Add(float64(outcome.Added))
 	holes, ended := leg.Lacks, false
 	for _, p := range slices.Concat(known, rows) {
 		holes.Fill(p.typ)
@@ -226,8 +225,11 @@ func (j *job) known(ctx context.Context, leg *session.LegView) (known []past, sp
 // store appends an event from the history, if the log takes it within some tries.
 func (j *job) store(ctx context.Context, e call.Entry) bool {
 	for try, wait := 1, retryFirst; ; try, wait = try+1, 2*wait {
-		_, err := j.w.cfg.Log.Append(ctx, e)
+		receipt, err := j.w.cfg.Log.Append(ctx, e)
 		if err == nil {
+			if !receipt.Duplicate {
+				j.w.metrics.backfilled.Inc()
+			}
 			return true
 		}
 		if try == recallTries || !sleep(ctx, wait) {

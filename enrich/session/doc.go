@@ -5,8 +5,9 @@
 //
 // It guarantees that a view does not depend on the order in which events
 // arrived, on how often, or through which replica; that everything it decides is
-// a function of the log and its clock, so that all replicas decide alike; and
-// that a session is remembered until nothing can be due for it any more.
+// a function of the log and its clock, so that all replicas decide alike (also that
+// nobody was there to write it for a while, and which legs may lack something for
+// it); and that a session is remembered until nothing can be due for it any more.
 //
 // When a session is forgotten hangs on the queue as well, which the log does not
 // show: after a replay a table can know one that others have forgotten, and add to it what for them

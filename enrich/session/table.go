@@ -2,10 +2,8 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,50 +148,6 @@ func (t *Table) Fold(e call.Entry) {
 	if s != nil && t.cfg.Changed != nil {
 		t.cfg.Changed(s.id)
 	}
-}
-
-// opened is what an entry holds; at most one is set.
-type opened struct {
-	event  *call.Event
-	answer *Answer
-	check  *Check
-	repair *Repair
-}
-
-// open decodes an entry outside the lock.
-func (t *Table) open(e *call.Entry) (what opened, err error) {
-	// One malformed entry must not stop the fold of all others.
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("decode entry %d: panic: %v", e.Seq, p)
-		}
-	}()
-	switch {
-	case strings.HasPrefix(e.Topic, call.TopicEvent):
-		ev, err := t.cfg.Decode(*e)
-		if err != nil {
-			return opened{}, fmt.Errorf("decode event %d: %w", e.Seq, err)
-		}
-		return opened{event: &ev}, nil
-	case e.Topic == call.TopicStatus:
-		what.answer = new(Answer)
-		return what, read(e, what.answer, "status answer")
-	case e.Topic == call.TopicCheck:
-		what.check = new(Check)
-		return what, read(e, what.check, "check")
-	case e.Topic == call.TopicRepair:
-		what.repair = new(Repair)
-		return what, read(e, what.repair, "repair")
-	}
-	return opened{}, nil // a probe, or an entry of a newer version that asks nothing of this one
-}
-
-// read decodes an entry of Legato's own.
-func read(e *call.Entry, into any, noun string) error {
-	if err := json.Unmarshal(e.Data, into); err != nil {
-		return fmt.Errorf("decode %s %d: %w", noun, e.Seq, err)
-	}
-	return nil
 }
 
 // put folds what an entry holds. A fault of this package in one entry must not

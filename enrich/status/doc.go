@@ -1,5 +1,7 @@
 // Package status asks Telnyx what became of a call: it is the client of
-// GET /calls/{call_control_id}.
+// GET /calls/{call_control_id}, and of two lists that help where webhooks were lost:
+// GET /call_events, what a leg's webhooks were to tell (History), and
+// GET /connections/{connection_id}/active_calls, which legs live (used by Sweep where many are asked about).
 //
 // In goes a call.Ref; out comes an Answer, one attempt's result as plain data.
 // Every attempt that was made yields an Answer, also one that failed: "not yet"
@@ -13,6 +15,6 @@
 // asks once per call of Fetch and does not retry: when to ask again is the
 // caller's calendar.
 //
-// It knows neither what an answer means for a summary nor how it is stored. The
-// API key appears in the Authorization header of its requests and nowhere else.
+// It knows neither what an answer means for a summary nor how it is stored, nor
+// what a row of the history says. The API key appears in the Authorization header of its requests and nowhere else.
 package status
