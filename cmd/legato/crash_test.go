@@ -98,36 +98,8 @@ func again(flags []string, s *server) []string {
 // summaries reads everything that stands in the stream of summaries.
 func summaries(t *testing.T, url string) map[string][]published {
 	t.Helper()
-	js := dial(t, url)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	stream, err := js.Stream(ctx, "CALLS")
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := make(map[string][]published)
-	last := stream.CachedInfo().State.LastSeq
-	if last == 0 {
-		return found
-	}
-	consumer, err := js.OrderedConsumer(ctx, "CALLS", jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer messages.Stop()
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			t.Fatalf("read the summaries: %v", err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, m := range stored(t, dial(t, url), "CALLS") {
 		var p published
 		if err := json.Unmarshal(m.Data(), &p); err != nil {
 			t.Fatal(err)
@@ -136,8 +108,45 @@ func summaries(t *testing.T, url string) map[string][]published {
 		p.subject = m.Subject()
 		id := p.Session + "/" + p.Leg
 		found[id] = append(found[id], p)
-		if meta.Sequence.Stream >= last {
-			return found
+	}
+	return found
+}
+
+// stored reads all messages of a stream.
+func stored(t *testing.T, js jetstream.JetStream, name string) []jetstream.Msg {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil
+	}
+	consumer, err := js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
+	var all []jetstream.Msg
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			t.Fatalf("read the stream %s: %v", name, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+		if meta.Sequence.Stream >= state.LastSeq {
+			return all
 		}
 	}
 }

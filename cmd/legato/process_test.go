@@ -76,12 +76,35 @@ type process struct {
 // launch starts a program. It is killed at the end of the test if it still runs.
 func launch(tb testing.TB, env []string, path string, args ...string) *process {
 	tb.Helper()
+	return launchCmd(tb, command(env, path, args...))
+}
+
+func command(env []string, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), env...)
-	return launchCmd(tb, cmd)
+	return cmd
 }
 
 func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
+	tb.Helper()
+	p := spawnCmd(tb, cmd)
+	tb.Cleanup(func() {
+		p.kill()
+		if tb.Failed() {
+			tb.Logf("log of %s:
+%s", strings.Join(cmd.Args, " "), p.text())
+		}
+	})
+	return p
+}
+
+// spawn starts a program that the caller ends.
+func spawn(tb testing.TB, env []string, path string, args ...string) *process {
+	tb.Helper()
+	return spawnCmd(tb, command(env, path, args...))
+}
+
+func spawnCmd(tb testing.TB, cmd *exec.Cmd) *process {
 	tb.Helper()
 	p := &process{tb: tb, cmd: cmd, done: make(chan struct{}), grown: make(chan struct{}, 1)}
 	stderr, err := p.cmd.StderrPipe()
@@ -100,12 +123,6 @@ func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
 		}
 		p.err = p.cmd.Wait()
 	}()
-	tb.Cleanup(func() {
-		p.kill()
-		if tb.Failed() {
-			tb.Logf("log of %s:\n%s", strings.Join(cmd.Args, " "), p.text())
-		}
-	})
 	return p
 }
 

@@ -92,13 +92,6 @@ func TestEverySummaryTellsTheTruth(t *testing.T) {
 			}
 		}
 	}
-	wantOutcome := map[fake.Scenario]summary.Outcome{
-		fake.IVR: summary.OutcomeAnswered, fake.InboundBridged: summary.OutcomeAnswered,
-		fake.OutboundBridged: summary.OutcomeAnswered, fake.Queue: summary.OutcomeAnswered,
-		fake.Voicemail: summary.OutcomeAnswered, fake.NoAnswer: summary.OutcomeNoAnswer,
-		fake.Busy: summary.OutcomeBusy, fake.Canceled: summary.OutcomeCanceled,
-		fake.Rejected: summary.OutcomeRejected, fake.Failed: summary.OutcomeFailed,
-	}
 	for _, c := range world.calls {
 		for _, l := range c.Legs {
 			m := completed(t, s.nats, "calls.leg.completed.*."+string(c.Session)+"."+string(l.Ref.Leg))
@@ -106,12 +99,7 @@ func TestEverySummaryTellsTheTruth(t *testing.T) {
 			if err := json.Unmarshal(m.Data, &got); err != nil {
 				t.Fatal(err)
 			}
-			want := factsOf{
-				Direction: l.Direction, From: l.From, To: l.To, Control: string(l.Ref.Control), Connection: string(l.Ref.Connection),
-				Outcome: wantOutcome[c.Scenario], Cause: l.Cause, Source: l.Source, SIPCode: l.SIPCode,
-				Start: l.Start, Answer: l.AnsweredAt, End: l.End, Status: summary.StatusConfirmed,
-				EndedBy: summary.EndedByHangup, Duration: l.End.Sub(l.Start),
-			}
+			want := truthOf(c.Scenario, l)
 			if diff := cmp.Diff(want, legFacts(&got)); diff != "" {
 				t.Errorf("a leg of a call %s (-want +got):\n%s", c.Scenario, diff)
 			}
@@ -131,6 +119,15 @@ func TestEverySummaryTellsTheTruth(t *testing.T) {
 	stopsCleanly(t, s)
 }
 
+// wantOutcome is what a call of each kind comes to.
+var wantOutcome = map[fake.Scenario]summary.Outcome{
+	fake.IVR: summary.OutcomeAnswered, fake.InboundBridged: summary.OutcomeAnswered,
+	fake.OutboundBridged: summary.OutcomeAnswered, fake.Queue: summary.OutcomeAnswered,
+	fake.Voicemail: summary.OutcomeAnswered, fake.NoAnswer: summary.OutcomeNoAnswer,
+	fake.Busy: summary.OutcomeBusy, fake.Canceled: summary.OutcomeCanceled,
+	fake.Rejected: summary.OutcomeRejected, fake.Failed: summary.OutcomeFailed,
+}
+
 // factsOf is what a fake call knows about a leg.
 type factsOf struct {
 	Direction, From, To, Control, Connection string
@@ -140,6 +137,15 @@ type factsOf struct {
 	Status                                   summary.StatusState
 	EndedBy                                  summary.EndedBy
 	Duration                                 time.Duration
+}
+
+func truthOf(s fake.Scenario, l fake.Leg) factsOf {
+	return factsOf{
+		Direction: l.Direction, From: l.From, To: l.To, Control: string(l.Ref.Control), Connection: string(l.Ref.Connection),
+		Outcome: wantOutcome[s], Cause: l.Cause, Source: l.Source, SIPCode: l.SIPCode,
+		Start: l.Start, Answer: l.AnsweredAt, End: l.End, Status: summary.StatusConfirmed,
+		EndedBy: summary.EndedByHangup, Duration: l.End.Sub(l.Start),
+	}
 }
 
 func legFacts(l *summary.Leg) factsOf {

@@ -1,0 +1,234 @@
+package main_test
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+)
+
+// statusAPI is the status API, well or ill.
+type statusAPI struct {
+	well *statusfake.Server
+	ill  map[statusfake.Reply]*statusfake.Server
+	// mode is how all requests are answered at present; empty: with the truth.
+	mode     atomic.Value
+	requests atomic.Int64
+}
+
+// statusDown: connections break without an answer.
+const statusDown = statusfake.Reply("down")
+
+func newStatusAPI(seed uint64) *statusAPI {
+	config := statusfake.Config{APIKey: "KEY-of-a-test", Keep: time.Hour, Seed: seed}
+	api := &statusAPI{well: statusfake.New(config), ill: make(map[statusfake.Reply]*statusfake.Server)}
+	for _, reply := range []statusfake.Reply{
+		statusfake.Slow, statusfake.Denied, statusfake.RateLimited, statusfake.ServerError, statusfake.HTML,
+		statusfake.HalfBody, statusfake.OtherCall, statusfake.Alive,
+	} {
+		config.Faults, config.FaultShare = []statusfake.Reply{reply}, 1
+		api.ill[reply] = statusfake.New(config)
+	}
+	api.mode.Store(statusfake.Truth)
+	return api
+}
+
+func (a *statusAPI) register(c statusfake.Call) {
+	for _, s := range a.ill {
+		s.Register(c)
+	}
+	a.well.Register(c)
+}
+
+// modes are the ways to be ill, in an order that does not change.
+func (a *statusAPI) modes() []statusfake.Reply {
+	modes := []statusfake.Reply{statusDown}
+	for reply := range a.ill {
+		modes = append(modes, reply)
+	}
+	slices.Sort(modes)
+	return modes
+}
+
+// ServeHTTP implements http.Handler.
+func (a *statusAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.requests.Add(1)
+	switch mode := a.mode.Load().(statusfake.Reply); {
+	case mode == statusDown:
+		panic(http.ErrAbortHandler)
+	case a.ill[mode] != nil:
+		a.ill[mode].ServeHTTP(w, r)
+	default:
+		a.well.ServeHTTP(w, r)
+	}
+}
+
+// faults lets things go wrong until a time.
+func (c *chaos) faults(until time.Time) {
+	c.t.Helper()
+	rng := c.source(1, 0)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	next, status := c.soon(rng, time.Now()), c.soon(rng, time.Now())
+	for now := time.Now(); now.Before(until); now = <-tick.C {
+		c.tend(now)
+		if now.After(next) {
+			c.fault(rng, now)
+			next = c.soon(rng, now)
+		}
+		if now.After(status) {
+			if modes := c.api.modes(); c.api.mode.Load() != statusfake.Truth {
+				c.api.mode.Store(statusfake.Truth)
+			} else {
+				c.api.mode.Store(modes[rng.IntN(len(modes))])
+				c.count("status")
+			}
+			status = c.soon(rng, now)
+		}
+	}
+	close(c.over)
+	c.api.mode.Store(statusfake.Truth)
+	for _, h := range slices.Concat(c.nats, c.serves) {
+		switch h.condition {
+		case hostFrozen:
+			h.thaw()
+		case hostDown:
+			h.due = time.Time{}
+		case hostUp, hostStopping:
+		}
+		h.pause = 0
+	}
+	c.tend(time.Now())
+}
+
+// soon is the time of the next fault.
+func (c *chaos) soon(rng *rand.Rand, now time.Time) time.Time {
+	return now.Add(time.Duration(min(rng.ExpFloat64(), 4) * float64(c.tempo.every)))
+}
+
+func within(rng *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(rng.Int64N(int64(most)))
+}
+
+// fault lets one thing go wrong now, if there is one that still is as it should be.
+func (c *chaos) fault(rng *rand.Rand, now time.Time) {
+	// The same number of draws each time: what happened before changes nothing of what is drawn.
+	which, who, pause := rng.Float64(), rng.IntN(64), within(rng, c.tempo.pause)
+	frozen := within(rng, c.tempo.frozen)
+	if rng.IntN(5) == 0 {
+		frozen = within(rng, c.tempo.longFrozen)
+	}
+	away := 3*c.tempo.pause + pause
+	candidates, prefix := c.serves, "serve "
+	if len(c.nats) > 0 && which < .35 {
+		which, candidates, prefix = which/.35, c.nats, "nats "
+		// A cluster survives the loss of one server, and a lone one has nothing to lose.
+		if slices.ContainsFunc(c.nats, func(h *host) bool { return h.condition != hostUp }) {
+			return
+		}
+	} else if len(c.nats) > 0 {
+		which = (which - .35) / .65
+	}
+	h := candidates[who%len(candidates)]
+	if h.condition != hostUp || h.ended() {
+		return
+	}
+	others := slices.ContainsFunc(c.serves, func(o *host) bool { return o != h && !o.removed })
+	switch {
+	case which < .45:
+		c.count(prefix + "kill")
+		c.buried(h, h.crash(now, pause))
+	case which < .60:
+		c.count(prefix + "stop")
+		h.stop(now, pause)
+	case which < .80:
+		c.count(prefix + "freeze")
+		h.freeze(now, frozen)
+	case prefix == "serve " && others && which < .9:
+		c.count(prefix + "remove")
+		h.removed = true
+		c.balance()
+		h.stop(now, away)
+	case prefix == "serve " && others:
+		// A balancer that finds out by itself.
+		c.count(prefix + "kill")
+		h.removed = true
+		c.buried(h, h.crash(now, away))
+		c.balance()
+	default:
+		c.count(prefix + "kill")
+		// Back as soon as its supervisor can.
+		c.buried(h, h.crash(now, 0))
+	}
+}
+
+// tend does what a supervisor does: it starts what is down, and sees to it that
+// what was told to stop does.
+func (c *chaos) tend(now time.Time) {
+	for _, h := range slices.Concat(c.nats, c.serves) {
+		switch {
+		case h.condition == hostDown && !now.Before(h.due):
+			h.start(now)
+			if h.webhooks != "" {
+				c.ledger.born(h.webhooks)
+				c.balance()
+			}
+		case h.condition == hostFrozen && !now.Before(h.due):
+			h.thaw()
+		case h.condition == hostStopping && h.ended():
+			err := h.err
+			if text := h.bury(now, h.pause); err != nil && served(text) {
+				c.find("wrong", "%s was told to stop and ended with %v: %s", h.name, err, lastLine(text))
+			} else {
+				c.buried(h, text)
+			}
+		case h.condition == hostStopping && now.After(h.due):
+			c.find("wrong", "%s did not stop in %v", h.name, patience)
+			c.buried(h, h.crash(now, 0))
+		case h.condition == hostUp && h.ended():
+			err := h.err
+			text := h.bury(now, time.Second)
+			c.buried(h, text)
+			c.exited(h, text, err)
+		}
+	}
+}
+
+// exited judges a process that ended by itself. One that has not come up yet may:
+// its supervisor starts it again, as often as it takes.
+func (c *chaos) exited(h *host, text string, err error) {
+	c.result.Exits++
+	if h.webhooks == "" || served(text) {
+		c.find("wrong", "%s ended by itself with %v: %s", h.name, err, lastLine(text))
+		return
+	}
+	c.t.Logf("%s did not start: %s", h.name, lastLine(text))
+}
+
+// buried looks through the log of a life that is over.
+func (c *chaos) buried(h *host, text string) {
+	for _, m := range misdeeds(h.name, text) {
+		c.find("wrong", "%s", m)
+	}
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// balance tells the senders which replicas there are. One that has died is still
+// among them: only by failing does a sender find that out.
+func (c *chaos) balance() {
+	var hosts []string
+	for _, h := range c.serves {
+		if !h.removed {
+			hosts = append(hosts, h.webhooks)
+		}
+	}
+	c.ledger.serve(hosts)
+}
