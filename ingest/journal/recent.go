@@ -41,6 +41,10 @@ func (r *recent) seq(id string) (uint64, bool) {
 		return 0, false
 	}
 	r.mu.Lock()
+	if time.Since(r.turned) > 2*recentTurn {
+		// Where little is stored nothing turns them: what was said long ago can be said again.
+		r.now, r.last, r.turned = newGeneration(), newGeneration(), time.Now()
+	}
 	now, last := r.now, r.last
 	r.mu.Unlock()
 	v, ok := now.Get(id)

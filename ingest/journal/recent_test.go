@@ -3,6 +3,7 @@ package journal_test
 import (
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
@@ -46,4 +47,19 @@ func TestRecent(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRecentForgetsThoughNothingIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := journal.NewRecent()
+		r.Stored("1", 1)
+		<-time.After(50 * time.Second)
+		if _, ok := r.Seq("1"); !ok {
+			t.Error("it is forgotten after 50 s")
+		}
+		<-time.After(20 * time.Second)
+		if seq, ok := r.Seq("1"); ok {
+			t.Errorf("it is known to stand at %d after 70 s in which nothing was stored", seq)
+		}
+	})
 }
