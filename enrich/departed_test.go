@@ -3,6 +3,7 @@ package enrich_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
@@ -175,5 +176,57 @@ func TestTheTasksOfALegAreDoneThoughItsSisterIsPoison(t *testing.T) {
 		if n := w.queue.deliveries(hangup); n != -1 {
 			t.Errorf("the hangup of the leg that is published is still held, handed out %d times", n)
 		}
+	})
+}
+
+// Where the amend window is short a call may be let go and come back while a replica
+// still remembers that nothing was stored of it.
+func TestACallThatComesBackSoonIsLookedForAgain(t *testing.T) {
+	comesBack(t, 1, 5*time.Minute, func(w *world, a leg) {
+		w.deliver(a.answered()) // overtakes its call.initiated: it may be of a departed call
+		after(time.Second)
+		w.deliver(a.initiated())
+		w.deliver(a.hangup())
+		after(50 * time.Second)
+		w.deliver(a.cost("0.01"))
+	})
+}
+
+// Or while the log still refuses the ids of what was asked about it in its life before.
+func TestACallThatComesBackSoonIsAskedAboutAnew(t *testing.T) {
+	comesBack(t, 2, time.Second, func(w *world, a leg) {
+		w.lives(a)
+		after(50 * time.Second)
+		behind := w.replicas[1]
+		w.queue.routed(func(e call.Entry) *replica {
+			if e.Topic == call.TopicCheck {
+				return behind
+			}
+			return w.replicas[0]
+		})
+		// It gets the sweep's check, and reads it when the event is merged and done.
+		behind.holdFold()
+		w.deliver(a.cost("0.01"))
+		after(3 * time.Second)
+		behind.letFold()
+	})
+}
+
+// comesBack plays a call that is forgotten and comes back within a minute.
+func comesBack(t *testing.T, replicas int, sweep time.Duration, play func(w *world, a leg)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rules.AmendWindow, w.rules.SweepAfter = 25*time.Second, sweep
+		defer w.end()
+		for range replicas {
+			w.start()
+		}
+		a := newLeg("s1", 1)
+		play(w, a)
+		after(10 * time.Second)
+		w.wantRevisions(a.key(), "1 completed", "2 amended cost")
+		w.wantRevisions(a.sessionKey(), "1 completed", "2 amended leg_revised")
+		w.settled()
 	})
 }

@@ -230,7 +230,7 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 // ask starts an attempt to get the status of a leg, unless one is under way. The
 // answer comes back through the log. Where there is no turn to be had nothing comes back: then the
 // task is given up, and a later check asks again.
-func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
+func (j *job) ask(ctx context.Context, v *session.LegView, life uint64, attempt int) {
 	key := errand{v.ID, session.CheckStatus}
 	if j.asking[key] >= attempt {
 		return
@@ -259,7 +259,7 @@ func (j *job) ask(ctx context.Context, v *session.LegView, attempt int) {
 			}
 		}
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
-		a.Attempt = attempt
+		a.Attempt, a.Life = attempt, life
 		j.record(ctx, internalEntry(call.TopicStatus, a.ID(), ref, a))
 	})
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
-	"github.com/patrickmn/go-cache"
 )
 
 // look is one look at a session: what its tasks ask for, and what came of it.
@@ -156,7 +155,7 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 			}
 		}
 		if lw.check > v.Asked && v.Control != "" && !l.job.gaveUp(v.ID, session.CheckStatus, lw.check) {
-			l.job.ask(ctx, v, lw.check)
+			l.job.ask(ctx, v, l.view.Life, lw.check)
 			return nil
 		}
 		lw.done = true
@@ -168,14 +167,14 @@ func (l *look) doLeg(ctx context.Context, lw *legWork) error {
 	}
 	l.later(until)
 	if attempt > 0 {
-		l.job.ask(ctx, v, attempt)
+		l.job.ask(ctx, v, l.view.Life, attempt)
 	}
 	repair := 0
 	if l.w.cfg.History != nil {
 		repair = decideRepair(v, lw.repair)
 	}
 	if repair > 0 {
-		l.job.repair(ctx, v, repair)
+		l.job.repair(ctx, v, l.view.Life, repair)
 	}
 	if err := l.publishLeg(ctx, lw); err != nil {
 		return err
@@ -203,7 +202,8 @@ func (l *look) doDeparted(ctx context.Context, lw *legWork) error {
 	}
 	if !ok {
 		// It counts as new. Once it is over it is compared with what is stored anyway.
-		l.w.stored.Set(none, struct{}{}, cache.DefaultExpiration)
+		// It is not forgotten within the amend window, after which a summary may well be stored.
+		l.w.stored.Set(none, struct{}{}, min(rememberStored, l.w.cfg.Rules.AmendWindow))
 		return nil
 	}
 	lw.departed = true

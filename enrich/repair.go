@@ -96,7 +96,7 @@ func missing(rows, known []past, sparse bool) (which []int) {
 
 // repair starts an attempt to complete a leg from the history, unless one is under
 // way. What comes of it comes back through the log.
-func (j *job) repair(ctx context.Context, v *session.LegView, attempt int) {
+func (j *job) repair(ctx context.Context, v *session.LegView, life uint64, attempt int) {
 	key := errand{v.ID, session.CheckRepair}
 	if j.asking[key] >= attempt {
 		return
@@ -104,7 +104,7 @@ func (j *job) repair(ctx context.Context, v *session.LegView, attempt int) {
 	j.asking[key] = attempt
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
 	j.w.wg.Go(func() {
-		if !j.recall(ctx, ref, attempt) && ctx.Err() == nil {
+		if !j.recall(ctx, ref, life, attempt) && ctx.Err() == nil {
 			j.giveUp(key, attempt)
 		}
 	})
@@ -113,7 +113,7 @@ func (j *job) repair(ctx context.Context, v *session.LegView, attempt int) {
 // recall makes an attempt to complete a leg. It reports whether its outcome is in the log; if not,
 // there was no turn to be had, or something was out of reach: then the task is
 // given up, and a later check asks again.
-func (j *job) recall(ctx context.Context, ref call.Ref, attempt int) bool {
+func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int) bool {
 	patient, cancel := context.WithTimeout(ctx, recallPatience)
 	defer cancel()
 	got, err := j.w.cfg.History.History(patient, ref)
@@ -130,7 +130,7 @@ func (j *job) recall(ctx context.Context, ref call.Ref, attempt int) bool {
 			Result:    status.Unreachable, Problem: status.ProblemTimeout,
 		}}
 	}
-	outcome := session.Repair{Answer: got.Answer}
+	outcome := session.Repair{Answer: got.Answer, Life: life}
 	outcome.Attempt = attempt
 	if got.Result == status.Answered && !j.fill(ctx, ref, got.Rows, &outcome) {
 		return false

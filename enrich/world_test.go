@@ -44,8 +44,9 @@ type world struct {
 	replicas   []*replica
 	probes     sync.WaitGroup
 	stopProbes context.CancelFunc
-	// stagger is what the replicas are told.
+	// stagger and rules are what the replicas are told.
 	stagger time.Duration
+	rules   session.Rules
 }
 
 // inWorld runs a test in a world of its own with n replicas, and holds what was
@@ -101,7 +102,7 @@ func (w *world) startProbes() {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, past: &fakeHistory{}, lot: &fakeParking{}}
+	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, past: &fakeHistory{}, lot: &fakeParking{}, rules: rules}
 	w.queue = newFakeQueue(w.log)
 	ctx, cancel := context.WithCancel(t.Context())
 	w.stopProbes = cancel
@@ -169,7 +170,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 	r.worker = enrich.New(enrich.Config{
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
 		History: historyOf{w.past, r}, Recall: recall,
-		Parking: w.lot, Decode: w.decode, Rules: rules, Timing: timing, Stagger: w.stagger,
+		Parking: w.lot, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if change != nil {

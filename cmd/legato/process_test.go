@@ -91,8 +91,7 @@ func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
 	tb.Cleanup(func() {
 		p.kill()
 		if tb.Failed() {
-			tb.Logf("log of %s:
-%s", strings.Join(cmd.Args, " "), p.text())
+			tb.Logf("log of %s:\n%s", strings.Join(cmd.Args, " "), p.text())
 		}
 	})
 	return p

@@ -38,6 +38,10 @@ type Check struct {
 	Connection call.ConnectionID `json:"connection_id,omitempty"`
 	// Attempt is the attempt that a CheckStatus or CheckRepair asks for, from 1.
 	Attempt int `json:"attempt,omitempty"`
+	// Life is the entry with which the session began: a leg that comes back after its
+	// session was forgotten is asked about anew, from attempt 1, and what was asked in
+	// its life before must not stand for that.
+	Life uint64 `json:"life,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
 	// Departed tells, of a CheckExpire, that the leg's call had left the log and came back
@@ -53,9 +57,9 @@ func (c Check) ID() string {
 	case CheckExpire:
 		return "check/expire/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
 	case CheckStatus:
-		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.Itoa(c.Attempt)
+		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Life, c.Attempt)
 	case CheckRepair:
-		return "check/repair/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.Itoa(c.Attempt)
+		return "check/repair/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Life, c.Attempt)
 	}
 	panic(fmt.Sprintf("check of unknown kind %q", string(c.Kind)))
 }
@@ -73,11 +77,18 @@ type Answer struct {
 	// account's live call looks the same. It stands in the log so that all
 	// replicas draw the same conclusion.
 	Proven bool `json:"connection_proven,omitempty"`
+	// Life is that of the session when it was asked, as of a Check.
+	Life uint64 `json:"life,omitempty"`
 }
 
 // ID is the answer's idempotency key: one answer an attempt, whoever asked.
 func (a Answer) ID() string {
-	return "status/" + string(a.Session) + "/" + string(a.Leg) + "/" + strconv.Itoa(a.Attempt)
+	return "status/" + string(a.Session) + "/" + string(a.Leg) + "/" + attemptOf(a.Life, a.Attempt)
+}
+
+// attemptOf tells the attempts of one life of a session from those of another.
+func attemptOf(life uint64, attempt int) string {
+	return strconv.FormatUint(life, 10) + "/" + strconv.Itoa(attempt)
 }
 
 // Rules are the times by which the fold decides.

@@ -224,7 +224,7 @@ func (l *leg) endedAt(since time.Time) time.Time {
 
 // check returns the leg's next check and when it is due; false when there is none.
 func (l *leg) check(r Rules, now time.Time) (Check, time.Time, bool) {
-	c := Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection()}
+	c := Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection(), Life: l.session.firstSeq}
 	a := l.asking(r)
 	if !a.due.IsZero() && l.checked >= a.next {
 		// A check has asked for this attempt already: it is its task's business, for a while.

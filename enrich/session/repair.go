@@ -1,7 +1,6 @@
 package session
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,11 +19,13 @@ type Repair struct {
 	// Whole tells that the history reached to the leg's hangup, and that no hole
 	// is left with what it had: asking again is of no use.
 	Whole bool `json:"whole,omitempty"`
+	// Life is that of the session when it was asked, as of a Check.
+	Life uint64 `json:"life,omitempty"`
 }
 
 // ID is the repair's idempotency key: one outcome an attempt, whoever asked.
 func (r Repair) ID() string {
-	return "repair/" + string(r.Session) + "/" + string(r.Leg) + "/" + strconv.Itoa(r.Attempt)
+	return "repair/" + string(r.Session) + "/" + string(r.Leg) + "/" + attemptOf(r.Life, r.Attempt)
 }
 
 // Holes are the events that a leg must have had and that are not known.
@@ -178,7 +179,7 @@ func (l *leg) repair(r Rules) (Check, time.Time, bool) {
 	}
 	c := Check{
 		Kind: CheckRepair, Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection(),
-		Attempt: max(highest, l.record.checked) + 1,
+		Attempt: max(highest, l.record.checked) + 1, Life: l.session.firstSeq,
 	}
 	ok := len(l.record.repairs) < mostRepairs && c.Attempt <= mostRepairChecks
 	return c, due, ok

@@ -19,6 +19,8 @@ type View struct {
 	Legs []LegView
 	// Events are those that name the session and no leg, by occurrence.
 	Events []*Event
+	// Life is the entry with which the session began.
+	Life uint64
 	// FirstAt is when the first of its events was received.
 	FirstAt time.Time
 	// Over tells that all legs are over and that it has been quiet since.
@@ -78,6 +80,7 @@ func (s *session) view(r Rules) View {
 		Legs:    make([]LegView, len(s.legs)),
 		Events:  s.events.sorted(),
 		FirstAt: s.firstAt,
+		Life:    s.firstSeq,
 		Over:    s.over(),
 		Settles: s.settles,
 	}
