@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -105,6 +106,28 @@ func (c *chaos) faults(until time.Time) {
 	c.tend(time.Now())
 }
 
+// narrow makes the servers' windows for duplicates as short as they can usefully
+// be: what Legato promises must not hang on them, and no run lasts so long that
+// much would outlive the two minutes that it asks for.
+func (c *chaos) narrow(ctx context.Context) {
+	const window = time.Second
+	for ctx.Err() == nil {
+		for _, name := range []string{"CALL_EVENTS", "CALLS"} {
+			// What fails is tried again: the server may be down, and a start sets it back.
+			if s, err := c.js.Stream(ctx, name); err == nil {
+				if config := s.CachedInfo().Config; config.Duplicates > window {
+					config.Duplicates = window
+					_, _ = c.js.UpdateStream(ctx, config)
+				}
+			}
+		}
+		select {
+		case <-time.After(300 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // soon is the time of the next fault.
 func (c *chaos) soon(rng *rand.Rand, now time.Time) time.Time {
 	return now.Add(time.Duration(min(rng.ExpFloat64(), 4) * float64(c.tempo.every)))
@@ -113,6 +136,9 @@ func (c *chaos) soon(rng *rand.Rand, now time.Time) time.Time {
 func within(rng *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(rng.Int64N(int64(most)))
 }
+
+// always are the draws of a kill of NATS, a kill of a replica, and a freeze of one.
+var always = []float64{0, .36, .75}
 
 // fault lets one thing go wrong now, if there is one that still is as it should be.
 func (c *chaos) fault(rng *rand.Rand, now time.Time) {
@@ -123,6 +149,11 @@ func (c *chaos) fault(rng *rand.Rand, now time.Time) {
 		frozen = within(rng, c.tempo.longFrozen)
 	}
 	away := 3*c.tempo.pause + pause
+	// Every run, however short, has a kill of each kind, these down for a while, and a
+	// replica that sleeps through what its fellows do in its place.
+	if c.drawn++; c.drawn <= len(always) {
+		which, pause, frozen = always[c.drawn-1], c.tempo.pause/2+pause/2, c.tempo.longFrozen
+	}
 	candidates, prefix := c.serves, "serve "
 	if len(c.nats) > 0 && which < .35 {
 		which, candidates, prefix = which/.35, c.nats, "nats "

@@ -69,7 +69,7 @@ type host struct {
 }
 
 func (h *host) start(now time.Time) {
-	h.process = spawn(h.tb, h.env, h.path, h.args...)
+	h.process = spawn(h.tb, h.log, h.env, h.path, h.args...)
 	h.condition, h.since, h.removed = hostUp, now, false
 }
 
@@ -83,11 +83,11 @@ func (h *host) ended() bool {
 	}
 }
 
-// bury takes down what a life has logged, and returns it.
+// bury ends a life in the log and returns what it has logged.
 func (h *host) bury(now time.Time, pause time.Duration) string {
 	<-h.done
 	text := h.text()
-	_, _ = fmt.Fprintf(h.log, "%s== %s from %s to %s: %v\n\n", text, h.name, h.since.Format(time.TimeOnly), now.Format(time.TimeOnly), h.err)
+	_, _ = fmt.Fprintf(h.log, "== %s from %s to %s: %v\n\n", h.name, h.since.Format(time.TimeOnly), now.Format(time.TimeOnly), h.err)
 	h.condition, h.due = hostDown, now.Add(pause)
 	return text
 }

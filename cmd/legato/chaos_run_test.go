@@ -41,8 +41,9 @@ type chaos struct {
 	// sender posts as Telnyx does, forger with a key of its own.
 	sender, forger *fake.Sender
 	extras         sync.WaitGroup
-	// over is closed when the faults are.
-	over chan struct{}
+	// over is closed when the faults are; drawn counts them.
+	over  chan struct{}
+	drawn int
 
 	nats, serves []*host
 	js           jetstream.JetStream
@@ -221,6 +222,9 @@ func (c *chaos) run(results chan<- result) {
 	player := c.player()
 	played := make(chan error, 1)
 	go func() { played <- player.Run(c.t.Context()) }()
+	narrowing, stop := context.WithCancel(c.t.Context())
+	var narrower sync.WaitGroup
+	narrower.Go(func() { c.narrow(narrowing) })
 
 	c.faults(time.Now().Add(c.tempo.faults))
 	c.result.Seconds = int(time.Since(begun).Seconds())
@@ -235,6 +239,8 @@ func (c *chaos) run(results chan<- result) {
 		}
 	})
 	c.extras.Wait()
+	stop()
+	narrower.Wait()
 	calm := time.Now()
 	c.await(8*time.Minute, "nothing is left to do", c.quiet)
 	c.result.QuietAfter = int(time.Since(calm).Seconds())

@@ -51,7 +51,7 @@ type tempo struct {
 func shortTempo() tempo {
 	return tempo{
 		faults: 12 * time.Second, every: 2500 * time.Millisecond, pause: 1500 * time.Millisecond,
-		frozen: 2 * time.Second, longFrozen: 3 * time.Second, rate: 4, amend: 12 * time.Second,
+		frozen: 2 * time.Second, longFrozen: 5 * time.Second, rate: 5, amend: 12 * time.Second,
 	}
 }
 

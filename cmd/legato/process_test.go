@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -71,6 +72,8 @@ type process struct {
 	log   bytes.Buffer
 	lines []map[string]any
 	grown chan struct{}
+	// tee receives each line as well; nil: nobody does.
+	tee io.Writer
 }
 
 // launch starts a program. It is killed at the end of the test if it still runs.
@@ -87,7 +90,7 @@ func command(env []string, path string, args ...string) *exec.Cmd {
 
 func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
 	tb.Helper()
-	p := spawnCmd(tb, cmd)
+	p := spawnCmd(tb, nil, cmd)
 	tb.Cleanup(func() {
 		p.kill()
 		if tb.Failed() {
@@ -98,14 +101,14 @@ func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
 }
 
 // spawn starts a program that the caller ends.
-func spawn(tb testing.TB, env []string, path string, args ...string) *process {
+func spawn(tb testing.TB, tee io.Writer, env []string, path string, args ...string) *process {
 	tb.Helper()
-	return spawnCmd(tb, command(env, path, args...))
+	return spawnCmd(tb, tee, command(env, path, args...))
 }
 
-func spawnCmd(tb testing.TB, cmd *exec.Cmd) *process {
+func spawnCmd(tb testing.TB, tee io.Writer, cmd *exec.Cmd) *process {
 	tb.Helper()
-	p := &process{tb: tb, cmd: cmd, done: make(chan struct{}), grown: make(chan struct{}, 1)}
+	p := &process{tb: tb, tee: tee, cmd: cmd, done: make(chan struct{}), grown: make(chan struct{}, 1)}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -129,6 +132,9 @@ func (p *process) line(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.log.WriteString(text + "\n")
+	if p.tee != nil {
+		_, _ = io.WriteString(p.tee, text+"\n")
+	}
 	var fields map[string]any
 	if json.Unmarshal([]byte(text), &fields) != nil {
 		fields = map[string]any{"msg": text}
