@@ -123,6 +123,9 @@ func (h *host) thaw() {
 // served reports whether this life got as far as to take webhooks.
 func served(text string) bool { return strings.Contains(text, "taking webhooks") }
 
+// gaveUp reports whether this life ended, as it must, because its embedded log could not be written.
+func gaveUp(text string) bool { return strings.Contains(text, "has refused to be written") }
+
 // secrets may stand in no log: every number of the fake, the beginning of every client_state, the API key.
 var secrets = []string{"+1202555", "eyJ0aWNrZXQiO", "KEY-of-a-test"}
 

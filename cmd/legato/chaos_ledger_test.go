@@ -175,10 +175,10 @@ func (l *ledger) record(life *tally, host string, body []byte, status int, word 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts[status]++
-	switch {
-	case status == http.StatusOK:
+	switch status {
+	case http.StatusOK:
 		life.words[word]++
-	case status == 0:
+	case 0:
 		life.unclear++
 	}
 	s := l.sent[id]

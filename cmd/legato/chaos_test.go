@@ -16,6 +16,7 @@ var (
 	chaosFor   = flag.Duration("chaos", 0, "how long faults reign in each run of TestChaos; 0: the short form, every setup once")
 	chaosSeed  = flag.Uint64("seed", 0, "seed of the first run of TestChaos; 0: drawn")
 	chaosSeeds = flag.Int("seeds", 1, "how many runs TestChaos makes one after the other, each of the next seed")
+	chaosRate  = flag.Float64("rate", 2, "calls that begin in a second in the long form: no more than the machine can bear")
 	chaosSetup = flag.String("setup", "", "setup of every run of TestChaos: embedded, replicas or cluster; empty: drawn by the seed")
 )
 
@@ -51,14 +52,14 @@ type tempo struct {
 func shortTempo() tempo {
 	return tempo{
 		faults: 12 * time.Second, every: 2500 * time.Millisecond, pause: 1500 * time.Millisecond,
-		frozen: 2 * time.Second, longFrozen: 5 * time.Second, rate: 5, amend: 12 * time.Second,
+		frozen: 2 * time.Second, longFrozen: 5 * time.Second, rate: 3, amend: 12 * time.Second,
 	}
 }
 
 func longTempo(faults time.Duration) tempo {
 	return tempo{
 		faults: faults, every: 6 * time.Second, pause: 5 * time.Second,
-		frozen: 6 * time.Second, longFrozen: 20 * time.Second, rate: 4, amend: 25 * time.Second,
+		frozen: 6 * time.Second, longFrozen: 20 * time.Second, rate: *chaosRate, amend: 25 * time.Second,
 	}
 }
 
@@ -130,7 +131,7 @@ type result struct {
 	Unanswered int            `json:"unanswered"`
 	Faults     map[string]int `json:"faults"`
 	Kills      int            `json:"kills"`
-	Exits      int            `json:"failed_starts"`
+	Exits      int            `json:"exits"`
 	StatusAsks int            `json:"status_requests"`
 	Completed  int            `json:"completed"`
 	Amended    int            `json:"amended"`
