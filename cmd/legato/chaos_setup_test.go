@@ -114,4 +114,3 @@ func freeAddrs(t *testing.T, n int) []string {
 	t.Fatalf("only %d of %d free ports found", len(addrs), n)
 	return nil
 }
-

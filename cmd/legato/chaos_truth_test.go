@@ -130,4 +130,3 @@ func (c *chaos) checkSession(played fake.Call, published told) {
 		c.find("wrong", "session %s of a call %s is %s from %s, %s", played.Session, played.Scenario, s.Direction, s.From, s.Outcome)
 	}
 }
-
