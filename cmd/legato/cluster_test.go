@@ -37,10 +37,7 @@ func newNATSCluster(t *testing.T) *natsCluster {
 	}
 	c := &natsCluster{t: t, path: path}
 	const size = 3
-	addrs, err := freeAddrs(2 * size)
-	if err != nil {
-		t.Fatal(err)
-	}
+	addrs := freeAddrs(t, 2*size)
 	routes := make([]string, size)
 	for i := range size {
 		routes[i] = "nats://" + addrs[size+i]
@@ -117,20 +114,6 @@ func (c *natsCluster) leader(stream string) *natsNode {
 		return errors.New("none of the nodes leads it")
 	})
 	return leads
-}
-
-// freeAddrs returns loopback addresses that are free, very likely also when they are used.
-func freeAddrs(n int) (addrs []string, err error) {
-	for range n {
-		l, lerr := net.Listen("tcp", "127.0.0.1:0")
-		if lerr != nil {
-			return nil, errors.Join(err, lerr)
-		}
-		// Held until all are known, so that none is given twice.
-		defer func() { err = errors.Join(err, l.Close()) }()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, err
 }
 
 // balancer hands a request to the other replica when one does not answer.

@@ -79,10 +79,10 @@ type process struct {
 // launch starts a program. It is killed at the end of the test if it still runs.
 func launch(tb testing.TB, env []string, path string, args ...string) *process {
 	tb.Helper()
-	return launchCmd(tb, command(env, path, args...))
+	return launchCmd(tb, program(env, path, args...))
 }
 
-func command(env []string, path string, args ...string) *exec.Cmd {
+func program(env []string, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), env...)
 	return cmd
@@ -103,7 +103,7 @@ func launchCmd(tb testing.TB, cmd *exec.Cmd) *process {
 // spawn starts a program that the caller ends.
 func spawn(tb testing.TB, tee io.Writer, env []string, path string, args ...string) *process {
 	tb.Helper()
-	return spawnCmd(tb, tee, command(env, path, args...))
+	return spawnCmd(tb, tee, program(env, path, args...))
 }
 
 func spawnCmd(tb testing.TB, tee io.Writer, cmd *exec.Cmd) *process {
