@@ -20,8 +20,11 @@ type cli struct {
 	Simulate simulateCmd `cmd:"" help:"Play Telnyx: signed webhooks to a target, and the status API."`
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
+	Bench    benchCmd    `cmd:"" help:"Measure the service beside floors that do less."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
+
+	BenchTarget benchTargetCmd `cmd:"" hidden:"" help:"A process that bench measures."`
 }
 
 // console is where a command reads and writes.

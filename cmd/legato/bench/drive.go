@@ -1,0 +1,178 @@
+package bench
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Result is what driving a workload gave. Times are counted from Began.
+type Result struct {
+	Began time.Time
+	// Elapsed is the time from Began to the last answer.
+	Elapsed time.Duration
+	// Refused counts the answers that were not 2xx.
+	Refused int
+
+	w        *Workload
+	interval time.Duration // between two events of the schedule; 0: none
+	sent     []time.Duration
+	answered []time.Duration
+}
+
+func newResult(w *Workload) *Result {
+	return &Result{w: w, sent: make([]time.Duration, w.Len()), answered: make([]time.Duration, w.Len())}
+}
+
+// Len returns the number of events.
+func (r *Result) Len() int { return r.w.Len() }
+
+// PerSecond is the number of events that were answered in a second.
+func (r *Result) PerSecond() float64 { return float64(r.w.Len()) / r.Elapsed.Seconds() }
+
+// Answered returns when the last event of each leg of the workload was answered.
+func (r *Result) Answered() []time.Time {
+	last := make([]time.Time, len(r.w.Legs))
+	for i, e := range r.w.events {
+		last[e.leg] = r.Began.Add(r.answered[i])
+	}
+	return last
+}
+
+// Saturate sends the workload as fast as the server answers, over so many connections.
+// It fails when a connection does.
+func Saturate(ctx context.Context, addr string, w *Workload, connections int) (*Result, error) {
+	conns, err := dial(ctx, addr, connections)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(conns)
+	stop := context.AfterFunc(ctx, func() { closeAll(conns) })
+	defer stop()
+	r := newResult(w)
+	var next, refused atomic.Int64
+	var g errgroup.Group
+	r.Began = time.Now()
+	for _, c := range conns {
+		g.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < w.Len(); i = int(next.Add(1)) - 1 {
+				r.sent[i] = time.Since(r.Began)
+				if _, err := c.Write(w.requests[i]); err != nil {
+					return err
+				}
+				status, err := c.answer()
+				if err != nil {
+					return err
+				}
+				r.answered[i] = time.Since(r.Began)
+				if status/100 != 2 {
+					refused.Add(1)
+				}
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	r.Elapsed, r.Refused = time.Since(r.Began), int(refused.Load())
+	return r, err
+}
+
+// Hold sends the workload at a fixed rate a second, whether the server keeps up or not:
+// event i is due at i/rate. Where all connections wait for answers, it is sent late and its
+// latency counts from when it was due all the same. It fails when a connection does.
+func Hold(ctx context.Context, addr string, w *Workload, connections int, rate float64) (*Result, error) {
+	conns, err := dial(ctx, addr, connections)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := newResult(w)
+	r.interval = time.Duration(float64(time.Second) / rate)
+	p := &pacer{result: r, free: make(chan *conn, len(conns))}
+	g, ctx := errgroup.WithContext(ctx)
+	stop := context.AfterFunc(ctx, func() { closeAll(conns) })
+	defer stop()
+	r.Began = time.Now()
+	for _, c := range conns {
+		p.free <- c
+		g.Go(func() error { return p.receive(c) })
+	}
+	g.Go(func() error {
+		if err := p.send(ctx); err != nil {
+			return err
+		}
+		// All connections are free again once the last answer is in.
+		for range conns {
+			select {
+			case <-p.free:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		r.Elapsed = time.Since(r.Began)
+		p.over.Store(true)
+		closeAll(conns)
+		return nil
+	})
+	err = g.Wait()
+	r.Refused = int(p.refused.Load())
+	return r, err
+}
+
+// pacer sends on one thread, so that a webhook is on its way as soon as it is due.
+type pacer struct {
+	result  *Result
+	free    chan *conn // connections that wait for nothing
+	over    atomic.Bool
+	refused atomic.Int64
+}
+
+func (p *pacer) send(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	sharpen()
+	r := p.result
+	for i, request := range r.w.requests {
+		due := r.due(i)
+		for ahead := due - time.Since(r.Began); ahead > 0; ahead = due - time.Since(r.Began) {
+			pause(ahead)
+		}
+		var c *conn
+		select {
+		case c = <-p.free:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		c.current.Store(int64(i))
+		r.sent[i] = time.Since(r.Began)
+		if _, err := c.Write(request); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive reads the answers of a connection until it is closed.
+func (p *pacer) receive(c *conn) error {
+	for {
+		status, err := c.answer()
+		if p.over.Load() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p.result.answered[c.current.Load()] = time.Since(p.result.Began)
+		if status/100 != 2 {
+			p.refused.Add(1)
+		}
+		p.free <- c
+	}
+}
+
+// due is when an event of a schedule is to be sent.
+func (r *Result) due(i int) time.Duration { return time.Duration(i) * r.interval }

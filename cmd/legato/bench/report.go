@@ -1,0 +1,166 @@
+package bench
+
+// Report is what a run measured. What was left out of it is absent.
+type Report struct {
+	Machine Machine  `json:"machine"`
+	Targets []Target `json:"targets,omitempty"`
+	// Start is the time to readiness with an empty log, in milliseconds.
+	Start  *Spread `json:"start_ms,omitempty"`
+	Replay *Replay `json:"replay,omitempty"`
+	Heap   *Heap   `json:"heap,omitempty"`
+	// Sessions compares few open sessions with many, Calls short calls with long ones.
+	Sessions *Growth `json:"growth_by_open_sessions,omitempty"`
+	Calls    *Growth `json:"growth_by_call_length,omitempty"`
+	Goals    []Goal  `json:"goals"`
+}
+
+// Machine is where a run took place.
+type Machine struct {
+	CPUs    int    `json:"cpus"`
+	Go      string `json:"go"`
+	Version string `json:"version"`
+	// LoadBefore is the load average of the last minute when the run began: what
+	// else the machine did.
+	LoadBefore float64 `json:"load_before"`
+	// SyncP50 and SyncP99 are what one write of a webhook's size takes with its sync, in milliseconds.
+	SyncP50 float64 `json:"sync_p50_ms"`
+	SyncP99 float64 `json:"sync_p99_ms"`
+}
+
+// Target is one row of the table.
+type Target struct {
+	Name   string  `json:"name"`
+	What   string  `json:"what"`
+	Rounds []Round `json:"rounds"`
+}
+
+// Round is one process's life.
+type Round struct {
+	IdleRSS   float64   `json:"idle_rss_mib"` // when it was ready
+	Saturated Saturated `json:"saturated"`
+	Held      []Held    `json:"held"`
+	PeakRSS   float64   `json:"peak_rss_mib"`
+	AfterRSS  float64   `json:"after_rss_mib"`
+}
+
+// Saturated is what it did when it got all that it could take.
+type Saturated struct {
+	Events    int     `json:"events"`
+	PerSecond float64 `json:"events_per_second"`
+	// CPUMicros is its user and system time per event, until the last summary was out.
+	CPUMicros float64 `json:"cpu_micros_per_event"`
+	// GeneratorMicros is the same of the measuring process, status API included.
+	GeneratorMicros float64 `json:"generator_micros_per_event"`
+	Latency         Latency `json:"latency"`
+}
+
+// Held is what it did at a fixed rate.
+type Held struct {
+	Rate      float64 `json:"rate"`
+	CPUMicros float64 `json:"cpu_micros_per_event"`
+	Latency   Latency `json:"latency"`
+	// Lag is how late the webhooks were sent; it is part of Latency.
+	Lag Latency `json:"send_lag"`
+	// Completed is from a hangup's 200 to its leg's summary, less settle time and
+	// status API. Only the pipeline has it.
+	Completed *Completed `json:"completed,omitempty"`
+}
+
+// Completed is a distribution in milliseconds.
+type Completed struct {
+	P50 float64 `json:"p50_ms"`
+	P99 float64 `json:"p99_ms"`
+	Max float64 `json:"max_ms"`
+}
+
+// Replay is the time to readiness with a log, in seconds.
+type Replay struct {
+	Events  int     `json:"events"`
+	Seconds float64 `json:"seconds"`
+	// AfterKill is the same after kill -9.
+	AfterKill float64 `json:"after_kill_seconds"`
+}
+
+// Heap is the live heap that open legs take.
+type Heap struct {
+	Legs        int     `json:"open_legs"`
+	IdleMiB     float64 `json:"idle_mib"`
+	BytesPerLeg float64 `json:"bytes_per_leg"`
+}
+
+// Growth compares the CPU time per event of two sizes.
+type Growth struct {
+	Small int `json:"small"`
+	Large int `json:"large"`
+	// SmallMicros and LargeMicros are CPU per event; Ratio is of the same round.
+	SmallMicros Spread `json:"small_cpu_micros"`
+	LargeMicros Spread `json:"large_cpu_micros"`
+	Ratio       Spread `json:"ratio"`
+}
+
+// Compare makes a Growth of the CPU times of rounds.
+func Compare(small, large int, smallMicros, largeMicros []float64) *Growth {
+	return &Growth{
+		Small: small, Large: large, SmallMicros: SpreadOf(smallMicros), LargeMicros: SpreadOf(largeMicros),
+		Ratio: SpreadOf(ratios(largeMicros, smallMicros)),
+	}
+}
+
+// ratios divides round by round: the machine's speed drifts, so only figures of one round
+// compare. A round in which the clock's 10 ms were too coarse for one of the two has none.
+func ratios(of, to []float64) []float64 {
+	var out []float64
+	for i := range min(len(of), len(to)) {
+		if of[i] > 0 && to[i] > 0 {
+			out = append(out, of[i]/to[i])
+		}
+	}
+	return out
+}
+
+// each collects a figure of all rounds.
+func (t *Target) each(figure func(*Round) float64) []float64 {
+	out := make([]float64, len(t.Rounds))
+	for i := range t.Rounds {
+		out[i] = figure(&t.Rounds[i])
+	}
+	return out
+}
+
+// target returns a row by its name, nil when it was not measured.
+func (r *Report) target(name string) *Target {
+	for i := range r.Targets {
+		if r.Targets[i].Name == name && len(r.Targets[i].Rounds) > 0 {
+			return &r.Targets[i]
+		}
+	}
+	return nil
+}
+
+// held returns what a round measured at a rate, nil when it was not measured.
+func (r *Round) held(rate float64) *Held {
+	for i := range r.Held {
+		if r.Held[i].Rate == rate {
+			return &r.Held[i]
+		}
+	}
+	return nil
+}
+
+// at collects a figure of a rate; empty when some round has not measured it.
+func (t *Target) at(rate float64, figure func(*Held) float64) []float64 {
+	var out []float64
+	for i := range t.Rounds {
+		h := t.Rounds[i].held(rate)
+		if h == nil {
+			return nil
+		}
+		out = append(out, figure(h))
+	}
+	return out
+}
+
+func perSecond(r *Round) float64 { return r.Saturated.PerSecond }
+func cpu(r *Round) float64       { return r.Saturated.CPUMicros }
+func heldCPU(h *Held) float64    { return h.CPUMicros }
+func heldP99(h *Held) float64    { return h.Latency.P99 }

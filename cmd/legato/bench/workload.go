@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx"
+)
+
+// Shape says which calls a Workload consists of.
+type Shape struct {
+	// Tag makes the ids of a workload its own: two of the same tag have the same ids.
+	Tag uint32
+	// Events is about how many events there are; a workload consists of whole sessions.
+	Events int
+	// PerLeg is how many events a leg has, at least 2: initiated first, hangup last.
+	// Zero: DefaultPerLeg.
+	PerLeg int
+	// Open leaves the hangup out: the first PerLeg events of a longer call.
+	Open bool
+}
+
+// DefaultPerLeg is how many events a leg of the workload has.
+const DefaultPerLeg = 7
+
+// bodyLength is how long bodies are at least: those of Telnyx are about 1.1 KB.
+const bodyLength = 1100
+
+// stride is how many sessions begin between two events of a leg. With more events
+// in between than there are connections, events of a leg do not overtake each other.
+const stride = 50
+
+// Leg is a leg of a Workload.
+type Leg struct {
+	// Ref are its ids.
+	Ref call.Ref
+	// Start and End are what its webhooks state. End is set for open legs, too; nothing states it.
+	Start, End time.Time
+}
+
+// Workload is webhooks that are ready to be written to a connection, in order.
+// Their signatures are valid for as long as the receiver tolerates, five minutes by default.
+type Workload struct {
+	// Legs are its legs. A third of the sessions have two.
+	Legs []Leg
+	// Sessions are the ids of its sessions.
+	Sessions []call.SessionID
+
+	open     bool
+	events   []event
+	requests [][]byte
+}
+
+// event is number step of a leg.
+type event struct{ leg, step int32 }
+
+// Len returns the number of events.
+func (w *Workload) Len() int { return len(w.requests) }
+
+// Ends reports whether its calls end, and so have summaries.
+func (w *Workload) Ends() bool { return !w.open }
+
+// Request returns the bytes of a request.
+func (w *Workload) Request(i int) []byte { return w.requests[i] }
+
+// Build makes the webhooks of a shape, posted to path and signed now. It uses all cores.
+func Build(s Shape, key ed25519.PrivateKey, path string) *Workload {
+	if s.PerLeg == 0 {
+		s.PerLeg = DefaultPerLeg
+	}
+	b := &builder{Shape: s, key: key, path: path, signedAt: time.Now()}
+	w := b.plan()
+	w.requests = make([][]byte, len(w.events))
+	// Chunks share a buffer each: one allocation for hundreds of requests.
+	const chunk = 256
+	var wg sync.WaitGroup
+	starts := make(chan int)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for start := range starts {
+				b.chunk(w, start, min(start+chunk, len(w.events)))
+			}
+		})
+	}
+	for start := 0; start < len(w.events); start += chunk {
+		starts <- start
+	}
+	close(starts)
+	wg.Wait()
+	return w
+}
+
+type builder struct {
+	Shape
+	key      ed25519.PrivateKey
+	path     string
+	signedAt time.Time
+}
+
+// plan lays out the legs and the order of their events: session s says its event k
+// when session s + k×stride begins, so that at any time legs of every age are open.
+func (b *builder) plan() *Workload {
+	// Three sessions have four legs.
+	sessions := max(1, b.Events*3/4/b.PerLeg)
+	w := &Workload{open: b.Open}
+	first := make([]int32, sessions+1)
+	for s := range sessions {
+		first[s] = int32(len(w.Legs))
+		id := call.SessionID(b.id(0, s))
+		w.Sessions = append(w.Sessions, id)
+		w.Legs = append(w.Legs, b.leg(id, len(w.Legs)))
+		if s%3 == 0 {
+			w.Legs = append(w.Legs, b.leg(id, len(w.Legs)))
+		}
+	}
+	first[sessions] = int32(len(w.Legs))
+	w.events = make([]event, 0, len(w.Legs)*b.PerLeg)
+	for slot := range sessions + (b.PerLeg-1)*stride {
+		for k := range b.PerLeg {
+			s := slot - k*stride
+			if s < 0 || s >= sessions {
+				continue
+			}
+			for leg := first[s]; leg < first[s+1]; leg++ {
+				w.events = append(w.events, event{leg, int32(k)})
+			}
+		}
+	}
+	return w
+}
+
+// id is in the form of a UUID, unique by tag, kind and number.
+func (b *builder) id(kind, n int) string {
+	return fmt.Sprintf("%08x-%04x-11f0-8000-%012x", b.Tag, kind, n)
+}
+
+func (b *builder) leg(session call.SessionID, n int) Leg {
+	end := b.signedAt.UTC().Truncate(time.Microsecond).Add(-time.Duration(n%1000) * time.Millisecond)
+	return Leg{
+		Ref: call.Ref{
+			Session: session, Leg: call.LegID(b.id(1, n)), Connection: "1684641123236054244",
+			Control: call.ControlID(fmt.Sprintf("v3:MdI91X4lWFEs7IgbBEOT9M4AigoY08M0WWZFISt1Yw2axZ_IiE4pqg%08x%08x", b.Tag, n)),
+		},
+		Start: end.Add(-time.Duration(b.PerLeg) * time.Second), End: end,
+	}
+}
+
+// chunk makes the requests from start up to end.
+func (b *builder) chunk(w *Workload, start, end int) {
+	buf := make([]byte, 0, (end-start)*(bodyLength+512))
+	body := make([]byte, 0, 2*bodyLength)
+	for i := start; i < end; i++ {
+		e := w.events[i]
+		body = b.body(body[:0], &w.Legs[e.leg], int(e.leg), int(e.step))
+		timestamp, signature := telnyx.Sign(b.key, b.signedAt, body)
+		from := len(buf)
+		buf = append(buf, "POST "...)
+		buf = append(buf, b.path...)
+		buf = append(buf, " HTTP/1.1\r\nHost: legato.test\r\nUser-Agent: telnyx-webhooks\r\nContent-Type: application/json\r\nContent-Length: "...)
+		buf = strconv.AppendInt(buf, int64(len(body)), 10)
+		buf = append(buf, "\r\nTelnyx-Timestamp: "...)
+		buf = append(buf, timestamp...)
+		buf = append(buf, "\r\nTelnyx-Signature-Ed25519: "...)
+		buf = append(buf, signature...)
+		buf = append(buf, "\r\n\r\n"...)
+		buf = append(buf, body...)
+		// Full: what grows past the chunk's buffer must not overwrite the next request.
+		w.requests[i] = buf[from:len(buf):len(buf)]
+	}
+}
