@@ -25,8 +25,9 @@ var measured = []bench.Target{
 // benchSettle is what serve waits after a hangup by default.
 const benchSettle = time.Second
 
-// warmUp is how many events come before anything is measured.
-const warmUp = 500
+// warmUp are events that come before anything is measured: some calls that stay
+// open, so that no summary of theirs falls into the measurement.
+var warmUp = bench.Shape{Events: 500, PerLeg: 2, Open: true}
 
 // load measures all targets, each in a new process, in every round.
 func (b *benchRun) load(ctx context.Context) error {
@@ -107,7 +108,7 @@ func (b *benchRun) round(ctx context.Context, name string, n int) (bench.Round, 
 // saturated measures a target that gets all that it can take.
 func (d *drive) saturated(ctx context.Context, n int) (bench.Saturated, error) {
 	var s bench.Saturated
-	if _, _, err := d.flood(ctx, bench.Shape{Events: warmUp}); err != nil {
+	if _, _, err := d.flood(ctx, warmUp); err != nil {
 		return s, fmt.Errorf("warm up: %w", err)
 	}
 	if d.Profile != "" {
@@ -152,7 +153,7 @@ func (d *drive) completed(w *bench.Workload, r *bench.Result) *bench.Completed {
 	took := make([]float64, len(w.Legs))
 	for i, leg := range w.Legs {
 		waited := benchSettle + d.api.time(leg.Ref.Control)
-		took[i] = float64(d.watch.at(string(leg.Ref.Leg)).Sub(answered[i])-waited) / float64(time.Millisecond)
+		took[i] = float64(d.watch.At(string(leg.Ref.Leg)).Sub(answered[i])-waited) / float64(time.Millisecond)
 	}
 	slices.Sort(took)
 	return &bench.Completed{P50: bench.Percentile(took, 0.5), P99: bench.Percentile(took, 0.99), Max: took[len(took)-1]}
@@ -172,10 +173,9 @@ type cost struct{ target, generator float64 }
 // send drives the target with a workload, waits for its summaries, and tells what that cost.
 // It fails when a webhook was refused or a summary is missing.
 func (d *drive) send(ctx context.Context, w *bench.Workload, drive func(context.Context) (*bench.Result, error)) (*bench.Result, cost, error) {
-	var done <-chan struct{}
 	if d.watch != nil {
 		d.api.register(w)
-		done = d.watch.expect(w)
+		d.watch.Expect(w)
 	}
 	before, err := d.clocks()
 	if err != nil {
@@ -192,7 +192,7 @@ func (d *drive) send(ctx context.Context, w *bench.Workload, drive func(context.
 		return nil, cost{}, fmt.Errorf("%d of %d webhooks were refused%s", result.Refused, result.Len(), d.lastWords())
 	}
 	if d.watch != nil && w.Ends() {
-		if err := d.watch.wait(ctx, done); err != nil {
+		if err := d.watch.Wait(ctx, summaryPatience); err != nil {
 			return nil, cost{}, err
 		}
 	}

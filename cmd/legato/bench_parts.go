@@ -170,7 +170,7 @@ func (b *benchRun) costWith(ctx context.Context, open, perLeg int) (micros float
 		if _, err := d.open(ctx, (open*4+2)/3); err != nil {
 			return err
 		}
-		if _, _, err := d.flood(ctx, bench.Shape{Events: warmUp}); err != nil {
+		if _, _, err := d.flood(ctx, warmUp); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 		_, cost, err := d.flood(ctx, bench.Shape{Events: b.Events, PerLeg: perLeg})

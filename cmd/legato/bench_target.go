@@ -170,7 +170,7 @@ func (cmd *benchTargetCmd) startFloor(ctx context.Context) (targetHello, func(co
 		return targetHello{}, nil, fmt.Errorf("listen: %w", err)
 	}
 	e := echo.New()
-	e.POST(ingest.Path, floor(keys[0], store))
+	e.POST(ingest.Path, floor(keys[0], store)) //nolint:contextcheck // each request has its own
 	srv := &http.Server{Handler: e, ReadHeaderTimeout: 5 * time.Second}
 	serve := func(ctx context.Context) error {
 		defer stop()

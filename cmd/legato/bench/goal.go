@@ -79,7 +79,7 @@ func (r *Report) judgeRates(p *Target) {
 		for _, rate := range []float64{1000, 5000} {
 			over = append(over, p.at(rate, func(h *Held) float64 { return float64(h.Latency.Over50) })...)
 		}
-		if len(p.at(1000, func(h *Held) float64 { return 0 })) > 0 && p.Rounds[0].held(1000).Completed != nil {
+		if h := p.Rounds[0].held(1000); h != nil && h.Completed != nil {
 			c50 = p.at(1000, func(h *Held) float64 { return h.Completed.P50 })
 			c99 = p.at(1000, func(h *Held) float64 { return h.Completed.P99 })
 		}

@@ -89,12 +89,16 @@ func (r *Report) parts(b *strings.Builder) {
 		rows = append(rows, []string{"start with an empty log, ms", show(*r.Start, 0)})
 	}
 	if p := r.Replay; p != nil {
-		rows = append(rows, []string{fmt.Sprintf("restart with %s events in the log, s", number(float64(p.Events), 0)),
-			fmt.Sprintf("%s; after a kill %s", number(p.Seconds, 2), number(p.AfterKill, 2))})
+		rows = append(rows, []string{
+			fmt.Sprintf("restart with %s events in the log, s", number(float64(p.Events), 0)),
+			fmt.Sprintf("%s; after a kill %s", number(p.Seconds, 2), number(p.AfterKill, 2)),
+		})
 	}
 	if h := r.Heap; h != nil {
-		rows = append(rows, []string{fmt.Sprintf("heap per open leg, of %s, B", number(float64(h.Legs), 0)),
-			fmt.Sprintf("%s; idle %s MiB", number(h.BytesPerLeg, 0), number(h.IdleMiB, 1))})
+		rows = append(rows, []string{
+			fmt.Sprintf("heap per open leg, of %s, B", number(float64(h.Legs), 0)),
+			fmt.Sprintf("%s; idle %s MiB", number(h.BytesPerLeg, 0), number(h.IdleMiB, 1)),
+		})
 	}
 	growth := func(what string, g *Growth) {
 		if g != nil {
