@@ -171,7 +171,8 @@ func (cmd *benchTargetCmd) startFloor(ctx context.Context) (targetHello, func(co
 	}
 	e := echo.New()
 	e.POST(ingest.Path, floor(keys[0], store)) //nolint:contextcheck // each request has its own
-	srv := &http.Server{Handler: e, ReadHeaderTimeout: 5 * time.Second}
+	// The limits of the service's server, so that a slow rate does not close the connections.
+	srv := &http.Server{Handler: e, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 90 * time.Second}
 	serve := func(ctx context.Context) error {
 		defer stop()
 		var g errgroup.Group
