@@ -17,6 +17,7 @@ import (
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Receive webhooks and publish summaries."`
 	Demo     demoCmd     `cmd:"" help:"See it work: the service, NATS and a fake Telnyx in one process."`
+	Check    checkCmd    `cmd:"" help:"Check keys, clock, NATS, streams, disk and ports with the settings of serve; exit 1 when something would keep it from working."`
 	Simulate simulateCmd `cmd:"" help:"Play Telnyx: signed webhooks to a target, and the status API."`
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`

@@ -97,9 +97,13 @@ func (s *settings) secrets() (secrets, error) {
 	if out.keys, err = s.publicKeys(); err != nil {
 		return out, err
 	}
-	out.apiKey, err = secret(s.TelnyxAPIKey, s.TelnyxAPIKeyFile, "TELNYX_API_KEY", "--telnyx-api-key",
-		"It is made in the Telnyx portal under API keys.")
+	out.apiKey, err = s.readAPIKey()
 	return out, err
+}
+
+func (s *settings) readAPIKey() (string, error) {
+	return secret(s.TelnyxAPIKey, s.TelnyxAPIKeyFile, "TELNYX_API_KEY", "--telnyx-api-key",
+		"It is made in the Telnyx portal under API keys.")
 }
 
 // publicKeys reads the keys that webhooks are checked with: none when they are not checked.

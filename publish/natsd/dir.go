@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 )
 
@@ -48,6 +49,64 @@ func DiskLimits(dir string) (Limits, error) {
 		CallsMaxBytes:  percent * callsShare,
 		ParkedMaxBytes: percent * parkedShare,
 	}, nil
+}
+
+// DirState is what InspectDir found.
+type DirState struct {
+	// Exists tells that the directory is there; otherwise it can be made.
+	Exists bool
+	// InUse tells that a running server holds it.
+	InUse bool
+	// Used and Free are in bytes: what the server takes there, and what is left of the disk.
+	Used, Free int64
+}
+
+// InspectDir looks at a data directory and leaves it as it is. It fails when
+// dir, or else its nearest existing parent, cannot be written to or examined.
+func InspectDir(dir string) (DirState, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return DirState{}, fmt.Errorf("NATS data directory: %w", err)
+	}
+	var state DirState
+	switch info, err := os.Stat(abs); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return state, fmt.Errorf("NATS data directory: %w", err)
+	case !info.IsDir():
+		return state, fmt.Errorf("NATS data directory %s is no directory", abs)
+	default:
+		state.Exists = true
+	}
+	if err := probeWrite(nearestExisting(abs)); err != nil {
+		return state, err
+	}
+	if state.InUse, err = heldDir(abs); err != nil {
+		return state, err
+	}
+	if state.Used, err = dirSize(abs); err != nil {
+		return state, fmt.Errorf("size of NATS data directory: %w", err)
+	}
+	if state.Free, err = freeSpace(nearestExisting(abs)); err != nil {
+		return state, fmt.Errorf("free disk space of %s: %w", abs, err)
+	}
+	return state, nil
+}
+
+// heldDir reports whether a server holds dir. It takes the lock for a moment
+// where nobody does; a server that starts at just that moment fails as if dir were held.
+func heldDir(dir string) (bool, error) {
+	if _, err := os.Stat(filepath.Join(dir, lockName)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	lock, err := lockDir(dir)
+	if errors.Is(err, ErrDirInUse) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, lock.release()
 }
 
 // dirSize adds up the files below dir, 0 when there is no dir.

@@ -18,6 +18,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// EmbeddedVersion is the version of the nats-server that is built in.
+const EmbeddedVersion = server.VERSION
+
 // Config says how to run the embedded server.
 type Config struct {
 	// DataDir is where the streams are stored; it is made when it is not there.
@@ -136,6 +139,11 @@ func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("make NATS data directory: %w", err)
 	}
+	return probeWrite(dir)
+}
+
+// probeWrite proves that files can be made in dir.
+func probeWrite(dir string) error {
 	probe, err := os.CreateTemp(dir, ".probe-*")
 	if err != nil {
 		return fmt.Errorf("NATS data directory %s is not writable: %w", dir, err)

@@ -25,6 +25,10 @@ type Report struct {
 type MismatchError struct {
 	// Problems are what differs, a line each.
 	Problems []string
+	// Missing are the names of the streams that do not exist.
+	Missing []string
+	// Hopeless are those of the problems that only a person can mend.
+	Hopeless []string
 	// Commands are the lines of the nats command-line tool that would put it
 	// right. Empty where none can.
 	Commands []string
@@ -92,7 +96,7 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		r.set(&changed, &want)
 	}
 	if len(problems) > 0 {
-		return have, &MismatchError{Problems: problems}
+		return have, &MismatchError{Problems: problems, Hopeless: problems}
 	}
 	if len(differences(&have, &want)) == 0 {
 		return have, nil
@@ -121,6 +125,7 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 		}
 		if !found {
 			mismatch.Problems = append(mismatch.Problems, fmt.Sprintf("stream %s does not exist", want.Name))
+			mismatch.Missing = append(mismatch.Missing, want.Name)
 			mismatch.Commands = append(mismatch.Commands, addCommand(&want))
 			continue
 		}
@@ -144,6 +149,7 @@ func compare(mismatch *MismatchError, have, want *jetstream.StreamConfig) {
 		text := problem(r, have, want)
 		if reason := hopeless(r, have, want); reason != "" {
 			text += ": " + reason
+			mismatch.Hopeless = append(mismatch.Hopeless, text)
 		} else {
 			flags = append(flags, r.flags(want)...)
 		}
