@@ -1,0 +1,259 @@
+package main_test
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+)
+
+// The files under deploy are held against the program, the image and each other. Whether
+// they are valid for the programs that read them is for those programs' validators.
+
+func deployPath(elem ...string) string {
+	return filepath.Join(append([]string{"..", "..", "deploy"}, elem...)...)
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// documents decodes every document of a YAML file.
+func documents[T any](t *testing.T, path string) []T {
+	t.Helper()
+	d := yaml.NewDecoder(strings.NewReader(readText(t, path)))
+	var all []T
+	for {
+		var one T
+		err := d.Decode(&one)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		all = append(all, one)
+	}
+}
+
+// match returns the first group of a pattern, which must occur.
+func match(t *testing.T, what, text, pattern string) string {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s has nothing like %s", what, pattern)
+	}
+	return found[1]
+}
+
+// TestDeployFilesNameOnlyVariablesThatExist reads all of them, whatever their form.
+func TestDeployFilesNameOnlyVariablesThatExist(t *testing.T) {
+	t.Parallel()
+	help := helpTexts(t)
+	files, variables := 0, 0
+	err := filepath.WalkDir(deployPath(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files++
+		if ext := filepath.Ext(path); ext == ".yaml" || ext == ".yml" {
+			if len(documents[map[string]any](t, path)) == 0 {
+				t.Errorf("%s is empty", path)
+			}
+		}
+		for _, name := range regexp.MustCompile(`\b(?:LEGATO|TELNYX)_[A-Z_]*[A-Z]\b`).FindAllString(readText(t, path), -1) {
+			variables++
+			if !strings.Contains(help, "($"+name+")") {
+				t.Errorf("%s names the variable %s, which no command reads", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 10 || variables < 15 {
+		t.Errorf("only %d files with %d variables were read", files, variables)
+	}
+}
+
+// image is what the Dockerfile says of the image.
+type image struct {
+	user, binary, webhooks, admin string
+	stopWithin                    time.Duration
+}
+
+func theImage(t *testing.T) image {
+	t.Helper()
+	dockerfile := readText(t, filepath.Join("..", "..", "Dockerfile"))
+	seconds, err := strconv.Atoi(match(t, "service.go", readText(t, "service.go"), `stopWithin\s+= (\d+) \* time.Second`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := image{
+		user:       match(t, "the Dockerfile", dockerfile, `--chown=(\d+):\d+ `),
+		binary:     match(t, "the Dockerfile", dockerfile, `ENTRYPOINT \["(.*)"\]`),
+		webhooks:   match(t, "the help", helpTexts(t), `--listen=":(\d+)"`),
+		admin:      match(t, "the Dockerfile", dockerfile, `LEGATO_ADMIN_LISTEN=:(\d+)`),
+		stopWithin: time.Duration(seconds) * time.Second,
+	}
+	if want := "EXPOSE " + i.webhooks + " " + i.admin; !strings.Contains(dockerfile, want) {
+		t.Errorf("the Dockerfile has no %q", want)
+	}
+	return i
+}
+
+type composeFile struct {
+	Services map[string]struct {
+		Image       string
+		Build       string
+		User        string
+		ReadOnly    bool `yaml:"read_only"`
+		Environment map[string]string
+		Ports       []string
+		Volumes     []string
+		Stop        time.Duration        `yaml:"stop_grace_period"`
+		DependsOn   map[string]yaml.Node `yaml:"depends_on"`
+	}
+	Volumes map[string]yaml.Node
+}
+
+func TestComposeFitsTheImage(t *testing.T) {
+	t.Parallel()
+	image := theImage(t)
+	file := documents[composeFile](t, deployPath("compose.yaml"))[0]
+	legato := file.Services["legato"]
+	if !strings.HasPrefix(legato.User, image.user+":") || !legato.ReadOnly {
+		t.Errorf("it runs as %q, read-only %v; the image's user is %s", legato.User, legato.ReadOnly, image.user)
+	}
+	if legato.Stop <= image.stopWithin {
+		t.Errorf("it is killed after %v, a stop may take %v", legato.Stop, image.stopWithin)
+	}
+	if want := []string{image.webhooks + ":" + image.webhooks, "127.0.0.1:" + image.admin + ":" + image.admin}; !slices.Equal(legato.Ports, want) {
+		t.Errorf("ports (-want +got):\n%s", cmp.Diff(want, legato.Ports))
+	}
+	if _, err := os.Stat(deployPath(legato.Build, "Dockerfile")); err != nil {
+		t.Error(err)
+	}
+	var urls []string
+	for name, s := range file.Services {
+		if !strings.HasPrefix(name, "nats-") {
+			continue
+		}
+		urls = append(urls, "nats://"+name+":4222")
+		if _, waits := legato.DependsOn[name]; !waits {
+			t.Errorf("legato does not wait for %s", name)
+		}
+		// The server that is tested with.
+		version := match(t, "go.mod", readText(t, filepath.Join("..", "..", "go.mod")), `github.com/nats-io/nats-server/v2 v(\S+)`)
+		if s.Image != "nats:"+version+"-alpine" {
+			t.Errorf("%s runs %s, go.mod has %s", name, s.Image, version)
+		}
+	}
+	slices.Sort(urls)
+	if got := legato.Environment["LEGATO_NATS_URL"]; got != strings.Join(urls, ",") || legato.Environment["LEGATO_NATS_REPLICAS"] != strconv.Itoa(len(urls)) {
+		t.Errorf("legato goes to %s, there are %v", got, urls)
+	}
+	for name, s := range file.Services {
+		for _, v := range s.Volumes {
+			from, _, _ := strings.Cut(v, ":")
+			if strings.HasPrefix(from, ".") {
+				if _, err := os.Stat(deployPath(from)); err != nil {
+					t.Errorf("%s mounts what does not exist: %v", name, err)
+				}
+			} else if _, known := file.Volumes[from]; !known {
+				t.Errorf("%s mounts the volume %s, which is not declared", name, from)
+			}
+		}
+	}
+	takesEnvironment(t, legato.Environment)
+	scrape := readText(t, deployPath("prometheus", "prometheus.yml"))
+	if port := match(t, "prometheus.yml", scrape, `names: \[legato\]\s+type: A\s+port: (\d+)`); port != image.admin {
+		t.Errorf("Prometheus asks port %s, metrics are on %s", port, image.admin)
+	}
+}
+
+// takesEnvironment runs check with the variables, all but those that lead
+// elsewhere: it fails to start when it cannot read one, and says when they do not go together.
+func takesEnvironment(t *testing.T, variables map[string]string) {
+	t.Helper()
+	var env []string
+	for name, value := range variables {
+		env = append(env, name+"="+value)
+	}
+	env = append(env, "LEGATO_NATS_URL=nats://127.0.0.1:1", "TELNYX_BASE_URL=http://127.0.0.1:1", "LEGATO_LISTEN=127.0.0.1:0", "LEGATO_ADMIN_LISTEN=127.0.0.1:0")
+	lines, _, _ := checkRun(t, env)
+	wantLine(t, lines, "settings", checked{Verdict: "ok"})
+}
+
+func TestNATSTakesItsConfiguration(t *testing.T) {
+	t.Parallel()
+	path, err := natsServerOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), path, "--config="+deployPath("nats.conf"), "-t").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestSystemdUnitFitsTheProgram(t *testing.T) {
+	t.Parallel()
+	image := theImage(t)
+	text := readText(t, deployPath("systemd", "legato.service"))
+	unit := map[string][]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
+			unit[name] = append(unit[name], value)
+		}
+	}
+	command := strings.Fields(unit["ExecStart"][0])
+	if command[0] != image.binary {
+		t.Errorf("it runs %s, the image has %s", command[0], image.binary)
+	}
+	if err := exec.CommandContext(t.Context(), binaries.legato, append(command[1:], "--help")...).Run(); err != nil {
+		t.Errorf("it runs %q: %v", command, err)
+	}
+	if stop, err := strconv.Atoi(unit["TimeoutStopSec"][0]); err != nil || time.Duration(stop)*time.Second <= image.stopWithin {
+		t.Errorf("it is killed after %d s, a stop may take %v", stop, image.stopWithin)
+	}
+	// The files are as the service would see them.
+	dir := t.TempDir()
+	for _, credential := range unit["LoadCredential"] {
+		name, _, _ := strings.Cut(credential, ":")
+		content := map[string]string{"telnyx-public-key": validPublicKey(), "telnyx-api-key": secretKey}[name]
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := map[string]string{}
+	for _, assignment := range unit["Environment"] {
+		name, value, _ := strings.Cut(assignment, "=")
+		env[name] = strings.NewReplacer("%d", dir, "%S", dir).Replace(value)
+	}
+	lines := []string{"TELNYX_BASE_URL=http://127.0.0.1:1"}
+	for name, value := range env {
+		lines = append(lines, name+"="+value)
+	}
+	found, _, _ := checkRun(t, lines, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=")
+	wantLine(t, found, "public key", checked{Verdict: "ok"})
+	wantLine(t, found, "API key", checked{Verdict: "warning", Detail: "connection"}) // read, and nobody to ask
+	wantLine(t, found, "data directory", checked{Verdict: "ok", Detail: filepath.Join(dir, unit["StateDirectory"][0])})
+}
