@@ -42,7 +42,7 @@ func TestReadmeNamesOnlyWhatExists(t *testing.T) {
 			t.Errorf("the README does not name the variable %s", env[1])
 		}
 	}
-	for _, path := range regexp.MustCompile(`(?m)(?:^|[\s`+"`"+`(])((?:cmd|ingest|enrich|publish|testdata|docs|\.ci)(?:/[\w.]+)*)`).FindAllStringSubmatch(readme, -1) {
+	for _, path := range regexp.MustCompile(`(?m)(?:^|[\s`+"`"+`(])((?:cmd|ingest|enrich|publish|testdata|docs|deploy|\.ci)(?:/[\w.]+)*)`).FindAllStringSubmatch(readme, -1) {
 		if _, err := os.Stat(filepath.Join(root, strings.TrimRight(path[1], "."))); err != nil {
 			t.Errorf("the README names the path %s, which does not exist", path[1])
 		}

@@ -1,0 +1,157 @@
+package main_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/publish/natsd"
+)
+
+// TestCheckReadsAnExternalNATS holds it against servers that are not as wanted.
+func TestCheckReadsAnExternalNATS(t *testing.T) {
+	t.Parallel()
+	config := func(text string) string {
+		path := filepath.Join(t.TempDir(), "nats.conf")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "--config=" + path
+	}
+	fresh := externalNATS(t)
+	made := externalNATS(t)
+	streams(t, made, natsd.Limits{})
+	foreign := externalNATS(t)
+	if _, err := dial(t, foreign).CreateStream(t.Context(), jetstream.StreamConfig{Name: "CALLS", Subjects: []string{"somebody.else.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	without := externalNATS(t, config(`accounts { A { users: [ { user: u, password: `+secretPassword+` } ] } }
+		no_auth_user: u`))
+	limited := externalNATS(t, config(`accounts { A {
+		users: [ { user: u, password: `+secretPassword+` } ], jetstream { max_file: 64M, max_streams: 2 } } }
+		no_auth_user: u`))
+	small := externalNATS(t, config(`accounts { A {
+		users: [ { user: u, password: `+secretPassword+` } ], jetstream { max_file: 64M } } }
+		no_auth_user: u`))
+	closed := externalNATS(t, config(`authorization { user: u, password: `+secretPassword+` }`))
+	rows := []struct {
+		name string
+		url  string
+		args []string
+		line string
+		want checked
+	}{
+		{name: "its version", url: fresh, line: "NATS version", want: checked{Verdict: "ok", Detail: "2."}},
+		{name: "a version without batches", url: oldNATS(t), line: "NATS version", want: checked{Verdict: "warning", Detail: "2.11.4", Do: "2.12"}},
+		{name: "no streams yet", url: fresh, line: "streams", want: checked{Verdict: "ok", Detail: "serve makes CALL_EVENTS, CALLS, CALL_PARKED"}},
+		{
+			name: "no streams, and serve may not make them", url: fresh, args: []string{"--streams=check"}, line: "streams",
+			want: checked{Verdict: "fault", Detail: "stream CALLS does not exist", Do: "nats stream add CALLS "},
+		},
+		{name: "streams as wanted", url: made, args: []string{"--streams=check"}, line: "streams", want: checked{Verdict: "ok", Detail: "as wanted"}},
+		{
+			name: "streams that serve changes", url: made, args: []string{"--calls-max-age=100h"}, line: "streams",
+			want: checked{Verdict: "warning", Detail: "max_age is 72h, want 100h", Do: "serve changes them"},
+		},
+		{
+			name: "streams that serve may not change", url: made, args: []string{"--calls-max-age=100h", "--streams=check"}, line: "streams",
+			want: checked{Verdict: "fault", Detail: "max_age is 72h, want 100h", Do: "nats stream edit CALLS --max-age=100h"},
+		},
+		{
+			name: "a stream of somebody else", url: foreign, line: "streams",
+			want: checked{Verdict: "fault", Detail: "it holds other subjects", Do: "--subject-prefix"},
+		},
+		{
+			name: "copies without a cluster", url: fresh, args: []string{"--nats-replicas=3"}, line: "NATS cluster",
+			want: checked{Verdict: "fault", Detail: "3 copies", Do: "--nats-replicas 1"},
+		},
+		{name: "no JetStream for the account", url: without, line: "JetStream", want: checked{Verdict: "fault", Detail: "not enabled", Do: "Enable JetStream"}},
+		{
+			name: "too few streams allowed", url: limited, line: "account limits",
+			want: checked{Verdict: "fault", Detail: "streams 2", Do: "Allow the account 3 streams"},
+		},
+		{
+			name: "less storage than the log is to have", url: small, args: []string{"--events-max-bytes=134217728"}, line: "account limits",
+			want: checked{Verdict: "fault", Detail: "storage 61 MiB", Do: "Allow the account more storage"},
+		},
+		{
+			name: "limited storage and an unlimited log", url: small, line: "account limits",
+			want: checked{Verdict: "warning", Detail: "storage 61 MiB", Do: "--events-max-bytes"},
+		},
+		{name: "a password that is wrong", url: strings.Replace(closed, "//", "//u:wrong-"+secretPassword+"@", 1), line: "NATS", want: checked{Verdict: "fault", Detail: "uthorization", Do: "credentials"}},
+		{name: "a password that is right", url: strings.Replace(closed, "//", "//u:"+secretPassword+"@", 1), line: "NATS", want: checked{Verdict: "ok", Detail: "connected to"}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			env := []string{"TELNYX_PUBLIC_KEY=" + validPublicKey(), "TELNYX_API_KEY=" + secretKey, "TELNYX_BASE_URL=http://127.0.0.1:1/v2"}
+			lines, printed, _ := checkRun(t, env, append(append(apart(t), "--nats-url="+row.url), row.args...)...)
+			wantLine(t, lines, row.line, row.want)
+			wantNoSecret(t, printed)
+		})
+	}
+	t.Run("and changes nothing", func(t *testing.T) {
+		js := dial(t, fresh)
+		if info, err := js.AccountInfo(t.Context()); err != nil || info.Streams != 0 {
+			t.Errorf("%+v, %v", info, err)
+		}
+	})
+}
+
+// streams makes the streams of a deployment.
+func streams(t *testing.T, url string, limits natsd.Limits) {
+	t.Helper()
+	layout, err := natsd.NewLayout(natsd.DefaultPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsd.Manage(t.Context(), dial(t, url), layout, limits); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// oldNATS is a server of a version before atomic batches, as far as a client
+// sees that: it introduces itself, and nobody answers what it is asked.
+func oldNATS(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go beOldNATS(conn)
+		}
+	}()
+	return "nats://" + l.Addr().String()
+}
+
+func beOldNATS(conn net.Conn) {
+	defer conn.Close()
+	fmt.Fprint(conn, `INFO {"server_id":"OLD","server_name":"old","version":"2.11.4","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
+	lines := bufio.NewScanner(conn)
+	sid := "1"
+	for lines.Scan() {
+		words := strings.Fields(lines.Text())
+		switch {
+		case len(words) == 0:
+		case words[0] == "PING":
+			fmt.Fprint(conn, "PONG\r\n")
+		case words[0] == "SUB":
+			sid = words[len(words)-1]
+		case words[0] == "PUB" && len(words) == 4:
+			fmt.Fprintf(conn, "HMSG %s %s 16 16\r\nNATS/1.0 503\r\n\r\n\r\n", words[2], sid)
+		}
+	}
+}
