@@ -104,6 +104,20 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 	})
 }
 
+// TestCheckKnowsACluster asks a server that says it belongs to one, though it is alone in it.
+func TestCheckKnowsACluster(t *testing.T) {
+	t.Parallel()
+	url := externalNATS(t, "--name=east-1", "--cluster_name=east", "--cluster=nats://127.0.0.1:-1", "--routes=nats://127.0.0.1:1")
+	env := []string{"TELNYX_PUBLIC_KEY=" + validPublicKey(), "TELNYX_API_KEY=" + secretKey, "TELNYX_BASE_URL=http://127.0.0.1:1/v2"}
+	for replicas, want := range map[string]checked{
+		"1": {Verdict: "warning", Detail: "east, but one copy", Do: "--nats-replicas 3"},
+		"3": {Verdict: "ok", Detail: "east, 3 copies of each stream"},
+	} {
+		lines, _, _ := checkRun(t, env, append(apart(t), "--nats-url="+url, "--nats-replicas="+replicas)...)
+		wantLine(t, lines, "NATS cluster", want)
+	}
+}
+
 // streams makes the streams of a deployment.
 func streams(t *testing.T, url string, limits natsd.Limits) {
 	t.Helper()

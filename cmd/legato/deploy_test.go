@@ -257,3 +257,35 @@ func TestSystemdUnitFitsTheProgram(t *testing.T) {
 	wantLine(t, found, "API key", checked{Verdict: "warning", Detail: "connection"}) // read, and nobody to ask
 	wantLine(t, found, "data directory", checked{Verdict: "ok", Detail: filepath.Join(dir, unit["StateDirectory"][0])})
 }
+
+// TestReleaseFitsTheProgram holds what a release builds against the program and the image.
+func TestReleaseFitsTheProgram(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	release := documents[struct {
+		Builds []struct {
+			Main, Binary string
+			Ldflags      []string
+		}
+	}](t, filepath.Join(root, ".goreleaser.yaml"))[0]
+	if len(release.Builds) != 1 {
+		t.Fatalf("%d builds", len(release.Builds))
+	}
+	b := release.Builds[0]
+	if _, err := os.Stat(filepath.Join(root, b.Main, "main.go")); err != nil {
+		t.Error(err)
+	}
+	if b.Binary != filepath.Base(theImage(t).binary) {
+		t.Errorf("it builds %s", b.Binary)
+	}
+	variable := match(t, ".goreleaser.yaml", strings.Join(b.Ldflags, " "), `-X (main\.\w+)=`)
+	if text := readText(t, filepath.Join(root, "Dockerfile")); !strings.Contains(text, "-X "+variable+"=") {
+		t.Errorf("it sets %s, the Dockerfile another", variable)
+	}
+	for _, name := range []string{"ci.yaml", "release.yaml"} {
+		path := filepath.Join(root, ".github", "workflows", name)
+		if documents[map[string]any](t, path); !strings.Contains(readText(t, path), "run: .ci/run\n") {
+			t.Errorf("%s does not run what CI runs", name)
+		}
+	}
+}
