@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/legato-calls/legato/publish/natsd"
@@ -15,9 +16,13 @@ import (
 // account and the streams. It goes no further than it gets answers.
 func checkNATS(ctx context.Context, set *settings, urls []string, layout natsd.Layout) []finding {
 	const name = "NATS"
+	config, err := set.external(urls, "legato check", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return []finding{fault(name, err, "Set one way to log in to NATS, whole.")}
+	}
 	dialing, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	nc, err := natsd.Connect(dialing, natsd.ConnectConfig{URLs: urls, Creds: set.NATSCreds, Name: "legato check"})
+	nc, err := natsd.Connect(dialing, config)
 	if err != nil {
 		return []finding{fault(name, err, "Look at --nats-url and its credentials, and whether the server runs and is let through to.")}
 	}

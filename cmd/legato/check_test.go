@@ -75,8 +75,8 @@ func apart(t *testing.T) []string {
 	return []string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=", "--data-dir=" + filepath.Join(t.TempDir(), "data")}
 }
 
-// statusAPI answers every request alike.
-func statusAPI(t *testing.T, code int, header map[string]string, body string) string {
+// apiThatSays answers every request alike.
+func apiThatSays(t *testing.T, code int, header map[string]string, body string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for name, value := range header {
@@ -157,31 +157,31 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			want: checked{Verdict: "fault", Detail: "a space", Do: "Copy the key again"},
 		},
 		{
-			name: "404 for an invented call", args: []string{"--telnyx-base-url=" + statusAPI(t, 404, nil, "{}")}, line: "API key",
+			name: "404 for an invented call", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, nil, "{}")}, line: "API key",
 			want: checked{Verdict: "ok", Detail: "answers 404"},
 		},
 		{
-			name: "422 for an invented call", args: []string{"--telnyx-base-url=" + statusAPI(t, 422, nil, "{}")}, line: "API key",
+			name: "422 for an invented call", args: []string{"--telnyx-base-url=" + apiThatSays(t, 422, nil, "{}")}, line: "API key",
 			want: checked{Verdict: "ok", Detail: "answers 422"},
 		},
 		{
-			name: "401", args: []string{"--telnyx-base-url=" + statusAPI(t, 401, nil, "{}")}, line: "API key",
+			name: "401", args: []string{"--telnyx-base-url=" + apiThatSays(t, 401, nil, "{}")}, line: "API key",
 			want: checked{Verdict: "fault", Detail: "refused: ", Do: "Make a new key"},
 		},
 		{
-			name: "403", args: []string{"--telnyx-base-url=" + statusAPI(t, 403, nil, "{}")}, line: "API key",
+			name: "403", args: []string{"--telnyx-base-url=" + apiThatSays(t, 403, nil, "{}")}, line: "API key",
 			want: checked{Verdict: "fault", Detail: "answers 403", Do: "Make a new key"},
 		},
 		{
-			name: "429", args: []string{"--telnyx-base-url=" + statusAPI(t, 429, nil, "{}")}, line: "API key",
+			name: "429", args: []string{"--telnyx-base-url=" + apiThatSays(t, 429, nil, "{}")}, line: "API key",
 			want: checked{Verdict: "warning", Detail: "429", Do: "later"},
 		},
 		{
-			name: "500", args: []string{"--telnyx-base-url=" + statusAPI(t, 500, nil, "")}, line: "API key",
+			name: "500", args: []string{"--telnyx-base-url=" + apiThatSays(t, 500, nil, "")}, line: "API key",
 			want: checked{Verdict: "warning", Detail: "answers 500", Do: "HTTPS_PROXY"},
 		},
 		{
-			name: "a page in place of the API", args: []string{"--telnyx-base-url=" + statusAPI(t, 200, nil, "<p>hello")}, line: "API key",
+			name: "a page in place of the API", args: []string{"--telnyx-base-url=" + apiThatSays(t, 200, nil, "<p>hello")}, line: "API key",
 			want: checked{Verdict: "warning", Detail: "not_json", Do: "--telnyx-base-url"},
 		},
 		{
@@ -193,19 +193,19 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			want: checked{Verdict: "warning", Detail: "not compared", Do: "NTP"},
 		},
 		{
-			name: "the same time", args: []string{"--telnyx-base-url=" + statusAPI(t, 404, nil, "")}, line: "clock",
+			name: "the same time", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, nil, "")}, line: "clock",
 			want: checked{Verdict: "ok", Detail: "within a second"},
 		},
 		{
-			name: "half an hour behind, and a tolerance that allows it", args: []string{"--telnyx-base-url=" + statusAPI(t, 404, dateOf(30*time.Minute), ""), "--signature-tolerance=2h"}, line: "clock",
+			name: "half an hour behind, and a tolerance that allows it", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, dateOf(30*time.Minute), ""), "--signature-tolerance=2h"}, line: "clock",
 			want: checked{Verdict: "warning", Detail: "behind", Do: "NTP"},
 		},
 		{
-			name: "behind by more than half of the tolerance", args: []string{"--telnyx-base-url=" + statusAPI(t, 404, dateOf(30*time.Minute), "")}, line: "clock",
+			name: "behind by more than half of the tolerance", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, dateOf(30*time.Minute), "")}, line: "clock",
 			want: checked{Verdict: "fault", Detail: "behind", Do: "--signature-tolerance"},
 		},
 		{
-			name: "ahead by more than half of the tolerance", args: []string{"--telnyx-base-url=" + statusAPI(t, 404, dateOf(-time.Hour), "")}, line: "clock",
+			name: "ahead by more than half of the tolerance", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, dateOf(-time.Hour), "")}, line: "clock",
 			want: checked{Verdict: "fault", Detail: "ahead of", Do: "NTP"},
 		},
 		{
