@@ -33,7 +33,8 @@ var update = flag.Bool("update", false, "write what the flows came to into their
 //	options                              what the deployment is told: include dtmf
 //	status <leg>                         what the status API says about a leg: lines of an
 //	                                     offset, an HTTP status (0: none came) and the answer's data
-//	history <leg>                        the rows that Telnyx's history has when it is asked about a leg
+//	history <leg>                        the rows that Telnyx's history has when it is asked about a leg;
+//	                                     what is delivered comes before that: within half a minute
 //	want/messages                        what is published in the run as written
 //	want/parked                          for which reasons something was parked after any run
 //	want/leg <leg>, want/session <session>  the newest summary after any run

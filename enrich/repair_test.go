@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -264,9 +265,8 @@ func TestWithoutATurnTheTaskIsGivenUpAndAnotherCheckAsks(t *testing.T) {
 // The log keeps its last eighth for finishing calls: events it takes none of.
 func TestAFullLogPutsTheRepairOff(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
-		full := true
 		w.log.refusing(func(_ *replica, e call.Entry) error {
-			if full && strings.HasPrefix(e.Topic, call.TopicEvent) {
+			if strings.HasPrefix(e.Topic, call.TopicEvent) {
 				return errDown
 			}
 			return nil
@@ -307,8 +307,11 @@ func TestACrashInARepairDoublesNothing(t *testing.T) {
 							w.past.hasRow(id, named(body))
 						}
 					}
+					var mu sync.Mutex
 					killed, appended := false, 0
 					w.log.refusing(func(r *replica, e call.Entry) error {
+						mu.Lock()
+						defer mu.Unlock()
 						if e.Backfill {
 							appended++
 						}
