@@ -154,7 +154,8 @@ func TestLosingAnyOneEventNeverPreventsASummary(t *testing.T) {
 						continue
 					}
 					note := notes[env.Type]
-					if leg != env.Ref.Leg || again || note == "" {
+					// What Telnyx's history has is missing no more.
+					if leg != env.Ref.Leg || again || note == "" || len(f.history[leg]) > 0 {
 						continue
 					}
 					var s struct {
