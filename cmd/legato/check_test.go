@@ -120,6 +120,11 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		_, _ = w.Write([]byte(`{"status":405,"reason":"method_not_allowed"}`))
+	}))
+	t.Cleanup(secure.Close)
 	nowhere := "http://127.0.0.1:1/v2"
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -215,6 +220,10 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{
 			name: "another program on the port of webhooks", args: []string{"--listen=" + taken.Addr().String()}, line: "webhook listener",
 			want: checked{Verdict: "fault", Detail: "taken by another program", Do: "another address"},
+		},
+		{
+			name: "a Legato that speaks TLS on the port of webhooks", args: []string{"--listen=" + secure.Listener.Addr().String()}, line: "webhook listener",
+			want: checked{Verdict: "ok", Detail: "by a running Legato"},
 		},
 		{
 			name: "another program on the port for operators", args: []string{"--admin-listen=" + taken.Addr().String()}, line: "admin listener",
