@@ -169,11 +169,11 @@ func TestATaskWhoseEntryIsNotFoldedIsGivenBackAfterAWhile(t *testing.T) {
 		r.holdFold()
 		seq := w.deliver(a.hangup()).Seq
 		after(4900 * time.Millisecond)
-		if got := w.queue.naked; len(got) > 0 {
+		if got := w.queue.givenBack(); len(got) > 0 {
 			t.Errorf("given back before its time: %v", got)
 		}
 		after(200 * time.Millisecond)
-		if got := w.queue.naked; !slices.Contains(got, seq) {
+		if got := w.queue.givenBack(); !slices.Contains(got, seq) {
 			t.Errorf("given back: %v, want %d", got, seq)
 		}
 		after(time.Minute)

@@ -232,6 +232,11 @@ func (c *chaos) checkPhantoms(published told) {
 			}
 			seen[identity] = true
 			e := c.ledger.sent[shown.ID]
+			if e == nil && shown.Backfill {
+				if e = c.ledger.recalled(id, shown); e != nil && c.has(l, e) {
+					c.find("doubled", "leg %s shows %s %s, and its webhook %s as well", id, shown.Type, shown.ID, e.ID)
+				}
+			}
 			switch {
 			case e == nil:
 				c.find("phantom", "leg %s shows %s %s, which was never invented", id, shown.Type, shown.ID)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 )
 
@@ -44,6 +45,7 @@ type sent struct {
 	words        map[string]int
 	parkedBodies []string
 	dropped      bool
+	at           time.Time // when it occurred
 }
 
 // answered reports whether any post of the event was answered 200.
@@ -97,10 +99,20 @@ func (l *ledger) call(c fake.Call) {
 		if !d.Duplicate {
 			l.invented(&sent{
 				Deed: deedPlayed, ID: d.EventID, Type: d.Type, Session: string(c.Session), Leg: string(d.LegID),
-				Control: control[string(d.LegID)], dropped: d.Dropped,
+				Control: control[string(d.LegID)], dropped: d.Dropped, at: d.OccurredAt,
 			})
 		}
 	}
+}
+
+// recalled finds the event that a row of the history tells of without its name.
+func (l *ledger) recalled(leg string, shown summary.Event) *sent {
+	for _, s := range l.sent {
+		if s.Leg == leg && s.Type == shown.Type && s.at.Sub(shown.OccurredAt.Known()).Abs() < 2*time.Millisecond {
+			return s
+		}
+	}
+	return nil
 }
 
 // serve tells where webhooks can go.

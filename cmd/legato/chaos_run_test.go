@@ -203,6 +203,10 @@ func (c *chaos) know(played fake.Call) {
 		truth := statusCall(l)
 		// Right after a hangup the API may still say that the call is alive.
 		truth.AliveFor = rng.IntN(2)
+		// Of half of the legs the history has what was lost on the way.
+		if rng.IntN(2) == 0 {
+			truth.Events = historyOf(played, l)
+		}
 		c.api.register(truth)
 	}
 	c.extra(played)

@@ -36,6 +36,8 @@ func (c *chaos) hosts() {
 		h.args = append([]string{
 			"serve", "--listen=" + h.webhooks, "--admin-listen=" + h.admin,
 			"--settle=200ms", "--session-settle=1s", "--status-deadline=3s", "--sweep-after=6s",
+			// Its calendar, half a second and two and ten, ends well before a run gives up.
+			"--gap-repair-after=500ms",
 			"--amend-window=" + c.tempo.amend.String(),
 		}, c.setup.flags...)
 		if len(urls) > 0 {

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -99,7 +100,8 @@ const (
 )
 
 func validPublicKey() string {
-	return base64.StdEncoding.EncodeToString(slices.Repeat([]byte{7}, 32))
+	private := ed25519.NewKeyFromSeed(slices.Repeat([]byte{7}, ed25519.SeedSize))
+	return base64.StdEncoding.EncodeToString(private.Public().(ed25519.PublicKey))
 }
 
 func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {

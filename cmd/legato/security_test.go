@@ -87,7 +87,7 @@ func TestWithoutVerificationItSaysSoAndWorks(t *testing.T) {
 	if level := s.logged(shout)["level"]; level != "ERROR" {
 		t.Errorf("the warning has level %v", level)
 	}
-	if body := s.get(t, "/readyz"); !strings.HasPrefix(body, "ready\n") || !strings.Contains(body, shout) {
+	if body := s.get(t, "/readyz"); !strings.HasPrefix(body, "ready, but: ") || !strings.Contains(body, shout) {
 		t.Errorf("/readyz says %q", body)
 	}
 	c := fake.Generator{Seed: 31}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))

@@ -209,14 +209,20 @@ func checkHeaders(t *testing.T, m *jetstream.RawStreamMsg, ceType, kind, id stri
 func (w *telnyxWorld) know(c fake.Call) {
 	for _, l := range c.Legs {
 		known := statusCall(l)
-		for _, d := range c.Deliveries {
-			if d.LegID == l.Ref.Leg && !d.Duplicate {
-				known.Events = append(known.Events, statusfake.Event{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
-			}
-		}
+		known.Events = historyOf(c, l)
 		w.api.Register(known)
 	}
 	w.calls = append(w.calls, c)
+}
+
+// historyOf is what Telnyx has on record of a leg of a call.
+func historyOf(c fake.Call, l fake.Leg) (events []statusfake.Event) {
+	for _, d := range c.Deliveries {
+		if d.LegID == l.Ref.Leg && !d.Duplicate {
+			events = append(events, statusfake.Event{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
+		}
+	}
+	return events
 }
 
 func statusCall(l fake.Leg) statusfake.Call {

@@ -121,6 +121,23 @@ func (s *events) add(e *Event) bool {
 // sorted returns the events in order of occurrence.
 func (s *events) sorted() []*Event {
 	list := slices.Clone(s.list)
+	list = slices.DeleteFunc(list, func(e *Event) bool {
+		return e.Backfill && slices.ContainsFunc(s.list, e.cameAfterAll)
+	})
 	slices.SortFunc(list, order)
 	return list
+}
+
+// cameAfterAll reports whether w is the webhook of what e was filled in for. The
+// provider's history can have an event under another name, and a webhook be later than its repair: rather
+// one event too few than one twice.
+func (e *Event) cameAfterAll(w *Event) bool {
+	if w.Backfill || w.Type != e.Type {
+		return false
+	}
+	switch e.Type {
+	case call.TypeInitiated, call.TypeAnswered, call.TypeHangup: // a leg has one of each
+		return true
+	}
+	return w.OccurredAt.Sub(e.OccurredAt).Abs() < time.Millisecond
 }

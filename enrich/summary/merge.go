@@ -20,12 +20,33 @@ func Covers(view, stored Leg) bool {
 		known[identity(e)] = struct{}{}
 	}
 	for _, e := range stored.Events {
-		if _, ok := known[identity(e)]; !ok {
+		if _, ok := known[identity(e)]; !ok && !slices.ContainsFunc(view.Events, e.isFilledFor) {
 			// A view with a longer timeline leaves out more of its middle.
 			return view.EventsOmitted > 0 && total(view) >= total(stored)
 		}
 	}
 	return total(view) >= total(stored)
+}
+
+// isFilledFor reports whether w is the webhook of what e was filled in for from the
+// provider's history, which can have it under another name. A leg has one of each of three types.
+func (e Event) isFilledFor(w Event) bool {
+	if !e.Backfill || w.Backfill || w.Type != e.Type {
+		return false
+	}
+	switch e.Type {
+	case "call.initiated", "call.answered", "call.hangup":
+		return true
+	}
+	return w.OccurredAt.Known().Sub(e.OccurredAt.Known()).Abs() < time.Millisecond
+}
+
+// unrepeated returns the events that are not the webhooks of what the stored timeline
+// has filled in: late, they tell nothing that it does not know.
+func unrepeated(stored, events []Event) []Event {
+	return slices.DeleteFunc(slices.Clone(events), func(w Event) bool {
+		return slices.ContainsFunc(stored, func(e Event) bool { return e.isFilledFor(w) })
+	})
 }
 
 func total(l Leg) int { return len(l.Events) + l.EventsOmitted }
@@ -110,7 +131,7 @@ func Merge(stored, news Leg) Leg {
 // mergeTimeline unites the timelines. One that leaves out its middle goes on
 // leaving it out.
 func (l *Leg) mergeTimeline(stored, news Leg) {
-	l.Events = unite(stored.Events, beside(stored, news.Events), identity, CompareEvents)
+	l.Events = unite(stored.Events, unrepeated(stored.Events, beside(stored, news.Events)), identity, CompareEvents)
 	most := maxEvents
 	if stored.EventsOmitted > 0 {
 		most = len(stored.Events)

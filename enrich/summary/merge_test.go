@@ -312,6 +312,11 @@ func TestMergeFieldByField(t *testing.T) {
 			summary.Leg{Events: timeline(1), FirstReceivedAt: *at(0), DTMF: &summary.DTMF{Count: 1}, Speaks: []summary.Speak{{ID: "00001"}}},
 			summary.Leg{Events: timeline(1), DTMF: &summary.DTMF{Count: 1}, Omitted: map[string]int{"speaks": 1}},
 		},
+		"the webhook of what was filled in is no news": {
+			summary.Leg{Events: []summary.Event{{ID: "recalled", Type: "call.playback.ended", OccurredAt: at(1), Backfill: true}}, Playbacks: []summary.Playback{{ID: "recalled", At: at(1)}}},
+			summary.Leg{Events: []summary.Event{{ID: "webhook", Type: "call.playback.ended", OccurredAt: at(2)}}, FirstReceivedAt: *at(0), Playbacks: []summary.Playback{{ID: "webhook", At: at(2)}}},
+			summary.Leg{Events: []summary.Event{{ID: "recalled", Type: "call.playback.ended", OccurredAt: at(1), Backfill: true}}, Playbacks: []summary.Playback{{ID: "recalled", At: at(1)}}},
+		},
 		"a late key stands where it was pressed": {
 			summary.Leg{Events: timeline(1, 9), DTMF: &summary.DTMF{Count: 2, Digits: []summary.Digit{
 				{ID: "00001", At: at(1 * time.Second), Digit: "1"}, {ID: "00009", At: at(9 * time.Second), Digit: "9"},

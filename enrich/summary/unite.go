@@ -28,7 +28,7 @@ func uniteLists(m *Leg, stored, news Leg) {
 		known[e.ID] = struct{}{}
 	}
 	keys := 0
-	for _, e := range beside(stored, news.Events) {
+	for _, e := range unrepeated(stored.Events, beside(stored, news.Events)) {
 		if _, ok := known[e.ID]; ok {
 			continue
 		}
