@@ -1,0 +1,191 @@
+-- Legato's exports in DuckDB. Parquet needs no table: query the file.
+--
+--     legato export --output legs.parquet
+--     duckdb -c "SELECT outcome, count(*), avg(talk_seconds) FROM 'legs.parquet' GROUP BY ALL"
+
+-- CSV has no types of its own, and a guess would make a number of '+12025550111': give them.
+CREATE TABLE IF NOT EXISTS legs (
+-- columns of a leg
+  "kind" VARCHAR NOT NULL,
+  "schema" BIGINT NOT NULL,
+  "revision" BIGINT NOT NULL,
+  "changed" VARCHAR,
+  "reasons" VARCHAR,
+  "call_session_id" VARCHAR NOT NULL,
+  "call_leg_id" VARCHAR NOT NULL,
+  "call_control_id" VARCHAR,
+  "connection_id" VARCHAR,
+  "direction" VARCHAR,
+  "from" VARCHAR,
+  "to" VARCHAR,
+  "caller_name" VARCHAR,
+  "calling_party_type" VARCHAR,
+  "stir_shaken_attestation" VARCHAR,
+  "stir_shaken_validated" BOOLEAN,
+  "screening" VARCHAR,
+  "codec" VARCHAR,
+  "sampling_rate" BIGINT,
+  "offered_codecs" VARCHAR,
+  "headers_custom" VARCHAR,
+  "headers_sip" VARCHAR,
+  "outcome" VARCHAR NOT NULL,
+  "answered_by" VARCHAR,
+  "first_received_at" TIMESTAMPTZ NOT NULL,
+  "published_at" TIMESTAMPTZ NOT NULL,
+  "started_at" TIMESTAMPTZ,
+  "answered_at" TIMESTAMPTZ,
+  "bridged_at" TIMESTAMPTZ,
+  "ended_at" TIMESTAMPTZ,
+  "duration_seconds" DOUBLE,
+  "ring_seconds" DOUBLE,
+  "talk_seconds" DOUBLE,
+  "bridged_seconds" DOUBLE,
+  "hold_seconds" DOUBLE,
+  "queue_seconds" DOUBLE,
+  "sources" VARCHAR,
+  "hangup_cause" VARCHAR,
+  "hangup_source" VARCHAR,
+  "hangup_sip_code" VARCHAR,
+  "hangup_party" VARCHAR,
+  "hangup_fault_code" VARCHAR,
+  "hangup_fault_title" VARCHAR,
+  "ended_by" VARCHAR NOT NULL,
+  "status_state" VARCHAR NOT NULL,
+  "status_final" BOOLEAN NOT NULL,
+  "status_is_alive" BOOLEAN,
+  "status_call_duration" DOUBLE,
+  "status_start_time" TIMESTAMPTZ,
+  "status_end_time" TIMESTAMPTZ,
+  "status_client_state" VARCHAR,
+  "status_record_type" VARCHAR,
+  "status_fetched_at" TIMESTAMPTZ,
+  "status_attempts" BIGINT,
+  "status_http_status" BIGINT,
+  "discrepancies" VARCHAR,
+  "quality_inbound_mos" DOUBLE,
+  "quality_inbound_jitter_max_variance" DOUBLE,
+  "quality_inbound_jitter_packets" BIGINT,
+  "quality_inbound_packets" BIGINT,
+  "quality_inbound_skipped_packets" BIGINT,
+  "quality_outbound_mos" DOUBLE,
+  "quality_outbound_jitter_max_variance" DOUBLE,
+  "quality_outbound_jitter_packets" BIGINT,
+  "quality_outbound_packets" BIGINT,
+  "quality_outbound_skipped_packets" BIGINT,
+  "recordings" VARCHAR,
+  "recording_errors" VARCHAR,
+  "transcriptions" VARCHAR,
+  "transcript_pieces" VARCHAR,
+  "transcript_text_omitted" BIGINT,
+  "streams" VARCHAR,
+  "machine_detection_result" VARCHAR,
+  "machine_detection_greeting" VARCHAR,
+  "machine_detection_premium" BOOLEAN,
+  "machine_detection_detected_at" TIMESTAMPTZ,
+  "deepfake_result" VARCHAR,
+  "deepfake_score" DOUBLE,
+  "deepfake_consistency" DOUBLE,
+  "deepfake_at" TIMESTAMPTZ,
+  "deepfake_error" VARCHAR,
+  "deepfake_error_at" TIMESTAMPTZ,
+  "dtmf_count" BIGINT,
+  "dtmf_digits" VARCHAR,
+  "gathers" VARCHAR,
+  "playbacks" VARCHAR,
+  "speaks" VARCHAR,
+  "payments" VARCHAR,
+  "queues" VARCHAR,
+  "conferences" VARCHAR,
+  "refers" VARCHAR,
+  "ai_conversations" VARCHAR,
+  "ai_gathers" VARCHAR,
+  "ai_insights" VARCHAR,
+  "cost_status" VARCHAR,
+  "cost_billed_seconds" BIGINT,
+  "cost_parts" VARCHAR,
+  "cost_totals" VARCHAR,
+  "cost_amount" VARCHAR,
+  "cost_currency" VARCHAR,
+  "client_state" VARCHAR,
+  "client_state_text" VARCHAR,
+  "tags" VARCHAR,
+  "notes" VARCHAR,
+  "completeness_received" VARCHAR,
+  "completeness_expected" VARCHAR,
+  "omitted" VARCHAR,
+  "events" VARCHAR NOT NULL,
+  "events_omitted" BIGINT,
+  "times_hangup_received_at" TIMESTAMPTZ,
+  "times_enriched_at" TIMESTAMPTZ
+-- end of columns
+);
+CREATE TABLE IF NOT EXISTS sessions (
+-- columns of a session
+  "kind" VARCHAR NOT NULL,
+  "schema" BIGINT NOT NULL,
+  "revision" BIGINT NOT NULL,
+  "changed" VARCHAR,
+  "reasons" VARCHAR,
+  "call_session_id" VARCHAR NOT NULL,
+  "connection_id" VARCHAR,
+  "direction" VARCHAR,
+  "from" VARCHAR,
+  "to" VARCHAR,
+  "outcome" VARCHAR NOT NULL,
+  "final_to" VARCHAR,
+  "first_received_at" TIMESTAMPTZ NOT NULL,
+  "published_at" TIMESTAMPTZ NOT NULL,
+  "started_at" TIMESTAMPTZ,
+  "answered_at" TIMESTAMPTZ,
+  "ended_at" TIMESTAMPTZ,
+  "duration_seconds" DOUBLE,
+  "talk_seconds" DOUBLE,
+  "leg_count" BIGINT NOT NULL,
+  "answered_legs" BIGINT NOT NULL,
+  "hangup_call_leg_id" VARCHAR,
+  "hangup_cause" VARCHAR,
+  "hangup_source" VARCHAR,
+  "hangup_sip_code" VARCHAR,
+  "hangup_party" VARCHAR,
+  "hangup_fault_code" VARCHAR,
+  "hangup_fault_title" VARCHAR,
+  "bridges" VARCHAR,
+  "status_state" VARCHAR NOT NULL,
+  "cost_legs_costed" BIGINT,
+  "cost_legs_total" BIGINT,
+  "cost_totals" VARCHAR,
+  "cost_amount" VARCHAR,
+  "cost_currency" VARCHAR,
+  "legs" VARCHAR NOT NULL,
+  "legs_omitted" BIGINT,
+  "event_count" BIGINT,
+  "events" VARCHAR,
+  "events_omitted" BIGINT,
+  "conferences" VARCHAR,
+  "recordings" VARCHAR,
+  "playbacks" VARCHAR,
+  "speaks" VARCHAR,
+  "omitted" VARCHAR
+-- end of columns
+);
+
+-- Load exports, or anything else that may bring a revision twice or in any order: all rows go in, views show the newest.
+-- COPY takes columns by their order; for a file of a newer version use INSERT INTO legs BY NAME SELECT … FROM 'legs.parquet'.
+COPY legs FROM 'legs.csv' (HEADER, NULLSTR '');
+INSERT INTO legs BY NAME SELECT * FROM 'legs.parquet';
+
+CREATE OR REPLACE VIEW newest_legs AS
+  SELECT * FROM legs QUALIFY row_number() OVER (PARTITION BY call_session_id, call_leg_id ORDER BY revision DESC) = 1;
+CREATE OR REPLACE VIEW newest_sessions AS
+  SELECT * FROM sessions QUALIFY row_number() OVER (PARTITION BY call_session_id ORDER BY revision DESC) = 1;
+
+-- How calls end, by hour.
+SELECT date_trunc('hour', started_at) AS hour, outcome, count(*) AS legs, avg(talk_seconds) AS talk_seconds
+FROM newest_legs GROUP BY ALL ORDER BY hour, outcome;
+
+-- What they cost. Money is text: make a decimal of it, never a double.
+SELECT cost_currency, sum(cost_amount::DECIMAL(18, 6)) AS cost FROM newest_legs WHERE cost_amount IS NOT NULL GROUP BY ALL;
+
+-- Lists are JSON text: the timeline, an event a row.
+SELECT call_leg_id, event->>'$.type' AS type, (event->>'$.occurred_at')::TIMESTAMPTZ AS occurred_at
+FROM newest_legs, unnest(from_json(events, '["JSON"]')) AS timeline(event) ORDER BY call_leg_id, occurred_at;

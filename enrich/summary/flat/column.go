@@ -1,0 +1,101 @@
+package flat
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// Type is what a column holds.
+type Type int
+
+// Types of columns.
+const (
+	// Text is a text; money is one too, so that no cent is lost.
+	Text Type = iota
+	// Integer is a whole number of 64 bits.
+	Integer
+	// Number is a number of double precision; seconds are.
+	Number
+	// Boolean is true or false.
+	Boolean
+	// Timestamp is an instant in UTC, to the microsecond.
+	Timestamp
+	// JSON is a list or a map, as JSON text.
+	JSON
+)
+
+// String returns the type's name for people.
+func (t Type) String() string {
+	return [...]string{"text", "integer", "number", "boolean", "timestamp", "JSON text"}[t]
+}
+
+// Column is one column of the table of a kind.
+type Column struct {
+	// Name is unique in its table: lower-case letters, digits and "_".
+	Name string
+	// Type is what it holds.
+	Type Type
+	// Path is where the value stands in the summary, from the outside in.
+	Path []string
+	// Always tells that it is never null.
+	Always bool
+}
+
+// Columns added to what the types say: a cost in one currency, as nearly all
+// are, without taking a list apart.
+const (
+	costTotals   = "cost_totals"
+	costAmount   = "cost_amount"
+	costCurrency = "cost_currency"
+)
+
+// columnsOf returns the columns of a struct, in the order of its fields.
+func columnsOf(typ reflect.Type, path []string, always bool) []Column {
+	var columns []Column
+	for _, f := range reflect.VisibleFields(typ) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" {
+			continue // an embedded struct, whose fields follow by themselves
+		}
+		at := append(append([]string(nil), path...), name)
+		stated := always && options == ""
+		of := f.Type
+		if of.Kind() == reflect.Pointer {
+			of = of.Elem()
+		}
+		if of.Kind() == reflect.Struct && of != reflect.TypeFor[summary.Time]() {
+			columns = append(columns, columnsOf(of, at, stated)...)
+			continue
+		}
+		column := Column{Name: strings.Join(at, "_"), Type: typeOf(of), Path: at, Always: stated}
+		columns = append(columns, column)
+		if column.Name == costTotals {
+			columns = append(columns, Column{Name: costAmount, Path: at}, Column{Name: costCurrency, Path: at})
+		}
+	}
+	return columns
+}
+
+func typeOf(typ reflect.Type) Type {
+	if typ == reflect.TypeFor[summary.Time]() {
+		return Timestamp
+	}
+	switch typ.Kind() {
+	case reflect.String:
+		return Text
+	case reflect.Int, reflect.Int64:
+		return Integer
+	case reflect.Float64:
+		return Number
+	case reflect.Bool:
+		return Boolean
+	case reflect.Slice, reflect.Map:
+		return JSON
+	default:
+		// The types are our own: a test calls this for each of them.
+		panic(fmt.Sprintf("no column holds a %v", typ))
+	}
+}

@@ -1,0 +1,241 @@
+package flat_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/flat"
+)
+
+func tableOf(t *testing.T, kind string) *flat.Table {
+	t.Helper()
+	table, err := flat.Of(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// cells are the known values of a row, as text by column.
+func cells(t *testing.T, table *flat.Table, body string) map[string]string {
+	t.Helper()
+	row := make([]flat.Value, len(table.Columns()))
+	if err := table.Row(body, row); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for i, c := range table.Columns() {
+		if row[i].Known {
+			got[c.Name] = row[i].Text
+		}
+	}
+	return got
+}
+
+func TestColumnsAreNamedOnceAndPlainly(t *testing.T) {
+	for _, kind := range []string{summary.KindLeg, summary.KindSession} {
+		seen := make(map[string]bool)
+		for _, c := range tableOf(t, kind).Columns() {
+			if seen[c.Name] || !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(c.Name) {
+				t.Errorf("a column of a %s is named %q", kind, c.Name)
+			}
+			seen[c.Name] = true
+		}
+	}
+	if _, err := flat.Of("call"); err == nil {
+		t.Error("there is a table of a kind that is none")
+	}
+}
+
+// TestEveryFieldOfEveryFlowStandsInItsColumn holds the rows against the JSON: no
+// column invents, and none leaves out.
+func TestEveryFieldOfEveryFlowStandsInItsColumn(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "..", "testdata", "flows", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no flows: %v", err)
+	}
+	rows := 0
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range archive.Files {
+			kind, _, _ := strings.Cut(strings.TrimPrefix(part.Name, "want/"), " ")
+			if !strings.HasPrefix(part.Name, "want/") || kind != summary.KindLeg && kind != summary.KindSession {
+				continue
+			}
+			rows++
+			t.Run(filepath.Base(file)+"/"+part.Name, func(t *testing.T) {
+				table := tableOf(t, kind)
+				var body map[string]any
+				if err := json.Unmarshal(part.Data, &body); err != nil {
+					t.Fatal(err)
+				}
+				want := make(map[string]any)
+				for _, c := range table.Columns() {
+					if v := at(body, c); v != nil {
+						want[c.Name] = v
+					}
+				}
+				got := make(map[string]any)
+				for name, text := range cells(t, table, string(part.Data)) {
+					got[name] = text
+					if c := columnOf(table, name); c.Type != flat.Text && c.Type != flat.Timestamp {
+						var v any
+						if err := json.Unmarshal([]byte(text), &v); err != nil {
+							t.Fatalf("%s: %v", name, err)
+						}
+						got[name] = v
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			})
+		}
+	}
+	if rows < len(files) {
+		t.Errorf("%d flows have %d summaries", len(files), rows)
+	}
+}
+
+func columnOf(table *flat.Table, name string) flat.Column {
+	for _, c := range table.Columns() {
+		if c.Name == name {
+			return c
+		}
+	}
+	return flat.Column{}
+}
+
+// at finds the value of a column in a body, nil where there is none.
+func at(body map[string]any, c flat.Column) any {
+	var v any = body
+	for _, name := range c.Path {
+		object, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = object[name]
+	}
+	field := strings.TrimPrefix(c.Name, "cost_")
+	if field == "amount" || field == "currency" {
+		totals, _ := v.([]any)
+		if len(totals) != 1 {
+			return nil
+		}
+		v = totals[0].(map[string]any)[field]
+	}
+	return v
+}
+
+func TestRowTypes(t *testing.T) {
+	body := `{"kind":"leg","revision":3,"started_at":"2026-03-14T15:09:26.535897Z","duration_seconds":4.03,"status":{"final":true,"attempts":0},
+		"quality":{"inbound":{"mos":4.5}},"hangup":{"fault":{"code":"D1"}},"tags":["a,b"],"future":{"x":1},"events":[],"answered_at":null}`
+	table := tableOf(t, summary.KindLeg)
+	row := make([]flat.Value, len(table.Columns()))
+	if err := table.Row(body, row); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]flat.Value)
+	for i, c := range table.Columns() {
+		if row[i].Known {
+			got[c.Name] = row[i]
+		}
+	}
+	want := map[string]flat.Value{
+		"kind":                {Known: true, Text: "leg"},
+		"revision":            {Known: true, Text: "3", Int: 3},
+		"started_at":          {Known: true, Text: "2026-03-14T15:09:26.535897Z", Int: time.Date(2026, 3, 14, 15, 9, 26, 535_897_000, time.UTC).UnixMicro()},
+		"duration_seconds":    {Known: true, Text: "4.03", Number: 4.03},
+		"status_final":        {Known: true, Text: "true", Int: 1},
+		"status_attempts":     {Known: true, Text: "0"},
+		"quality_inbound_mos": {Known: true, Text: "4.5", Number: 4.5},
+		"hangup_fault_code":   {Known: true, Text: "D1"},
+		"tags":                {Known: true, Text: `["a,b"]`},
+		"events":              {Known: true, Text: "[]"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	// A row is used again: nothing of the one before may stay.
+	if err := table.Row(`{}`, row); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range row {
+		if v.Known {
+			t.Errorf("%s stays", table.Columns()[i].Name)
+		}
+	}
+}
+
+func TestCostInOneCurrencyHasColumnsOfItsOwn(t *testing.T) {
+	tests := []struct {
+		name, totals     string
+		amount, currency string
+	}{
+		{name: "one currency", totals: `[{"currency":"USD","amount":"0.0450"}]`, amount: "0.0450", currency: "USD"},
+		{name: "a currency that was not named", totals: `[{"amount":"1"}]`, amount: "1"},
+		{name: "two currencies are never mixed", totals: `[{"currency":"EUR","amount":"1"},{"currency":"USD","amount":"2"}]`},
+		{name: "nothing was charged", totals: `[]`},
+	}
+	for _, tt := range tests {
+		for _, kind := range []string{summary.KindLeg, summary.KindSession} {
+			t.Run(tt.name+", of a "+kind, func(t *testing.T) {
+				got := cells(t, tableOf(t, kind), `{"cost":{"totals":`+tt.totals+`}}`)
+				want := map[string]string{"cost_totals": tt.totals}
+				if tt.amount != "" {
+					want["cost_amount"] = tt.amount
+				}
+				if tt.currency != "" {
+					want["cost_currency"] = tt.currency
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestRowRefusesWhatIsNoSummary(t *testing.T) {
+	for name, body := range map[string]string{
+		"not JSON":                        `{"kind":`,
+		"a list":                          `[]`,
+		"a number as text":                `{"duration_seconds":"4"}`,
+		"a fraction as a count":           `{"revision":1.5}`,
+		"a time that is none":             `{"started_at":"yesterday"}`,
+		"a truth value as text":           `{"status":{"final":"yes"}}`,
+		"a text where an object shall be": `{"hangup":"+12025550111"}`,
+		"a number where a list shall be":  `{"events":3}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := tableOf(t, summary.KindLeg)
+			err := table.Row(body, make([]flat.Value, len(table.Columns())))
+			if err == nil || strings.Contains(err.Error(), "+1202") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func FuzzRow(f *testing.F) {
+	f.Add(`{"kind":"leg","cost":{"totals":[{"amount":"1"}]},"status":{}}`)
+	f.Add(`{"quality":{"inbound":{"mos":1e300}},"events":[{}],"revision":9223372036854775807}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		table := tableOf(t, summary.KindLeg)
+		row := make([]flat.Value, len(table.Columns()))
+		if table.Row(body, row) == nil && !json.Valid([]byte(body)) {
+			t.Errorf("took %q", body)
+		}
+	})
+}
