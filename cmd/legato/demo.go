@@ -102,7 +102,7 @@ func (cmd *demoCmd) play(ctx context.Context, c *console, s *service, key []byte
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return follow(ctx, s.js, s.layout, jetstream.DeliverAllPolicy, watch.summary)
+		return follow(ctx, s.js, s.layout, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, watch.summary)
 	})
 	g.Go(func() error {
 		defer stop()

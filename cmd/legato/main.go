@@ -20,6 +20,7 @@ type cli struct {
 	Check    checkCmd    `cmd:"" help:"Check keys, clock, NATS, streams, disk and ports with the settings of serve; exit 1 when something would keep it from working."`
 	Simulate simulateCmd `cmd:"" help:"Play Telnyx: signed webhooks to a target, and the status API."`
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
+	Export   exportCmd   `cmd:"" help:"Write the newest summary of each leg or session to a file."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
 	Bench    benchCmd    `cmd:"" help:"Measure the service beside floors that do less."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`

@@ -18,7 +18,12 @@ import (
 type tailCmd struct {
 	natsSettings
 	JSON bool `help:"One JSON document a line, as published."`
-	All  bool `help:"Begin with the oldest summary that is still kept; otherwise only new ones are shown."`
+	All  bool `help:"Begin with the oldest summary that is still kept; otherwise only new ones are shown." xor:"begin"`
+
+	Since      string   `help:"Begin with what was published since then, as 2h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z." placeholder:"TIME" xor:"begin"`
+	Level      string   `default:"all" enum:"leg,session,all" help:"leg, session or all."`
+	Outcome    []string `enum:"answered,no_answer,busy,rejected,canceled,failed,unknown" help:"Only these outcomes." placeholder:"OUTCOME"`
+	Connection []string `help:"Only calls of these connections." placeholder:"ID"`
 	logSettings
 }
 
@@ -27,6 +32,14 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	layout, err := natsd.NewLayout(cmd.SubjectPrefix)
 	if err != nil {
 		return fmt.Errorf("--subject-prefix: %w", err)
+	}
+	which, err := cmd.sieve(layout.Prefix)
+	if err != nil {
+		return err
+	}
+	from, err := cmd.from(which, time.Now())
+	if err != nil {
+		return err
 	}
 	urls := cmd.urls()
 	if len(urls) == 0 {
@@ -45,20 +58,36 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	policy := jetstream.DeliverNewPolicy
-	if cmd.All {
-		policy = jetstream.DeliverAllPolicy
-	}
 	show := printSummary
 	if cmd.JSON {
 		show = printJSON
 	}
-	return follow(ctx, js, layout, policy, func(_ string, data []byte) error { return show(c.stdout, data) })
+	return follow(ctx, js, layout, from, func(subject string, data []byte) error {
+		if wanted, err := which.wants(subject, data); !wanted {
+			return err
+		}
+		return show(c.stdout, data)
+	})
+}
+
+// from is where tail begins.
+func (cmd *tailCmd) from(which sieve, now time.Time) (jetstream.OrderedConsumerConfig, error) {
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy, FilterSubjects: which.subjects}
+	since, err := past(cmd.Since, now)
+	switch {
+	case err != nil:
+		return cfg, fmt.Errorf("--since: %w", err)
+	case cmd.All:
+		cfg.DeliverPolicy = jetstream.DeliverAllPolicy
+	case cmd.Since != "":
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	return cfg, nil
 }
 
 // follow hands every summary to do, in the order of the stream, until ctx ends or do fails.
-func follow(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, policy jetstream.DeliverPolicy, do func(subject string, data []byte) error) error {
-	consumer, err := js.OrderedConsumer(ctx, layout.Calls, jetstream.OrderedConsumerConfig{DeliverPolicy: policy})
+func follow(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, from jetstream.OrderedConsumerConfig, do func(subject string, data []byte) error) error {
+	consumer, err := js.OrderedConsumer(ctx, layout.Calls, from)
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", layout.Calls, err)
 	}

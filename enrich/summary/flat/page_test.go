@@ -106,7 +106,7 @@ func page(t *testing.T, kind string, columns []flat.Column) string {
 	var b strings.Builder
 	b.WriteString("| column | type | meaning |\n|---|---|---|\n")
 	for _, c := range columns {
-		meaning := root.meaning(c.Path)
+		meaning := bare(root.meaning(c.Path), c.Path[len(c.Path)-1])
 		switch {
 		case c.Name == "cost_amount":
 			meaning = "`amount` of `cost_totals` when there is just one."
@@ -122,6 +122,16 @@ func page(t *testing.T, kind string, columns []flat.Column) string {
 		fmt.Fprintf(&b, "| `%s` | %v | %s |\n", c.Name, c.Type, strings.ReplaceAll(meaning, "Always.", "*Always.*"))
 	}
 	return b.String()
+}
+
+// bare is a meaning without the name of its field at its head.
+func bare(meaning, field string) string {
+	for _, verb := range []string{" is ", " are "} {
+		if rest, ok := strings.CutPrefix(meaning, field+verb); ok {
+			return strings.ToUpper(rest[:1]) + rest[1:]
+		}
+	}
+	return meaning
 }
 
 // node is a part of a JSON Schema.

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/legato-calls/legato/publish/export"
+	"github.com/legato-calls/legato/publish/natsd"
+)
+
+type exportCmd struct {
+	natsSettings
+	Level  string `default:"leg" enum:"leg,session" help:"leg or session."`
+	Since  string `help:"Only what was published since then, as 24h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z; otherwise all that is kept." placeholder:"TIME"`
+	Until  string `help:"Only what was published before then; otherwise until now." placeholder:"TIME"`
+	Format string `default:"" enum:",ndjson,csv,parquet" help:"ndjson, csv or parquet; otherwise by the end of the file's name."`
+	Output string `help:"File to write; one that exists is replaced when the export is whole." placeholder:"FILE" required:"" short:"o" type:"path"`
+}
+
+// Run writes the file, or goes on writing it where an earlier run ended.
+func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
+	plan, err := cmd.plan(time.Now())
+	if err != nil {
+		return err
+	}
+	layout, err := natsd.NewLayout(cmd.SubjectPrefix)
+	if err != nil {
+		return fmt.Errorf("--subject-prefix: %w", err)
+	}
+	urls := cmd.urls()
+	if len(urls) == 0 {
+		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
+	}
+	reaching, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	nc, err := natsd.Connect(reaching, natsd.ConnectConfig{
+		URLs: urls, Creds: cmd.NATSCreds, Name: "legato export",
+		Logger: logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr),
+	})
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	bar := &progress{out: c.stderr, shown: isTerminal(c.stderr)}
+	began := time.Now()
+	result, err := export.Run(ctx, js, layout, plan, bar.watch)
+	bar.end()
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("interrupted; the same command goes on where it was (%d rows)", result.Rows)
+	}
+	if err != nil {
+		return fmt.Errorf("export to %s: %w", plan.Output, err)
+	}
+	fmt.Fprintln(c.stderr, exported(plan, result, time.Since(began)))
+	return nil
+}
+
+func (cmd *exportCmd) plan(now time.Time) (export.Plan, error) {
+	plan := export.Plan{Level: cmd.Level, Format: export.Format(cmd.Format), Output: cmd.Output}
+	var err error
+	if plan.Format == "" {
+		if plan.Format, err = export.FormatOf(cmd.Output); err != nil {
+			return plan, fmt.Errorf("--format: %w", err)
+		}
+	}
+	plan.Since.Text, plan.Until.Text = cmd.Since, cmd.Until
+	if plan.Since.At, err = past(cmd.Since, now); err != nil {
+		return plan, fmt.Errorf("--since: %w", err)
+	}
+	if plan.Until.At, err = moment(cmd.Until, now); err != nil {
+		return plan, fmt.Errorf("--until: %w", err)
+	}
+	if !plan.Until.At.IsZero() && !plan.Until.At.After(plan.Since.At) {
+		return plan, errors.New("--until must be later than --since")
+	}
+	return plan, nil
+}
+
+// exported says what was done.
+func exported(p export.Plan, r export.Result, took time.Duration) string {
+	text := fmt.Sprintf("exported %d (%s) to %s in %v", r.Rows, p.Level, p.Output, took.Round(10*time.Millisecond))
+	if r.Resumed > 0 {
+		text += fmt.Sprintf("; %d had been fetched before", r.Resumed)
+	}
+	if r.Gone > 0 {
+		text += fmt.Sprintf("; %d had left the stream before they could be read", r.Gone)
+	}
+	return text
+}
+
+// progress shows a bar for each step, on a terminal.
+type progress struct {
+	out   io.Writer
+	shown bool
+	step  export.Step
+	bar   *progressbar.ProgressBar
+}
+
+func (p *progress) watch(step export.Step, done, all int64) {
+	if !p.shown {
+		return
+	}
+	if p.step != step {
+		p.end()
+		if all == 0 {
+			all = -1 // a spinner
+		}
+		p.step = step
+		p.bar = progressbar.NewOptions64(all, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(string(step)),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
+	}
+	// A bar that cannot be drawn is no reason to end.
+	_ = p.bar.Set64(done)
+}
+
+// end takes the bar away.
+func (p *progress) end() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
+}

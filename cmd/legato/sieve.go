@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+)
+
+// sieve lets through the summaries that tail is asked for. What a subject tells is left to
+// the server, the rest is read from the bodies.
+type sieve struct {
+	// subjects are the server's filters; none: everything.
+	subjects    []string
+	connections []string
+	outcomes    []string
+}
+
+// sieve makes a sieve of the flags.
+func (cmd *tailCmd) sieve(prefix string) (sieve, error) {
+	s := sieve{connections: cmd.Connection, outcomes: cmd.Outcome}
+	levels := []string{cmd.Level}
+	if cmd.Level == "all" {
+		levels = []string{summary.KindLeg, summary.KindSession}
+	}
+	for _, connection := range cmd.Connection {
+		if !call.ValidToken(connection) {
+			return s, fmt.Errorf("--connection: %.64q is no connection id", connection)
+		}
+	}
+	switch {
+	case len(cmd.Connection) == 0 && cmd.Level == "all":
+	case len(cmd.Connection) == 0:
+		s.subjects = []string{prefix + "." + cmd.Level + ".>"}
+	default:
+		// Where the connection was not known at first the subject never tells it; the body may.
+		tokens := append(slices.Clone(cmd.Connection), "_")
+		slices.Sort(tokens)
+		for _, token := range slices.Compact(tokens) {
+			for _, level := range levels {
+				s.subjects = append(s.subjects, prefix+"."+level+".*."+token+".>")
+			}
+		}
+	}
+	return s, nil
+}
+
+// wants reports whether a summary is let through.
+func (s sieve) wants(subject string, data []byte) (bool, error) {
+	if len(s.connections) == 0 && len(s.outcomes) == 0 {
+		return true, nil
+	}
+	var body struct {
+		Connection string `json:"connection_id"`
+		Outcome    string `json:"outcome"`
+	}
+	if err := json.Unmarshal(data, &body); err != nil {
+		return false, fmt.Errorf("read a summary: %w", err)
+	}
+	if len(s.outcomes) > 0 && !slices.Contains(s.outcomes, body.Outcome) {
+		return false, nil
+	}
+	if len(s.connections) == 0 || slices.Contains(s.connections, body.Connection) {
+		return true, nil
+	}
+	tokens := strings.Split(subject, ".")
+	return len(tokens) > 3 && slices.Contains(s.connections, tokens[3]), nil
+}

@@ -1,0 +1,130 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/publish/natsd"
+)
+
+// ErrInUse is wrapped by the error of an export whose file another one is making.
+var ErrInUse = errors.New("another export to this file is running")
+
+// Step is what an export is doing.
+type Step string
+
+// Steps, in order.
+const (
+	// Survey reads the headers of the stream.
+	Survey Step = "surveying"
+	// Fetch reads the bodies that are wanted.
+	Fetch Step = "fetching"
+	// Write writes them in their format.
+	Write Step = "writing"
+)
+
+// Watch is told how far a step has come: done of all, which is 0 where it is not known.
+type Watch func(step Step, done, all int64)
+
+// reportEvery is how many messages go by between two reports.
+const reportEvery = 1000
+
+// Result is what an export did.
+type Result struct {
+	// Rows are in the file.
+	Rows int64
+	// Gone had left the stream before they could be read.
+	Gone int64
+	// Resumed is how many rows an earlier run had fetched.
+	Resumed int64
+}
+
+// Run makes the file of a plan, or goes on making it where an earlier run of the
+// same plan ended. It fails with ErrInUse while another export makes the same file, and when an
+// unfinished export of another plan lies there. What it has fetched when it fails, or when ctx ends, is kept for the next run.
+func Run(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, p Plan, watch Watch) (Result, error) {
+	if watch == nil {
+		watch = func(Step, int64, int64) {}
+	}
+	if err := p.check(); err != nil {
+		return Result{}, err
+	}
+	s, err := begin(ctx, js, layout, p)
+	if err != nil {
+		return Result{}, err
+	}
+	part, err := openSpool(p, s)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = part.file.Close() }() // all that counts was synced
+	result := Result{Resumed: part.state.Rows}
+	if !part.state.Fetched {
+		if err := part.collect(ctx, newSource(js, layout, p.Level), watch); err != nil {
+			return result, err
+		}
+	}
+	result.Rows, result.Gone = part.state.Rows, part.state.Gone
+	return result, part.finish(ctx, watch)
+}
+
+// begin takes the snapshot, unless an earlier run has.
+func begin(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, p Plan) (state, error) {
+	stream, err := js.Stream(ctx, layout.Calls)
+	if err != nil {
+		return state{}, fmt.Errorf("look up stream %s: %w", layout.Calls, err)
+	}
+	info := stream.CachedInfo()
+	s, found, err := goOn(p, layout.Calls, info.Created, info.State.LastSeq)
+	if err != nil || found {
+		return s, err
+	}
+	return state{
+		Stream: layout.Calls, Created: info.Created, Last: info.State.LastSeq,
+		Level: p.Level, Format: p.Format, Since: p.Since, Until: p.Until,
+	}, nil
+}
+
+// collect fetches what is not in the spool yet.
+func (s *spool) collect(ctx context.Context, from *source, watch Watch) error {
+	// The snapshot stands before anything is read: the next run has the same.
+	if err := s.checkpoint(); err != nil {
+		return err
+	}
+	wanted, err := from.survey(ctx, s.state, func(done int64) { watch(Survey, done, 0) })
+	if err != nil {
+		return err
+	}
+	all := s.state.Rows + int64(len(wanted))
+	watch(Fetch, s.state.Rows, all)
+	return s.fetch(ctx, from, wanted, func(rows int64) { watch(Fetch, rows, all) })
+}
+
+// finish writes the file from the spool and clears away what was beside it.
+func (s *spool) finish(ctx context.Context, watch Watch) error {
+	whole := s.plan.partPath()
+	if s.plan.Format != NDJSON {
+		whole = s.plan.tempPath()
+		if err := s.convert(ctx, whole, watch); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(whole, s.plan.Output); err != nil {
+		return fmt.Errorf("put the export in its place: %w", err)
+	}
+	if err := syncDir(s.plan.Output); err != nil {
+		return fmt.Errorf("put the export in its place: %w", err)
+	}
+	// The state first: alone it would make the next export repeat this one.
+	for _, path := range []string{s.plan.statePath(), s.plan.partPath()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("clear away what the export needed: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package export
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
+)
+
+// A checkpoint costs two syncs of the disk, its absence the repetition of what
+// came since: one comes when so many bytes are in, or so much time has passed.
+const (
+	checkpointBytes = 8 << 20
+	checkpointEvery = 2 * time.Second
+)
+
+// spool is FILE.part: what was fetched, a body a line.
+type spool struct {
+	plan  Plan
+	file  *os.File
+	out   *bufio.Writer
+	state state
+	// noted is what FILE.state says, since when.
+	noted     int64
+	notedLast time.Time
+}
+
+// openSpool opens FILE.part, cut to what FILE.state vouches for. The state is taken back to the
+// beginning when there is less than that. It fails when another export has it open.
+func openSpool(p Plan, s state) (*spool, error) {
+	f, err := os.OpenFile(p.partPath(), os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("open what was fetched: %w", err)
+	}
+	fail := func(err error) (*spool, error) {
+		return nil, errors.Join(fmt.Errorf("open what was fetched: %w", err), f.Close())
+	}
+	if err := lockFile(f); err != nil {
+		return fail(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return fail(err)
+	}
+	// Between opening and locking the export before may have finished and moved its file away.
+	if now, err := os.Stat(p.partPath()); err != nil || !os.SameFile(info, now) {
+		return fail(ErrInUse)
+	}
+	if info.Size() < s.Bytes {
+		s.Seq, s.Rows, s.Bytes, s.Gone, s.Fetched = 0, 0, 0, 0, false
+	}
+	if err := f.Truncate(s.Bytes); err != nil {
+		return fail(err)
+	}
+	if _, err := f.Seek(s.Bytes, io.SeekStart); err != nil {
+		return fail(err)
+	}
+	return &spool{plan: p, file: f, out: bufio.NewWriterSize(f, 1<<20), state: s, noted: s.Bytes, notedLast: time.Now()}, nil
+}
+
+// fetch appends the messages that are wanted to the spool.
+func (s *spool) fetch(ctx context.Context, from *source, wanted []uint64, seen func(rows int64)) error {
+	if len(wanted) > 0 {
+		cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: wanted[0]}
+		err := from.read(ctx, cfg, s.state.Last, func(m message) error {
+			for len(wanted) > 0 && wanted[0] < m.seq {
+				wanted = wanted[1:]
+				s.state.Gone++
+			}
+			if len(wanted) == 0 {
+				return errEnough
+			}
+			if wanted[0] > m.seq {
+				return nil // superseded, or outside the time
+			}
+			wanted = wanted[1:]
+			if err := s.append(m); err != nil {
+				return err
+			}
+			if s.state.Rows%reportEvery == 0 {
+				seen(s.state.Rows)
+			}
+			if len(wanted) == 0 {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil {
+			// What came so far is kept: an interrupted export goes on there.
+			return errors.Join(err, s.checkpoint())
+		}
+	}
+	s.state.Gone += int64(len(wanted))
+	s.state.Fetched = true
+	return s.checkpoint()
+}
+
+func (s *spool) append(m message) error {
+	body := m.data
+	if !gjson.ValidBytes(body) {
+		return fmt.Errorf("message %d of %s is not JSON", m.seq, s.state.Stream)
+	}
+	if bytes.IndexByte(body, '\n') >= 0 {
+		var line bytes.Buffer
+		if err := json.Compact(&line, body); err != nil {
+			return fmt.Errorf("message %d of %s: %w", m.seq, s.state.Stream, err)
+		}
+		body = line.Bytes()
+	}
+	_, err := s.out.Write(body)
+	if err == nil {
+		err = s.out.WriteByte('\n')
+	}
+	if err != nil {
+		return fmt.Errorf("keep what was fetched: %w", err)
+	}
+	s.state.Seq, s.state.Rows, s.state.Bytes = m.seq, s.state.Rows+1, s.state.Bytes+int64(len(body))+1
+	// The clock is not read for each message.
+	if s.state.Bytes-s.noted >= checkpointBytes || s.state.Rows%100 == 0 && time.Since(s.notedLast) >= checkpointEvery {
+		return s.checkpoint()
+	}
+	return nil
+}
+
+// checkpoint puts FILE.part on disk, and then notes it in FILE.state.
+func (s *spool) checkpoint() error {
+	if err := s.out.Flush(); err != nil {
+		return fmt.Errorf("keep what was fetched: %w", err)
+	}
+	if err := s.file.Sync(); err != nil {
+		return fmt.Errorf("keep what was fetched: %w", err)
+	}
+	s.noted, s.notedLast = s.state.Bytes, time.Now()
+	return s.state.save(s.plan)
+}
