@@ -128,6 +128,9 @@ func page(t *testing.T, kind string, columns []flat.Column) string {
 func bare(meaning, field string) string {
 	for _, verb := range []string{" is ", " are "} {
 		if rest, ok := strings.CutPrefix(meaning, field+verb); ok {
+			if word, _, _ := strings.Cut(rest, " "); strings.ContainsAny(word, "_") {
+				return rest // the name of a field of Telnyx's
+			}
 			return strings.ToUpper(rest[:1]) + rest[1:]
 		}
 	}
