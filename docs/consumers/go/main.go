@@ -1,0 +1,119 @@
+// Command go is a consumer of Legato's summaries to copy from: it keeps every
+// leg and session in a file, each revision once, the newest one last.
+//
+//	NATS_URL=nats://127.0.0.1:4222 go run ./docs/consumers/go calls.ndjson
+//
+// Messages are delivered at least once and not always in the order of their
+// revisions. The file has the effect exactly once: a revision that is not higher than what the file
+// has of that id changes nothing, and a message is acknowledged when it is on disk.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// stream is where Legato publishes; it follows --subject-prefix.
+	stream = "CALLS"
+	// durable names this consumer: the server remembers how far it came.
+	durable = "warehouse"
+	// atOnce is how many messages share one sync of the disk.
+	atOnce = 500
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Getenv("NATS_URL"), os.Args[1:]); err != nil {
+		slog.Error("the consumer ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, url string, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: consumer FILE")
+	}
+	if url == "" {
+		url = nats.DefaultURL
+	}
+	nc, err := nats.Connect(url, nats.Name("warehouse"), nats.MaxReconnects(-1))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	store, err := open(args[0])
+	if err != nil {
+		return err
+	}
+	defer store.close()
+	return consume(ctx, js, store)
+}
+
+// consume takes summaries down until ctx ends.
+func consume(ctx context.Context, js jetstream.JetStream, store *store) error {
+	consumer, err := js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Durable:       durable,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       30 * time.Second, // not acknowledged within this time, it comes again
+		MaxAckPending: 2 * atOnce,
+		// For one message a call and nothing else: calls.leg.completed.> alone.
+		FilterSubjects: []string{"calls.leg.>", "calls.session.>"},
+	})
+	if err != nil {
+		return fmt.Errorf("make the consumer: %w", err)
+	}
+	for ctx.Err() == nil {
+		batch, err := consumer.Fetch(atOnce, jetstream.FetchMaxWait(time.Second))
+		if err != nil {
+			return fmt.Errorf("fetch: %w", err)
+		}
+		var taken []jetstream.Msg
+		for m := range batch.Messages() {
+			if err := store.put(m.Data()); errors.Is(err, errUnreadable) {
+				slog.Warn("not a summary", "subject", m.Subject()) // never the body: it has phone numbers
+				_ = m.Term()
+				continue
+			} else if err != nil {
+				return err
+			}
+			taken = append(taken, m)
+		}
+		if err := store.sync(); err != nil {
+			return err
+		}
+		for _, m := range taken {
+			// One that is lost brings the message again, which then changes nothing.
+			_ = m.Ack()
+		}
+		if err := batch.Error(); err != nil {
+			slog.Warn("the batch broke off", "error", err)
+		}
+	}
+	return nil
+}
+
+// summary is what a consumer must know of a body; everything else is in docs/messages.md.
+type summary struct {
+	Kind     string `json:"kind"`
+	Session  string `json:"call_session_id"`
+	Leg      string `json:"call_leg_id"`
+	Revision int    `json:"revision"`
+}
+
+// id is what a summary is about.
+func (s summary) id() string { return s.Kind + " " + s.Session + " " + s.Leg }
