@@ -1,0 +1,77 @@
+// A consumer of Legato's summaries to copy from: it keeps every leg and session
+// in a file, each revision once, the newest one last.
+//
+//   npm install
+//   NATS_URL=nats://127.0.0.1:4222 node consumer.mjs calls.ndjson
+//
+// Messages are delivered at least once and not always in the order of their
+// revisions. The file has the effect exactly once: a revision that is not higher than
+// what the file has of that id changes nothing, and a message is acknowledged when it is on disk.
+import { open, readFile } from "node:fs/promises";
+import { connect } from "@nats-io/transport-node";
+import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
+
+const stream = "CALLS"; // follows --subject-prefix
+const durable = "warehouse-node"; // the server remembers how far it came
+const path = process.argv[2];
+if (!path) {
+  console.error("usage: node consumer.mjs FILE");
+  process.exit(2);
+}
+
+const id = (s) => `${s.kind} ${s.call_session_id} ${s.call_leg_id ?? ""}`;
+
+// What the file has; a line that a crash left unfinished is cut off.
+const newest = new Map();
+const data = await readFile(path).catch((err) => {
+  if (err.code === "ENOENT") return Buffer.alloc(0);
+  throw err;
+});
+const whole = data.lastIndexOf("\n") + 1;
+for (const line of data.subarray(0, whole).toString().split("\n")) {
+  if (line === "") continue;
+  const s = JSON.parse(line);
+  newest.set(id(s), Math.max(newest.get(id(s)) ?? 0, s.revision));
+}
+const file = await open(path, "a", 0o600);
+await file.truncate(whole);
+
+const nc = await connect({ servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", maxReconnectAttempts: -1 });
+const manager = await jetstreamManager(nc);
+await manager.consumers.add(stream, {
+  durable_name: durable,
+  ack_policy: AckPolicy.Explicit,
+  max_ack_pending: 1000,
+  // For one message a call and nothing else: calls.leg.completed.> alone.
+  filter_subjects: ["calls.leg.>", "calls.session.>"],
+});
+const consumer = await jetstream(nc).consumers.get(stream, durable);
+
+let stopping = false;
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => (stopping = true));
+
+while (!stopping) {
+  const taken = [];
+  let lines = "";
+  for await (const m of await consumer.fetch({ max_messages: 500, expires: 1000 })) {
+    let s;
+    try {
+      s = m.json();
+    } catch {
+      console.error(`not a summary: ${m.subject}`); // never the body: it has phone numbers
+      m.term();
+      continue;
+    }
+    taken.push(m);
+    if (s.revision <= (newest.get(id(s)) ?? 0)) continue;
+    newest.set(id(s), s.revision);
+    lines += JSON.stringify(s) + "\n";
+  }
+  if (lines !== "") {
+    await file.appendFile(lines);
+    await file.sync();
+  }
+  for (const m of taken) m.ack(); // one that is lost brings the message again, which then changes nothing
+}
+await nc.drain();
+await file.close();
