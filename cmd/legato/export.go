@@ -89,7 +89,11 @@ func (cmd *exportCmd) plan(now time.Time) (export.Plan, error) {
 
 // exported says what was done.
 func exported(p export.Plan, r export.Result, took time.Duration) string {
-	text := fmt.Sprintf("exported %d (%s) to %s in %v", r.Rows, p.Level, p.Output, took.Round(10*time.Millisecond))
+	what := p.Level
+	if r.Rows != 1 {
+		what += "s"
+	}
+	text := fmt.Sprintf("exported %d %s to %s in %v", r.Rows, what, p.Output, took.Round(10*time.Millisecond))
 	if r.Resumed > 0 {
 		text += fmt.Sprintf("; %d had been fetched before", r.Resumed)
 	}

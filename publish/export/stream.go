@@ -36,10 +36,10 @@ type message struct {
 }
 
 const (
-	// atOnce and bytesAtOnce bound what the server has under way. The bytes are several times
-	// the largest message that Legato publishes.
-	atOnce      = 2000
-	bytesAtOnce = 8 << 20
+	// headersAtOnce and bodiesAtOnce are how many messages are under way at most: of
+	// bodies that is usually half a megabyte, and 128 MiB if each were as large as one may be.
+	headersAtOnce = 2000
+	bodiesAtOnce  = 256
 	// silence is how long nothing comes before the server is asked whether there is more.
 	silence = 2 * time.Second
 	// resets is how often the consumer is made anew before an interruption is given up.
@@ -61,7 +61,11 @@ func (s *source) read(ctx context.Context, cfg jetstream.OrderedConsumerConfig, 
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(atOnce, bytesAtOnce))
+	atOnce := bodiesAtOnce
+	if cfg.HeadersOnly {
+		atOnce = headersAtOnce
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(atOnce))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", s.stream, err)
 	}
