@@ -202,7 +202,9 @@ func TestAnExportThatWasKilledGoesOn(t *testing.T) {
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(64)
 	for i := range legs {
-		group.Go(func() error { return l.put(ctx, summary.KindLeg, fmt.Sprintf("l%d", i), "11", "11", summary.OutcomeBusy, size) })
+		group.Go(func() error {
+			return l.put(ctx, summary.KindLeg, fmt.Sprintf("l%d", i), "11", "11", summary.OutcomeBusy, size)
+		})
 	}
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)

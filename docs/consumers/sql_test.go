@@ -16,7 +16,7 @@ import (
 // results are the rows of each statement that a script ran.
 func results(t *testing.T, out []byte) (all [][]map[string]any) {
 	t.Helper()
-	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n") {
 		var rows []map[string]any
 		if err := json.Unmarshal([]byte(line), &rows); err != nil {
 			t.Fatalf("%v: %s", err, line)

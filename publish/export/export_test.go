@@ -133,7 +133,7 @@ func wantParquet(t *testing.T, table *flat.Table, bodies []string, data []byte) 
 		t.Fatal(err)
 	}
 	var types []string
-	for _, line := range strings.Split(file.Schema().String(), "\n") {
+	for line := range strings.SplitSeq(file.Schema().String(), "\n") {
 		// The library marks 64-bit integers and texts in its own words.
 		line = strings.ReplaceAll(strings.TrimSuffix(strings.TrimSpace(line), ";"), " (INT(64,true))", "")
 		if strings.HasPrefix(line, "optional ") {

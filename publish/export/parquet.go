@@ -21,7 +21,7 @@ const (
 // parquetEncoder writes a Parquet file. Every column is optional: so a file
 // can be read together with one of a version that knows more fields.
 type parquetEncoder struct {
-	out     *parquet.Writer
+	out     *parquet.GenericWriter[any]
 	columns []flat.Column
 	row     parquet.Row
 	// rows and bytes are in the row group so far.
@@ -30,7 +30,7 @@ type parquetEncoder struct {
 
 func newParquet(w io.Writer, columns []flat.Column) *parquetEncoder {
 	return &parquetEncoder{
-		out: parquet.NewWriter(w, schemaOf(columns), parquet.Compression(&parquet.Zstd),
+		out: parquet.NewGenericWriter[any](w, schemaOf(columns), parquet.Compression(&parquet.Zstd),
 			parquet.KeyValueMetadata("legato.schema", strconv.Itoa(summary.Schema))),
 		columns: columns,
 		row:     make(parquet.Row, len(columns)),

@@ -34,13 +34,14 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Getenv("NATS_URL"), os.Args[1:]); err != nil {
-		slog.Error("the consumer ends", "error", err)
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(ctx, log, os.Getenv("NATS_URL"), os.Args[1:]); err != nil {
+		log.Error("the consumer ends", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, url string, args []string) error {
+func run(ctx context.Context, log *slog.Logger, url string, args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: consumer FILE")
 	}
@@ -61,11 +62,11 @@ func run(ctx context.Context, url string, args []string) error {
 		return err
 	}
 	defer store.close()
-	return consume(ctx, js, store)
+	return consume(ctx, log, js, store)
 }
 
 // consume takes summaries down until ctx ends.
-func consume(ctx context.Context, js jetstream.JetStream, store *store) error {
+func consume(ctx context.Context, log *slog.Logger, js jetstream.JetStream, store *store) error {
 	consumer, err := js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable:       durable,
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -85,7 +86,7 @@ func consume(ctx context.Context, js jetstream.JetStream, store *store) error {
 		var taken []jetstream.Msg
 		for m := range batch.Messages() {
 			if err := store.put(m.Data()); errors.Is(err, errUnreadable) {
-				slog.Warn("not a summary", "subject", m.Subject()) // never the body: it has phone numbers
+				log.Warn("not a summary", "subject", m.Subject()) // never the body: it has phone numbers
 				_ = m.Term()
 				continue
 			} else if err != nil {
@@ -101,7 +102,7 @@ func consume(ctx context.Context, js jetstream.JetStream, store *store) error {
 			_ = m.Ack()
 		}
 		if err := batch.Error(); err != nil {
-			slog.Warn("the batch broke off", "error", err)
+			log.Warn("the batch broke off", "error", err)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,7 @@ func consumeAll(ctx context.Context, js jetstream.JetStream, file string, messag
 	consumed := make(chan error, 1)
 	consuming, enough := context.WithCancel(ctx)
 	defer enough()
-	go func() { consumed <- consume(consuming, js, kept) }()
+	go func() { consumed <- consume(consuming, slog.New(slog.DiscardHandler), js, kept) }()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {
