@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -54,6 +55,10 @@ func TestReadmePermissionsSeparateSummariesFromRawEvents(t *testing.T) {
 	completed(t, as("service:s"), "calls.session.completed.*."+string(c.Session))
 	if found := summaries(t, as("reader:r")); len(found) != 2 {
 		t.Errorf("a reader found %d summaries, want those of a leg and a session", len(found))
+	}
+	file := filepath.Join(t.TempDir(), "legs.ndjson")
+	if out, err := exec.CommandContext(t.Context(), binaries.legato, "export", "--nats-url="+as("reader:r"), "--output="+file).CombinedOutput(); err != nil || !strings.Contains(string(out), "exported 1 leg ") {
+		t.Errorf("a reader cannot export: %v\n%s", err, out)
 	}
 	if strings.Contains(s.text(), ":s@") {
 		t.Error("the log shows the password of NATS")

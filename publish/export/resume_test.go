@@ -66,8 +66,9 @@ func TestAnInterruptedExportGoesOnAndGivesTheSameFile(t *testing.T) {
 				if (before.Rows > 0) != (step != export.Survey) || before.Fetched != (step == export.Write) {
 					t.Errorf("it came to %+v", before)
 				}
-				// What came after the last note on disk: a crash leaves it, cut anywhere.
-				garbage(t, p.Output+".part", `{"kind":"leg","call_le`)
+				// What came after the last note on disk: a crash leaves it, cut anywhere. Here it
+				// is more than what is still to come.
+				garbage(t, p.Output+".part", strings.Repeat(`{"kind":"leg","call_le`, 400_000))
 				got, result := w.export(p)
 				if !bytes.Equal(want[format], got) {
 					t.Errorf("%d bytes differ from the undisturbed %d", len(got), len(want[format]))

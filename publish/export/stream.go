@@ -70,24 +70,28 @@ func (s *source) read(ctx context.Context, cfg jetstream.OrderedConsumerConfig, 
 		return fmt.Errorf("read %s: %w", s.stream, err)
 	}
 	defer messages.Stop()
+	silent := false // the server said that there is no more
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(silence))
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, nats.ErrTimeout):
-			// It is slow, or what was still to come has aged out.
+			// It is slow, or what was still to come has aged out. The answer comes behind whatever
+			// the server had sent before it, so that a second silence is the end.
+			if silent {
+				return nil
+			}
 			info, err := consumer.Info(ctx)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", s.stream, err)
 			}
-			if info.NumPending == 0 && info.NumAckPending == 0 {
-				return nil
-			}
+			silent = info.NumPending == 0
 			continue
 		case err != nil:
 			return fmt.Errorf("read %s: %w", s.stream, err)
 		}
+		silent = false
 		meta, err := m.Metadata()
 		if err != nil {
 			return fmt.Errorf("read %s: %w", s.stream, err)

@@ -1,7 +1,7 @@
-// Command go is a consumer of Legato's summaries to copy from: it keeps every
+// Command goconsumer is a consumer of Legato's summaries to copy from: it keeps every
 // leg and session in a file, each revision once, the newest one last.
 //
-//	NATS_URL=nats://127.0.0.1:4222 go run ./docs/consumers/go calls.ndjson
+//	NATS_URL=nats://127.0.0.1:4222 go run ./docs/consumers/goconsumer calls.ndjson
 //
 // Messages are delivered at least once and not always in the order of their
 // revisions. The file has the effect exactly once: a revision that is not higher than what the file
