@@ -38,12 +38,13 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
+	config, err := cmd.external(urls, "legato export", logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr))
+	if err != nil {
+		return err
+	}
 	reaching, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	nc, err := natsd.Connect(reaching, natsd.ConnectConfig{
-		URLs: urls, Creds: cmd.NATSCreds, Name: "legato export",
-		Logger: logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr),
-	})
+	nc, err := natsd.Connect(reaching, config)
 	if err != nil {
 		return err
 	}

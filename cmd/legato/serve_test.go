@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +24,7 @@ import (
 
 func TestServeRefusesToStartAndSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	key := base64.StdEncoding.EncodeToString(slices.Repeat([]byte{7}, 32))
+	key := validPublicKey()
 	secretFile := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secretFile, []byte("KEY-in-a-file\n"), 0o600); err != nil {
 		t.Fatal(err)
