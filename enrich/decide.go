@@ -87,7 +87,7 @@ func decideAmend(since, now time.Time) verdict {
 // other task of the leg, and asks when nobody has: the hangup may have been nobody's task,
 // because its leg was not known then, or because it had no control id to ask with.
 func decideAsk(v *session.LegView, t Timing, hangup bool, check int, now time.Time) (attempt int, until time.Time) {
-	if v.Control == "" || v.Confirmed != nil {
+	if v.Control == "" || v.Confirmed != nil || v.Final {
 		return 0, time.Time{}
 	}
 	if check > v.Asked {

@@ -327,7 +327,7 @@ func (w *world) deliverAs(body []byte, backfill bool) {
 		w.deliver(body)
 		return
 	}
-	w.log.store(call.Entry{Topic: call.TopicEvent + env.Type, ID: env.Key(), Ref: env.Ref, Backfill: true, Data: body})
+	w.log.store(call.Entry{Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: body})
 }
 
 // messagesOf lists what was published, by key and revision.

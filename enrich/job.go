@@ -42,8 +42,9 @@ type job struct {
 	asking map[errand]int
 	// failures in a row, and failures by fault of the work itself.
 	failures, poisoned int
-	// held is when the tasks were last reported in progress, begun when the job was.
-	held, begun time.Time
+	// held is when the tasks were last reported in progress, behind since when this fold
+	// has been behind a stored summary; zero: it is not.
+	held, behind time.Time
 
 	// busy are the attempts that there was no turn for.
 	busyLock sync.Mutex
@@ -67,7 +68,7 @@ func (j *job) nudge() {
 func (j *job) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the asking
-	j.held, j.begun = time.Now(), time.Now()
+	j.held = time.Now()
 	for {
 		tasks := j.snapshot()
 		done, until, err := j.attempt(ctx, tasks)
@@ -216,6 +217,9 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 	work := &look{job: j, w: j.w, view: &view, now: j.w.table.Now(), legs: make(map[call.LegID]*legWork)}
 	work.sort(tasks)
 	err = work.do(ctx)
+	if !work.isBehind {
+		j.behind = time.Time{}
+	}
 	if err != nil && !errors.Is(err, errPoison) {
 		return nil, time.Time{}, err
 	}

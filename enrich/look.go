@@ -26,6 +26,8 @@ type look struct {
 	settling, settled bool
 	// sessionDone: nothing is left to publish about the session in this view.
 	sessionDone bool
+	// isBehind: a stored summary was met that knows more than this fold has read.
+	isBehind bool
 	// until is when to look again; zero: when something changes.
 	until time.Time
 }
@@ -292,7 +294,8 @@ func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, c
 // view knows more.
 func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, stored summary.Stored) error {
 	l.w.table.Complete(l.view.ID, lw.view.ID)
-	if l.behind(stored) {
+	wait, lost := l.behind(stored)
+	if wait {
 		return nil
 	}
 	var before summary.Leg
@@ -304,7 +307,7 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 		return poison("%w", err)
 	}
 	// A merged leg is not remembered: the view alone does not make it again.
-	merged := !summary.Covers(leg, before)
+	merged := lost || !summary.Covers(leg, before)
 	if merged {
 		lw.departed = true
 		leg = merge(before, leg)
@@ -405,13 +408,21 @@ const (
 )
 
 // behind reports whether a stored summary was made by somebody who has read
-// further. Nothing can be said about it before this fold has, too.
-func (l *look) behind(stored summary.Stored) bool {
-	if stored.Position.Log != l.view.Log || stored.Position.Seq <= l.view.Position || time.Since(l.job.begun) > behindMost {
-		return false
+// further. Nothing can be said about it before this fold has, too. Where it waits in vain, lost tells
+// that the log has lost the position: the view may know less, and is to be merged.
+func (l *look) behind(stored summary.Stored) (wait, lost bool) {
+	if stored.Position.Log != l.view.Log || stored.Position.Seq <= l.view.Position {
+		return false, false
+	}
+	if l.job.behind.IsZero() {
+		l.job.behind = time.Now()
+	}
+	l.isBehind = true
+	if time.Since(l.job.behind) > behindMost {
+		return false, true
 	}
 	l.later(l.now.Add(behindPause))
-	return true
+	return true, false
 }
 
 // refused reads what stands in the way of a first publication. It may be this

@@ -88,7 +88,7 @@ func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
 // compareSession holds the session against its stored summary and amends it
 // where they differ. Legs that only the stored one knows have left the log; their summaries are read back.
 func (l *look) compareSession(ctx context.Context, s summary.Session, legs []summary.Leg, stored summary.Stored) error {
-	if l.behind(stored) {
+	if wait, _ := l.behind(stored); wait {
 		return nil
 	}
 	var before summary.Session

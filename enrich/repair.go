@@ -116,6 +116,11 @@ func (j *job) repair(ctx context.Context, v *session.LegView, life uint64, attem
 func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int) bool {
 	patient, cancel := context.WithTimeout(ctx, recallPatience)
 	defer cancel()
+	if whole, ok := j.isWhole(patient, ref.Leg); whole || !ok {
+		// The beginning of the call has left the log, not the summary: as after each start.
+		outcome := wholeAlready(ref, life, attempt)
+		return ok && j.record(ctx, internalEntry(call.TopicRepair, outcome.ID(), ref, outcome))
+	}
 	got, err := j.w.cfg.History.History(patient, ref)
 	switch {
 	case ctx.Err() != nil:
@@ -149,6 +154,31 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 		"call_session_id", string(ref.Session), "call_leg_id", string(ref.Leg), "result", result,
 		"attempt", attempt, "rows", outcome.Rows, "added", outcome.Added)
 	return true
+}
+
+// isWhole reports whether nothing is missing of a leg together with what its stored
+// summary knows; ok is false when that could not be read.
+func (j *job) isWhole(ctx context.Context, id call.LegID) (whole, ok bool) {
+	view, _ := j.w.table.View(j.id)
+	leg, found := view.Leg(id)
+	if !found {
+		return false, false
+	}
+	known, _, ok := j.known(ctx, leg)
+	holes := leg.Lacks
+	for _, p := range known {
+		holes.Fill(p.typ)
+	}
+	// Where nothing is known to be missing, something invisible may be: that is what is asked for.
+	return ok && leg.Lacks.Any() && !holes.Any(), ok
+}
+
+// wholeAlready is the outcome of an attempt for which nobody had to be asked.
+func wholeAlready(ref call.Ref, life uint64, attempt int) session.Repair {
+	return session.Repair{Whole: true, Life: life, Answer: status.Answer{
+		Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
+		Attempt: attempt, FetchedAt: time.Now().UTC().Truncate(time.Microsecond), Result: status.Answered,
+	}}
 }
 
 // fill appends the events of the history that are not known, and says in the

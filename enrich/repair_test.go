@@ -382,12 +382,11 @@ func TestAWebhookThatComesDuringTheRepairIsNotDoubled(t *testing.T) {
 
 func TestALegWhoseCallHasLeftTheLogIsNotCompletedAnew(t *testing.T) {
 	for name, tc := range map[string]struct {
-		late  func(a leg) []byte
-		asked int
-		want  []string
+		late func(a leg) []byte
+		want []string
 	}{
-		"for a late cost":               {func(a leg) []byte { return a.cost("0.01") }, 0, []string{"1 completed", "2 amended cost"}},
-		"for a hangup that comes again": {func(a leg) []byte { return a.hangup() }, 1, []string{"1 completed"}},
+		"for a late cost":               {func(a leg) []byte { return a.cost("0.01") }, []string{"1 completed", "2 amended cost"}},
+		"for a hangup that comes again": {func(a leg) []byte { return a.hangup() }, []string{"1 completed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
@@ -404,8 +403,8 @@ func TestALegWhoseCallHasLeftTheLogIsNotCompletedAnew(t *testing.T) {
 					t.Errorf("the history gave %v again", got)
 				}
 				after(20 * time.Minute)
-				if n := len(w.past.of(call.LegID(a.id))); n != tc.asked {
-					t.Errorf("the history was asked for %d times; want %d", n, tc.asked)
+				if n := len(w.past.of(call.LegID(a.id))); n > 0 {
+					t.Errorf("the history was asked for %d times, for what the summary knows", n)
 				}
 				w.wantRevisions(a.key(), tc.want...)
 			})

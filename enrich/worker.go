@@ -241,6 +241,13 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		w.answer(t.Nak(time.Second))
 		return
 	}
+	if place.Session == "" && e.Topic == call.TopicCheck && !t.Again() {
+		// Somebody knows this call, or nothing would have become due: a replica that has just replayed the
+		// log, perhaps. It is to get the task when it comes again.
+		w.metrics.tasks.WithLabelValues("not_known").Inc()
+		w.answer(t.Nak(time.Second))
+		return
+	}
 	if place.Session == "" || place.Idle && e.Topic != call.TopicCheck {
 		w.metrics.tasks.WithLabelValues("nothing_due").Inc()
 		w.answer(t.Ack())

@@ -23,7 +23,7 @@ func recall(row []byte, leg call.Ref) (enrich.Recalled, bool) {
 		return enrich.Recalled{}, false
 	}
 	return enrich.Recalled{Exact: got.Exact, Entry: call.Entry{
-		Topic: call.TopicEvent + env.Type, ID: env.Key(), Ref: env.Ref, Backfill: true, Data: got.Body,
+		Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: got.Body,
 	}}, true
 }
 

@@ -298,6 +298,8 @@ type fakeStatus struct {
 	answer func(ref call.Ref, n int) status.Answer
 	// latency is how long an answer takes; nil: no time.
 	latency func(ref call.Ref, n int) time.Duration
+	// busy is the replica that gets no turn to ask; nil: all do.
+	busy *replica
 }
 
 // request is one that was made.
@@ -341,6 +343,9 @@ func (s statusOf) Sweep(ctx context.Context, ref call.Ref) (status.Answer, error
 func (s statusOf) Fetch(ctx context.Context, ref call.Ref) (status.Answer, error) {
 	if err := s.r.alive(ctx); err != nil {
 		return status.Answer{}, err
+	}
+	if s.busy == s.r {
+		return status.Answer{}, status.ErrBusy
 	}
 	s.mu.Lock()
 	s.requests = append(s.requests, request{ref.Leg, time.Now(), s.r})

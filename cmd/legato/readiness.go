@@ -30,6 +30,9 @@ func (s *service) probe(ctx context.Context) error {
 	defer tick.Stop()
 	var said time.Time
 	for {
+		if s.nc.IsClosed() && ctx.Err() == nil {
+			return errors.New("the connection to NATS is closed for good; it needs a restart")
+		}
 		since := s.journal.FailingSince()
 		if !since.IsZero() || time.Since(s.journal.LastStored()) >= probeEvery {
 			// A probe has no id: each one is to be stored.

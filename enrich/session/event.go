@@ -58,9 +58,12 @@ func identity(a, b *Event) int {
 	return cmp.Compare(a.ID, b.ID)
 }
 
-// stands reports whether delivery a of an event stands before delivery b: the
-// least of (received, attempt, place in the log).
+// stands reports whether delivery a of an event stands before delivery b: a webhook
+// before what was filled in for it, then the least of (received, attempt, place in the log).
 func stands(a, b *Event) bool {
+	if a.Backfill != b.Backfill {
+		return b.Backfill
+	}
 	if c := a.ReceivedAt.Compare(b.ReceivedAt); c != 0 {
 		return c < 0
 	}

@@ -129,6 +129,14 @@ func (l *leg) ending() (Ending, time.Time) {
 	return NotOver, time.Time{}
 }
 
+// wasGone reports whether Telnyx did not know the leg any more before its hangup came
+// in: late, that changes nothing.
+func (l *leg) wasGone() bool {
+	return slices.ContainsFunc(l.answers, func(a *Received) bool {
+		return a.Result == status.NotFound && a.Proven && a.At.Before(l.hangup)
+	})
+}
+
 // attempts returns the highest attempt so far, how many answers were received
 // since a time, and the last answer of all.
 func (l *leg) attempts(since time.Time) (highest, made int, last *Received) {
@@ -201,7 +209,7 @@ func (l *leg) asking(r Rules) asking {
 		if a.unseen = l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq); a.unseen {
 			a.due = l.record.outage
 		}
-	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired:
+	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired, l.wasGone():
 		a.final = true
 	case made == 0:
 		// The first attempt after a hangup belongs to the task of the hangup itself.

@@ -74,6 +74,12 @@ func (r Rules) nextRepair(overSince, last time.Time, made int, imposed time.Dura
 	return last.Add(max(thirdRepair*r.RepairAfter, imposed))
 }
 
+// lostRepair is how long a check may stay without an outcome before another takes its place: as long as
+// the history gets between its first two attempts, and longer than one attempt may take.
+func (r Rules) lostRepair() time.Duration {
+	return min(lostAfter, max(secondRepair*r.RepairAfter, time.Minute))
+}
+
 // record is what the fold keeps of what tells whether a leg is known as a whole.
 type record struct {
 	// answered: its call.answered was folded. talked: it was answered, for that
@@ -175,7 +181,7 @@ func (l *leg) repair(r Rules) (Check, time.Time, bool) {
 	due := r.nextRepair(since, last.at, len(l.record.repairs), last.imposed)
 	if l.record.checked > highest {
 		// It is its task's business, for a while.
-		due = later(due, l.record.checkedAt.Add(lostAfter))
+		due = later(due, l.record.checkedAt.Add(r.lostRepair()))
 	}
 	c := Check{
 		Kind: CheckRepair, Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection(),
@@ -220,6 +226,8 @@ const (
 // It reports whether there are any.
 func (t *Table) noteOutage(e *call.Entry) bool {
 	before := t.previous
+	// Taken as it is: after a step back of a leader's clock a pause must be seen as well. That a step
+	// forth looks like one costs a question for each live leg.
 	t.previous = e.ReceivedAt
 	if t.cfg.Rules.Outage <= 0 || before.IsZero() || e.ReceivedAt.Sub(before) <= t.cfg.Rules.Outage {
 		return false

@@ -55,8 +55,7 @@ type Config struct {
 	MaxConcurrent int
 	// Rate bounds the requests per second; math.Inf(1) lifts the bound. Default DefaultRate.
 	Rate float64
-	// Burst is how many requests may go at once after a silence. Default:
-	// DefaultBurst, and no less than Rate where that is set.
+	// Burst is how many requests may go at once after a silence. Default: DefaultBurst.
 	Burst int
 	// Now is the clock of FetchedAt and of Retry-After dates. Default time.Now.
 	Now func() time.Time
@@ -109,9 +108,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Burst == 0 {
 		c.Burst = DefaultBurst
-		if c.Rate > DefaultBurst && !math.IsInf(c.Rate, 1) {
-			c.Burst = int(math.Min(math.Ceil(c.Rate), math.MaxInt32))
-		}
 	}
 	if c.Rate == 0 {
 		c.Rate = DefaultRate

@@ -96,3 +96,7 @@ type Depth struct {
 	// Floor: every entry up to and including this sequence needs no more work.
 	Floor uint64
 }
+
+// BackfillID is the id of an entry of an event from the provider's history. It is another than that of the
+// event's webhook, so that the webhook, should it still come, is taken for what it is and not for a repetition.
+func BackfillID(key string) string { return "backfill/" + key }

@@ -242,6 +242,7 @@ func (j *Journal) account(e *call.Entry, r result) {
 	case errors.Is(r.err, ErrFull):
 		// The server is well and says no: a restart, which FailingSince may lead to,
 		// would not empty the log but keep it from being trimmed.
+		j.failingSince.Store(0)
 		return
 	case r.err != nil:
 		j.failed(r.err)

@@ -264,6 +264,9 @@ func connOptions(name string, log *slog.Logger) []nats.Option {
 		nats.Name(name),
 		nats.Timeout(2 * time.Second),
 		nats.MaxReconnects(-1),
+		// A server that refuses the login has perhaps not read its users yet, or the
+		// credentials are about to be replaced; by itself the client would give up for good.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
 		// While disconnected a publish fails at once instead of being kept: a webhook
