@@ -85,7 +85,7 @@ func (s *session) over() bool { return s.legsOver() && s.settled >= s.unquietAt 
 // due returns the checks that are due at now, since when the first of them is,
 // and when the next one will be (zero: none is to come).
 func (s *session) due(r Rules, now time.Time) (due []Check, since, next time.Time) {
-	consider := func(c Check, at time.Time) {
+	s.agenda(r, now, func(c Check, at time.Time) {
 		into := &next
 		if !at.After(now) {
 			due, into = append(due, c), &since
@@ -93,7 +93,12 @@ func (s *session) due(r Rules, now time.Time) (due []Check, since, next time.Tim
 		if into.IsZero() || at.Before(*into) {
 			*into = at
 		}
-	}
+	})
+	return due, since, next
+}
+
+// agenda tells of the next check of each kind, and when it is due.
+func (s *session) agenda(r Rules, now time.Time, consider func(Check, time.Time)) {
 	for _, l := range s.legs {
 		if c, at, ok := l.check(r, now); ok {
 			consider(c, at)
@@ -109,7 +114,6 @@ func (s *session) due(r Rules, now time.Time) (due []Check, since, next time.Tim
 		}
 		consider(c, s.unquiet.Add(r.SessionSettle))
 	}
-	return due, since, next
 }
 
 // expires is when the session may be forgotten once nothing is due for it any more.

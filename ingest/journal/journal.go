@@ -217,7 +217,13 @@ func messageSize(e *call.Entry) int64 {
 
 // entry reads an entry back from a message of the stream.
 func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry {
-	h := m.Headers()
+	e := entryOf(j.cfg.Prefix, m.Subject(), m.Headers())
+	e.Seq, e.ReceivedAt, e.Data = meta.Sequence.Stream, meta.Timestamp.UTC(), m.Data()
+	return e
+}
+
+// entryOf reads what subject and headers tell of an entry.
+func entryOf(prefix, subject string, h nats.Header) call.Entry {
 	get := func(name string) string {
 		if v := h[name]; len(v) > 0 {
 			return v[0]
@@ -227,10 +233,8 @@ func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry
 	// An attempt that is no number was never written by us; it counts as not stated.
 	attempt, _ := strconv.Atoi(get(headerAttempt))
 	return call.Entry{
-		Seq:        meta.Sequence.Stream,
-		ReceivedAt: meta.Timestamp.UTC(),
-		Topic:      strings.TrimPrefix(m.Subject(), j.cfg.Prefix+"."),
-		ID:         get(jetstream.MsgIDHeader),
+		Topic: strings.TrimPrefix(subject, prefix+"."),
+		ID:    get(jetstream.MsgIDHeader),
 		Ref: call.Ref{
 			Session:    call.SessionID(get(headerSession)),
 			Leg:        call.LegID(get(headerLeg)),
@@ -241,6 +245,5 @@ func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry
 		Signature: get(headerSignature),
 		Timestamp: get(headerTimestamp),
 		Backfill:  get(headerSource) == sourceBackfill,
-		Data:      m.Data(),
 	}
 }

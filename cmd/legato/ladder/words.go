@@ -1,0 +1,224 @@
+package ladder
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/story"
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// tell says an item in as few words as possible.
+func tell(i story.Item, marked bool) string {
+	switch i.Kind {
+	case story.KindEvent:
+		return "● " + event(i, marked)
+	case story.KindRedelivery:
+		return "○ " + event(i, marked) + " once more"
+	case story.KindMissing:
+		return "✗ " + short(i.Event.Type) + " is missing"
+	case story.KindStatus:
+		return "? " + asked(i.Status)
+	case story.KindRepair:
+		return "? " + repaired(i.Repair)
+	case story.KindCheck:
+		return "… " + checked(*i.Check)
+	case story.KindPublished:
+		return "▶ " + published(i.Published)
+	}
+	return string(i.Kind)
+}
+
+// short leaves out what all have.
+func short(eventType string) string { return strings.TrimPrefix(eventType, "call.") }
+
+// event says an event; marked: what is not in the log has a star.
+func event(i story.Item, marked bool) string {
+	e := i.Event
+	words := []string{short(e.Type)}
+	add := func(word string, holds bool) {
+		if holds {
+			words = append(words, word)
+		}
+	}
+	add(e.Cause, e.Cause != "")
+	add(e.SIPCode, e.SIPCode != "")
+	add("backfilled", e.Backfill)
+	add(fmt.Sprintf("attempt %d", e.Attempt), e.Attempt > 1)
+	add("late "+length(time.Duration(e.LateSeconds*float64(time.Second))), e.LateSeconds > 0)
+	add(fmt.Sprintf("after r%d", e.AfterRevision), e.AfterRevision > 0)
+	add("(unattached)", e.Unattached)
+	add("*", i.Seq == 0 && marked)
+	return strings.Join(words, " ")
+}
+
+func asked(s *story.Status) string {
+	if s.Result == "" { // by a summary
+		return fmt.Sprintf("status: %s, asked %d×", s.State, s.Attempt)
+	}
+	text := fmt.Sprintf("status %d: ", s.Attempt)
+	switch {
+	case s.Confirms:
+		return text + "ended, confirmed"
+	case s.Result == status.Answered && s.IsAlive != nil && *s.IsAlive:
+		return text + "alive"
+	case s.Result == status.Answered:
+		return text + "answered"
+	}
+	return text + refused(s.Result, s.Problem, s.HTTPStatus)
+}
+
+func repaired(r *story.Repair) string {
+	text := fmt.Sprintf("history %d: ", r.Attempt)
+	if r.Result != status.Answered {
+		return text + refused(r.Result, r.Problem, r.HTTPStatus)
+	}
+	text += fmt.Sprintf("%d known, %d new", r.Rows-r.Added, r.Added)
+	if r.Whole {
+		return text + ", whole"
+	}
+	return text
+}
+
+func refused(result status.Result, problem status.Problem, code int) string {
+	words := []string{string(result)}
+	if problem != "" {
+		words = append(words, string(problem))
+	}
+	if code != 0 {
+		words = append(words, fmt.Sprint(code))
+	}
+	return strings.Join(words, " ")
+}
+
+// checked says that something became due, due that it will.
+func checked(c story.Check) string {
+	switch c.What {
+	case session.CheckSettle:
+		return "quiet since its legs are over"
+	case session.CheckExpire:
+		return "silent for longer than a leg lives"
+	case session.CheckStatus, session.CheckRepair:
+	}
+	return due(c) + ", no outcome"
+}
+
+func due(c story.Check) string {
+	switch c.What {
+	case session.CheckStatus:
+		return fmt.Sprintf("status attempt %d", c.Attempt)
+	case session.CheckRepair:
+		return fmt.Sprintf("history attempt %d", c.Attempt)
+	case session.CheckSettle:
+		return "counts as over"
+	case session.CheckExpire:
+		return "closed as expired"
+	}
+	return string(c.What)
+}
+
+// mostChanged is how many of the changed fields are named.
+const mostChanged = 3
+
+func published(p *story.Published) string {
+	text := fmt.Sprintf("r%d ", p.Revision)
+	if p.Level == summary.KindSession {
+		text = "session " + text
+	}
+	if p.Revision == 1 {
+		return text + fmt.Sprintf("%s, %s", p.Outcome, p.StatusState)
+	}
+	reasons := make([]string, len(p.Reasons))
+	for i, r := range p.Reasons {
+		reasons[i] = string(r)
+	}
+	text += strings.Join(reasons, ", ")
+	for i, c := range p.Changed {
+		if i == 0 {
+			text += ":"
+		}
+		if i == mostChanged {
+			return text + fmt.Sprintf(" +%d", len(p.Changed)-mostChanged)
+		}
+		text += " " + c
+	}
+	return text
+}
+
+// gap is the time since the line before, at most seven characters; what is not worth saying is left out.
+func gap(d time.Duration) string {
+	if d < time.Millisecond {
+		return ""
+	}
+	return "+" + length(d)
+}
+
+// length is a duration with as much as a reader wants to know of it.
+func length(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+func seconds(s *summary.Seconds) string {
+	if s == nil {
+		return "–"
+	}
+	return length(time.Duration(float64(*s) * float64(time.Second)))
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func entries(n int) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// pad fills a text up to a width in characters.
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0))
+}
+
+// wrap breaks a text into lines of at most width characters, at spaces where there are any; those that follow
+// begin with indent. There is at least one.
+func wrap(text string, width int, indent string) []string {
+	var lines []string
+	for rest := []rune(text); ; {
+		if len(rest) <= width {
+			return append(lines, string(rest))
+		}
+		at := width
+		for i := width; i > len(indent)+1; i-- {
+			if rest[i] == ' ' {
+				at = i
+				break
+			}
+		}
+		lines = append(lines, strings.TrimRight(string(rest[:at]), " "))
+		rest = []rune(indent + strings.TrimLeft(string(rest[at:]), " "))
+	}
+}

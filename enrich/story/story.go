@@ -1,0 +1,231 @@
+package story
+
+import (
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// Story is everything that is known about one call. Fields are absent when not known.
+type Story struct {
+	// ID is what was asked for: of a session, of a leg, or a control id. Always.
+	ID string `json:"id"`
+	// CallSessionID is the call. Always.
+	CallSessionID string `json:"call_session_id"`
+	// AsOf is when the question was answered. Always.
+	AsOf time.Time `json:"as_of"`
+	// Log says how much of the story comes from the log. Always.
+	Log Log `json:"log"`
+	// Session is the newest summary of the session, in short. Absent: none is stored.
+	Session *Session `json:"session,omitempty"`
+	// Legs are its legs, by what was heard of them first. Always.
+	Legs []Leg `json:"legs"`
+	// LegsOmitted counts the legs left out.
+	LegsOmitted int `json:"legs_omitted,omitempty"`
+	// Timeline is what happened, in the order in which Legato learned it. Always.
+	Timeline []Item `json:"timeline"`
+	// TimelineOmitted counts the items left out of its middle.
+	TimelineOmitted int `json:"timeline_omitted,omitempty"`
+	// Next is what is to come, the soonest first, if nothing else happens. Absent: nothing is.
+	Next []Due `json:"next,omitempty"`
+	// Parked are parked messages that can be told to be about the call.
+	Parked []Parked `json:"parked,omitempty"`
+	// Remarks say what this story lacks, and why.
+	Remarks []string `json:"remarks,omitempty"`
+}
+
+// Coverage is how much of a call's entries the log has given.
+type Coverage string
+
+// Values of Coverage.
+const (
+	// CoverageWhole: every event that is known of stands in the log.
+	CoverageWhole Coverage = "whole"
+	// CoveragePartial: some events are known from summaries only.
+	CoveragePartial Coverage = "partial"
+	// CoverageMemory: events and status answers are known from a replica's memory; the log
+	// was not read, or not to its end, so checks, redeliveries and repair attempts may be missing.
+	CoverageMemory Coverage = "memory"
+	// CoverageNone: nothing of the call was found in the log; the summaries tell all there is.
+	CoverageNone Coverage = "none"
+)
+
+// Log says what was read of the log.
+type Log struct {
+	// Coverage is how much of the story it gave. Always.
+	Coverage Coverage `json:"coverage"`
+	// Entries are about the call. Always.
+	Entries int `json:"entries"`
+	// Position is how far the log was known.
+	Position uint64 `json:"position,omitempty"`
+}
+
+// Session is the newest summary of a session, in short; see its schema for the fields.
+type Session struct {
+	Revision        int                 `json:"revision"`
+	Outcome         summary.Outcome     `json:"outcome"`
+	StatusState     summary.StatusState `json:"status_state"`
+	DurationSeconds *summary.Seconds    `json:"duration_seconds,omitempty"`
+	TalkSeconds     *summary.Seconds    `json:"talk_seconds,omitempty"`
+	AnsweredLegs    int                 `json:"answered_legs"`
+	LegCount        int                 `json:"leg_count"`
+	PublishedAt     time.Time           `json:"published_at"`
+}
+
+// Leg is one leg: what is known of it now, and its newest summary in short.
+type Leg struct {
+	CallLegID     string `json:"call_leg_id"`
+	CallControlID string `json:"call_control_id,omitempty"`
+	ConnectionID  string `json:"connection_id,omitempty"`
+	Direction     string `json:"direction,omitempty"`
+	From          string `json:"from,omitempty"`
+	To            string `json:"to,omitempty"`
+	// State is "live" or how its end is known: hangup, status, gone or expired. Always.
+	State string `json:"state"`
+	// Lacks are the events that it must have had and that are not known.
+	Lacks []string `json:"lacks,omitempty"`
+	// Revision and what follows are of its newest summary. Absent: none is stored.
+	Revision        int                 `json:"revision,omitempty"`
+	Outcome         summary.Outcome     `json:"outcome,omitempty"`
+	StatusState     summary.StatusState `json:"status_state,omitempty"`
+	DurationSeconds *summary.Seconds    `json:"duration_seconds,omitempty"`
+	TalkSeconds     *summary.Seconds    `json:"talk_seconds,omitempty"`
+	Notes           []summary.Note      `json:"notes,omitempty"`
+}
+
+// Kind is what an item of the timeline is.
+type Kind string
+
+// Kinds of items. Each but the first two has a part of the same name.
+const (
+	// KindEvent: an event, when the log took it first.
+	KindEvent Kind = "event"
+	// KindRedelivery: the same event once more.
+	KindRedelivery Kind = "redelivery"
+	// KindMissing: an event that must have happened and that nobody told of; it stands before
+	// what tells that it did.
+	KindMissing Kind = "missing"
+	// KindStatus: an attempt to ask for the status of a leg, and what came of it.
+	KindStatus Kind = "status"
+	// KindRepair: an attempt to complete a leg from the provider's history, and what came of it.
+	KindRepair Kind = "repair"
+	// KindCheck: something became due.
+	KindCheck Kind = "check"
+	// KindPublished: a revision of a summary.
+	KindPublished Kind = "published"
+)
+
+// Item is one thing that happened.
+type Item struct {
+	// At is by the log's clock, of a revision by that of its maker. Always.
+	At time.Time `json:"at"`
+	// GapSeconds is the time since the item before, at least 0. Always.
+	GapSeconds float64 `json:"gap_seconds"`
+	Kind       Kind    `json:"kind"`
+	// CallLegID is the leg that it is about; absent: the session.
+	CallLegID string `json:"call_leg_id,omitempty"`
+	// Seq is its place in the log; absent: it is known from a summary, or is one.
+	Seq uint64 `json:"seq,omitempty"`
+
+	Event     *Event     `json:"event,omitempty"`
+	Status    *Status    `json:"status,omitempty"`
+	Repair    *Repair    `json:"repair,omitempty"`
+	Check     *Check     `json:"check,omitempty"`
+	Published *Published `json:"published,omitempty"`
+
+	order time.Time // At, but never before what it was made from
+}
+
+// Event is an event, a redelivery of one, or one that is missing.
+type Event struct {
+	ID   string `json:"id,omitempty"`
+	Type string `json:"type"`
+	// OccurredAt is by Telnyx's clock.
+	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	// Attempt is Telnyx's delivery attempt; more than 1: those before had no success.
+	Attempt int `json:"attempt,omitempty"`
+	// LateSeconds is how long after it occurred it was received, where that is more than 5 s.
+	LateSeconds float64 `json:"late_seconds,omitempty"`
+	// AfterRevision is the newest revision of its leg (its session) that was published before it came.
+	AfterRevision int `json:"after_revision,omitempty"`
+	// Backfill marks an event that was filled in from the provider's history.
+	Backfill bool `json:"backfill,omitempty"`
+	// Cause and SIPCode are those of a hangup.
+	Cause   string `json:"cause,omitempty"`
+	SIPCode string `json:"sip_code,omitempty"`
+	// Unattached tells that the event is in the log and not in what is known of the call: it could not be read,
+	// or nothing tells yet whose it is.
+	Unattached bool `json:"unattached,omitempty"`
+}
+
+// Status is an attempt to ask for the status, or, without a result, what a summary says of all of them.
+type Status struct {
+	// Attempt counts from 1.
+	Attempt    int            `json:"attempt"`
+	Result     status.Result  `json:"result,omitempty"`
+	Problem    status.Problem `json:"problem,omitempty"`
+	HTTPStatus int            `json:"http_status,omitempty"`
+	IsAlive    *bool          `json:"is_alive,omitempty"`
+	EndTime    *time.Time     `json:"end_time,omitempty"`
+	// Confirms marks the answer by which the end is confirmed.
+	Confirms bool `json:"confirms,omitempty"`
+	// State is the summary's, where the answers have left the log.
+	State summary.StatusState `json:"state,omitempty"`
+}
+
+// Repair is what came of asking the history.
+type Repair struct {
+	Attempt    int            `json:"attempt"`
+	Result     status.Result  `json:"result"`
+	Problem    status.Problem `json:"problem,omitempty"`
+	HTTPStatus int            `json:"http_status,omitempty"`
+	// Rows counts the webhooks that it had, Added those that were not known.
+	Rows  int `json:"rows"`
+	Added int `json:"added"`
+	// Whole tells that nothing is left to ask for.
+	Whole bool `json:"whole"`
+}
+
+// Check is something that became due.
+type Check struct {
+	// What it asks for: status, settle, expire or repair.
+	What    session.CheckKind `json:"what"`
+	Attempt int               `json:"attempt,omitempty"`
+}
+
+// Published is a revision of a summary.
+type Published struct {
+	// Level is leg or session.
+	Level    string          `json:"level"`
+	Revision int             `json:"revision"`
+	Outcome  summary.Outcome `json:"outcome"`
+	// StatusState is its status's, of a session the worst of its legs'.
+	StatusState summary.StatusState `json:"status_state"`
+	// Reasons and Changed are its own; absent on revision 1.
+	Reasons []summary.Reason `json:"reasons,omitempty"`
+	Changed []string         `json:"changed,omitempty"`
+	// Position is how far into the log it looked; Seq its place in the stream of summaries.
+	Position uint64 `json:"position,omitempty"`
+	Seq      uint64 `json:"seq"`
+}
+
+// Due is something that is to come.
+type Due struct {
+	At time.Time `json:"at"`
+	// CallLegID is the leg that it is about; absent: the session.
+	CallLegID string `json:"call_leg_id,omitempty"`
+	Check
+}
+
+// Parked is a parked message.
+type Parked struct {
+	// Seq is its place among the parked messages: `legato parked show` takes it.
+	Seq    uint64    `json:"seq"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	Topic  string    `json:"topic,omitempty"`
+	// LogSeq is the entry's place in the log.
+	LogSeq uint64 `json:"log_seq,omitempty"`
+}
