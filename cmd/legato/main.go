@@ -21,6 +21,7 @@ type cli struct {
 	Simulate simulateCmd `cmd:"" help:"Play Telnyx: signed webhooks to a target, and the status API."`
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
 	Export   exportCmd   `cmd:"" help:"Write the newest summary of each leg or session to a file."`
+	Explain  explainCmd  `cmd:"" help:"Tell all that is known about one call, as a ladder of its legs."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
 	Bench    benchCmd    `cmd:"" help:"Measure the service beside floors that do less."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`

@@ -32,6 +32,11 @@ const reachWithin = 10 * time.Second
 
 // openLot connects to NATS and opens the lot of the deployment.
 func openLot(ctx context.Context, set natsSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+	return reach(ctx, set, "legato parked", c)
+}
+
+// reach connects to the NATS of a deployment, under a name, and says how its streams are called.
+func reach(ctx context.Context, set natsSettings, name string, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
 	if layout, err = natsd.NewLayout(set.SubjectPrefix); err != nil {
 		return nil, nil, layout, fmt.Errorf("--subject-prefix: %w", err)
 	}
@@ -39,7 +44,7 @@ func openLot(ctx context.Context, set natsSettings, c *console) (nc *nats.Conn, 
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
-	config, err := set.external(urls, "legato parked", logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr))
+	config, err := set.external(urls, name, logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr))
 	if err != nil {
 		return nil, nil, layout, err
 	}

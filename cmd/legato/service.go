@@ -238,6 +238,9 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 		config.Stagger = stagger
 	}
 	s.worker = enrich.New(config)
+	if err := s.answerQuestions(ctx, publisher, lot); err != nil {
+		return err
+	}
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
 		Listen: s.settings.Listen, Keys: keys.keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,

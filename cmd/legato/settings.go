@@ -55,6 +55,8 @@ type settings struct {
 	GapRepairAfter     time.Duration `default:"30s" env:"LEGATO_GAP_REPAIR_AFTER" help:"How long after the end of a leg the history is asked first."`
 	SignatureTolerance time.Duration `default:"5m" env:"LEGATO_SIGNATURE_TOLERANCE" help:"Age and skew accepted for a signature."`
 
+	API string `default:"on" enum:"on,off" env:"LEGATO_API" help:"on: answer questions about calls over NATS, at legato.call.get; off: do not." name:"api"`
+
 	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
 
 	logSettings

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/legato-calls/legato/cmd/legato/ladder"
+	"github.com/legato-calls/legato/enrich/story"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/publish"
+	"golang.org/x/term"
+)
+
+// screenWidth is how wide a ladder is at most, and where nobody knows how wide the screen is.
+const screenWidth = 120
+
+type explainCmd struct {
+	natsSettings
+	ID       string        `arg:"" help:"A call_session_id, call_leg_id or call_control_id."`
+	JSON     bool          `help:"The whole story as JSON."`
+	Personal bool          `help:"Show phone numbers and names of parties whole; they are masked otherwise."`
+	Since    time.Duration `default:"6h" help:"How far back to look for a call of which no summary is stored, for a control id, and for parked messages."`
+}
+
+// Run tells all that is known about one call. It reads NATS and asks no running service; what is due next it
+// tells by the times that serve has in this environment.
+func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
+	if cmd.Since <= 0 {
+		return errors.New("--since must be more than 0")
+	}
+	set, err := environment()
+	if err != nil {
+		return err
+	}
+	nc, js, layout, err := reach(ctx, cmd.natsSettings, "legato explain", c)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	calls, err := publish.New(ctx, js, layout)
+	if err != nil {
+		return err
+	}
+	a := &asker{
+		log: journal.NewReader(js, layout.Events, layout.Prefix), calls: calls, lot: publish.NewLot(js, layout),
+		rules: set.rules(), decode: decoder(nil),
+	}
+	seen, done := progress(c.stderr)
+	s, err := a.ask(ctx, question{id: cmd.ID, since: time.Now().Add(-cmd.Since), search: true, seen: seen})
+	done()
+	switch {
+	case errors.Is(err, errUnknownCall):
+		return fmt.Errorf("nothing is known of %s: not in the log of the last %v, not among the stored summaries (by control id, those of that time); --since looks further back", cmd.ID, cmd.Since)
+	case err != nil:
+		return fmt.Errorf("explain: %w", err)
+	}
+	if !cmd.Personal {
+		s.Mask()
+	}
+	if cmd.JSON {
+		return printStory(c.stdout, &s)
+	}
+	_, err = io.WriteString(c.stdout, ladder.Draw(&s, width(c.stdout), time.Local))
+	return err
+}
+
+func printStory(w io.Writer, s *story.Story) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(s)
+}
+
+// environment is what serve would be told by the environment alone: the times by which it decides.
+func environment() (*settings, error) {
+	set := new(settings)
+	parser, err := kong.New(set)
+	if err == nil {
+		_, err = parser.Parse(nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the settings of serve from the environment: %w", err)
+	}
+	return set, nil
+}
+
+// width is that of the terminal, at most screenWidth.
+func width(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return min(columns, screenWidth)
+		}
+	}
+	return screenWidth
+}
+
+// progress tells a person who waits how far it is; nobody else.
+func progress(w io.Writer) (seen func(what string, n int), done func()) {
+	if !isTerminal(w) {
+		return nil, func() {}
+	}
+	var said time.Time
+	longest := 0
+	seen = func(what string, n int) {
+		if time.Since(said) < 100*time.Millisecond {
+			return
+		}
+		said = time.Now()
+		text := fmt.Sprintf("%d %s looked at", n, what)
+		longest = max(longest, len(text))
+		fmt.Fprintf(w, "\r%-*s", longest, text)
+	}
+	return seen, func() {
+		if longest > 0 {
+			fmt.Fprintf(w, "\r%s\r", strings.Repeat(" ", longest))
+		}
+	}
+}

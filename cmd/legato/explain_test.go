@@ -1,0 +1,359 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/legato-calls/legato/enrich/story"
+	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/publish"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// explain runs `legato explain` to its end.
+func explain(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binaries.legato, append([]string{"explain"}, args...)...)
+	cmd.Env = append(os.Environ(), "TZ=UTC")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+// explained is the story of a call as `legato explain --json` tells it.
+func explained(t *testing.T, args ...string) story.Story {
+	t.Helper()
+	stdout, stderr, err := explain(t, append(args, "--json")...)
+	if err != nil {
+		t.Fatalf("explain %v: %v\n%s", args, err, stderr)
+	}
+	return readStory(t, []byte(stdout))
+}
+
+func readStory(t *testing.T, body []byte) story.Story {
+	t.Helper()
+	var s story.Story
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&s); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return s
+}
+
+// bridgedCall plays a call of two legs and waits for its summaries.
+func (w *telnyxWorld) bridgedCall(t *testing.T, s *server, seed uint64) fake.Call {
+	t.Helper()
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: w.sign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	c := fake.Generator{Seed: seed}.Of(fake.InboundBridged, 1, time.Now().UTC().Add(-5*time.Minute))
+	w.know(c)
+	for _, d := range c.Deliveries {
+		if out := sender.Send(t.Context(), d); !out.Accepted {
+			t.Fatalf("%s was not accepted: %+v", d.Type, out)
+		}
+	}
+	completed(t, s.nats, "calls.session.completed.*."+string(c.Session))
+	return c
+}
+
+// ask puts a question to the service over NATS.
+func ask(t *testing.T, nc *nats.Conn, subject, id string) (body []byte, code string) {
+	t.Helper()
+	m, err := nc.Request(subject, []byte(id), patience)
+	if err != nil {
+		t.Fatalf("%s %q: %v", subject, id, err)
+	}
+	return m.Data, m.Header.Get(micro.ErrorCodeHeader)
+}
+
+func TestACallIsExplained(t *testing.T) {
+	t.Parallel()
+	url := externalNATS(t)
+	world := newTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
+	s := serve(t, world.env(), flags...)
+	c := world.bridgedCall(t, s, 61)
+	world.bridgedCall(t, s, 62) // another, of which nothing may be told
+	at := "--nats-url=" + url
+
+	want := explained(t, string(c.Session), at)
+	if want.CallSessionID != string(c.Session) || want.Log.Coverage != story.CoverageWhole || len(want.Legs) != len(c.Legs) || want.Session == nil {
+		t.Errorf("the story of a call: %+v", want)
+	}
+	wantTimeline(t, &want, c)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for name, id := range map[string]string{"session": string(c.Session), "leg": string(c.Legs[1].Ref.Leg), "control": string(c.Legs[1].Ref.Control)} {
+		want.ID = id
+		if diff := cmp.Diff(want, explained(t, id, at), sameStory); diff != "" {
+			t.Errorf("by its %s id (-session +this):\n%s", name, diff)
+		}
+		body, code := ask(t, nc, "legato.call.get", id)
+		if code != "" {
+			t.Fatalf("by its %s id over NATS: %s", name, code)
+		}
+		if diff := cmp.Diff(want, readStory(t, body), sameStory); diff != "" {
+			t.Errorf("by its %s id (-explain +NATS):\n%s", name, diff)
+		}
+		if bytes.Contains(body, []byte(c.Legs[0].From)) {
+			t.Errorf("a whole number over NATS: %s", body)
+		}
+	}
+	screen, _, err := explain(t, string(c.Session), at)
+	if err != nil || strings.Contains(screen, c.Legs[0].From) || !strings.Contains(screen, "····") || !strings.Contains(screen, "▶ session r1 answered, confirmed") {
+		t.Errorf("%v\n%s", err, screen)
+	}
+	for line := range strings.Lines(screen) {
+		if n := utf8.RuneCountInString(line); n > 121 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if screen, _, err := explain(t, string(c.Session), at, "--personal"); err != nil || !strings.Contains(screen, c.Legs[0].From) {
+		t.Errorf("--personal: %v\n%s", err, screen)
+	}
+	stopsCleanly(t, s)
+}
+
+// sameStory compares two stories but for when they were told.
+var sameStory = cmp.Options{
+	cmpopts.IgnoreFields(story.Story{}, "AsOf"), cmpopts.IgnoreFields(story.Log{}, "Position"), cmpopts.IgnoreUnexported(story.Item{}),
+}
+
+// wantTimeline holds a timeline against the webhooks that were sent.
+func wantTimeline(t *testing.T, s *story.Story, c fake.Call) {
+	t.Helper()
+	var want, got []string
+	for _, d := range c.Deliveries {
+		want = append(want, d.EventID+" "+d.Type)
+	}
+	statuses, published := 0, 0
+	for _, i := range s.Timeline {
+		switch i.Kind {
+		case story.KindEvent:
+			got = append(got, i.Event.ID+" "+i.Event.Type)
+		case story.KindStatus:
+			if statuses++; !i.Status.Confirms {
+				t.Errorf("a status that confirms nothing: %+v", i.Status)
+			}
+		case story.KindPublished:
+			published++
+		case story.KindCheck, story.KindMissing, story.KindRedelivery, story.KindRepair:
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-sent +told):\n%s", diff)
+	}
+	if statuses != len(c.Legs) || published < len(c.Legs)+1 {
+		t.Errorf("%d statuses and %d revisions of %d legs", statuses, published, len(c.Legs))
+	}
+}
+
+func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
+	t.Parallel()
+	url := externalNATS(t)
+	world := newTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
+	s := serve(t, world.env(), flags...)
+	c := world.bridgedCall(t, s, 63)
+	stopsCleanly(t, s)
+	js := dial(t, url)
+	// What is parked of it is told; of a webhook nobody knows whose it is.
+	lot := publish.NewLot(js, layout(t))
+	for _, p := range []call.Parked{
+		{Reason: "poison", Seq: 3, Topic: "event.call.bridged", Ref: c.Legs[0].Ref, Data: []byte("{}")},
+		{Reason: "poison", Seq: 4, Topic: "event.call.bridged", Ref: call.Ref{Session: "another"}, Data: []byte("{}")},
+		{Reason: "not_json", Data: []byte("x")},
+	} {
+		if err := lot.Park(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := js.Stream(t.Context(), "CALL_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "--nats-url=" + url
+	if got := explained(t, string(c.Session), at); got.Log.Coverage != story.CoverageWhole {
+		t.Errorf("before the log was trimmed it covers %s", got.Log.Coverage)
+	}
+	// Half of the call is trimmed, and then all of it.
+	if err := events.Purge(t.Context(), jetstream.WithPurgeSequence(events.CachedInfo().State.FirstSeq+4)); err != nil {
+		t.Fatal(err)
+	}
+	half := explained(t, string(c.Session), at)
+	if half.Log.Coverage != story.CoveragePartial || len(half.Remarks) != 1 {
+		t.Errorf("of half a log: %+v, %q", half.Log, half.Remarks)
+	}
+	wantTimeline(t, &half, c)
+	if err := events.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, id := range map[string]string{"session": string(c.Session), "leg": string(c.Legs[1].Ref.Leg), "control": string(c.Legs[1].Ref.Control)} {
+		got := explained(t, id, at)
+		if got.CallSessionID != string(c.Session) || got.Log.Coverage != story.CoverageNone || len(got.Remarks) != 1 {
+			t.Errorf("by its %s id: %+v, %q", name, got.Log, got.Remarks)
+		}
+		if len(got.Parked) != 1 || got.Parked[0].LogSeq != 3 || got.Parked[0].Reason != "poison" {
+			t.Errorf("parked of it: %+v", got.Parked)
+		}
+		wantTimeline(t, &got, c)
+	}
+}
+
+func TestWhatCannotBeExplained(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	nc, err := nats.Connect(s.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	rows := []struct{ name, id, code, want string }{
+		{"an id with a space", "two words", "400", "without spaces"},
+		{"an id with a line break", "a\nb", "400", "without spaces"},
+		{"no id", "", "400", "without spaces"},
+		{"an id that is too long", strings.Repeat("x", 513), "400", "without spaces"},
+		{"an id that nobody knows", "5f1c0a20-0000-11f1-9c00-02420a0d0a00", "404", "nothing is known"},
+		{"a control id that nobody knows", "v3:abc", "404", "nothing is known"},
+		{"a wildcard", "*", "404", "nothing is known"},
+		{"a wildcard for all that follows", ">", "404", "nothing is known"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			if body, code := ask(t, nc, "legato.call.get", row.id); code != row.code || len(body) > 0 {
+				t.Errorf("over NATS: %s %s, want %s", code, body, row.code)
+			}
+			if stdout, stderr, err := explain(t, "--nats-url="+s.nats, "--", row.id); err == nil || stdout != "" || !strings.Contains(stderr, row.want) {
+				t.Errorf("explain: %v, %q, %q", err, stdout, stderr)
+			}
+		})
+	}
+	if _, _, err := explain(t, "x", "--since=-1s", "--nats-url="+s.nats); err == nil {
+		t.Error("a negative --since was taken")
+	}
+	stopsCleanly(t, s)
+}
+
+// TestQuestionsOverNATS looks at the service as the nats CLI does.
+func TestQuestionsOverNATS(t *testing.T) {
+	t.Parallel()
+	url := externalNATS(t)
+	world := newTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
+	a, b := serve(t, world.env(), flags...), serve(t, world.env(), flags...)
+	emea := serve(t, world.env(), append(flags, "--subject-prefix=emea")...)
+	silent := serve(t, world.env(), append(flags, "--subject-prefix=silent", "--api=off")...)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	inbox := nats.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hear := func(n int) (all []*nats.Msg) {
+		t.Helper()
+		for range n {
+			m, err := answers.NextMsg(patience)
+			if err != nil {
+				t.Fatalf("%d of %d answered: %v", len(all), n, err)
+			}
+			all = append(all, m)
+		}
+		return all
+	}
+	if err := nc.PublishRequest("$SRV.INFO", inbox, nil); err != nil {
+		t.Fatal(err)
+	}
+	var subjects []string
+	for _, m := range hear(3) {
+		var info micro.Info
+		if err := json.Unmarshal(m.Data, &info); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range info.Endpoints {
+			subjects = append(subjects, info.Name+" "+e.Subject+" "+e.QueueGroup+" "+info.Metadata["subject_prefix"])
+		}
+	}
+	slices.Sort(subjects)
+	if diff := cmp.Diff([]string{
+		"legato legato.call.get q calls", "legato legato.call.get q calls", "legato-emea legato.emea.call.get q emea",
+	}, subjects); diff != "" {
+		t.Errorf("$SRV.INFO (-want +got):\n%s", diff)
+	}
+	if err := nc.PublishRequest("$SRV.PING.legato", inbox, nil); err != nil {
+		t.Fatal(err)
+	}
+	hear(2)
+
+	// Each question is answered once, by one of the replicas of its deployment.
+	c := world.bridgedCall(t, a, 64)
+	const questions = 20
+	for range questions {
+		if err := nc.PublishRequest("legato.call.get", inbox, []byte(c.Session)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range hear(questions) {
+		if code := m.Header.Get(micro.ErrorCodeHeader); code != "" {
+			t.Errorf("a replica answered %s", code)
+		}
+	}
+	if _, code := ask(t, nc, "legato.emea.call.get", string(c.Session)); code != "404" {
+		t.Errorf("another deployment answered %q", code)
+	}
+	if _, err := nc.Request("legato.silent.call.get", []byte("x"), patience); err == nil || !strings.Contains(err.Error(), "no responders") {
+		t.Errorf("--api=off: %v", err)
+	}
+	if err := nc.PublishRequest("$SRV.STATS.legato", inbox, nil); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, m := range hear(2) {
+		var stats micro.Stats
+		if err := json.Unmarshal(m.Data, &stats); err != nil {
+			t.Fatal(err)
+		}
+		asked += stats.Endpoints[0].NumRequests
+	}
+	if asked != questions {
+		t.Errorf("the replicas counted %d questions, want %d", asked, questions)
+	}
+	if m, err := answers.NextMsg(50 * time.Millisecond); err == nil {
+		t.Errorf("one more answer: %s", m.Data)
+	}
+	for _, s := range []*server{a, b, emea, silent} {
+		stopsCleanly(t, s)
+	}
+	if _, err := nc.Request("legato.call.get", []byte("x"), patience); err == nil || !strings.Contains(err.Error(), "no responders") {
+		t.Errorf("after the stop: %v", err)
+	}
+}
