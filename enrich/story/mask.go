@@ -38,30 +38,37 @@ func Masked(party string) string {
 	return user[:len(user)-4] + masked
 }
 
-// Fit leaves items out of the middle of the timeline, and then legs, until the encoded story has at most so
-// many bytes, and returns it encoded.
+// Fit leaves items out of the middle of the timeline, then what is to come last, what is parked, and legs, until the
+// encoded story has at most so many bytes, and returns it encoded.
 func (s *Story) Fit(most int) ([]byte, error) {
 	for {
 		body, err := json.Marshal(s)
-		if err != nil || len(body) <= most || len(s.Timeline)+len(s.Legs) == 0 {
+		if err != nil || len(body) <= most {
 			return body, err
 		}
 		// A quarter at a time: few stories are larger than a message, and those by far.
-		var out int
-		if len(s.Timeline) > 0 {
-			s.Timeline, out = withoutMiddle(s.Timeline)
+		switch {
+		case len(s.Timeline) > 0:
+			out := max(len(s.Timeline)/4, 1)
+			from := (len(s.Timeline) - out) / 2
+			s.Timeline = append(s.Timeline[:from:from], s.Timeline[from+out:]...)
 			s.TimelineOmitted += out
-			continue
+		case len(s.Next) > 0:
+			s.Next, s.NextOmitted = shorter(s.Next, s.NextOmitted)
+		case len(s.Parked) > 0:
+			s.Parked, s.ParkedOmitted = shorter(s.Parked, s.ParkedOmitted)
+		case len(s.Legs) > 0:
+			s.Legs, s.LegsOmitted = shorter(s.Legs, s.LegsOmitted)
+		default:
+			return body, nil
 		}
-		s.Legs, out = withoutMiddle(s.Legs)
-		s.LegsOmitted += out
 	}
 }
 
-func withoutMiddle[T any](all []T) (rest []T, out int) {
-	out = max(len(all)/4, 1)
-	from := (len(all) - out) / 2
-	return append(all[:from:from], all[from+out:]...), out
+// shorter leaves out the end.
+func shorter[T any](all []T, omitted int) ([]T, int) {
+	out := max(len(all)/4, 1)
+	return all[:len(all)-out], omitted + out
 }
 
 // readable replaces what would do something to a terminal: senders chose these bytes.

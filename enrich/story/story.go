@@ -30,6 +30,9 @@ type Story struct {
 	TimelineOmitted int `json:"timeline_omitted,omitempty"`
 	// Next is what is to come, the soonest first, if nothing else happens. Absent: nothing is.
 	Next []Due `json:"next,omitempty"`
+	// NextOmitted counts what was left out of its end, ParkedOmitted what was of Parked.
+	NextOmitted   int `json:"next_omitted,omitempty"`
+	ParkedOmitted int `json:"parked_omitted,omitempty"`
 	// Parked are parked messages that can be told to be about the call.
 	Parked []Parked `json:"parked,omitempty"`
 	// Remarks say what this story lacks, and why.
