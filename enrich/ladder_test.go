@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,22 @@ func TestATransferredCallIsExplainedOnOneScreen(t *testing.T) {
 		s.Mask()
 		compareScreen(t, "transferred_call_without_log", ladder.Draw(s, 120, time.UTC))
 	})
+}
+
+func TestARepairedCallIsExplained(t *testing.T) {
+	f := flows(t)["repaired_answer"]
+	deliveries := slices.Clone(f.deliveries)
+	hangup := deliveries[len(deliveries)-1]
+	if !bytes.Contains(hangup.body, []byte("call.hangup")) {
+		t.Fatal("the last delivery of the flow is no hangup")
+	}
+	// Delivered again when the log does not know its id any more.
+	hangup.at += duplicateWindow + 5*time.Second
+	hangup.body = bytes.Replace(hangup.body, []byte(`"attempt": 1`), []byte(`"attempt": 2`), 1)
+	entries, stored := play(t, f, append(deliveries, hangup), time.Minute)
+	s := told(t, "5f1c0a40-0000-11f1-9c00-02420a0d0a00", entries, stored, callStart.Add(4*time.Minute))
+	s.Mask()
+	compareScreen(t, "repaired_call", ladder.Draw(s, 120, time.UTC))
 }
 
 // compareScreen holds a text against testdata, and against a screen of 120 × 40.

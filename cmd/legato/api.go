@@ -63,7 +63,8 @@ type api struct {
 	wg      sync.WaitGroup
 }
 
-// answerQuestions registers the service. All replicas share a queue group: one of them answers.
+// answerQuestions registers the service. All replicas share a queue group: one of them answers. That a
+// permission is missing comes later and takes nothing else down; the connection logs it.
 func (s *service) answerQuestions(ctx context.Context, publisher *publish.Publisher, lot *publish.Lot) error {
 	if s.settings.API == "off" {
 		return nil
@@ -77,14 +78,9 @@ func (s *service) answerQuestions(ctx context.Context, publisher *publish.Publis
 		},
 		within: apiWithin, maxPayload: s.nc.MaxPayload(),
 	}
-	log := s.log.With("component", "api")
 	registered, err := micro.AddService(s.nc, micro.Config{
 		Name: apiName(s.layout), Version: apiVersion(version), Description: "What Legato knows about a call",
 		Metadata: map[string]string{"subject_prefix": s.layout.Prefix},
-		// A permission that is missing shows here, and takes nothing else down.
-		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
-			log.Warn("questions are not answered over NATS", "subject", err.Subject, "error", err.Description)
-		},
 	})
 	if err != nil {
 		cancel()

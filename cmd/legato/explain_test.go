@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -356,4 +357,27 @@ func TestQuestionsOverNATS(t *testing.T) {
 	if _, err := nc.Request("legato.call.get", []byte("x"), patience); err == nil || !strings.Contains(err.Error(), "no responders") {
 		t.Errorf("after the stop: %v", err)
 	}
+}
+
+// TestAServiceThatMayNotAnswerGoesOn: the permission is missing, and nothing else is.
+func TestAServiceThatMayNotAnswerGoesOn(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	err := os.WriteFile(config, []byte(`authorization { users: [
+		{ user: service, password: s, permissions: { subscribe: { deny: ["legato.>", "$SRV.>"] } } }
+		{ user: other, password: o }
+	] }`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := externalNATS(t, "--config="+config)
+	as := func(user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
+	world := newTelnyx(t)
+	s := serve(t, world.env(), append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s")}, quick...)...)
+	if line := s.logged("NATS reported an error"); !strings.Contains(line["error"].(string), "Permissions Violation") {
+		t.Errorf("it is said as %v", line)
+	}
+	s.nats = as("other:o")
+	world.bridgedCall(t, s, 65)
+	stopsCleanly(t, s)
 }

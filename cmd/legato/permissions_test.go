@@ -81,14 +81,19 @@ func TestReadmePermissionsSeparateSummariesFromRawEvents(t *testing.T) {
 	if _, err := nc.SubscribeSync("calls.event.>"); err != nil {
 		t.Fatal(err)
 	}
-	for {
+	if err := nc.Publish("legato.call.get", []byte(c.Session)); err != nil {
+		t.Fatal(err)
+	}
+	for wanted := map[string]bool{"calls.event.>": true, "legato.call.get": true}; len(wanted) > 0; {
 		select {
 		case err := <-refused:
-			if strings.Contains(err.Error(), "calls.event.>") {
-				return
+			for subject := range wanted {
+				if strings.Contains(err.Error(), subject) {
+					delete(wanted, subject)
+				}
 			}
 		case <-time.After(patience):
-			t.Fatal("a reader may subscribe to the raw events")
+			t.Fatalf("a reader may use %v", wanted)
 		}
 	}
 }

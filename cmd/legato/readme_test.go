@@ -54,7 +54,7 @@ func helpTexts(t *testing.T) string {
 	t.Helper()
 	var all bytes.Buffer
 	for _, command := range []string{
-		"serve", "demo", "check", "simulate", "tail", "export", "bench", "parked list", "parked show", "parked retry", "health", "version",
+		"serve", "demo", "check", "simulate", "tail", "export", "explain", "bench", "parked list", "parked show", "parked retry", "health", "version",
 	} {
 		out, err := exec.CommandContext(t.Context(), binaries.legato, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {

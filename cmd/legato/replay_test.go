@@ -21,6 +21,7 @@ import (
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -120,7 +121,7 @@ func TestWebhooksAreTakenWhileTheLogIsReplayed(t *testing.T) {
 		s.admin = strings.TrimSuffix(s.logged("watch")["health"].(string), "/readyz")
 		c := fake.Generator{Seed: 41}.Of(fake.InboundBridged, uint64(events), time.Now().Add(-5*time.Minute))
 		world.know(c)
-		seen := world.postWhileReplaying(t, s, c)
+		seen := world.postWhileReplaying(t, s, c, dial(t, url).Conn())
 		s.ready()
 		if !seen {
 			stopsCleanly(t, s)
@@ -138,8 +139,8 @@ func TestWebhooksAreTakenWhileTheLogIsReplayed(t *testing.T) {
 }
 
 // postWhileReplaying posts the webhooks of a call one after the other, and reports whether one was
-// answered 200 between two times that the service said it is replaying.
-func (w *telnyxWorld) postWhileReplaying(t *testing.T, s *server, c fake.Call) bool {
+// answered 200 between two times that the service said it is replaying. Questions about calls must wait till then.
+func (w *telnyxWorld) postWhileReplaying(t *testing.T, s *server, c fake.Call, nc *nats.Conn) bool {
 	t.Helper()
 	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: w.sign})
 	if err != nil {
@@ -156,7 +157,11 @@ func (w *telnyxWorld) postWhileReplaying(t *testing.T, s *server, c fake.Call) b
 		if out := sender.Send(t.Context(), d); !out.Accepted || out.Status != http.StatusOK {
 			t.Fatalf("%s was not accepted: %+v", d.Type, out)
 		}
+		_, code := ask(t, nc, "legato.call.get", string(c.Session))
 		after := replaying()
+		if before && after && code != "503" {
+			t.Errorf("a question in the replay was answered %q", code)
+		}
 		seen = seen || before && after
 		before = after
 	}
