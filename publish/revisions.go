@@ -42,7 +42,7 @@ func (p *Publisher) Revisions(ctx context.Context, session string) ([]summary.St
 			if err == nil {
 				all = append(all, stored)
 			}
-			return nil //nolint:nilerr // It says nothing about the others that one is not Legato's.
+			return nil // It says nothing about the others that one is not Legato's.
 		})
 	return all, err
 }
@@ -103,11 +103,11 @@ func (p *Publisher) SessionByControl(ctx context.Context, control string, since 
 				Session string `json:"call_session_id"`
 				Control string `json:"call_control_id"`
 			}
-			if json.Unmarshal(m.Data(), &leg) != nil || leg.Control != control {
-				return nil
+			if err := json.Unmarshal(m.Data(), &leg); err == nil && leg.Control == control {
+				session = leg.Session
+				return errFound
 			}
-			session = leg.Session
-			return errFound
+			return nil
 		})
 	if errors.Is(err, errFound) {
 		return session, true, nil

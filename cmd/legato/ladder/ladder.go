@@ -82,11 +82,8 @@ func (d *drawing) head() {
 		if l.State != "hangup" {
 			text += " · " + l.State
 		}
-		for i, typ := range l.Lacks {
-			if i == 0 {
-				text += " · lacks"
-			}
-			text += " " + short(typ)
+		if len(l.Lacks) > 0 {
+			text += " · lacks " + short(strings.Join(l.Lacks, ", "))
 		}
 		d.line(text)
 	}
@@ -163,12 +160,12 @@ func joins(rows []row, item story.Item, column int) bool {
 // separate draws the names of the legs.
 func (d *drawing) separate(legs []story.Leg) {
 	w := d.column(max(len(legs), 1))
-	text := strings.Repeat("─", timeWidth)
+	d.out.WriteString(strings.Repeat("─", timeWidth))
 	for _, l := range legs {
 		name := "┬─ " + d.name[l.CallLegID] + " "
-		text += name + strings.Repeat("─", max(w-utf8.RuneCountInString(name), 0))
+		d.out.WriteString(name + strings.Repeat("─", max(w-utf8.RuneCountInString(name), 0)))
 	}
-	d.out.WriteString(text + "\n")
+	d.out.WriteString("\n")
 }
 
 func (d *drawing) column(legs int) int { return (d.width - timeWidth) / legs }
