@@ -83,7 +83,11 @@ func (d *drawing) head() {
 			text += " · " + l.State
 		}
 		if len(l.Lacks) > 0 {
-			text += " · lacks " + short(strings.Join(l.Lacks, ", "))
+			lacks := make([]string, len(l.Lacks))
+			for i, typ := range l.Lacks {
+				lacks[i] = short(typ)
+			}
+			text += " · lacks " + strings.Join(lacks, ", ")
 		}
 		d.line(text)
 	}

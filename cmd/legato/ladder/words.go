@@ -34,7 +34,7 @@ func tell(i story.Item, marked bool) string {
 }
 
 // short leaves out what all have.
-func short(eventTypes string) string { return strings.ReplaceAll(eventTypes, "call.", "") }
+func short(eventType string) string { return strings.TrimPrefix(eventType, "call.") }
 
 // event says an event; marked: what is not in the log has a star.
 func event(i story.Item, marked bool) string {
