@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/story"
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
@@ -224,6 +226,73 @@ func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
 		}
 		wantTimeline(t, &got, c)
 	}
+
+	// A service that never saw the call tells it as well, but for the control id, which only bodies name.
+	s = serve(t, world.env(), flags...)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for id, want := range map[string]string{string(c.Session): "", string(c.Legs[1].Ref.Leg): "", string(c.Legs[1].Ref.Control): "404"} {
+		body, code := ask(t, nc, "legato.call.get", id)
+		if code != want {
+			t.Errorf("%s over NATS: %q, want %q", id, code, want)
+		}
+		if want != "" {
+			continue
+		}
+		got := readStory(t, body)
+		if got.Log.Coverage != story.CoverageNone || len(got.Parked) != 1 {
+			t.Errorf("%s over NATS: %+v, %v parked", id, got.Log, got.Parked)
+		}
+		wantTimeline(t, &got, c)
+	}
+	stopsCleanly(t, s)
+}
+
+// TestALiveCallIsExplained: what has not come yet is not missing, and what is due is told.
+func TestALiveCallIsExplained(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: world.sign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	c := fake.Generator{Seed: 66}.Of(fake.InboundBridged, 1, time.Now().UTC())
+	if out := sender.Send(t.Context(), c.Deliveries[0]); !out.Accepted {
+		t.Fatalf("it was not accepted: %+v", out)
+	}
+	nc, err := nats.Connect(s.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	var body []byte
+	eventually(t, "the service knows the call", func() error {
+		var code string
+		if body, code = ask(t, nc, "legato.call.get", string(c.Session)); code != "" {
+			return errors.New(code)
+		}
+		return nil
+	})
+	got, want := readStory(t, body), explained(t, string(c.Session), "--nats-url="+s.nats)
+	if diff := cmp.Diff(want, got, sameStory); diff != "" {
+		t.Errorf("-explain +NATS:\n%s", diff)
+	}
+	if len(got.Legs) != 1 || got.Legs[0].State != "live" || got.Legs[0].Lacks != nil || got.Session != nil || len(got.Timeline) != 1 {
+		t.Errorf("a live call: %+v", got)
+	}
+	if len(got.Next) != 1 || got.Next[0].What != session.CheckStatus || got.Next[0].At.Sub(got.Timeline[0].At) != 5*time.Minute {
+		t.Errorf("what is due: %+v", got.Next)
+	}
+	screen, _, err := explain(t, string(c.Session), "--nats-url="+s.nats)
+	if err != nil || !strings.Contains(screen, "no summary yet") || !strings.Contains(screen, "next: A status attempt 1, in 4m") {
+		t.Errorf("%v\n%s", err, screen)
+	}
+	stopsCleanly(t, s)
 }
 
 func TestWhatCannotBeExplained(t *testing.T) {

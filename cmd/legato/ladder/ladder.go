@@ -117,6 +117,8 @@ type row struct {
 	gap   time.Duration
 	cells []string // one a leg
 	all   string   // across all columns, instead
+	// times is how often in a row the one thing in it happened.
+	times int
 }
 
 func (d *drawing) block(legs []story.Leg, sessionToo bool) {
@@ -133,10 +135,12 @@ func (d *drawing) block(legs []story.Leg, sessionToo bool) {
 		case item.CallLegID == "" && sessionToo:
 			rows = append(rows, row{at: item.At, all: text})
 		case !ok:
+		case repeats(rows, item, i, text):
+			rows[len(rows)-1].times++
 		case joins(rows, item, i):
 			rows[len(rows)-1].cells[i] = text
 		default:
-			r := row{at: item.At, cells: make([]string, len(legs))}
+			r := row{at: item.At, cells: make([]string, len(legs)), times: 1}
 			r.cells[i] = text
 			rows = append(rows, r)
 		}
@@ -152,13 +156,31 @@ func (d *drawing) block(legs []story.Leg, sessionToo bool) {
 	}
 }
 
+// repeats reports whether an event is of the same words as the one before it, with nothing between: keys that
+// were pressed, say, of which there can be dozens.
+func repeats(rows []row, item story.Item, column int, text string) bool {
+	if len(rows) == 0 || item.Kind != story.KindEvent {
+		return false
+	}
+	last := &rows[len(rows)-1]
+	if last.all != "" || last.cells[column] != text {
+		return false
+	}
+	for i, c := range last.cells {
+		if i != column && c != "" {
+			return false
+		}
+	}
+	return true
+}
+
 // joins reports whether an item stands on the line of what came before it.
 func joins(rows []row, item story.Item, column int) bool {
 	if len(rows) == 0 {
 		return false
 	}
 	last := &rows[len(rows)-1]
-	return last.all == "" && last.cells[column] == "" && item.At.Sub(last.at) < together
+	return last.all == "" && last.times == 1 && last.cells[column] == "" && item.At.Sub(last.at) < together
 }
 
 // separate draws the names of the legs.
@@ -184,6 +206,9 @@ func (d *drawing) row(r *row, legs int) {
 		height = len(cells[0])
 	}
 	for i, c := range r.cells {
+		if c != "" && r.times > 1 {
+			c += fmt.Sprintf(" ×%d", r.times)
+		}
 		cells[i] = wrap(c, w-3, "  ")
 		height = max(height, len(cells[i]))
 	}

@@ -2,6 +2,8 @@ package ladder_test
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +70,15 @@ func TestALadderIsNoWiderThanTheScreenAndLeavesNothingOut(t *testing.T) {
 				t.Fatalf("%d columns on a screen of %d: %s", n, width, line)
 			}
 		}
-		if got, want := strings.Count(text, "● ")+strings.Count(text, "? ")+strings.Count(text, "… ")+strings.Count(text, "▶ "), len(s.Timeline); got < want {
+		got := strings.Count(text, "● ") + strings.Count(text, "? ") + strings.Count(text, "… ") + strings.Count(text, "▶ ")
+		for _, times := range regexp.MustCompile(`×(\d+)`).FindAllStringSubmatch(text, -1) {
+			n, err := strconv.Atoi(times[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += n - 1
+		}
+		if want := len(s.Timeline); got < want {
 			t.Fatalf("%d of %d things are drawn:\n%s", got, want, text)
 		}
 	})
@@ -107,6 +117,23 @@ func TestACheckIsShownOnlyWithoutItsOutcome(t *testing.T) {
 	}
 	text := ladder.Draw(s, 120, time.UTC)
 	if strings.Contains(text, "status attempt 1") || !strings.Contains(text, "status attempt 2, no outcome") || !strings.Contains(text, "status 1: not_found 404") {
+		t.Error(text)
+	}
+}
+
+func TestEventsOfTheSameWordsShareALine(t *testing.T) {
+	s := &story.Story{CallSessionID: "s", AsOf: began, Legs: []story.Leg{{CallLegID: "a", State: "live"}, {CallLegID: "b", State: "live"}}}
+	press := func(leg string, n int) {
+		for range n {
+			at := began.Add(time.Duration(len(s.Timeline)) * time.Second)
+			s.Timeline = append(s.Timeline, story.Item{At: at, Kind: story.KindEvent, CallLegID: leg, Seq: 1, Event: &story.Event{Type: "call.dtmf.received"}})
+		}
+	}
+	press("a", 7)
+	press("b", 1)
+	press("a", 2)
+	text := ladder.Draw(s, 120, time.UTC)
+	if strings.Count(text, "dtmf.received") != 3 || !strings.Contains(text, "● dtmf.received ×7") || !strings.Contains(text, "● dtmf.received ×2") {
 		t.Error(text)
 	}
 }
