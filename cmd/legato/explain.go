@@ -52,7 +52,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 		log: journal.NewReader(js, layout.Events, layout.Prefix), calls: calls, lot: publish.NewLot(js, layout),
 		rules: set.rules(), decode: decoder(nil),
 	}
-	seen, done := progress(c.stderr)
+	seen, done := scanProgress(c.stderr)
 	s, err := a.ask(ctx, question{id: cmd.ID, since: time.Now().Add(-cmd.Since), search: true, seen: seen})
 	done()
 	switch {
@@ -101,8 +101,8 @@ func width(w io.Writer) int {
 	return screenWidth
 }
 
-// progress tells a person who waits how far it is; nobody else.
-func progress(w io.Writer) (seen func(what string, n int), done func()) {
+// scanProgress tells a person who waits how far it is; nobody else.
+func scanProgress(w io.Writer) (seen func(what string, n int), done func()) {
 	if !isTerminal(w) {
 		return nil, func() {}
 	}
