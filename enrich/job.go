@@ -12,6 +12,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -35,6 +36,7 @@ type job struct {
 	w    *Worker
 	id   call.SessionID
 	wake chan struct{}
+	span trace.Span
 
 	// tasks is guarded by the worker's lock, which also decides whether the job still exists.
 	tasks []Task
@@ -68,6 +70,7 @@ func (j *job) nudge() {
 func (j *job) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the asking
+	defer j.span.End()
 	j.held = time.Now()
 	for {
 		tasks := j.snapshot()
@@ -77,7 +80,7 @@ func (j *job) run(ctx context.Context) {
 			return
 		}
 		for _, t := range done {
-			j.w.metrics.tasks.WithLabelValues("done").Inc()
+			j.w.metrics.tasks.WithLabelValues(taskDone).Inc()
 			j.w.answer(t.Ack())
 		}
 		if j.finish(done) {
@@ -183,7 +186,7 @@ func (j *job) finish(done []Task) bool {
 func (j *job) giveBack(delay time.Duration) {
 	tasks := j.snapshot()
 	for _, t := range tasks {
-		j.w.metrics.tasks.WithLabelValues("given_back").Inc()
+		j.w.metrics.tasks.WithLabelValues(taskGivenBack).Inc()
 		j.w.answer(t.Nak(delay))
 	}
 	if !j.finish(tasks) {
@@ -235,37 +238,59 @@ func (j *job) look(ctx context.Context, tasks []Task) (done []Task, until time.T
 // answer comes back through the log. Where there is no turn to be had nothing comes back: then the
 // task is given up, and a later check asks again.
 func (j *job) ask(ctx context.Context, v *session.LegView, life uint64, attempt int) {
-	key := errand{v.ID, session.CheckStatus}
-	if j.asking[key] >= attempt {
+	about := errand{v.ID, session.CheckStatus}
+	if j.asking[about] >= attempt {
 		return
 	}
-	j.asking[key] = attempt
-	fetch := j.w.cfg.Status.Fetch
-	if v.Ending == session.NotOver {
-		fetch = j.w.cfg.Status.Sweep
-	}
+	j.asking[about] = attempt
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
+	sweep := v.Ending == session.NotOver
 	j.w.wg.Go(func() {
-		patient, cancel := context.WithTimeout(ctx, askPatience)
-		got, err := fetch(patient, ref)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return // the job ends; whoever gets the task next asks again
-		case errors.Is(err, status.ErrBusy):
-			j.giveUp(key, attempt)
-			return
-		case err != nil:
-			got = status.Answer{
-				Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
-				FetchedAt: time.Now().UTC().Truncate(time.Microsecond),
-				Result:    status.Unreachable, Problem: status.ProblemTimeout,
+		ctx, span := j.w.span(ctx, "status", trace.SpanKindClient, key(j.id, ref.Leg))
+		defer span.End()
+		got, ok := j.fetch(ctx, ref, sweep)
+		if !ok {
+			if ctx.Err() == nil {
+				j.giveUp(about, attempt)
 			}
+			return
 		}
+		answered(span, &got, attempt)
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
 		a.Attempt, a.Life = attempt, life
 		j.record(ctx, internalEntry(call.TopicStatus, a.ID(), ref, a))
 	})
+}
+
+// fetch asks once; false when ctx ended, whereupon whoever gets the task next asks
+// again, or when there was no turn to be had.
+func (j *job) fetch(ctx context.Context, ref call.Ref, sweep bool) (status.Answer, bool) {
+	patient, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	fetch := j.w.cfg.Status.Fetch
+	if sweep {
+		fetch = j.w.cfg.Status.Sweep
+	}
+	got, err := fetch(patient, ref)
+	switch {
+	case ctx.Err() != nil:
+		return got, false
+	case errors.Is(err, status.ErrBusy):
+		if sweep {
+			j.w.metrics.sweeps.WithLabelValues(sweepBusy).Inc()
+		}
+		return got, false
+	case err != nil:
+		got = status.Answer{
+			Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
+			FetchedAt: time.Now().UTC().Truncate(time.Microsecond),
+			Result:    status.Unreachable, Problem: status.ProblemTimeout,
+		}
+	}
+	if sweep {
+		j.w.metrics.swept(&got)
+	}
+	return got, true
 }
 
 // record appends what Telnyx answered, however long that takes; it reports

@@ -12,6 +12,7 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // look is one look at a session: what its tasks ask for, and what came of it.
@@ -386,10 +387,13 @@ func (l *look) publish(ctx context.Context, k summary.Key, connection string, re
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	ctx, span := l.w.span(ctx, "publish", trace.SpanKindProducer, k)
+	defer span.End()
 	stored, err := l.w.cfg.Sink.Publish(ctx, summary.Draft{
 		Key: k, Connection: connection, Revision: revision,
 		Position: l.position(), PublishedAt: l.now, Body: data,
 	}, prev)
+	publishedSpan(span, revision, err)
 	if errors.Is(err, summary.ErrInvalid) {
 		return summary.Stored{}, poison("%w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -15,6 +16,8 @@ type metrics struct {
 	refused     prometheus.Counter
 	orphansLost prometheus.Counter
 	checks      *prometheus.CounterVec
+	parked      *prometheus.CounterVec
+	sweeps      *prometheus.CounterVec
 	repairs     *prometheus.CounterVec
 	backfilled  prometheus.Counter
 	summaries   *prometheus.CounterVec
@@ -45,6 +48,14 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_checks_total", Help: "Checks appended to the log, by kind: status, settle, expire or repair.",
 		}, []string{"kind"}),
+		parked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_tasks_parked_total", Help: "Tasks that could not be done and were parked, by reason: undecodable or poison.",
+		}, []string{"reason"}),
+		sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "legato_sweeps_total",
+			Help: "Live legs that were asked about because they had gone silent, by result: alive, ended, not_found, denied, " +
+				"rate_limited, unreachable, or busy (put off).",
+		}, []string{"result"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_repairs_total",
 			Help: "Attempts to complete a leg from the history, by result: whole, partial (it may know more later), " +
@@ -71,17 +82,80 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 			Buckets: []float64{0.5, 1, 1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 15, 30, 60},
 		}),
 	}
+	m.beginAtZero()
 	if r == nil {
 		return m
 	}
-	r.MustRegister(m.tasks, m.failures, m.unusable, m.refused, m.orphansLost, m.checks, m.repairs, m.backfilled,
+	r.MustRegister(m.tasks, m.parked, m.sweeps, m.failures, m.unusable, m.refused, m.orphansLost, m.checks, m.repairs, m.backfilled,
 		m.summaries, m.amendments, m.waiting, m.held, m.completion,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "legato_log_position", Help: "Sequence of the last log entry that was folded.",
 		}, func() float64 { return float64(table.Position()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "legato_queue_age_seconds",
+			Help: "How long ago the oldest log entry was received that the queue is not through with, 0 when there is none. " +
+				"A leg is held for its settle time and until its status is known or its deadline is over.",
+		}, func() float64 { return table.Backlog().Seconds() }),
 		&tableCollector{table},
 	)
 	return m
+}
+
+// Results of tasks, and of sweeps beyond those of the status API.
+const (
+	taskNothingDue = "nothing_due"
+	taskDone       = "done"
+	taskGivenBack  = "given_back"
+	taskNotFolded  = "not_folded"
+	taskParked     = "parked"
+
+	sweepAlive = "alive"
+	sweepEnded = "ended"
+	sweepBusy  = "busy"
+)
+
+// beginAtZero makes every series that there can be: of one that begins at 1 the
+// first is never seen to happen.
+func (m *metrics) beginAtZero() {
+	for _, result := range []string{taskNothingDue, taskDone, taskGivenBack, taskNotFolded, taskParked} {
+		m.tasks.WithLabelValues(result)
+	}
+	for _, why := range ParkReasons() {
+		m.parked.WithLabelValues(why)
+	}
+	for _, k := range []session.CheckKind{session.CheckStatus, session.CheckSettle, session.CheckExpire, session.CheckRepair} {
+		m.checks.WithLabelValues(string(k))
+	}
+	for _, result := range []string{sweepAlive, sweepEnded, sweepBusy} {
+		m.sweeps.WithLabelValues(result)
+	}
+	for _, result := range []string{repairWhole, repairPartial, repairBusy} {
+		m.repairs.WithLabelValues(result)
+	}
+	for _, result := range []status.Result{status.NotFound, status.Denied, status.RateLimited, status.Unreachable} {
+		m.sweeps.WithLabelValues(string(result))
+		m.repairs.WithLabelValues(string(result))
+	}
+	for _, level := range []string{summary.KindLeg, summary.KindSession} {
+		for _, o := range summary.Outcomes() {
+			m.summaries.WithLabelValues(level, kindOf(1), string(o))
+			m.summaries.WithLabelValues(level, kindOf(2), string(o))
+		}
+		for _, r := range summary.Reasons() {
+			m.amendments.WithLabelValues(level, string(r))
+		}
+	}
+}
+
+// swept counts what the sweep learned of a leg.
+func (m *metrics) swept(a *status.Answer) {
+	result := string(a.Result)
+	if a.Result == status.Answered {
+		if result = sweepEnded; a.EndTime.IsZero() && (a.IsAlive == nil || *a.IsAlive) {
+			result = sweepAlive
+		}
+	}
+	m.sweeps.WithLabelValues(result).Inc()
 }
 
 // tableCollector counts what the table holds when it is asked to.
@@ -89,8 +163,11 @@ type tableCollector struct{ table *session.Table }
 
 var (
 	sessionsDesc = prometheus.NewDesc("legato_sessions", "Sessions in the live table.", nil, nil)
-	legsDesc     = prometheus.NewDesc("legato_legs", "Legs in the live table, by state: open or over.", []string{"state"}, nil)
-	overDesc     = prometheus.NewDesc("legato_legs_over_total",
+	openDesc     = prometheus.NewDesc("legato_open_sessions", "Those of legato_sessions that are not over.", nil, nil)
+	oldestDesc   = prometheus.NewDesc("legato_oldest_open_leg_age_seconds",
+		"How long ago the first event was received of the leg that is open the longest, 0 when none is open. No leg lives longer than 4 hours.", nil, nil)
+	legsDesc = prometheus.NewDesc("legato_legs", "Legs in the live table, by state: open or over.", []string{"state"}, nil)
+	overDesc = prometheus.NewDesc("legato_legs_over_total",
 		"Legs that were over, each once, in the log as this replica has read it: history included, the same on every replica. "+
 			"Equal to legato_legs_completed_total + legato_legs_pending.", nil, nil)
 	completedDesc = prometheus.NewDesc("legato_legs_completed_total",
@@ -103,6 +180,8 @@ var (
 // Describe implements prometheus.Collector.
 func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- sessionsDesc
+	ch <- openDesc
+	ch <- oldestDesc
 	ch <- legsDesc
 	ch <- overDesc
 	ch <- completedDesc
@@ -112,8 +191,10 @@ func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
-	st := c.table.Stats()
+	st, open := c.table.Stats(), c.table.Open()
 	ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(st.Sessions))
+	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(open.Sessions))
+	ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, open.Oldest.Seconds())
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.OpenLegs), "open")
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.Legs-st.OpenLegs), "over")
 	// One look, so that they balance in every scrape.

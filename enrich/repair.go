@@ -11,6 +11,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // HistorySource reads what Telnyx has on record of a leg. Its error is that of
@@ -33,6 +34,13 @@ const (
 	// recallTries is how often the log is tried for an event from the history. When it does
 	// not take it, as when it is nearly full, a later check asks again.
 	recallTries = 5
+)
+
+// Results of an attempt beyond those of the status API.
+const (
+	repairWhole   = "whole"
+	repairPartial = "partial"
+	repairBusy    = "busy"
 )
 
 // decideRepair returns the attempt to make now to complete a leg from the
@@ -114,6 +122,8 @@ func (j *job) repair(ctx context.Context, v *session.LegView, life uint64, attem
 // there was no turn to be had, or something was out of reach: then the task is
 // given up, and a later check asks again.
 func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int) bool {
+	ctx, span := j.w.span(ctx, "history", trace.SpanKindClient, key(j.id, ref.Leg))
+	defer span.End()
 	patient, cancel := context.WithTimeout(ctx, recallPatience)
 	defer cancel()
 	if whole, ok := j.isWhole(patient, ref.Leg); whole || !ok {
@@ -126,7 +136,7 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 	case ctx.Err() != nil:
 		return false // the job ends; whoever gets the task next asks again
 	case errors.Is(err, status.ErrBusy):
-		j.w.metrics.repairs.WithLabelValues("busy").Inc()
+		j.w.metrics.repairs.WithLabelValues(repairBusy).Inc()
 		return false
 	case err != nil:
 		got = status.Past{Answer: status.Answer{
@@ -135,6 +145,7 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 			Result:    status.Unreachable, Problem: status.ProblemTimeout,
 		}}
 	}
+	answered(span, &got.Answer, attempt)
 	outcome := session.Repair{Answer: got.Answer, Life: life}
 	outcome.Attempt = attempt
 	if got.Result == status.Answered && !j.fill(ctx, ref, got.Rows, &outcome) {
@@ -142,8 +153,8 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 	}
 	result := string(got.Result)
 	if got.Result == status.Answered {
-		if result = "partial"; outcome.Whole {
-			result = "whole"
+		if result = repairPartial; outcome.Whole {
+			result = repairWhole
 		}
 	}
 	if !j.record(ctx, internalEntry(call.TopicRepair, outcome.ID(), ref, outcome)) {

@@ -16,6 +16,7 @@ import (
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/patrickmn/go-cache"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -96,6 +97,8 @@ type Config struct {
 	Logger  *slog.Logger
 	// Registerer receives the metrics; nil registers none.
 	Registerer prometheus.Registerer
+	// Tracer makes spans of the work on sessions; nil: none is made.
+	Tracer trace.Tracer
 }
 
 const (
@@ -225,7 +228,7 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		err := w.table.Wait(waiting, e.Seq)
 		cancel()
 		if err != nil {
-			w.metrics.tasks.WithLabelValues("not_folded").Inc()
+			w.metrics.tasks.WithLabelValues(taskNotFolded).Inc()
 			w.answer(t.Nak(time.Second))
 			return
 		}
@@ -237,7 +240,7 @@ func (w *Worker) take(ctx context.Context, t Task) {
 	place := w.table.Place(e.Ref)
 	if place.Position < e.Seq {
 		// The table was discarded since: that it knows of nothing to do says nothing.
-		w.metrics.tasks.WithLabelValues("not_folded").Inc()
+		w.metrics.tasks.WithLabelValues(taskNotFolded).Inc()
 		w.answer(t.Nak(time.Second))
 		return
 	}
@@ -249,11 +252,11 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		return
 	}
 	if place.Session == "" || place.Idle && e.Topic != call.TopicCheck {
-		w.metrics.tasks.WithLabelValues("nothing_due").Inc()
+		w.metrics.tasks.WithLabelValues(taskNothingDue).Inc()
 		w.answer(t.Ack())
 		return
 	}
-	w.join(ctx, place.Session, t)
+	w.join(ctx, place, t)
 }
 
 // answer logs what could not be told to the queue: the task will come again.
@@ -286,21 +289,25 @@ func (w *Worker) park(ctx context.Context, t Task, why string) {
 		w.answer(t.Nak(time.Second))
 		return
 	}
-	w.metrics.tasks.WithLabelValues("parked").Inc()
+	w.metrics.tasks.WithLabelValues(taskParked).Inc()
+	w.metrics.parked.WithLabelValues(why).Inc()
 	w.log.Error("a task that cannot be done was parked", "reason", why, "seq", e.Seq, "topic", e.Topic)
 	w.answer(t.Term())
 }
 
 // join gives a task to the job of its session, which is started if there is none.
-func (w *Worker) join(ctx context.Context, id call.SessionID, t Task) {
+func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	id := place.Session
 	j := w.jobs[id]
 	if j == nil {
 		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[errand]int)}
 		w.jobs[id] = j
+		ctx, j.span = w.workSpan(ctx, place, t)
 		w.wg.Go(func() { j.run(ctx) })
 	}
+	w.link(j.span, t)
 	j.tasks = append(j.tasks, t)
 	j.nudge()
 }

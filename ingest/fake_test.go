@@ -221,7 +221,7 @@ func read(t *testing.T, resp *http.Response) answer {
 	return a
 }
 
-// counted returns every counter of that name that is not zero, by its label's value.
+// counted returns every counter of that name that is not zero, by its first label's value.
 func (r *room) counted(t *testing.T, name string) map[string]float64 {
 	t.Helper()
 	families, err := r.registry.Gather()
@@ -235,7 +235,7 @@ func (r *room) counted(t *testing.T, name string) map[string]float64 {
 		}
 		for _, metric := range family.GetMetric() {
 			if value := metric.GetCounter().GetValue(); value != 0 {
-				counts[metric.GetLabel()[0].GetValue()] = value
+				counts[metric.GetLabel()[0].GetValue()] += value
 			}
 		}
 	}

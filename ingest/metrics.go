@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
 )
 
@@ -15,6 +16,7 @@ import (
 type metrics struct {
 	answers  *prometheus.CounterVec
 	results  *prometheus.CounterVec
+	stored   map[string]prometheus.Counter // by the event's type, of those that are known
 	parked   *prometheus.CounterVec
 	seconds  prometheus.Histogram
 	inFlight prometheus.Gauge
@@ -31,8 +33,9 @@ func newMetrics(reg prometheus.Registerer, connections func() int) (*metrics, er
 		}, []string{"code"}),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_webhooks_total",
-			Help: "Requests to the webhook listener by what became of them.",
-		}, []string{"result"}),
+			Help: "Requests to the webhook listener by what became of them and by the event's type: " +
+				"other for one that this version does not know, none where no event was read.",
+		}, []string{"result", "type"}),
 		parked: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_webhooks_parked_total",
 			Help: "Signed webhooks that are no usable call events, by reason.",
@@ -60,11 +63,15 @@ func newMetrics(reg prometheus.Registerer, connections func() int) (*metrics, er
 		m.evicted.WithLabelValues(why)
 	}
 	m.answers.WithLabelValues("200")
-	for _, accepted := range []result{resultStored, resultDuplicate, resultParked} {
-		m.results.WithLabelValues(string(accepted))
+	m.stored = make(map[string]prometheus.Counter)
+	for _, eventType := range call.EventTypes() {
+		m.stored[eventType] = m.results.WithLabelValues(string(resultStored), eventType)
 	}
+	m.results.WithLabelValues(string(resultStored), typeOther)
+	m.results.WithLabelValues(string(resultDuplicate), typeOther)
+	m.results.WithLabelValues(string(resultParked), typeNone)
 	for refused, how := range refusals {
-		m.results.WithLabelValues(string(refused))
+		m.results.WithLabelValues(string(refused), typeNone)
 		m.answers.WithLabelValues(strconv.Itoa(how.status))
 	}
 	for _, reason := range telnyx.Reasons() {
@@ -81,11 +88,33 @@ func newMetrics(reg prometheus.Registerer, connections func() int) (*metrics, er
 // count records one request and its answer.
 func (m *metrics) count(o *observation, status int, took time.Duration) {
 	m.answers.WithLabelValues(strconv.Itoa(status)).Inc()
-	m.results.WithLabelValues(string(o.result)).Inc()
+	m.result(o).Inc()
 	if o.result == resultParked {
 		m.parked.WithLabelValues(string(o.parked.Reason)).Inc()
 	}
 	if o.webhook {
 		m.seconds.Observe(took.Seconds())
 	}
+}
+
+// Words in place of an event's type: what was received is no label.
+const (
+	typeOther = "other"
+	typeNone  = "none"
+)
+
+// result returns the counter of what became of a request.
+func (m *metrics) result(o *observation) prometheus.Counter {
+	eventType := o.entry.EventType()
+	if eventType == "" {
+		return m.results.WithLabelValues(string(o.result), typeNone)
+	}
+	counter, known := m.stored[eventType]
+	switch {
+	case !known:
+		eventType = typeOther
+	case o.result == resultStored: // nearly all
+		return counter
+	}
+	return m.results.WithLabelValues(string(o.result), eventType)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
@@ -33,6 +34,9 @@ type observation struct {
 	// seq is the log's sequence of the event, 0 where there is none.
 	seq   uint64
 	bytes int
+	// began is when the headers were there; span is nil where nothing is traced.
+	began time.Time
+	span  trace.Span
 }
 
 const observationKey = "legato.observation"
@@ -46,17 +50,17 @@ func observationOf(c echo.Context) *observation {
 // one line of each request.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		began := time.Now()
-		o := new(observation)
+		o := &observation{began: time.Now()}
 		c.Set(observationKey, o)
 		if err := guard(next, c); err != nil {
 			o.refused = toProblem(err)
 			o.result = o.refused.result
 			c.Error(o.refused)
 		}
-		took := time.Since(began)
+		took := time.Since(o.began)
 		s.metrics.count(o, c.Response().Status, took)
 		s.log(c.Request().Context(), o, c.Response().Status, took)
+		finish(o, c.Response().Status)
 		return nil
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legato-calls/legato/ingest/telnyx"
 )
@@ -89,6 +90,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics. Nil: they are counted for nobody.
 	Registerer prometheus.Registerer
+	// Tracer makes a span of each webhook whose signature is good. Nil: none is made.
+	Tracer trace.Tracer
 }
 
 // Server receives webhooks. Its life: New binds, Serve answers, Shutdown ends.
@@ -102,6 +105,7 @@ type Server struct {
 	logger    *slog.Logger
 	notices   *notices
 	metrics   *metrics
+	tracer    trace.Tracer // nil: nothing is traced
 	skew      skew
 
 	listener net.Listener
@@ -128,6 +132,7 @@ func New(cfg Config) (*Server, error) {
 		now:       cfg.Now,
 		logger:    cfg.Logger,
 		notices:   newNotices(cfg.Logger),
+		tracer:    cfg.Tracer,
 		places:    make(chan struct{}, cfg.MaxInFlight),
 		handling:  newDrain(),
 	}

@@ -80,6 +80,7 @@ func (s *Server) receive(c echo.Context) error {
 		return err
 	}
 	genuine = true
+	s.trace(c, o)
 	if s.verifier == nil {
 		timestamp, signature = "", "" // what nobody has checked goes no further
 	}

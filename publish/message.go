@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legato-calls/legato/enrich/summary"
 )
@@ -23,6 +26,19 @@ const (
 	// HeaderRevision is the summary's revision, decimal.
 	HeaderRevision = "Legato-Revision"
 )
+
+// headerTrace is of W3C Trace Context, and of the CloudEvents extension for it; NATS heeds case.
+const headerTrace = "traceparent"
+
+// carryTrace makes a message part of the trace that it is published in, if there is one.
+func carryTrace(ctx context.Context, m *nats.Msg) {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	m.Header[headerTrace] = []string{carrier[headerTrace]}
+}
 
 // SchemaURI returns the stable name of the shape of summaries of a kind, as in
 // ce-dataschema: "urn:legato:schema:leg:1". It is a name, not an address: the JSON Schema

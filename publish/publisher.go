@@ -92,7 +92,9 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	}
 	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
 	defer cancel()
-	ack, err := p.js.PublishMsg(ctx, encode(p.layout.Prefix, d),
+	m := encode(p.layout.Prefix, d)
+	carryTrace(ctx, m)
+	ack, err := p.js.PublishMsg(ctx, m,
 		// A stream of another's that captures these subjects must not swallow the summary.
 		jetstream.WithExpectStream(p.layout.Calls),
 		// Any connection: two replicas may know different ones, and yet race for one revision.

@@ -124,6 +124,8 @@ func (a *admin) readiness(ctx context.Context) error {
 	return ready(ctx)
 }
 
+func (a *admin) isReady() bool { return a.readiness(context.Background()) == nil }
+
 func (a *admin) setReadiness(ready func(context.Context) error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

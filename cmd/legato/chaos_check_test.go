@@ -297,7 +297,7 @@ func (c *chaos) checkMetrics() {
 		life := c.ledger.byHost[h.webhooks]
 		for _, word := range []string{"stored", "duplicate", "parked"} {
 			// What was answered and did not arrive is known to the replica alone.
-			counted, answered := int(m[`legato_webhooks_total{result="`+word+`"}`]), life.words[word]
+			counted, answered := int(sum(m, "legato_webhooks_total", `result="`+word+`"`)), life.words[word]
 			if counted < answered || counted > answered+life.unclear {
 				c.find("wrong", "%s counts %d webhooks %s, %d were answered and %d got no answer", h.name, counted, word, answered, life.unclear)
 			}

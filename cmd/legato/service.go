@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -21,7 +22,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -52,7 +53,8 @@ type service struct {
 	worker   *enrich.Worker
 	status   *status.Client
 	ingest   *ingest.Server
-	apiKey   string // as it was at the start
+	tracer   trace.Tracer // nil: nothing is traced
+	apiKey   string       // as it was at the start
 
 	teardown []teardown
 }
@@ -69,7 +71,7 @@ func (s *service) onStop(name string, stop func(context.Context) error) {
 // start brings everything up, in the order of dependence. When it fails, what
 // was started is stopped again.
 func start(ctx context.Context, set *settings, log *slog.Logger) (*service, error) {
-	s := &service{settings: set, log: log, registry: prometheus.NewRegistry()}
+	s := &service{settings: set, log: log, registry: newRegistry()}
 	err := s.up(ctx)
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
@@ -90,7 +92,6 @@ func (s *service) up(ctx context.Context) error {
 	if s.layout, err = natsd.NewLayout(s.settings.SubjectPrefix); err != nil {
 		return fmt.Errorf("--subject-prefix: %w", err)
 	}
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	warning := ""
 	if s.settings.InsecureSkipVerify {
 		warning = insecureWarning
@@ -99,9 +100,13 @@ func (s *service) up(ctx context.Context) error {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
+	s.registry.MustRegister(readyMetric(s.admin))
 	if a := s.admin.addr(); a != nil {
 		// At once: whoever waits for the rest can look there what it waits for.
 		s.log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
+	}
+	if s.tracer, err = s.traces(ctx, os.Getenv); err != nil {
+		return err
 	}
 	if err := s.connect(ctx); err != nil {
 		return err
@@ -152,6 +157,11 @@ func (s *service) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.onStop("NATS connection", func(ctx context.Context) error { return closeConn(ctx, s.nc) })
+	dataDir := ""
+	if s.embedded != nil {
+		dataDir = s.settings.DataDir
+	}
+	s.registry.MustRegister(natsMetrics(s.nc, dataDir)...)
 	s.js, err = jetstream.New(s.nc)
 	return err
 }
@@ -202,7 +212,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 		if s.journal == nil {
 			s.journal, err = journal.Open(ctx, journal.Config{
 				JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
-				Logger: s.log.With("component", "journal"), Registerer: s.registry,
+				Logger: s.log.With("component", "journal"), Registerer: s.registry, Tracer: s.tracer,
 			})
 			if err != nil {
 				return err
@@ -232,7 +242,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, Watch: publisher.Watch,
 		Parking: lot, Decode: decoder(s.settings.secretsKept()), Recall: recall,
 		Rules: s.settings.rules(), Timing: s.settings.timing(),
-		Logger: s.log.With("component", "enrich"), Registerer: s.registry,
+		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
 	}
 	if s.embedded == nil {
 		config.Stagger = stagger
@@ -246,7 +256,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
 		Journal: s.journal, Parking: lot,
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
-		Logger: s.log.With("component", "ingest"), Registerer: s.registry,
+		Logger: s.log.With("component", "ingest"), Registerer: s.registry, Tracer: s.tracer,
 	})
 	return err
 }

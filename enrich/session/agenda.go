@@ -235,6 +235,7 @@ func (t *Table) SetFloor(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.floor = max(t.floor, min(seq, t.position.Load()))
+	t.backlog.through(t.floor)
 	for at := range t.unusable {
 		if at <= t.floor {
 			delete(t.unusable, at)

@@ -49,7 +49,7 @@ func (t *Table) attach(e *call.Entry, ref call.Ref) (*session, *leg) {
 		t.born.add(s)
 	}
 	if l == nil && ref.Leg != "" {
-		l = &leg{id: ref.Leg, session: s}
+		l = &leg{id: ref.Leg, session: s, since: e.ReceivedAt}
 		s.legs = append(s.legs, l)
 		if _, ok := t.byLeg[l.id]; !ok {
 			t.byLeg[l.id] = l

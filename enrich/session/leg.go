@@ -42,6 +42,8 @@ type leg struct {
 	// record tells whether the leg is known as a whole.
 	record record
 
+	// since is when the first entry that named it was received.
+	since     time.Time
 	initiated bool
 	// hangup is when the earliest hangup was received; zero: none was. hungUp is
 	// when the earliest occurred, by Telnyx's clock. recalled: the one that was

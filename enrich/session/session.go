@@ -26,6 +26,8 @@ type session struct {
 	// found the session over.
 	settled uint64
 	settles int
+	// trace is the traceparent of its last entry that was traced.
+	trace string
 
 	// wake is when the table must look at the session next.
 	wake time.Time

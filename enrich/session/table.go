@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ type Table struct {
 	agenda   agenda
 	born     lineage
 	floor    uint64
+	backlog  backlog
 	began    time.Time // when the first entry was received
 	// over and completed are the sums of Accounts.
 	over, completed uint64
@@ -86,7 +88,7 @@ func (t *Table) clear(log call.Log) {
 	t.types = make(map[string]string)
 	t.agenda = nil
 	t.born = lineage{}
-	t.floor = 0
+	t.floor, t.backlog = 0, nil
 	t.began, t.over, t.completed = time.Time{}, 0, 0
 }
 
@@ -124,6 +126,9 @@ func (t *Table) Fold(e call.Entry) {
 	}
 	if s != nil {
 		t.account(s)
+		if e.Trace != "" {
+			s.trace = strings.Clone(e.Trace) // and not all headers with it
+		}
 	}
 	switch {
 	case outage && t.live.Load():
@@ -134,6 +139,7 @@ func (t *Table) Fold(e call.Entry) {
 	if t.began.IsZero() {
 		t.began = e.ReceivedAt
 	}
+	t.backlog.note(&e)
 	t.position.Store(e.Seq)
 	t.release(e.Seq)
 	t.last = later(t.last, e.ReceivedAt)
@@ -364,6 +370,8 @@ type Place struct {
 	// Idle tells that neither the leg nor the session is over, that the session has
 	// legs, and that the leg's history begins with its call.initiated: nothing is to be published.
 	Idle bool
+	// Trace is the traceparent of the session's last entry that was traced. Empty: none was.
+	Trace string
 	// Position is the log sequence up to which this is so. After a Restart it
 	// can be less than a position that was reached before.
 	Position uint64
@@ -377,7 +385,7 @@ func (t *Table) Place(ref call.Ref) Place {
 	s, l := t.find(ref)
 	if s != nil {
 		// What is told of a session without legs may be told of one that has left the log.
-		p.Session, p.Idle = s.id, !s.over() && len(s.legs) > 0
+		p.Session, p.Trace, p.Idle = s.id, s.trace, !s.over() && len(s.legs) > 0
 	}
 	if l != nil {
 		ending, _ := l.ending()

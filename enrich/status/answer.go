@@ -52,6 +52,11 @@ const (
 	ProblemBadID Problem = "bad_control_id"
 )
 
+var problems = []Problem{
+	ProblemTimeout, ProblemConnection, ProblemTruncated, ProblemHTTP, ProblemNotJSON, ProblemTooLarge, ProblemNoData,
+	ProblemNoIDs, ProblemOtherCall, ProblemBadID,
+}
+
 // Answer is the result of one attempt. It is appended to the log as it is, so
 // its JSON names stay what they are; what is absent was not stated or not known.
 type Answer struct {

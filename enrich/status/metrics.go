@@ -56,6 +56,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Status requests put off because their turn would have come too late; raise --status-rate.",
 		}),
 	}
+	for _, v := range []*prometheus.CounterVec{m.requests, m.history, m.rolls} {
+		for _, result := range []Result{Answered, NotFound, Denied, RateLimited} {
+			v.WithLabelValues(string(result), "")
+		}
+		for _, problem := range problems {
+			v.WithLabelValues(string(Unreachable), string(problem))
+		}
+	}
 	if registerer == nil {
 		return m, nil
 	}

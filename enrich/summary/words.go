@@ -136,3 +136,18 @@ const (
 	// ReasonBackfill: an event was filled in from the provider's history.
 	ReasonBackfill Reason = "backfill"
 )
+
+// Outcomes returns every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{
+		OutcomeAnswered, OutcomeNoAnswer, OutcomeBusy, OutcomeRejected, OutcomeCanceled, OutcomeFailed, OutcomeUnknown,
+	}
+}
+
+// Reasons returns every reason.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonLateEvent, ReasonStatusConfirmed, ReasonStatusFailed, ReasonRecording, ReasonCost, ReasonTranscription,
+		ReasonInsights, ReasonLegAdded, ReasonLegRevised, ReasonBackfill,
+	}
+}

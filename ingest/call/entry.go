@@ -28,6 +28,8 @@ type Entry struct {
 	Signature, Timestamp string
 	// Backfill marks an event that came from the provider's history.
 	Backfill bool
+	// Trace is the traceparent (W3C) of the span that appended the entry. Empty: it was not traced.
+	Trace string
 	// Data is the body, byte for byte.
 	Data []byte
 }

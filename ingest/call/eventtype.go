@@ -90,3 +90,24 @@ const (
 	TypeParticipantPlaybackStarted = "conference.participant.playback.started" // *Playback
 	TypeParticipantPlaybackEnded   = "conference.participant.playback.ended"   // *Playback
 )
+
+// EventTypes returns every event type that is named here: those that summaries can
+// show. Telnyx has others, and will have more.
+func EventTypes() []string {
+	return []string{
+		TypeInitiated, TypeAnswered, TypeBridged, TypeHold, TypeUnhold, TypeEnqueued, TypeDequeued,
+		TypeHangup, TypeCost, TypeReferStarted, TypeReferCompleted, TypeReferFailed, TypeMachineDetection,
+		TypeMachineGreeting, TypeMachinePremium, TypeMachinePremiumGreet, TypeDeepfakeResult,
+		TypeDeepfakeError, TypeSpeakStarted, TypeSpeakEnded, TypePlaybackStarted, TypePlaybackEnded,
+		TypeDTMF, TypeGatherEnded, TypePaymentProgress, TypePaymentDone, TypeTranscription, TypeDialogflow,
+		TypeAIGatherEnded, TypeAIGatherHistory, TypeAIGatherPartial, TypeConversationNew,
+		TypeConversationEnded, TypeConversationFailed, TypeInsights, TypeRecordingSaved, TypeRecordingError,
+		TypeRecordingTranscription, TypeForkStarted, TypeForkStopped, TypeStreamingStarted,
+		TypeStreamingStopped, TypeStreamingFailed, TypeSIPRECStarted, TypeSIPRECStopped, TypeSIPRECFailed,
+		TypeConferenceCreated, TypeConferenceEnded, TypeConferenceFloor, TypeConferenceJoined,
+		TypeConferenceLeft, TypeConferenceSpeakStarted, TypeConferenceSpeakEnded,
+		TypeConferencePlaybackStarted, TypeConferencePlaybackEnded, TypeConferenceRecordingSaved,
+		TypeParticipantSpeakStarted, TypeParticipantSpeakEnded, TypeParticipantPlaybackStarted,
+		TypeParticipantPlaybackEnded,
+	}
+}

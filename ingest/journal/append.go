@@ -63,8 +63,10 @@ type result struct {
 // only: what Legato itself appends is needed to finish calls, without which nothing
 // is ever trimmed. While the connection is known to be down ErrUnavailable comes at once.
 func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
+	ctx, span := j.begin(ctx, &e)
 	receipt, err := j.append(ctx, e)
 	j.metrics.told(&e, receipt, err)
+	finish(span, receipt, err)
 	return receipt, err
 }
 

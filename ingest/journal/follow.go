@@ -115,6 +115,7 @@ func (r *reading) restart(ctx context.Context, why cause) error {
 	r.f.Restart(log)
 	r.log = log.ID
 	r.position.Store(log.First - 1)
+	r.j.followed.Store(log.First - 1)
 	return nil
 }
 
@@ -218,6 +219,7 @@ func (r *reading) take(ctx context.Context, m jetstream.Msg) error {
 	e := r.j.entry(m, meta)
 	r.f.Fold(e)
 	r.position.Store(seq)
+	r.j.followed.Store(seq)
 	r.j.known.seen(&e)
 	return nil
 }

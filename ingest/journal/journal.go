@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Errors of Append. All mean that the entry may come again later; none
@@ -42,6 +43,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics; nil registers none.
 	Registerer prometheus.Registerer
+	// Tracer makes a span of each append that is part of a trace; nil: none is made.
+	Tracer trace.Tracer
 
 	pace pace
 }
@@ -71,8 +74,9 @@ type Journal struct {
 	nearlyFull atomic.Bool  // the rest is not for events
 	room       atomic.Int64 // bytes until then
 
-	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
-	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none
+	followed     atomic.Uint64 // how far the log is folded here
+	lastStored   atomic.Int64  // unix nanoseconds of the last acknowledged write
+	failingSince atomic.Int64  // unix nanoseconds of the first failure since then, 0 when none
 	failure      atomic.Pointer[error]
 }
 
@@ -173,6 +177,7 @@ const (
 	headerConnection = "Legato-Connection"
 	headerAttempt    = "Legato-Attempt"
 	headerSource     = "Legato-Source"
+	headerTrace      = "traceparent" // as written by W3C Trace Context; NATS heeds case
 	headerSignature  = "Telnyx-Signature-Ed25519"
 	headerTimestamp  = "Telnyx-Timestamp"
 
@@ -195,6 +200,7 @@ func (j *Journal) message(e *call.Entry) *nats.Msg {
 	set(headerConnection, string(e.Ref.Connection))
 	set(headerSignature, e.Signature)
 	set(headerTimestamp, e.Timestamp)
+	set(headerTrace, e.Trace)
 	if e.Attempt > 0 {
 		set(headerAttempt, strconv.Itoa(e.Attempt))
 	}
@@ -212,7 +218,7 @@ func messageSize(e *call.Entry) int64 {
 		batch = 128 // those of an atomic batch
 	)
 	return int64(names + batch + len(e.ID) + len(e.Ref.Session) + len(e.Ref.Leg) + len(e.Ref.Control) + len(e.Ref.Connection) +
-		len(e.Signature) + len(e.Timestamp) + len(e.Data))
+		len(e.Signature) + len(e.Timestamp) + len(e.Trace) + len(e.Data))
 }
 
 // entry reads an entry back from a message of the stream.
@@ -245,5 +251,6 @@ func entryOf(prefix, subject string, h nats.Header) call.Entry {
 		Signature: get(headerSignature),
 		Timestamp: get(headerTimestamp),
 		Backfill:  get(headerSource) == sourceBackfill,
+		Trace:     get(headerTrace),
 	}
 }

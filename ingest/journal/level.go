@@ -72,6 +72,15 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 	}
 	j.room.Store(room)
 	j.metrics.fill.Set(fill)
+	j.metrics.bytes.Set(float64(info.State.Bytes))
+	j.metrics.limit.Set(float64(max(info.Config.MaxBytes, 0)))
+	j.metrics.entries.Set(float64(info.State.Msgs))
+	// What was followed meanwhile is no lag, nor what lies before the first entry.
+	if behind := max(j.followed.Load(), log.First-1); log.Last > behind {
+		j.metrics.lag.Set(float64(log.Last - behind))
+	} else {
+		j.metrics.lag.Set(0)
+	}
 	if j.nearlyFull.Swap(full) != full {
 		if full {
 			j.log.Error("the log is nearly full: events are refused until it is trimmed", "bytes", info.State.Bytes, "max_bytes", info.Config.MaxBytes)

@@ -15,6 +15,10 @@ type metrics struct {
 	restarts *prometheus.CounterVec
 	lost     prometheus.Counter
 	fill     prometheus.Gauge
+	bytes    prometheus.Gauge
+	limit    prometheus.Gauge
+	entries  prometheus.Gauge
+	lag      prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -46,6 +50,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "legato_log_fill_ratio",
 			Help: "Size of the log as a share of its limit, 0 when it has none. Events are refused from 0.875 on.",
 		}),
+		bytes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_log_bytes", Help: "Size of the log.",
+		}),
+		limit: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_log_limit_bytes", Help: "Size at which the log takes nothing any more, 0 when it has no limit.",
+		}),
+		entries: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_log_entries", Help: "Entries in the log, from the oldest that is still needed.",
+		}),
+		lag: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_log_lag", Help: "Entries of the log that this replica has not folded yet.",
+		}),
+	}
+	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk} {
+		m.restarts.WithLabelValues(string(c))
 	}
 	for _, k := range kinds {
 		for _, result := range []string{appendStored, appendDuplicate, appendFull, appendError, appendUntold} {
@@ -53,7 +72,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}
 	}
 	if r != nil {
-		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill)
+		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill, m.bytes, m.limit, m.entries, m.lag)
 	}
 	return m
 }

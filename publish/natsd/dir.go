@@ -51,6 +51,10 @@ func DiskLimits(dir string) (Limits, error) {
 	}, nil
 }
 
+// FreeSpace returns how many bytes a process may still write to the disk of a directory, or of
+// its nearest existing parent.
+func FreeSpace(dir string) (int64, error) { return freeSpace(nearestExisting(dir)) }
+
 // DirState is what InspectDir found.
 type DirState struct {
 	// Exists tells that the directory is there; otherwise it can be made.

@@ -1,0 +1,96 @@
+package enrich
+
+import (
+	"context"
+	"errors"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// noSpan takes what is told of a span where there is none.
+var noSpan = trace.SpanFromContext(context.Background())
+
+// workSpan makes the span of a job. It continues the trace of the entry that the job
+// begins with, or, where that is one of Legato's own, of the session's last one that was
+// traced: so one decision to sample holds for a webhook and what follows from it.
+func (w *Worker) workSpan(ctx context.Context, place session.Place, t Task) (context.Context, trace.Span) {
+	if w.cfg.Tracer == nil {
+		return ctx, noSpan
+	}
+	cause := t.Entry().Trace
+	if cause == "" {
+		cause = place.Trace
+	}
+	ctx = trace.ContextWithRemoteSpanContext(ctx, parse(cause))
+	return w.cfg.Tracer.Start(ctx, "work on session", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+		attribute.String("messaging.system", "nats"),
+		attribute.String("messaging.operation.type", "process"),
+		attribute.String("legato.call_session_id", string(place.Session)),
+	))
+}
+
+// link ties a task that a job works on to where its entry came from.
+func (w *Worker) link(span trace.Span, t Task) {
+	if w.cfg.Tracer == nil {
+		return
+	}
+	e := t.Entry()
+	if cause := parse(e.Trace); cause.IsValid() {
+		span.AddLink(trace.Link{SpanContext: cause, Attributes: []attribute.KeyValue{
+			attribute.String("legato.topic", e.Topic), attribute.Int64("legato.seq", int64(e.Seq)),
+		}})
+	}
+}
+
+// parse reads a traceparent; what is none gives one that is not valid.
+func parse(traceparent string) trace.SpanContext {
+	if traceparent == "" {
+		return trace.SpanContext{}
+	}
+	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent})
+	return trace.SpanContextFromContext(ctx)
+}
+
+// span makes a span of what is done about a leg or a session.
+func (w *Worker) span(ctx context.Context, name string, kind trace.SpanKind, about summary.Key) (context.Context, trace.Span) {
+	if w.cfg.Tracer == nil {
+		return ctx, noSpan
+	}
+	return w.cfg.Tracer.Start(ctx, name+" "+about.Kind, trace.WithSpanKind(kind), trace.WithAttributes(
+		attribute.String("legato.call_session_id", about.Session), attribute.String("legato.call_leg_id", about.Leg),
+	))
+}
+
+// answered tells a span what Telnyx answered.
+func answered(span trace.Span, a *status.Answer, attempt int) {
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.String("legato.result", string(a.Result)), attribute.Int("legato.attempt", attempt))
+	if a.HTTPStatus != 0 {
+		span.SetAttributes(attribute.Int("http.response.status_code", a.HTTPStatus))
+	}
+	if a.Result != status.Answered && a.Result != status.NotFound {
+		span.SetStatus(codes.Error, string(a.Result)+" "+string(a.Problem))
+	}
+}
+
+// publishedSpan tells a span what came of a publication.
+func publishedSpan(span trace.Span, revision int, err error) {
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.Int("legato.revision", revision))
+	switch {
+	case errors.Is(err, summary.ErrRefused): // somebody else has published: nothing is wrong
+		span.SetAttributes(attribute.Bool("legato.refused", true))
+	case err != nil:
+		span.SetStatus(codes.Error, err.Error())
+	}
+}
