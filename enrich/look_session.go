@@ -81,7 +81,7 @@ func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
 	}
 	l.remember(k, stored, content)
 	l.sessionDone = true
-	l.w.publishedSession(&s)
+	l.w.publishedSession(&s, l.view, l.now)
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 	}
 	l.remember(k, next, viewContent)
 	l.sessionDone = true
-	l.w.publishedSession(&s)
+	l.w.publishedSession(&s, l.view, l.now)
 	return nil
 }
 

@@ -215,21 +215,45 @@ func (w *Worker) publishedLeg(leg *summary.Leg, v *session.LegView, why string, 
 	for _, r := range leg.Reasons {
 		w.metrics.amendments.WithLabelValues(summary.KindLeg, string(r)).Inc()
 	}
-	w.log.Info("leg "+kind,
-		"call_session_id", leg.CallSessionID, "call_leg_id", leg.CallLegID, "revision", leg.Revision,
-		"outcome", string(leg.Outcome), "ended_by", string(leg.EndedBy), "status", string(leg.Status.State),
-		"why", why, "reasons", leg.Reasons, "events", len(leg.Events)+leg.EventsOmitted,
-		"attempts", leg.Status.Attempts, "duration_ms", now.Sub(v.Since).Milliseconds())
+	args := []any{
+		"kind", leg.Kind, "call_session_id", leg.CallSessionID, "call_leg_id", leg.CallLegID, "connection_id", leg.ConnectionID,
+		"revision", leg.Revision, "outcome", string(leg.Outcome), "ended_by", string(leg.EndedBy), "status", string(leg.Status.State),
+		"why", why, "reasons", leg.Reasons, "events", len(leg.Events) + leg.EventsOmitted, "recordings", len(leg.Recordings),
+		"attempts", leg.Status.Attempts, "duration_ms", now.Sub(v.Since).Milliseconds(),
+	}
+	if !v.Hangup.IsZero() {
+		args = append(args, "hangup_to_published_ms", now.Sub(v.Hangup).Milliseconds())
+	}
+	w.log.Info("leg "+kind, args...)
 }
 
-// publishedSession counts and logs one published revision of a session.
-func (w *Worker) publishedSession(s *summary.Session) {
+// publishedSession counts and logs one published revision of a session: duration_ms
+// is since its last leg was over.
+func (w *Worker) publishedSession(s *summary.Session, v *session.View, now time.Time) {
 	kind := kindOf(s.Revision)
 	w.metrics.summaries.WithLabelValues(summary.KindSession, kind, string(s.Outcome)).Inc()
 	for _, r := range s.Reasons {
 		w.metrics.amendments.WithLabelValues(summary.KindSession, string(r)).Inc()
 	}
-	w.log.Info("session "+kind,
-		"call_session_id", s.CallSessionID, "revision", s.Revision, "outcome", string(s.Outcome),
-		"legs", s.LegCount, "status", string(s.StatusState), "reasons", s.Reasons)
+	args := []any{
+		"kind", s.Kind, "call_session_id", s.CallSessionID, "connection_id", s.ConnectionID, "revision", s.Revision,
+		"outcome", string(s.Outcome), "status", string(s.StatusState), "reasons", s.Reasons,
+		"legs", s.LegCount, "answered_legs", s.AnsweredLegs, "events", s.EventCount,
+	}
+	var over, hangup time.Time
+	for _, l := range v.Legs {
+		if l.Since.After(over) {
+			over = l.Since
+		}
+		if l.Hangup.After(hangup) {
+			hangup = l.Hangup
+		}
+	}
+	if !over.IsZero() {
+		args = append(args, "duration_ms", now.Sub(over).Milliseconds())
+	}
+	if !hangup.IsZero() {
+		args = append(args, "hangup_to_published_ms", now.Sub(hangup).Milliseconds())
+	}
+	w.log.Info("session "+kind, args...)
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
@@ -813,6 +814,9 @@ func TestALegWhoseHangupIsLostIsFoundBySweeping(t *testing.T) {
 		}
 		if n := len(w.status.of(call.LegID(a.id))); n != 3 {
 			t.Errorf("the status was asked for %d times", n)
+		}
+		if diff := cmp.Diff(map[string]float64{"alive": 2, "ended": 1}, w.counted("legato_sweeps_total")); diff != "" {
+			t.Errorf("sweeps (-want +got):\n%s", diff)
 		}
 		// And then it comes after all.
 		w.deliver(a.hangup())

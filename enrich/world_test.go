@@ -16,6 +16,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // The defaults of the service.
@@ -142,6 +143,8 @@ type replica struct {
 	name   string
 	worker *enrich.Worker
 	dead   atomic.Bool
+	// registry has what it counts.
+	registry *prometheus.Registry
 
 	cancel context.CancelFunc
 	follow context.CancelFunc
@@ -164,14 +167,14 @@ func (w *world) start() *replica { return w.startWith(nil) }
 // startWith lets the test change the replica before it runs.
 func (w *world) startWith(change func(r *replica)) *replica {
 	r := &replica{
-		w: w, name: fmt.Sprintf("replica-%d", len(w.replicas)+1), kicked: make(chan struct{}),
+		w: w, name: fmt.Sprintf("replica-%d", len(w.replicas)+1), kicked: make(chan struct{}), registry: prometheus.NewRegistry(),
 		rng: rand.New(rand.NewPCG(1, uint64(len(w.replicas)))),
 	}
 	r.worker = enrich.New(enrich.Config{
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
 		History: historyOf{w.past, r}, Recall: recall,
 		Parking: w.lot, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.DiscardHandler), Registerer: r.registry,
 	})
 	if change != nil {
 		change(r)
@@ -389,3 +392,23 @@ func unreachable() status.Answer {
 
 // pass lets virtual time pass: the world is a bubble of synctest.
 func pass(d time.Duration) { <-time.After(d) }
+
+// counted adds up over the replicas what a counter with one label has counted, less what it has not.
+func (w *world) counted(name string) map[string]float64 {
+	w.t.Helper()
+	counts := map[string]float64{}
+	for _, r := range w.replicas {
+		families, err := r.registry.Gather()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if v := m.GetCounter().GetValue(); family.GetName() == name && v > 0 {
+					counts[m.GetLabel()[0].GetValue()] += v
+				}
+			}
+		}
+	}
+	return counts
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.opentelemetry.io/otel/trace"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/legato-calls/legato/enrich"
@@ -220,8 +221,15 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 	t.Helper()
 	s := natsdtest.Run(t)
 	p := newPublisher(t, s.JS, s.Layout)
+	traced := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 	for _, key := range []summary.Key{legKey, sessionKey} {
-		mustPublish(t, p, draft(key, "42", 2), mustPublish(t, p, draft(key, "42", 1), summary.Stored{}))
+		var prev summary.Stored
+		for revision := 1; revision <= 2; revision++ {
+			var err error
+			if prev, err = p.Publish(traced, draft(key, "42", revision), prev); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 
 	log, err := journal.Open(t.Context(), journal.Config{
@@ -234,6 +242,7 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 		e := call.Entry{
 			Topic: topic, ID: topic, Ref: call.Ref{Session: "7a1c", Leg: "7a1d", Control: "v3:c", Connection: "42"},
 			Attempt: 1, Signature: "c2ln", Timestamp: "1773500966", Backfill: true, Data: []byte(`{}`),
+			Trace: "00-01000000000000000000000000000000-0200000000000000-00",
 		}
 		if _, err := log.Append(t.Context(), e); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -616,4 +617,30 @@ func TestAnIDOfAnotherLogIsNoDuplicate(t *testing.T) {
 	if got := must(t)(j.Append(t.Context(), entry(5))); got != (call.Receipt{Seq: 1}) {
 		t.Errorf("got %+v, want it stored at 1", got)
 	}
+}
+
+func TestTheLagIsWhatIsNotFolded(t *testing.T) {
+	t.Parallel()
+	s := limited(t, jetstream.StreamConfig{})
+	registry := prometheus.NewRegistry()
+	j := open(t, s.JS, journal.Config{Registerer: registry}.Paced(soon, 0))
+	fill(t, j, 1, 10)
+	lag := func(want float64) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("a lag of %v", want), func() bool {
+			return metric(t, registry, "legato_log_lag", "").GetGauge().GetValue() == want
+		})
+	}
+	lag(10)
+	// What was trimmed nobody needs to fold.
+	if err := j.Trim(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	lag(7)
+	if got := metric(t, registry, "legato_log_entries", "").GetGauge().GetValue(); got != 7 {
+		t.Errorf("the log has %v entries, want 7", got)
+	}
+	r, _ := follow(t, j)
+	r.await(1, 7)
+	lag(0)
 }
