@@ -27,7 +27,7 @@ func (w *Worker) workSpan(ctx context.Context, place session.Place, t Task) (con
 	if cause == "" {
 		cause = place.Trace
 	}
-	ctx = trace.ContextWithRemoteSpanContext(ctx, parse(cause))
+	ctx = trace.ContextWithRemoteSpanContext(ctx, parse(ctx, cause))
 	return w.cfg.Tracer.Start(ctx, "work on session", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		attribute.String("messaging.system", "nats"),
 		attribute.String("messaging.operation.type", "process"),
@@ -36,12 +36,12 @@ func (w *Worker) workSpan(ctx context.Context, place session.Place, t Task) (con
 }
 
 // link ties a task that a job works on to where its entry came from.
-func (w *Worker) link(span trace.Span, t Task) {
+func (w *Worker) link(ctx context.Context, span trace.Span, t Task) {
 	if w.cfg.Tracer == nil {
 		return
 	}
 	e := t.Entry()
-	if cause := parse(e.Trace); cause.IsValid() {
+	if cause := parse(ctx, e.Trace); cause.IsValid() {
 		span.AddLink(trace.Link{SpanContext: cause, Attributes: []attribute.KeyValue{
 			attribute.String("legato.topic", e.Topic), attribute.Int64("legato.seq", int64(e.Seq)),
 		}})
@@ -49,11 +49,10 @@ func (w *Worker) link(span trace.Span, t Task) {
 }
 
 // parse reads a traceparent; what is none gives one that is not valid.
-func parse(traceparent string) trace.SpanContext {
-	if traceparent == "" {
-		return trace.SpanContext{}
-	}
-	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent})
+func parse(ctx context.Context, traceparent string) trace.SpanContext {
+	// What ctx itself is part of is not what was asked for.
+	ctx = trace.ContextWithRemoteSpanContext(ctx, trace.SpanContext{})
+	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
 	return trace.SpanContextFromContext(ctx)
 }
 

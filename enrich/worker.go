@@ -307,7 +307,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 		ctx, j.span = w.workSpan(ctx, place, t)
 		w.wg.Go(func() { j.run(ctx) })
 	}
-	w.link(j.span, t)
+	w.link(ctx, j.span, t)
 	j.tasks = append(j.tasks, t)
 	j.nudge()
 }

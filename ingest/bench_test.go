@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
@@ -27,11 +30,18 @@ func (sink) Park(context.Context, call.Parked) error { return nil }
 
 // BenchmarkReceive posts a webhook of 1.1 KB over a connection that is kept: HTTP both ways,
 // verification and envelope, and a log that costs nothing.
-func BenchmarkReceive(b *testing.B) {
+func BenchmarkReceive(b *testing.B) { benchmarkReceive(b, nil) }
+
+// BenchmarkReceiveTraced makes a span of each webhook and sends it nowhere.
+func BenchmarkReceiveTraced(b *testing.B) {
+	benchmarkReceive(b, sdktrace.NewTracerProvider().Tracer("test"))
+}
+
+func benchmarkReceive(b *testing.B, tracer trace.Tracer) {
 	key := privateKey(1)
 	server, err := ingest.New(ingest.Config{
 		Listen: "127.0.0.1:0", Keys: []ed25519.PublicKey{publicKey(key)}, Journal: sink{}, Parking: sink{},
-		Now: func() time.Time { return now },
+		Now: func() time.Time { return now }, Tracer: tracer,
 	})
 	if err != nil {
 		b.Fatal(err)

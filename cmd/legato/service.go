@@ -100,7 +100,7 @@ func (s *service) up(ctx context.Context) error {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
-	s.registry.MustRegister(readyMetric(s.admin))
+	s.registry.MustRegister(readyMetric(s.admin)) //nolint:contextcheck // a scrape has no context, and readiness waits for nothing
 	if a := s.admin.addr(); a != nil {
 		// At once: whoever waits for the rest can look there what it waits for.
 		s.log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
