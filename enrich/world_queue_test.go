@@ -2,6 +2,7 @@ package enrich_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,6 +154,13 @@ func (q *fakeQueue) open() []uint64 {
 }
 
 // deliveries tells how often a task was handed out, -1 when it is done.
+// givenBack returns the tasks that were given back so far.
+func (q *fakeQueue) givenBack() []uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.naked)
+}
+
 func (q *fakeQueue) deliveries(seq uint64) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

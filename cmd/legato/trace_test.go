@@ -1,10 +1,12 @@
 package main_test
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -39,20 +42,56 @@ func newCollector(t *testing.T) *otlpCollector {
 			http.Error(w, "no spans", http.StatusBadRequest)
 			return
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, of := range request.GetResourceSpans() {
-			for _, a := range of.GetResource().GetAttributes() {
-				c.resource[a.GetKey()] = a.GetValue().GetStringValue()
-			}
-			for _, scope := range of.GetScopeSpans() {
-				c.spans = append(c.spans, scope.GetSpans()...)
-			}
-		}
+		c.take(&request)
 	}))
 	t.Cleanup(server.Close)
 	c.url = server.URL
 	return c
+}
+
+func (c *otlpCollector) take(request *collector.ExportTraceServiceRequest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, of := range request.GetResourceSpans() {
+		for _, a := range of.GetResource().GetAttributes() {
+			c.resource[a.GetKey()] = a.GetValue().GetStringValue()
+		}
+		for _, scope := range of.GetScopeSpans() {
+			c.spans = append(c.spans, scope.GetSpans()...)
+		}
+	}
+}
+
+// grpcCollector is the same over gRPC.
+type grpcCollector struct {
+	collector.UnimplementedTraceServiceServer
+	*otlpCollector
+}
+
+func newGRPCCollector(t *testing.T) grpcCollector {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := grpcCollector{otlpCollector: &otlpCollector{url: "http://" + listener.Addr().String(), resource: map[string]string{}}}
+	server := grpc.NewServer()
+	collector.RegisterTraceServiceServer(server, c)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// Export implements the service.
+func (c grpcCollector) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+	c.take(request)
+	return &collector.ExportTraceServiceResponse{}, nil
 }
 
 // find returns the spans of a name that have all the attributes.
@@ -273,6 +312,36 @@ func TestNothingIsTracedUnasked(t *testing.T) {
 	if got := completed(t, s.nats, "calls.leg.completed.>").Header.Get("traceparent"); got != "" {
 		t.Errorf("the message of %s says %q", c.Session, got)
 	}
+}
+
+func TestTracesGoOverGRPC(t *testing.T) {
+	t.Parallel()
+	world, collected := newTelnyx(t), newGRPCCollector(t)
+	s := serve(t, append(world.env(),
+		"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+collected.url,
+		"OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_SERVICE_NAME=calls of a test",
+	), embeddedFlags(t.TempDir())...)
+	if a := world.post(t, s.target(), time.Now(), ringing(1)); a.status != http.StatusOK {
+		t.Fatalf("a webhook was answered %+v", a)
+	}
+	childOf(t, collected.one(t, "append to log"), collected.one(t, "POST /webhooks/telnyx"))
+	stopsCleanly(t, s)
+	if got := collected.resource["service.name"]; got != "calls of a test" {
+		t.Errorf("the service is called %q", got)
+	}
+}
+
+// TestACollectorThatIsAwayKeepsNobodyWaiting: its spans are lost, and nothing else.
+func TestACollectorThatIsAwayKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	world := newTelnyx(t)
+	s := serve(t, append(world.env(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+freeAddrs(t, 1)[0], "OTEL_BSP_SCHEDULE_DELAY=100"), embeddedFlags(t.TempDir())...)
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	c := world.playOne(t, s, transport)
+	completed(t, s.nats, "calls.leg.completed.*."+string(c.Session)+".>")
+	s.logged("traces are not sent")
+	stopsCleanly(t, s)
 }
 
 func TestTracesThatCannotBeSentAreAnErrorAtTheStart(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,14 +40,10 @@ func wantsTraces(getenv func(string) string) (bool, error) {
 	}
 }
 
-// newExporter sends spans by OTLP, as the environment says.
-func newExporter(ctx context.Context, getenv func(string) string) (sdktrace.SpanExporter, error) {
-	protocol := getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-	if protocol == "" {
-		protocol = getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
-	}
+// newExporter sends spans by OTLP. All but the protocol it reads from the environment itself.
+func newExporter(ctx context.Context, protocol string) (sdktrace.SpanExporter, error) {
 	switch protocol {
-	case "", "http/protobuf":
+	case "http/protobuf":
 		return otlptracehttp.New(ctx)
 	case "grpc":
 		return otlptracegrpc.New(ctx)
@@ -63,7 +60,8 @@ func (s *service) traces(ctx context.Context, getenv func(string) string) (trace
 	if err != nil || !wanted {
 		return nil, err
 	}
-	exporter, err := newExporter(ctx, getenv)
+	protocol := cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf")
+	exporter, err := newExporter(ctx, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("export traces: %w", err)
 	}
@@ -85,7 +83,7 @@ func (s *service) traces(ctx context.Context, getenv func(string) string) (trace
 		}
 		return nil
 	})
-	s.log.Info("tracing", "protocol", getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "sampler", getenv("OTEL_TRACES_SAMPLER"))
+	s.log.Info("tracing", "protocol", protocol)
 	return provider.Tracer(tracerName, trace.WithInstrumentationVersion(version)), nil
 }
 
