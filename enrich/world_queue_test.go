@@ -170,13 +170,6 @@ func (q *fakeQueue) deliveries(seq uint64) int {
 	return -1
 }
 
-// givenBack returns the sequences of the tasks that were given back, in order.
-func (q *fakeQueue) givenBack() []uint64 {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return append([]uint64(nil), q.naked...)
-}
-
 // queueOf is the queue as one replica has it.
 type queueOf struct {
 	*fakeQueue
