@@ -155,6 +155,40 @@ func TestALateEventOfTheMiddleOfADepartedCallDoesNotTakeItBack(t *testing.T) {
 	})
 }
 
+// What is added up is added up of late events too, once, as in a call that is remembered.
+func TestLateEventsOfADepartedCallAreAddedUp(t *testing.T) {
+	for name, departed := range map[string]bool{"remembered": false, "departed": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				a := newLeg("s1", 1)
+				w.deliver(a.initiated())
+				w.deliver(a.answered())
+				w.deliver(a.event(call.TypeHold, 3*time.Second, nil))
+				w.deliver(a.event(call.TypeUnhold, 5*time.Second, nil))
+				w.deliver(a.event(call.TypeEnqueued, 6*time.Second, fields{"queue": "q"}))
+				w.deliver(a.event(call.TypeDequeued, 13*time.Second, fields{"queue": "q", "wait_time_secs": 7}))
+				w.deliver(a.hangup())
+				after(time.Minute)
+				for _, late := range [][]byte{
+					a.event(call.TypeDequeued, 18*time.Second, fields{"queue": "p", "wait_time_secs": 5}),
+					a.event(call.TypeHold, 26*time.Second, nil),
+					a.event(call.TypeDequeued, 13*time.Second, fields{"queue": "q", "wait_time_secs": 7}), // once more
+				} {
+					if departed {
+						w.forgotten()
+					}
+					w.deliver(late)
+				}
+				after(time.Minute)
+				l := w.legOf(a)
+				check(t, "queue_seconds", l.QueueSeconds, secs(12))
+				check(t, "queues", len(l.Queues), 2)
+				check(t, "hold_seconds", l.HoldSeconds, secs(6))
+			})
+		})
+	}
+}
+
 // A leg that can never be published must not take its sister's tasks with it.
 func TestTheTasksOfALegAreDoneThoughItsSisterIsPoison(t *testing.T) {
 	inWorld(t, 1, func(w *world) {

@@ -37,10 +37,9 @@ type legComposer struct {
 	view *session.LegView
 	leg  summary.Leg
 
-	answered  bool
-	heldSince time.Time
-	held      time.Duration
-	queued    *summary.Seconds
+	answered bool
+	hold     summary.Hold
+	queued   *summary.Seconds
 	// gather is the AI gather that is going on; nil: none is.
 	gather *aiGather
 	// index finds entries of the lists that are kept by an id of their own.
@@ -113,11 +112,9 @@ func (c *legComposer) event(e *session.Event) {
 		c.answered = true
 		c.setTime("bridged_at", &c.leg.BridgedAt, e.OccurredAt, e)
 	case call.TypeHold:
-		if c.heldSince.IsZero() {
-			c.heldSince = e.OccurredAt
-		}
+		c.hold.Begin(e.OccurredAt)
 	case call.TypeUnhold:
-		c.unhold(e.OccurredAt)
+		c.hold.End(e.OccurredAt)
 	case call.TypeMachinePremium, call.TypeMachinePremiumGreet:
 		c.machine().Premium = true
 	}
@@ -193,15 +190,6 @@ func (c *legComposer) hangup(e *session.Event, d *call.Hangup) {
 	c.setTime("ended_at", &c.leg.EndedAt, at, e)
 }
 
-// unhold ends a hold; an unhold whose hold was not seen says nothing of its length.
-func (c *legComposer) unhold(at time.Time) {
-	if !c.heldSince.IsZero() && at.After(c.heldSince) {
-		c.held += at.Sub(c.heldSince)
-		c.leg.HoldSeconds = summary.Lasting(c.held)
-	}
-	c.heldSince = time.Time{}
-}
-
 func (c *legComposer) timeline() {
 	events := make([]summary.Event, len(c.view.Events))
 	for i, e := range c.view.Events {
@@ -235,10 +223,8 @@ func (c *legComposer) finish() {
 	}
 	l.Outcome = outcome(c.answered, cause, sip)
 	l.EndedBy = endedBy(v.Ending)
-	if !c.heldSince.IsZero() && l.EndedAt != nil {
-		c.unhold(l.EndedAt.Time)
-	}
-	l.QueueSeconds = c.queued
+	c.hold.End(l.EndedAt.Known())
+	l.HoldSeconds, l.QueueSeconds = c.hold.Seconds(), c.queued
 	c.endGather()
 	times := summary.Times{HangupReceivedAt: summary.At(v.Hangup)}
 	if v.Confirmed != nil {

@@ -31,6 +31,50 @@ func (o Outcome) NeverAnswered() bool {
 	return false
 }
 
+// Hold adds up the time that a leg is on hold, told of in order of occurrence.
+type Hold struct {
+	since time.Time
+	total time.Duration
+}
+
+// Begin begins a hold; within one it says nothing.
+func (h *Hold) Begin(at time.Time) {
+	if h.since.IsZero() {
+		h.since = at
+	}
+}
+
+// End ends a hold; one whose beginning was not seen says nothing of its length.
+func (h *Hold) End(at time.Time) {
+	if !h.since.IsZero() && at.After(h.since) {
+		h.total += at.Sub(h.since)
+	}
+	h.since = time.Time{}
+}
+
+// Seconds is the time on hold; nil when no hold is known that lasted.
+func (h *Hold) Seconds() *Seconds {
+	if h.total == 0 {
+		return nil
+	}
+	return Lasting(h.total)
+}
+
+// held is the time on hold by a timeline up to the end of the leg.
+func held(events []Event, end *Time) *Seconds {
+	var h Hold
+	for _, e := range events {
+		switch e.Type {
+		case typeHold:
+			h.Begin(e.OccurredAt.Known())
+		case typeUnhold:
+			h.End(e.OccurredAt.Known())
+		}
+	}
+	h.End(end.Known())
+	return h.Seconds()
+}
+
 // timelineEnd is how many events the timeline keeps at either end.
 const timelineEnd = 250
 

@@ -77,8 +77,6 @@ func Merge(stored, news Leg) Leg {
 	firstOf(&m.EndedAt, news.EndedAt)
 	firstOf(&m.Hangup, news.Hangup)
 	firstOf(&m.Quality, news.Quality)
-	firstOf(&m.HoldSeconds, news.HoldSeconds)
-	firstOf(&m.QueueSeconds, news.QueueSeconds)
 	// What the last statement decides, the one that occurred later decides, not
 	// the one that came in later.
 	if !newest(news).Before(newest(stored)) {
@@ -132,6 +130,7 @@ func Merge(stored, news Leg) Leg {
 // leaving it out.
 func (l *Leg) mergeTimeline(stored, news Leg) {
 	l.Events = unite(stored.Events, unrepeated(stored.Events, beside(stored, news.Events)), identity, CompareEvents)
+	l.mergeHold(stored, news)
 	most := maxEvents
 	if stored.EventsOmitted > 0 {
 		most = len(stored.Events)
@@ -139,6 +138,20 @@ func (l *Leg) mergeTimeline(stored, news Leg) {
 	var omitted int
 	l.Events, omitted = Ends(l.Events, most)
 	l.EventsOmitted += omitted
+}
+
+// mergeHold adds up the holds of the united timeline. Where it leaves out its middle,
+// the holds that are wholly news are added to what is stored.
+func (l *Leg) mergeHold(stored, news Leg) {
+	switch {
+	case stored.EventsOmitted == 0 && news.EventsOmitted == 0:
+		if h := held(l.Events, l.EndedAt); h != nil {
+			l.HoldSeconds = h
+		}
+	case stored.HoldSeconds != nil:
+		add(&l.HoldSeconds, held(fresh(stored, news), nil))
+	}
+	firstOf(&l.HoldSeconds, news.HoldSeconds)
 }
 
 // mergeJudgement judges the merged summary by what either side has witnessed.
@@ -213,6 +226,18 @@ func last[T ~string](into *T, news T) {
 func firstOf[T any](into **T, news *T) {
 	if *into == nil {
 		*into = news
+	}
+}
+
+// add adds seconds to others; what is not known adds nothing.
+func add(into **Seconds, more *Seconds) {
+	switch {
+	case more == nil:
+	case *into == nil:
+		*into = more
+	default:
+		sum := **into + *more
+		*into = &sum
 	}
 }
 

@@ -30,6 +30,17 @@ func timeline(ids ...int) []summary.Event {
 	return list
 }
 
+// story is events of types and seconds.
+func story(told ...any) []summary.Event {
+	var list []summary.Event
+	for i := 0; i < len(told); i += 2 {
+		e := timeline(told[i+1].(int))
+		e[0].Type = told[i].(string)
+		list = append(list, e...)
+	}
+	return list
+}
+
 func span(from, to int) []int {
 	var ids []int
 	for i := from; i < to; i++ {
@@ -307,6 +318,36 @@ func TestMergeFieldByField(t *testing.T) {
 				{ID: "00001", Name: "a", EnteredAt: at(1 * time.Second), LeftAt: at(9 * time.Second), Reason: "timeout", WaitSeconds: new(summary.Seconds(8))},
 			}},
 		},
+		"a late end is added to what was waited": {
+			summary.Leg{Events: timeline(1), QueueSeconds: new(summary.Seconds(7))},
+			summary.Leg{Events: story("call.dequeued", 9), QueueSeconds: new(summary.Seconds(5)), Queues: []summary.QueueVisit{
+				{ID: "00009", LeftAt: at(9 * time.Second), WaitSeconds: new(summary.Seconds(5))},
+			}},
+			summary.Leg{Events: slices.Concat(timeline(1), story("call.dequeued", 9)), QueueSeconds: new(summary.Seconds(12)), Queues: []summary.QueueVisit{
+				{ID: "00009", LeftAt: at(9 * time.Second), WaitSeconds: new(summary.Seconds(5))},
+			}},
+		},
+		"a late end of a visit whose beginning is told once more closes it": {
+			summary.Leg{Events: story("call.enqueued", 1), Queues: []summary.QueueVisit{{ID: "00001", EnteredAt: at(time.Second)}}},
+			summary.Leg{Events: slices.Concat(story("call.enqueued", 1), story("call.dequeued", 9)), QueueSeconds: new(summary.Seconds(8)), Queues: []summary.QueueVisit{
+				{ID: "00001", EnteredAt: at(time.Second), LeftAt: at(9 * time.Second), WaitSeconds: new(summary.Seconds(8))},
+			}},
+			summary.Leg{Events: slices.Concat(story("call.enqueued", 1), story("call.dequeued", 9)), QueueSeconds: new(summary.Seconds(8)), Queues: []summary.QueueVisit{
+				{ID: "00001", EnteredAt: at(time.Second), LeftAt: at(9 * time.Second), WaitSeconds: new(summary.Seconds(8))},
+			}},
+		},
+		"an end that is told once more is not added": {
+			summary.Leg{Events: story("call.dequeued", 9), QueueSeconds: new(summary.Seconds(12))},
+			summary.Leg{Events: story("call.dequeued", 9), QueueSeconds: new(summary.Seconds(5)), Queues: []summary.QueueVisit{
+				{ID: "00009", LeftAt: at(9 * time.Second), WaitSeconds: new(summary.Seconds(5))},
+			}},
+			summary.Leg{Events: story("call.dequeued", 9), QueueSeconds: new(summary.Seconds(12))},
+		},
+		"a late end of a hold makes it as long as it was": {
+			summary.Leg{EndedAt: at(20 * time.Second), Events: story("call.hold", 2), HoldSeconds: new(summary.Seconds(18))},
+			summary.Leg{Events: story("call.unhold", 5)},
+			summary.Leg{EndedAt: at(20 * time.Second), Events: story("call.hold", 2, "call.unhold", 5), HoldSeconds: new(summary.Seconds(3))},
+		},
 		"a redelivery adds no entry": {
 			summary.Leg{Events: timeline(1), DTMF: &summary.DTMF{Count: 1}, Omitted: map[string]int{"speaks": 1}},
 			summary.Leg{Events: timeline(1), FirstReceivedAt: *at(0), DTMF: &summary.DTMF{Count: 1}, Speaks: []summary.Speak{{ID: "00001"}}},
@@ -359,6 +400,19 @@ func TestMergeFieldByField(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestALateHoldIsAddedThoughTheTimelineIsCut(t *testing.T) {
+	stored := long(700)
+	stored.HoldSeconds = new(summary.Seconds(4))
+	news := summary.Leg{Events: story("call.hold", 1000, "call.unhold", 1003), HoldSeconds: new(summary.Seconds(3)), FirstReceivedAt: *at(time.Hour)}
+	once := summary.Merge(stored, news)
+	for range 2 {
+		if got := once.HoldSeconds; got == nil || *got != 7 {
+			t.Fatalf("hold_seconds is %v", got)
+		}
+		once = summary.Merge(once, news)
 	}
 }
 

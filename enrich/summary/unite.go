@@ -7,34 +7,51 @@ import (
 	"time"
 )
 
-// typeDTMF is the one event type that merging has to know: its events are
-// counted, and only the timeline tells which ones were.
-const typeDTMF = "call.dtmf.received"
+// The event types that merging has to know: what they tell is counted or added
+// up, and only the timeline tells of which ones that was done.
+const (
+	typeDTMF     = "call.dtmf.received"
+	typeHold     = "call.hold"
+	typeUnhold   = "call.unhold"
+	typeDequeued = "call.dequeued"
+)
 
 // uniting lays the lists of late news over those of a stored summary. An entry
 // that is named after an event counts once: when the stored timeline does not know
 // that event. So a redelivery adds nothing, whatever of the stored lists was left out.
 type uniting struct {
 	into  *Leg
-	fresh map[string]bool // ids of events that the stored timeline does not know
-	later bool            // the news is of something that occurred later than all that is stored
+	fresh map[string]bool    // ids of events that the stored timeline does not know
+	left  map[time.Time]bool // when those of them occurred that end a visit to a queue
+	later bool               // the news is of something that occurred later than all that is stored
 }
 
-// uniteLists lays the lists of news over m, which is still the stored summary.
-func uniteLists(m *Leg, stored, news Leg) {
-	u := uniting{into: m, fresh: make(map[string]bool), later: !newest(news).Before(newest(stored))}
+// fresh returns the events that the stored timeline does not know.
+func fresh(stored, news Leg) []Event {
 	known := make(map[string]struct{}, len(stored.Events))
 	for _, e := range stored.Events {
 		known[e.ID] = struct{}{}
 	}
+	return slices.DeleteFunc(unrepeated(stored.Events, beside(stored, news.Events)), func(e Event) bool {
+		_, ok := known[e.ID]
+		return ok
+	})
+}
+
+// uniteLists lays the lists of news over m, which is still the stored summary.
+func uniteLists(m *Leg, stored, news Leg) {
+	u := uniting{
+		into: m, fresh: make(map[string]bool), left: make(map[time.Time]bool),
+		later: !newest(news).Before(newest(stored)),
+	}
 	keys := 0
-	for _, e := range unrepeated(stored.Events, beside(stored, news.Events)) {
-		if _, ok := known[e.ID]; ok {
-			continue
-		}
+	for _, e := range fresh(stored, news) {
 		u.fresh[e.ID] = true
-		if e.Type == typeDTMF {
+		switch e.Type {
+		case typeDTMF:
 			keys++
+		case typeDequeued:
+			u.left[e.OccurredAt.Known()] = true
 		}
 	}
 	m.Omitted = maps.Clone(m.Omitted)
@@ -52,7 +69,7 @@ func uniteLists(m *Leg, stored, news Leg) {
 	uniteEvents(&u, &m.Speaks, news.Speaks)
 	uniteEvents(&u, &m.Payments, news.Payments)
 	uniteEvents(&u, &m.Refers, news.Refers)
-	u.queues(news.Queues)
+	u.queues(news)
 	uniteThings(&u, "recordings", &m.Recordings, news.Recordings, nil)
 	uniteThings(&u, "transcriptions", &m.Transcriptions, news.Transcriptions, nil)
 	uniteThings(&u, "conferences", &m.Conferences, news.Conferences, u.conference)
@@ -156,19 +173,34 @@ func conversation(stored, news Conversation) Conversation {
 	return c
 }
 
-// queues adds visits that are new. One whose beginning the stored summary knows
-// ends that one.
-func (u *uniting) queues(news []QueueVisit) {
-	for _, v := range news {
-		if !u.fresh[v.ID] {
-			continue
+// queues adds visits that are new, and what was waited in those whose end is. One
+// whose beginning the stored summary knows ends that one.
+func (u *uniting) queues(news Leg) {
+	if u.into.QueueSeconds == nil {
+		u.into.QueueSeconds = news.QueueSeconds // of what is stored nothing was added up
+	} else {
+		for _, v := range news.Queues {
+			if u.left[v.LeftAt.Known()] {
+				add(&u.into.QueueSeconds, v.WaitSeconds)
+			}
 		}
+	}
+	for _, v := range news.Queues {
 		all := slices.Clone(u.into.Queues)
 		i := -1
-		if v.EnteredAt == nil {
+		switch {
+		case u.fresh[v.ID] && v.EnteredAt == nil:
 			i = slices.IndexFunc(all, func(w QueueVisit) bool {
 				return w.Name == v.Name && w.LeftAt == nil && w.EnteredAt != nil && !w.EnteredAt.After(v.when())
 			})
+		case u.fresh[v.ID]:
+		case u.left[v.LeftAt.Known()]: // its beginning was told once more
+			i = slices.IndexFunc(all, func(w QueueVisit) bool { return w.ID == v.ID && w.LeftAt == nil })
+			if i < 0 {
+				continue
+			}
+		default:
+			continue
 		}
 		if i >= 0 {
 			all[i].LeftAt, all[i].WaitSeconds, all[i].Reason = v.LeftAt, v.WaitSeconds, v.Reason
