@@ -434,10 +434,38 @@ func TestThePastOfASessionIsKept(t *testing.T) {
 	before := summary.Session{FirstReceivedAt: *known(0), EventCount: 3, Bridges: []summary.Bridge{bridge(time.Second, "a"), bridge(9*time.Second, "a", "b")}}
 	got := enrich.KeepPast(summary.Session{
 		FirstReceivedAt: *known(time.Hour), EventCount: 1, Bridges: []summary.Bridge{bridge(1100*time.Millisecond, "b", "a")},
-	}, &before)
+	}, &before, &session.View{})
 	check(t, "first_received_at", got.FirstReceivedAt, *known(0))
 	check(t, "event_count", got.EventCount, 3)
 	check(t, "bridges", got.Bridges, []summary.Bridge{bridge(1100*time.Millisecond, "b", "a"), bridge(9*time.Second, "a", "b")})
+}
+
+// The view pairs what it knows; a stored bridge stands where a leg of it cannot be known.
+func TestAStoredBridgeStandsForWhatTheViewDoesNotKnow(t *testing.T) {
+	bridge := func(at time.Duration, legs ...string) summary.Bridge {
+		return summary.Bridge{At: *known(at), Legs: legs}
+	}
+	const a, b, c = 5000 * time.Millisecond, 5500 * time.Millisecond, 5900 * time.Millisecond
+	for name, tc := range map[string]struct {
+		view   map[string]time.Duration
+		stored []summary.Bridge
+		want   []summary.Bridge
+	}{
+		"of legs that have all left":         {nil, []summary.Bridge{bridge(a, "a", "c")}, []summary.Bridge{bridge(a, "a", "c")}},
+		"of legs that the view knows":        {map[string]time.Duration{"a": a, "b": b, "c": c}, []summary.Bridge{bridge(a, "a", "c")}, []summary.Bridge{bridge(a, "a", "b"), bridge(c, "c")}},
+		"of two legs of which one has left":  {map[string]time.Duration{"c": c}, []summary.Bridge{bridge(a, "a", "c")}, []summary.Bridge{bridge(a, "a", "c")}},
+		"of a leg that had another before":   {map[string]time.Duration{"a": 20 * time.Second}, []summary.Bridge{bridge(a, "a")}, []summary.Bridge{bridge(a, "a"), bridge(20*time.Second, "a")}},
+		"of one leg whose other side is new": {map[string]time.Duration{"c": c}, []summary.Bridge{bridge(a, "a")}, []summary.Bridge{bridge(a, "a"), bridge(c, "c")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &session.View{ID: "s", FirstAt: off(0)}
+			for id, at := range tc.view {
+				v.Legs = append(v.Legs, session.LegView{ID: call.LegID(id), Events: []*session.Event{happened(call.TypeBridged, at, nil)}})
+			}
+			before := summary.Session{FirstReceivedAt: *known(0), Bridges: tc.stored}
+			check(t, "bridges", enrich.KeepPast(enrich.ComposeSession(v, nil), &before, v).Bridges, tc.want)
+		})
+	}
 }
 
 // A leg as most are: seven events and a confirmed status.

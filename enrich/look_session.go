@@ -6,7 +6,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"slices"
-	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
 )
@@ -103,7 +102,7 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 	if err != nil {
 		return err
 	}
-	s, err = keepPast(composeSession(l.view, legs), &before).Fit()
+	s, err = keepPast(composeSession(l.view, legs), &before, l.view).Fit()
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -170,31 +169,6 @@ func (l *look) departedLegs(ctx context.Context, before *summary.Session, legs [
 		}
 	}
 	return legs, nil
-}
-
-// keepPast keeps what the stored session knows of events that have left the log.
-func keepPast(s summary.Session, before *summary.Session) summary.Session {
-	s.KeepEvents(before)
-	if before.FirstReceivedAt.Before(s.FirstReceivedAt.Time) {
-		s.FirstReceivedAt = before.FirstReceivedAt
-	}
-	for _, b := range before.Bridges {
-		// A bridge of which one side was known may have become one of both.
-		known := slices.ContainsFunc(s.Bridges, func(k summary.Bridge) bool {
-			return k.At.Sub(b.At.Time).Abs() <= bridgeWindow &&
-				!slices.ContainsFunc(b.Legs, func(leg string) bool { return !slices.Contains(k.Legs, leg) })
-		})
-		if !known {
-			s.Bridges = append(s.Bridges, b)
-		}
-	}
-	slices.SortStableFunc(s.Bridges, func(a, b summary.Bridge) int {
-		if c := a.At.Compare(b.At.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(strings.Join(a.Legs, " "), strings.Join(b.Legs, " "))
-	})
-	return s
 }
 
 // amendDeparted revises the session of a leg whose call has left the log, or of

@@ -49,14 +49,20 @@ func sessionEvents(s *summary.Session, v *session.View) {
 	if len(v.Events) == 0 {
 		return
 	}
-	c := newLegComposer(&session.LegView{Events: v.Events})
-	for _, e := range v.Events {
+	l := composeEvents(v.Events)
+	l.Bound()
+	s.EventCount = len(v.Events)
+	s.TakeEvents(&l)
+}
+
+// composeEvents is what events told that are no leg's, in the form in which a leg has it.
+func composeEvents(events []*session.Event) summary.Leg {
+	c := newLegComposer(&session.LegView{Events: events})
+	for _, e := range events {
 		c.event(e)
 	}
 	c.timeline()
-	c.leg.Bound()
-	s.EventCount = len(v.Events)
-	s.TakeEvents(&c.leg)
+	return c.leg
 }
 
 // byStart orders legs: by start, those without one last, then by id.
@@ -101,7 +107,7 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 		s.Hangup = &summary.SessionHangup{CallLegID: hungUp.CallLegID, Hangup: *hungUp.Hangup}
 	}
 	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
-	s.TalkSeconds = sessionTalk(legs)
+	s.TalkSeconds = sessionTalk(s.Legs)
 }
 
 // endsBefore reports whether leg a is known to have ended before b.
@@ -117,7 +123,7 @@ func earlier(into **summary.Time, at *summary.Time) {
 
 // sessionTalk is the time in which at least one leg was answered; nil when that
 // is not known of one of them.
-func sessionTalk(legs []summary.Leg) *summary.Seconds {
+func sessionTalk(legs []summary.SessionLeg) *summary.Seconds {
 	var spans [][2]time.Time
 	for i := range legs {
 		l := &legs[i]

@@ -1,6 +1,9 @@
 package summary
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Session is the summary of one call: all legs that share a call_session_id.
 // "Always" marks the fields that are present in every message.
@@ -154,6 +157,58 @@ func (s *Session) KeepEvents(stored *Session) {
 		s.TakeEvents(&merged)
 	}
 	s.EventCount = max(s.EventCount, stored.EventCount, len(s.Events)+s.EventsOmitted)
+}
+
+// Without returns the session without events of its own that have turned out to
+// be a leg's, and without what they told.
+func (s Session) Without(told Leg) Session {
+	if len(told.Events) == 0 {
+		return s
+	}
+	count := len(s.Events)
+	s.Events = without(s.Events, told.Events, identity)
+	s.EventCount -= count - len(s.Events)
+	s.Playbacks = without(s.Playbacks, told.Playbacks, Playback.key)
+	s.Speaks = without(s.Speaks, told.Speaks, Speak.key)
+	s.Recordings = without(s.Recordings, told.Recordings, Recording.key)
+	var kept []Conference
+	for _, c := range s.Conferences {
+		i := slices.IndexFunc(told.Conferences, func(t Conference) bool { return t.ID == c.ID })
+		if i >= 0 {
+			c = c.without(told.Conferences[i])
+		}
+		if i < 0 || !c.when().IsZero() || len(c.Recordings) > 0 {
+			kept = append(kept, c)
+		}
+	}
+	s.Conferences = kept
+	return s
+}
+
+// without returns a list without the entries of another.
+func without[T any, K comparable](list, others []T, id func(T) K) []T {
+	drop := make(map[K]bool, len(others))
+	for _, v := range others {
+		drop[id(v)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(v T) bool { return drop[id(v)] })
+}
+
+// without returns a conference without what was told of it elsewhere.
+func (c Conference) without(told Conference) Conference {
+	for _, t := range []struct {
+		into **Time
+		told *Time
+	}{{&c.JoinedAt, told.JoinedAt}, {&c.LeftAt, told.LeftAt}, {&c.CreatedAt, told.CreatedAt}, {&c.EndedAt, told.EndedAt}} {
+		if t.told != nil && (*t.into).Known().Equal(t.told.Time) {
+			*t.into = nil
+		}
+	}
+	if c.EndedAt == nil {
+		c.Reason = ""
+	}
+	c.Recordings = without(c.Recordings, told.Recordings, Recording.key)
+	return c
 }
 
 // shedEvents leaves of what the session's own events told the ends.
