@@ -434,7 +434,7 @@ func TestThePastOfASessionIsKept(t *testing.T) {
 	before := summary.Session{FirstReceivedAt: *known(0), EventCount: 3, Bridges: []summary.Bridge{bridge(time.Second, "a"), bridge(9*time.Second, "a", "b")}}
 	got := enrich.KeepPast(summary.Session{
 		FirstReceivedAt: *known(time.Hour), EventCount: 1, Bridges: []summary.Bridge{bridge(1100*time.Millisecond, "b", "a")},
-	}, &before, &session.View{})
+	}, &before, &session.View{}, nil)
 	check(t, "first_received_at", got.FirstReceivedAt, *known(0))
 	check(t, "event_count", got.EventCount, 3)
 	check(t, "bridges", got.Bridges, []summary.Bridge{bridge(1100*time.Millisecond, "b", "a"), bridge(9*time.Second, "a", "b")})
@@ -463,7 +463,7 @@ func TestAStoredBridgeStandsForWhatTheViewDoesNotKnow(t *testing.T) {
 				v.Legs = append(v.Legs, session.LegView{ID: call.LegID(id), Events: []*session.Event{happened(call.TypeBridged, at, nil)}})
 			}
 			before := summary.Session{FirstReceivedAt: *known(0), Bridges: tc.stored}
-			check(t, "bridges", enrich.KeepPast(enrich.ComposeSession(v, nil), &before, v).Bridges, tc.want)
+			check(t, "bridges", enrich.KeepPast(enrich.ComposeSession(v, nil), &before, v, nil).Bridges, tc.want)
 		})
 	}
 }

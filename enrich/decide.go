@@ -205,8 +205,10 @@ func sessionReasons(before, after *summary.Session) []summary.Reason {
 	added, revised := false, false
 	for _, l := range after.Legs {
 		r, ok := revisions[l.CallLegID]
-		added = added || !ok
-		revised = revised || ok && r != l.Revision
+		// One that was left out of the list is none that joined.
+		hidden := !ok && before.LegsOmitted > 0 && after.LegCount <= before.LegCount
+		added = added || !ok && !hidden
+		revised = revised || ok && r != l.Revision || hidden && l.Revision > 1
 	}
 	if added {
 		reasons = append(reasons, summary.ReasonLegAdded)

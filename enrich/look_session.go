@@ -102,7 +102,7 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 	if err != nil {
 		return err
 	}
-	s, err = keepPast(composeSession(l.view, legs), &before, l.view).Fit()
+	s, err = keepPast(composeSession(l.view, legs), &before, l.view, legs).Fit()
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -147,7 +147,8 @@ func (l *look) departedLegs(ctx context.Context, before *summary.Session, legs [
 	legs = slices.Clone(legs)
 	for _, was := range before.Legs {
 		i := slices.IndexFunc(legs, func(leg summary.Leg) bool { return leg.CallLegID == was.CallLegID })
-		if i >= 0 && legs[i].Revision >= was.Revision {
+		// What a revision changed, a leg that was published by an earlier look does not say.
+		if i >= 0 && (legs[i].Revision == was.Revision || legs[i].Revision > was.Revision && len(legs[i].Changed) > 0) {
 			continue
 		}
 		k := summary.Key{Kind: summary.KindLeg, Session: string(l.view.ID), Leg: was.CallLegID}
@@ -156,14 +157,14 @@ func (l *look) departedLegs(ctx context.Context, before *summary.Session, legs [
 			return nil, err
 		}
 		if !found {
-			continue // it has left the stream of summaries as well
+			continue // it has left the stream of summaries as well: see keepLegs
 		}
 		var leg summary.Leg
 		if err := json.Unmarshal(stored.Body, &leg); err != nil {
 			return nil, poison("read back leg %s: %w", was.CallLegID, err)
 		}
 		if i >= 0 {
-			legs[i].Revision = leg.Revision
+			legs[i].Revision, legs[i].Changed = leg.Revision, leg.Changed
 		} else {
 			legs = append(legs, leg)
 		}

@@ -10,14 +10,16 @@ import (
 	"github.com/legato-calls/legato/ingest/call"
 )
 
-// keepPast keeps what the stored session knows of events that have left the log.
-func keepPast(s summary.Session, before *summary.Session, v *session.View) summary.Session {
+// keepPast keeps what the stored session knows of events that have left the log,
+// and of legs whose summaries cannot be found. Legs are those that s was composed of.
+func keepPast(s summary.Session, before *summary.Session, v *session.View, legs []summary.Leg) summary.Session {
 	events := before.Without(rehomed(v, before.Events))
 	s.KeepEvents(&events)
 	if before.FirstReceivedAt.Before(s.FirstReceivedAt.Time) {
 		s.FirstReceivedAt = before.FirstReceivedAt
 	}
 	s.Bridges = keepBridges(s.Bridges, before.Bridges, v)
+	keepLegs(&s, before, legs)
 	return s
 }
 

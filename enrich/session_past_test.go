@@ -54,7 +54,7 @@ func TestASessionKeepsOfItsOwnEventsThoseThatAreNoLegs(t *testing.T) {
 	before, _ := compose(append(past, legs...), nil)
 	want, _ := compose(past, legs)
 	s, v := compose(nil, legs)
-	got := enrich.KeepPast(s, &before, v)
+	got := enrich.KeepPast(s, &before, v, nil)
 	check(t, "the session", got, want)
 }
 

@@ -59,6 +59,8 @@ type fakeSink struct {
 	fault func(r *replica, d summary.Draft, n int) fault
 	// latency is how long a publication is on its way. Nil: no time.
 	latency func(r *replica, d summary.Draft) time.Duration
+	// aged are the keys of which every message has left the stream.
+	aged map[summary.Key]bool
 	// failLast is asked for every reading. Nil: none fails.
 	failLast func(r *replica, k summary.Key) error
 }
@@ -80,6 +82,16 @@ func (s *fakeSink) failing(f func(r *replica, d summary.Draft, n int) fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = f
+}
+
+// age lets every message of a key leave the stream.
+func (s *fakeSink) age(k summary.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.aged == nil {
+		s.aged = make(map[summary.Key]bool)
+	}
+	s.aged[k] = true
 }
 
 // all returns the messages so far.
@@ -175,7 +187,7 @@ func (s sinkOf) Last(ctx context.Context, k summary.Key) (summary.Stored, bool, 
 		}
 	}
 	stored, ok := s.last(k, false)
-	return stored, ok, nil
+	return stored, ok && !s.aged[k], nil
 }
 
 // Publish implements enrich.Sink.

@@ -1,0 +1,222 @@
+package enrich_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/call"
+	"pgregory.net/rapid"
+)
+
+// drawLeg draws the nth leg of a session as it may be published.
+func drawLeg(t *rapid.T, n int, from time.Duration) summary.Leg {
+	seconds := func(name string) time.Duration {
+		return time.Duration(rapid.IntRange(0, 9).Draw(t, name)) * time.Second
+	}
+	start := from + seconds("start")
+	id := fmt.Sprint("leg", n)
+	l := summary.Leg{
+		Revision: 1, CallLegID: id, From: "from " + id, To: "to " + id, ConnectionID: "n " + id,
+		FirstReceivedAt: *known(start), PublishedAt: *known(from + time.Minute), StartedAt: known(start),
+		Outcome: rapid.SampledFrom([]summary.Outcome{summary.OutcomeAnswered, summary.OutcomeBusy}).Draw(t, "outcome"),
+		Status:  summary.Status{State: rapid.SampledFrom([]summary.StatusState{summary.StatusConfirmed, summary.StatusPending}).Draw(t, "state")},
+	}
+	answer := start + seconds("ring")
+	if l.Outcome == summary.OutcomeAnswered {
+		l.AnsweredAt = known(answer)
+	}
+	l.EndedAt = known(answer + seconds("talk"))
+	if rapid.Bool().Draw(t, "hung up") {
+		l.Hangup = &summary.Hangup{Cause: "cause " + id}
+	}
+	if rapid.Bool().Draw(t, "costed") {
+		l.Cost = drawCost(t)
+	}
+	l.Derive()
+	return l
+}
+
+func drawCost(t *rapid.T) *summary.Cost {
+	amount := rapid.SampledFrom([]string{"0.0050", "0.01", "3"})
+	return &summary.Cost{Status: "success", Totals: []summary.Amount{{
+		Currency: rapid.SampledFrom([]string{"USD", "EUR"}).Draw(t, "currency"), Amount: amount.Draw(t, "amount"),
+	}}}
+}
+
+// A session of legs of which some cannot be found any more says the same as if all were at hand.
+func TestASessionStandsThoughLegsOfItCannotBeFound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := &session.View{ID: "s", FirstAt: off(0)}
+		var all []summary.Leg
+		for n := range rapid.IntRange(1, 6).Draw(t, "legs") {
+			all = append(all, drawLeg(t, n, 0))
+		}
+		before := enrich.ComposeSession(v, all)
+		before.PublishedAt = *known(2 * time.Minute)
+		omitted := rapid.IntRange(0, len(all)-1).Draw(t, "omitted")
+		var left []string
+		for _, row := range before.Legs[len(all)-omitted:] {
+			left = append(left, row.CallLegID)
+		}
+		before.Legs, before.LegsOmitted = before.Legs[:len(all)-omitted], omitted
+
+		var found []summary.Leg
+		for i := range all {
+			switch leg := &all[i]; rapid.IntRange(0, 2).Draw(t, "leg") {
+			case 0: // it cannot be found
+			case 1:
+				if !slices.Contains(left, leg.CallLegID) {
+					found = append(found, *leg)
+				}
+			case 2: // it is revised
+				if leg.Cost == nil {
+					leg.Cost, leg.Changed = drawCost(t), []string{"/cost"}
+				}
+				leg.Revision, leg.PublishedAt = 2, *known(3 * time.Minute)
+				found = append(found, *leg)
+				left = slices.DeleteFunc(left, func(id string) bool { return id == leg.CallLegID })
+			}
+		}
+		if rapid.Bool().Draw(t, "one more") {
+			from := time.Duration(0)
+			if omitted > 0 {
+				from = 5 * time.Minute // what cannot be found is in order up to there
+			}
+			leg := drawLeg(t, len(all), from)
+			all, found = append(all, leg), append(found, leg)
+		}
+
+		want := enrich.ComposeSession(v, all)
+		want.Legs = slices.DeleteFunc(want.Legs, func(row summary.SessionLeg) bool { return slices.Contains(left, row.CallLegID) })
+		want.LegsOmitted = len(left)
+		got := enrich.KeepPast(enrich.ComposeSession(v, found), &before, v, found)
+		if diff := diffContent(t, want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		got.PublishedAt = *known(10 * time.Minute)
+		again := enrich.KeepPast(enrich.ComposeSession(v, found), &got, v, found)
+		if diff := diffContent(t, got, again); diff != "" {
+			t.Fatalf("the second time: %s", diff)
+		}
+	})
+}
+
+func costs(costed, total int, amount string) summary.SessionCost {
+	return summary.SessionCost{LegsCosted: costed, LegsTotal: total, Totals: []summary.Amount{{Currency: "USD", Amount: amount}}}
+}
+
+func diffContent(t *rapid.T, want, got summary.Session) string {
+	a, errA := want.Content()
+	b, errB := got.Content()
+	if err := cmp.Or(errA, errB); err != nil {
+		t.Fatal(err)
+	}
+	return gocmp.Diff(string(a), string(b))
+}
+
+// A session that is too large leaves legs out of its list. They are in none of its
+// later revisions by themselves.
+func TestASessionThatLeftLegsOutKeepsThemWhenALegIsRevised(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		const many = 2300
+		id := strings.Repeat("5e0a1b2c", 14) // long ids, so that fewer legs are too many
+		legs := make([]leg, many)
+		for i := range legs {
+			legs[i] = newLeg(id, i)
+			w.lives(legs[i])
+		}
+		w.deliver(legs[1].cost("0.0200"))
+		w.forgotten()
+		before := w.sessionOf(legs[0])
+		listed := func(s summary.Session, l leg) bool {
+			return slices.ContainsFunc(s.Legs, func(row summary.SessionLeg) bool { return row.CallLegID == l.id })
+		}
+		shown := legs[0]
+		i := slices.IndexFunc(legs, func(l leg) bool { return !listed(before, l) })
+		if before.LegCount != many || i < 0 || !listed(before, shown) {
+			t.Fatalf("%d legs, %d omitted", before.LegCount, before.LegsOmitted)
+		}
+		hidden := legs[i]
+		for _, late := range []struct {
+			event []byte
+			cost  summary.SessionCost
+		}{
+			{shown.cost("0.0100"), costs(2, many, "0.0300")},
+			{hidden.cost("0.0050"), costs(3, many, "0.0350")},
+			{shown.recording(1), costs(3, many, "0.0350")},
+		} {
+			w.deliver(late.event)
+			after(time.Minute)
+			s := w.sessionOf(shown)
+			if s.LegCount != many || s.AnsweredLegs != many || len(s.Legs)+s.LegsOmitted != many {
+				t.Errorf("%d legs, %d answered, %d listed, %d omitted", s.LegCount, s.AnsweredLegs, len(s.Legs), s.LegsOmitted)
+			}
+			check(t, "cost", s.Cost, &late.cost)
+			check(t, "talk_seconds", s.TalkSeconds, before.TalkSeconds)
+			check(t, "ended_at", s.EndedAt, before.EndedAt)
+		}
+		w.wantRevisions(shown.sessionKey(), "1 completed", "2 amended leg_revised", "3 amended leg_revised", "4 amended leg_revised")
+	})
+}
+
+// The stream of summaries keeps its messages for a time: a leg of a session may have
+// left it, and the session not.
+func TestALegThatLeftTheSummariesStandsInItsSession(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a, b := newLeg("s1", 1), newLeg("s1", 2)
+		w.deliver(b.event(call.TypeInitiated, -5*time.Second, fields{"direction": "incoming", "start_time": stamp(-5 * time.Second)}))
+		w.deliver(b.event(call.TypeAnswered, -3*time.Second, nil))
+		w.deliver(b.event(call.TypeHangup, 50*time.Second, fields{"hangup_cause": "normal_clearing", "hangup_source": "caller", "end_time": stamp(50 * time.Second)}))
+		w.deliver(b.cost("0.0200"))
+		w.lives(a)
+		w.forgotten()
+		want := w.sessionOf(a)
+		w.sink.age(b.key())
+		w.deliver(a.cost("0.0100"))
+		after(time.Minute)
+		w.deliver(a.recording(1))
+		after(time.Minute)
+		w.wantRevisions(a.sessionKey(), "1 completed", "2 amended leg_revised", "3 amended leg_revised")
+		got := w.sessionOf(a)
+		want.Legs[1].Revision = 3
+		want.Cost = new(costs(2, 2, "0.0300"))
+		want.Revision, want.Changed, want.Reasons, want.PublishedAt = got.Revision, got.Changed, got.Reasons, got.PublishedAt
+		check(t, "the session", got, want)
+	})
+}
+
+// A leg that an earlier look has published does not say by itself what its revision changed.
+func TestTheCostOfALegIsAddedThoughItsSessionWasNotPublishedAtOnce(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a, b := newLeg("s1", 1), newLeg("s1", 2)
+		w.lives(a)
+		w.deliver(a.cost("0.0200"))
+		w.forgotten()
+		w.sink.age(a.key())
+		w.lives(b)
+		after(time.Minute)
+		failed := false
+		w.sink.failing(func(_ *replica, d summary.Draft, _ int) fault {
+			if d.Key == a.sessionKey() && !failed {
+				failed = true
+				return notStored
+			}
+			return noFault
+		})
+		w.deliver(b.cost("0.0100"))
+		after(time.Minute)
+		w.wantRevisions(a.sessionKey(), "1 completed", "2 amended leg_added", "3 amended leg_revised")
+		check(t, "cost", w.sessionOf(a).Cost, new(costs(2, 2, "0.0300")))
+		if !failed {
+			t.Error("nothing failed")
+		}
+	})
+}
