@@ -161,9 +161,14 @@ func TestSessionReasons(t *testing.T) {
 		before, after summary.Session
 		want          []summary.Reason
 	}{
-		"a leg joined":            {of(a1), of(a1, b1), []summary.Reason{"leg_added"}},
-		"a leg was revised":       {of(a1, b1), of(a2, b1), []summary.Reason{"leg_revised"}},
-		"both":                    {of(a1), of(a2, b1), []summary.Reason{"leg_added", "leg_revised"}},
+		"a leg joined":      {of(a1), of(a1, b1), []summary.Reason{"leg_added"}},
+		"a leg was revised": {of(a1, b1), of(a2, b1), []summary.Reason{"leg_revised"}},
+		"both":              {of(a1), of(a2, b1), []summary.Reason{"leg_added", "leg_revised"}},
+		"a leg is listed that was left out": {
+			summary.Session{LegCount: 2, LegsOmitted: 1, Legs: []summary.SessionLeg{b1}},
+			summary.Session{LegCount: 2, Legs: []summary.SessionLeg{a2, b1}},
+			[]summary.Reason{"leg_revised"},
+		},
 		"an event of the session": {of(a1), of(a1), []summary.Reason{"late_event"}},
 	} {
 		t.Run(name, func(t *testing.T) {

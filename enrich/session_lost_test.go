@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -122,49 +121,52 @@ func diffContent(t *rapid.T, want, got summary.Session) string {
 	return gocmp.Diff(string(a), string(b))
 }
 
-// A session that is too large leaves legs out of its list. They are in none of its
-// later revisions by themselves.
+// A session that is too large leaves legs out of its list. A later revision does not
+// lose them, though only the legs of the list can be found.
 func TestASessionThatLeftLegsOutKeepsThemWhenALegIsRevised(t *testing.T) {
-	inWorld(t, 1, func(w *world) {
-		const many = 2300
-		id := strings.Repeat("5e0a1b2c", 14) // long ids, so that fewer legs are too many
-		legs := make([]leg, many)
-		for i := range legs {
-			legs[i] = newLeg(id, i)
-			w.lives(legs[i])
+	const many = 3500
+	v := &session.View{ID: "s", FirstAt: off(0)}
+	all := make([]summary.Leg, many)
+	for i := range all {
+		start := time.Duration(i) * time.Second
+		all[i] = summary.Leg{
+			Revision: 1, CallLegID: fmt.Sprintf("5e0a1b2c-1111-11ee-aaaa-02420a00%04d", i), Outcome: summary.OutcomeAnswered,
+			FirstReceivedAt: *known(start), PublishedAt: *known(2 * time.Hour), StartedAt: known(start),
+			AnsweredAt: known(start), EndedAt: known(start + time.Minute), EndedBy: summary.EndedByHangup,
+			Status: summary.Status{State: summary.StatusConfirmed},
+			Cost:   &summary.Cost{Totals: []summary.Amount{{Currency: "USD", Amount: "0.0010"}}},
 		}
-		w.deliver(legs[1].cost("0.0200"))
-		w.forgotten()
-		before := w.sessionOf(legs[0])
-		listed := func(s summary.Session, l leg) bool {
-			return slices.ContainsFunc(s.Legs, func(row summary.SessionLeg) bool { return row.CallLegID == l.id })
-		}
-		shown := legs[0]
-		i := slices.IndexFunc(legs, func(l leg) bool { return !listed(before, l) })
-		if before.LegCount != many || i < 0 || !listed(before, shown) {
-			t.Fatalf("%d legs, %d omitted", before.LegCount, before.LegsOmitted)
-		}
-		hidden := legs[i]
-		for _, late := range []struct {
-			event []byte
-			cost  summary.SessionCost
-		}{
-			{shown.cost("0.0100"), costs(2, many, "0.0300")},
-			{hidden.cost("0.0050"), costs(3, many, "0.0350")},
-			{shown.recording(1), costs(3, many, "0.0350")},
-		} {
-			w.deliver(late.event)
-			after(time.Minute)
-			s := w.sessionOf(shown)
-			if s.LegCount != many || s.AnsweredLegs != many || len(s.Legs)+s.LegsOmitted != many {
-				t.Errorf("%d legs, %d answered, %d listed, %d omitted", s.LegCount, s.AnsweredLegs, len(s.Legs), s.LegsOmitted)
+	}
+	all[0].Cost, all[many-1].Cost = nil, nil
+	before, err := enrich.ComposeSession(v, all).Fit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.PublishedAt = *known(3 * time.Hour)
+	if before.LegsOmitted == 0 {
+		t.Fatal("no leg was left out")
+	}
+	for name, i := range map[string]int{"a leg of the list": 0, "one that was left out": many - 1} {
+		t.Run(name, func(t *testing.T) {
+			found := slices.Clone(all[:len(before.Legs)])
+			if i > 0 {
+				found = append(found, all[i])
 			}
-			check(t, "cost", s.Cost, &late.cost)
-			check(t, "talk_seconds", s.TalkSeconds, before.TalkSeconds)
-			check(t, "ended_at", s.EndedAt, before.EndedAt)
-		}
-		w.wantRevisions(shown.sessionKey(), "1 completed", "2 amended leg_revised", "3 amended leg_revised", "4 amended leg_revised")
-	})
+			leg := &found[min(i, len(found)-1)]
+			leg.Revision, leg.PublishedAt, leg.Changed = 2, *known(4 * time.Hour), []string{"/cost"}
+			leg.Cost = &summary.Cost{Totals: []summary.Amount{{Currency: "USD", Amount: "0.0020"}}}
+			got, err := enrich.KeepPast(enrich.ComposeSession(v, found), &before, v, found).Fit()
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, "listed and omitted", len(got.Legs)+got.LegsOmitted, many)
+			check(t, "cost", got.Cost, new(costs(many-1, many, "3.5000")))
+			check(t, "reasons", enrich.SessionReasons(&before, &got), []summary.Reason{summary.ReasonLegRevised})
+			want := before
+			want.Legs, want.LegsOmitted, want.Cost, want.PublishedAt = got.Legs, got.LegsOmitted, got.Cost, got.PublishedAt
+			check(t, "all else", got, want)
+		})
+	}
 }
 
 // The stream of summaries keeps its messages for a time: a leg of a session may have

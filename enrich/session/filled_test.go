@@ -23,15 +23,18 @@ func TestWhatWasFilledInGivesWayToItsWebhook(t *testing.T) {
 			[]string{"webhook"},
 		},
 		"another time": {
-			call.Event{Type: call.TypeHold, OccurredAt: at}, call.Event{Type: call.TypeHold, OccurredAt: at.Add(time.Millisecond)},
+			call.Event{Type: call.TypeHold, OccurredAt: at},
+			call.Event{Type: call.TypeHold, OccurredAt: at.Add(time.Millisecond)},
 			[]string{"filled", "webhook"},
 		},
 		"another type": {
-			call.Event{Type: call.TypeHold, OccurredAt: at}, call.Event{Type: call.TypeUnhold, OccurredAt: at},
+			call.Event{Type: call.TypeHold, OccurredAt: at},
+			call.Event{Type: call.TypeUnhold, OccurredAt: at},
 			[]string{"filled", "webhook"},
 		},
 		"what a leg has once, whatever the time": {
-			call.Event{Type: call.TypeAnswered, OccurredAt: at}, call.Event{Type: call.TypeAnswered, OccurredAt: at.Add(time.Second)},
+			call.Event{Type: call.TypeAnswered, OccurredAt: at},
+			call.Event{Type: call.TypeAnswered, OccurredAt: at.Add(time.Second)},
 			[]string{"webhook"},
 		},
 	} {
