@@ -2,12 +2,17 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/tools/txtar"
 )
 
 // TestReadmeNamesOnlyWhatExists holds the README against the command line and the
@@ -104,4 +109,65 @@ func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 	if !strings.Contains(dockerfile, "-X main.version=") || !strings.Contains(string(mainGo), "var version =") {
 		t.Error("the Dockerfile sets a version that the program does not have")
 	}
+}
+
+// TestReadmeShowsASummaryOfAFlow holds the README's example against the leg
+// that the flow it names must end in.
+func TestReadmeShowsASummaryOfAFlow(t *testing.T) {
+	root := filepath.Join("..", "..")
+	data, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "```json\n")
+	example, _, ok := strings.Cut(rest, "```")
+	flow := regexp.MustCompile(`testdata/flows/\w+\.txtar`).FindString(string(data))
+	if !ok || flow == "" {
+		t.Fatal("the README shows no summary of a flow")
+	}
+	var shown map[string]any
+	if err := json.Unmarshal([]byte(example), &shown); err != nil {
+		t.Fatal(err)
+	}
+	// A flow writes these two down for each message, not in the last leg.
+	delete(shown, "revision")
+	delete(shown, "reasons")
+	archive, err := txtar.ParseFile(filepath.Join(root, flow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range archive.Files {
+		if file.Name != fmt.Sprint("want/leg ", shown["call_leg_id"]) {
+			continue
+		}
+		var want map[string]any
+		if err := json.Unmarshal(file.Data, &want); err != nil {
+			t.Fatal(err)
+		}
+		for path, is := range leaves("", shown) {
+			if was := leaves("", want)[path]; is != was {
+				t.Errorf("the README shows %s as %v, the flow as %v", path, is, was)
+			}
+		}
+		return
+	}
+	t.Fatalf("%s has no leg %v", flow, shown["call_leg_id"])
+}
+
+// leaves are the texts, numbers and booleans in a JSON value by their place.
+func leaves(at string, value any) map[string]any {
+	out := map[string]any{}
+	switch value := value.(type) {
+	case map[string]any:
+		for key, v := range value {
+			maps.Copy(out, leaves(at+"/"+key, v))
+		}
+	case []any:
+		for i, v := range value {
+			maps.Copy(out, leaves(fmt.Sprint(at, "/", i), v))
+		}
+	default:
+		out[at] = value
+	}
+	return out
 }
