@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
@@ -53,7 +55,7 @@ func publicKey(key ed25519.PrivateKey) string {
 	return base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
 }
 
-// Run plays until all calls are over or ctx ends. It fails when a webhook was not accepted.
+// Run plays, from when the target listens until all calls are over or ctx ends. It fails when a webhook was not accepted.
 func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 	key := seededKey(cmd.Seed)
 	api := statusfake.New(statusfake.Config{})
@@ -73,6 +75,9 @@ func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	if err := awaitListener(ctx, cmd.Target, c.stderr); err != nil {
+		return fmt.Errorf("--target: %w", err)
+	}
 	err = player.Run(ctx)
 	printTotals(c.stdout, player.Ledger().Totals())
 	if err != nil && ctx.Err() == nil {
@@ -89,6 +94,32 @@ func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 		}
 	}
 	return nil
+}
+
+// awaitListener returns once something listens at the host of target, or ctx ends:
+// the service is started with what simulate has just printed.
+func awaitListener(ctx context.Context, target string, progress io.Writer) error {
+	at, err := url.Parse(target)
+	if err != nil || at.Hostname() == "" {
+		return fmt.Errorf("%q is not the URL of an HTTP server", target)
+	}
+	port := cmp.Or(at.Port(), at.Scheme)
+	said := false
+	for {
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), port))
+		if err == nil {
+			return conn.Close()
+		}
+		if !said {
+			said = true
+			fmt.Fprintf(progress, "waiting until something listens at %s\n", at.Host)
+		}
+		select {
+		case <-time.After(time.Second / 4):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 func printTotals(w io.Writer, t fake.Totals) {
