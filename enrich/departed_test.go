@@ -1,11 +1,15 @@
 package enrich_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/call"
 )
@@ -90,6 +94,46 @@ func TestAReplayOfHalvesOfCallsLetsThemGo(t *testing.T) {
 		}
 		for _, a := range legs {
 			w.wantRevisions(a.key(), "1 completed", "2 amended cost")
+		}
+	})
+}
+
+// A start finds calls in the log that are long over. Who published them is told by
+// the summaries, which take a while to be read; until then none may be forgotten.
+func TestAReplayKeepsItsAccountsUntilTheSummariesAreRead(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		long := newLeg("long", 1)
+		long.control = ""           // so that nobody can ask whether it lives
+		w.deliver(long.initiated()) // the log begins here and keeps what follows
+		const calls = 20
+		for i := range calls {
+			w.lives(newLeg(fmt.Sprintf("s%d", i), 1))
+		}
+		after(time.Hour)
+		w.replicas[0].kill()
+		w.watch = func(ctx context.Context, _ time.Time, seen func(summary.Key, summary.Position)) error {
+			pass(time.Minute)
+			for _, m := range w.sink.all() {
+				if m.Key.Kind == summary.KindLeg {
+					seen(m.Key, m.Position)
+				}
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		r := w.start()
+		after(30 * time.Second)
+		want := session.Accounts{Over: calls, Pending: calls}
+		if diff := cmp.Diff(want, r.worker.Table().Accounts()); diff != "" {
+			t.Errorf("before the summaries are read (-want +got):\n%s", diff)
+		}
+		after(5 * time.Minute)
+		want = session.Accounts{Over: calls, Completed: calls}
+		if diff := cmp.Diff(want, r.worker.Table().Accounts()); diff != "" {
+			t.Errorf("after it (-want +got):\n%s", diff)
+		}
+		if st := r.worker.Table().Stats(); st.Sessions != 1 {
+			t.Errorf("the table holds %+v, want the one call that lives", st)
 		}
 	})
 }

@@ -48,6 +48,8 @@ type world struct {
 	// stagger and rules are what the replicas are told.
 	stagger time.Duration
 	rules   session.Rules
+	// watch tells the replicas what is published. Nil: nobody does.
+	watch enrich.Watch
 }
 
 // inWorld runs a test in a world of its own with n replicas, and holds what was
@@ -174,7 +176,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
 		History: historyOf{w.past, r}, Recall: recall,
 		Parking: w.lot, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
-		Logger: slog.New(slog.DiscardHandler), Registerer: r.registry,
+		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry,
 	})
 	if change != nil {
 		change(r)

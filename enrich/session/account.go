@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/ingest/call"
@@ -52,6 +53,11 @@ func (t *Table) complete(l *leg) {
 	if l.wasOver {
 		t.completed++
 	}
+}
+
+// untold reports whether the session has a leg that was over and is not known to be completed.
+func (s *session) untold() bool {
+	return slices.ContainsFunc(s.legs, func(l *leg) bool { return l.wasOver && !l.completed })
 }
 
 // account counts the legs of a session that are over for the first time.

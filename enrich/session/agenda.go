@@ -14,6 +14,9 @@ const (
 	// inFlight is how long an entry may be on its way from the log to this
 	// replica. What the fold could still need within it is not dropped.
 	inFlight = time.Minute
+	// toldWithin is how long the word that a leg is completed may take to get here, by
+	// way of the published summaries, from the end of a replay and of the amend window.
+	toldWithin = 2 * time.Minute
 	// forgetAtOnce bounds how many sessions are forgotten under one lock: after a
 	// replay all that ended long ago leave together.
 	forgetAtOnce = 4096
@@ -187,6 +190,10 @@ func (t *Table) visit(s *session, now, local time.Time, room int) (ready []Check
 		return nil, expires
 	case s.lastSeq > t.floor, !t.clock.anchored():
 		// A task of it is still with a worker: it must find its session.
+		return nil, now.Add(askedFor)
+	case s.untold() && (now.Before(expires.Add(toldWithin)) || local.Before(t.liveSince.Add(toldWithin))):
+		// Forgotten now, a leg that another replica completed, or this one in its
+		// last life, would be missing in the accounts.
 		return nil, now.Add(askedFor)
 	}
 	return nil, time.Time{}

@@ -60,6 +60,7 @@ type Table struct {
 	agendaCh        chan struct{}
 	restarts        chan struct{} // closed by the next Restart
 	caughtUp        chan struct{} // closed when the replay is through
+	liveSince       time.Time     // when that was, by this machine
 }
 
 type waiter struct {
@@ -270,8 +271,9 @@ func (t *Table) catchUp() {
 		return
 	}
 	t.live.Store(true)
-	if now := time.Now(); t.last.After(now) {
-		t.clock.set(t.last, now) // this machine's clock is behind the log's
+	t.liveSince = time.Now()
+	if t.last.After(t.liveSince) {
+		t.clock.set(t.last, t.liveSince) // this machine's clock is behind the log's
 	}
 	t.rebuildAgenda()
 	close(t.caughtUp)
