@@ -243,11 +243,18 @@ func (l *look) remember(k summary.Key, s summary.Stored, content []byte) {
 // publishLeg brings the stored summary of a leg that is over up to the view.
 func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
 	k := key(l.view.ID, lw.view.ID)
+	cached, ok := l.w.stored.Get(cacheKey(k))
+	// Most looks at a leg that is just over find that its time has not come: they need no summary of it.
+	if !ok && lw.hangup && !lw.again {
+		if d := l.first(lw); !d.act {
+			l.later(d.until)
+			return nil
+		}
+	}
 	leg, content, err := summary.Fit(composeLeg(l.view.ID, lw.view))
 	if err != nil {
 		return poison("%w", err)
 	}
-	cached, ok := l.w.stored.Get(cacheKey(k))
 	if ok && cached.(known).content == maphash.Bytes(seed, content) {
 		leg.Revision = cached.(known).stored.Revision
 		lw.done, lw.summary = true, leg
@@ -268,9 +275,14 @@ func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
 	return l.publishFirst(ctx, lw, leg, content)
 }
 
+// first decides whether a leg's completed message is due.
+func (l *look) first(lw *legWork) verdict {
+	return decideFirst(lw.view, l.w.cfg.Timing, lw.hangup || lw.check > 0, l.now)
+}
+
 // publishFirst publishes a leg's completed message when it is due.
 func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, content []byte) error {
-	d := decideFirst(lw.view, l.w.cfg.Timing, lw.hangup || lw.check > 0, l.now)
+	d := l.first(lw)
 	if !d.act {
 		l.later(d.until)
 		return nil
