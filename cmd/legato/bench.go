@@ -30,7 +30,7 @@ type benchCmd struct {
 	Replay   int           `default:"100000" help:"Events in the log of the restart."`
 	OpenLegs int           `default:"100000" help:"Open legs or sessions of the parts heap and growth." name:"open-legs"`
 	Dir      string        `default:"." help:"Where the logs are written: on the disk that is to be measured, not on one in memory." type:"path"`
-	Profile  string        `help:"Directory for CPU and allocation profiles of each target at saturation. They cost some CPU." placeholder:"DIR" type:"path"`
+	Profile  string        `help:"Directory for CPU and allocation profiles of each target, at saturation and at each fixed rate. They cost some CPU." placeholder:"DIR" type:"path"`
 }
 
 // The parts of a run.

@@ -92,7 +92,7 @@ func (b *benchRun) round(ctx context.Context, name string, n int) (bench.Round, 
 			return err
 		}
 		for _, rate := range b.Rates {
-			held, err := d.held(ctx, rate)
+			held, err := d.held(ctx, rate, n)
 			if err != nil {
 				return fmt.Errorf("at %g/s: %w", rate, err)
 			}
@@ -111,31 +111,45 @@ func (d *drive) saturated(ctx context.Context, n int) (bench.Saturated, error) {
 	if _, _, err := d.flood(ctx, warmUp); err != nil {
 		return s, fmt.Errorf("warm up: %w", err)
 	}
-	if d.Profile != "" {
-		name := fmt.Sprintf("%s-%d.cpu.pprof", d.name, n+1)
-		if _, err := d.ask(askProfile + " " + filepath.Join(d.Profile, name)); err != nil {
-			return s, err
-		}
-	}
-	result, cost, err := d.flood(ctx, bench.Shape{Events: d.Events})
+	var result *bench.Result
+	var cost cost
+	err := d.profiled(fmt.Sprintf("%s-%d", d.name, n+1), func() (err error) {
+		result, cost, err = d.flood(ctx, bench.Shape{Events: d.Events})
+		return err
+	})
 	if err != nil {
 		return s, err
-	}
-	if d.Profile != "" {
-		if _, err := d.ask(askProfiled); err != nil {
-			return s, err
-		}
 	}
 	s.Events, s.PerSecond, s.Latency = result.Len(), result.PerSecond(), result.Latency()
 	s.CPUMicros, s.GeneratorMicros = cost.target, cost.generator
 	return s, nil
 }
 
-// held measures a target at a fixed rate.
-func (d *drive) held(ctx context.Context, rate float64) (bench.Held, error) {
+// profiled does something, and profiles the target meanwhile if that is wanted.
+func (d *drive) profiled(name string, do func() error) error {
+	if d.Profile == "" {
+		return do()
+	}
+	if _, err := d.ask(askProfile + " " + filepath.Join(d.Profile, name+".cpu.pprof")); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	_, err := d.ask(askProfiled)
+	return err
+}
+
+// held measures a target at a fixed rate, in the n-th round.
+func (d *drive) held(ctx context.Context, rate float64, n int) (bench.Held, error) {
 	w := d.build(bench.Shape{Events: max(1, int(rate*d.Hold.Seconds()))})
-	result, cost, err := d.send(ctx, w, func(ctx context.Context) (*bench.Result, error) {
-		return bench.Hold(ctx, d.Listen, w, connections, rate)
+	var result *bench.Result
+	var cost cost
+	err := d.profiled(fmt.Sprintf("%s-%d-at-%g", d.name, n+1, rate), func() (err error) {
+		result, cost, err = d.send(ctx, w, func(ctx context.Context) (*bench.Result, error) {
+			return bench.Hold(ctx, d.Listen, w, connections, rate)
+		})
+		return err
 	})
 	if err != nil {
 		return bench.Held{}, err
