@@ -19,8 +19,6 @@ const (
 // Time is an instant in UTC, written as RFC 3339 with six fractional digits and Z.
 type Time struct{ time.Time }
 
-const timeFormat = "2006-01-02T15:04:05.000000Z"
-
 // At returns t to the microsecond, in UTC; nil when t is zero, so that what is
 // not known stays absent.
 func At(t time.Time) *Time {
@@ -43,10 +41,15 @@ func (t *Time) Known() time.Time {
 
 // MarshalJSON writes the instant in the contract's fixed form.
 func (t Time) MarshalJSON() ([]byte, error) {
-	b := make([]byte, 0, len(timeFormat)+2)
+	b := make([]byte, 0, len(`"2006-01-02T15:04:05.000000Z"`))
 	b = append(b, '"')
-	b = t.UTC().AppendFormat(b, timeFormat)
-	return append(b, '"'), nil
+	b = t.UTC().AppendFormat(b, time.RFC3339) // a form that package time has a short way for
+	b[len(b)-1] = '.'                         // in place of the Z
+	micros := t.Nanosecond() / 1000
+	for unit := 100_000; unit > 0; unit /= 10 {
+		b = append(b, byte('0'+micros/unit%10))
+	}
+	return append(b, 'Z', '"'), nil
 }
 
 // UnmarshalJSON reads any RFC 3339 instant.

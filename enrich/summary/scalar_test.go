@@ -16,6 +16,7 @@ func TestTimesAreWrittenInOneForm(t *testing.T) {
 	}{
 		"whole seconds have six digits":        {base, `"2026-03-02T09:00:00.000000Z"`},
 		"nanoseconds are cut off, not rounded": {base.Add(1999 * time.Nanosecond), `"2026-03-02T09:00:00.000001Z"`},
+		"each digit has its place":             {base.Add(120_345_678 * time.Nanosecond), `"2026-03-02T09:00:00.120345Z"`},
 		"another zone becomes UTC":             {base.In(time.FixedZone("", 3600)), `"2026-03-02T09:00:00.000000Z"`},
 	} {
 		t.Run(name, func(t *testing.T) {
