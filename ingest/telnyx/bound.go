@@ -2,12 +2,13 @@ package telnyx
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/url"
 	"path"
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	json "github.com/go-json-experiment/json/v1"
 
 	"github.com/legato-calls/legato/ingest/call"
 )

@@ -1,8 +1,9 @@
 package telnyx
 
 import (
-	"encoding/json"
 	"slices"
+
+	json "github.com/go-json-experiment/json/v1"
 
 	"github.com/legato-calls/legato/ingest/call"
 )

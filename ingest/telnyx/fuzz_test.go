@@ -3,6 +3,7 @@ package telnyx_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,18 @@ func FuzzParseEnvelope(f *testing.F) {
 			if countKeys(body, "data") == 1 {
 				t.Errorf("a redelivery has another key: %q and %q", env.Key(), again.Key())
 			}
+		}
+	})
+}
+
+// FuzzParseAgainstStandard holds the JSON library that reads bodies against encoding/json.
+func FuzzParseAgainstStandard(f *testing.F) {
+	for _, seed := range seeds() {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if got, standard := telnyx.ParseBoth(body); !reflect.DeepEqual(got, standard) {
+			t.Errorf("%q is read otherwise than by encoding/json:\n%+v\n%+v", body, got, standard)
 		}
 	})
 }

@@ -2,12 +2,13 @@ package telnyx
 
 import (
 	"bytes"
-	"encoding/json"
 	"math"
 	"math/big"
 	"strconv"
 	"strings"
 	"time"
+
+	json "github.com/go-json-experiment/json/v1"
 )
 
 // present notes that a field was there and not null; its value does not matter.

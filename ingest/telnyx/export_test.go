@@ -1,0 +1,21 @@
+package telnyx
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+)
+
+// ParseBoth reads a body as this package does and as encoding/json does; nil: it was refused.
+func ParseBoth(body []byte) (got, standard any) {
+	if f, err := parse[payload](body); err == nil {
+		got = f
+	}
+	f := new(frame[payload])
+	var wrongType *json.UnmarshalTypeError
+	err := json.Unmarshal(body, f)
+	if (err == nil || errors.As(err, &wrongType)) && bytes.HasPrefix(bytes.TrimLeft(body, jsonSpace), []byte("{")) {
+		standard = f
+	}
+	return got, standard
+}
