@@ -59,7 +59,7 @@ type frame[P any] struct {
 }
 
 // record is an event as Telnyx writes it. Its fields are plain strings: a value
-// of another type is passed over by encoding/json, which goes on with the rest.
+// of another type is passed over, by the rules of encoding/json, and the rest is read.
 type record[P any] struct {
 	EventType  string `json:"event_type"`
 	ID         string `json:"id"`
