@@ -71,6 +71,7 @@ func (s *service) onStop(name string, stop func(context.Context) error) {
 // start brings everything up, in the order of dependence. When it fails, what
 // was started is stopped again.
 func start(ctx context.Context, set *settings, log *slog.Logger) (*service, error) {
+	tuneCollector(log)
 	s := &service{settings: set, log: log, registry: newRegistry()}
 	err := s.up(ctx)
 	if err != nil {
