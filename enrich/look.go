@@ -45,9 +45,8 @@ type legWork struct {
 
 	// done: nothing is left to publish about the leg in this view.
 	done bool
-	// summary is the leg's newest summary, stored and equal to the view, once done;
-	// its revision is 0 when the leg has none.
-	summary summary.Leg
+	// summary is the leg's newest summary, stored and equal to the view, once done; nil when it has none.
+	summary *summary.Leg
 	// departed: the leg's call has left the log, its summary was read back.
 	departed bool
 }
@@ -257,7 +256,7 @@ func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
 	}
 	if ok && cached.(known).content == maphash.Bytes(seed, content) {
 		leg.Revision = cached.(known).stored.Revision
-		lw.done, lw.summary = true, leg
+		lw.done, lw.summary = true, &leg
 		return nil
 	}
 	// Only who holds a hangup for the first time may suppose that nothing is
@@ -298,7 +297,7 @@ func (l *look) publishFirst(ctx context.Context, lw *legWork, leg summary.Leg, c
 	}
 	l.remember(key(l.view.ID, lw.view.ID), stored, content)
 	l.w.table.Complete(l.view.ID, lw.view.ID)
-	lw.done, lw.summary = true, leg
+	lw.done, lw.summary = true, &leg
 	l.w.publishedLeg(&leg, lw.view, string(d.reason), l.now)
 	return nil
 }
@@ -338,7 +337,7 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 		if !merged {
 			l.remember(k, stored, viewContent)
 		}
-		lw.done, lw.summary = true, before
+		lw.done, lw.summary = true, &before
 		return nil
 	}
 	if d := decideAmend(l.newsSince(lw, stored), l.now); !d.act {
@@ -362,7 +361,7 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	if !merged {
 		l.remember(k, next, viewContent)
 	}
-	lw.done, lw.summary = true, leg
+	lw.done, lw.summary = true, &leg
 	l.w.publishedLeg(&leg, lw.view, string(reasonLate), l.now)
 	return nil
 }

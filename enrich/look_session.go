@@ -29,10 +29,10 @@ func (l *look) doSession(ctx context.Context) error {
 	}
 	legs := make([]summary.Leg, 0, len(l.legs))
 	for _, lw := range l.legs {
-		if lw.summary.Revision == 0 {
+		if lw.summary == nil {
 			return nil // its completed comes first
 		}
-		legs = append(legs, lw.summary)
+		legs = append(legs, *lw.summary)
 	}
 	return l.publishSession(ctx, legs)
 }
@@ -194,7 +194,7 @@ func (l *look) amendDeparted(ctx context.Context) error {
 	var legs []summary.Leg
 	for _, lw := range l.legs {
 		if lw.departed {
-			legs = append(legs, lw.summary)
+			legs = append(legs, *lw.summary)
 		}
 	}
 	return l.compareSession(ctx, composeSession(l.view, legs), legs, stored)
