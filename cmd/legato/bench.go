@@ -22,11 +22,12 @@ import (
 type benchCmd struct {
 	Quick    bool          `help:"Under a minute: one round, fewer events, only the parts load and start."`
 	JSON     bool          `help:"Print the report as JSON."`
-	Only     []string      `enum:"load,start,replay,heap,growth" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call). Default: all."`
+	Only     []string      `enum:"load,start,replay,heap,growth,steady" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), steady (memory over a long time). Default: all but steady."`
 	Rounds   int           `default:"3" help:"How often everything is measured, in turn."`
 	Events   int           `default:"40000" help:"Events at saturation."`
 	Hold     time.Duration `default:"10s" help:"How long each fixed rate is held."`
 	Rates    []float64     `default:"1000,5000" help:"Fixed rates, events a second."`
+	Steady   time.Duration `default:"1h" help:"How long the part steady holds the first of the fixed rates."`
 	Replay   int           `default:"100000" help:"Events in the log of the restart."`
 	OpenLegs int           `default:"100000" help:"Open legs or sessions of the parts heap and growth." name:"open-legs"`
 	Dir      string        `default:"." help:"Where the logs are written: on the disk that is to be measured, not on one in memory." type:"path"`
@@ -40,6 +41,7 @@ const (
 	partReplay = "replay"
 	partHeap   = "heap"
 	partGrowth = "growth"
+	partSteady = "steady"
 )
 
 // connections is how many webhooks are under way at once.
@@ -79,7 +81,7 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth},
+		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth}, {partSteady, b.steady},
 	} {
 		if !slices.Contains(cmd.Only, part.name) {
 			continue
@@ -108,8 +110,11 @@ func (cmd *benchCmd) complete() error {
 	if cmd.Quick {
 		cmd.Rounds, cmd.Events, cmd.Hold = min(cmd.Rounds, 1), min(cmd.Events, 8000), min(cmd.Hold, 2*time.Second)
 	}
-	if cmd.Rounds < 1 || cmd.Events < 1 || cmd.Replay < 1 || cmd.OpenLegs < 1 || cmd.Hold <= 0 {
-		return errors.New("--rounds, --events, --hold, --replay and --open-legs must be more than 0")
+	if cmd.Rounds < 1 || cmd.Events < 1 || cmd.Replay < 1 || cmd.OpenLegs < 1 || cmd.Hold <= 0 || cmd.Steady <= 0 {
+		return errors.New("--rounds, --events, --hold, --replay, --open-legs and --steady must be more than 0")
+	}
+	if slices.Contains(cmd.Only, partSteady) && len(cmd.Rates) == 0 {
+		return errors.New("--only=steady holds the first of --rates, and there is none")
 	}
 	for _, rate := range cmd.Rates {
 		if rate <= 0 {

@@ -202,8 +202,8 @@ func (d *drive) send(ctx context.Context, w *bench.Workload, drive func(context.
 	if err != nil {
 		return nil, cost{}, fmt.Errorf("%w%s", err, d.lastWords())
 	}
-	if result.Refused > 0 {
-		return nil, cost{}, fmt.Errorf("%d of %d webhooks were refused%s", result.Refused, result.Len(), d.lastWords())
+	if err := d.unrefused(result); err != nil {
+		return nil, cost{}, err
 	}
 	if d.watch != nil && w.Ends() {
 		if err := d.watch.Wait(ctx, summaryPatience); err != nil {
@@ -216,6 +216,14 @@ func (d *drive) send(ctx context.Context, w *bench.Workload, drive func(context.
 	}
 	events := float64(result.Len())
 	return result, cost{target: (after.target - before.target) / events, generator: (after.generator - before.generator) / events}, nil
+}
+
+// unrefused fails when a webhook was refused.
+func (d *drive) unrefused(r *bench.Result) error {
+	if r.Refused > 0 {
+		return fmt.Errorf("%d of %d webhooks were refused%s", r.Refused, r.Len(), d.lastWords())
+	}
+	return nil
 }
 
 // clocks are the CPU times of target and generator so far.

@@ -57,12 +57,15 @@ type targetHello struct {
 type targetReply struct {
 	// HeapBytes is the live heap after a collection.
 	HeapBytes uint64 `json:"heap_bytes,omitempty"`
+	// LiveBytes is what the last collection found alive.
+	LiveBytes uint64 `json:"live_bytes,omitempty"`
 	Error     string `json:"error,omitempty"`
 }
 
 // Commands of a target.
 const (
 	askHeap     = "heap"
+	askLive     = "live"
 	askProfile  = "profile" // followed by a file name
 	askProfiled = "profiled"
 )
@@ -117,6 +120,8 @@ func (p *profile) obey(line string) targetReply {
 		var stats runtime.MemStats
 		runtime.ReadMemStats(&stats)
 		return targetReply{HeapBytes: stats.HeapAlloc}
+	case askLive:
+		return targetReply{LiveBytes: liveHeap()}
 	case askProfile:
 		err = p.begin(file)
 	case askProfiled:

@@ -61,7 +61,7 @@ func TestBenchMeasuresAllTargets(t *testing.T) {
 // TestBenchMeasuresThePartsApart does so with a small log and few open legs.
 func TestBenchMeasuresThePartsApart(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), binaries.legato, "bench", "--only=replay,heap", "--json", "--replay=140", "--open-legs=20", "--dir="+t.TempDir())
+	cmd := exec.CommandContext(t.Context(), binaries.legato, "bench", "--only=replay,heap,steady", "--json", "--replay=140", "--open-legs=20", "--rates=100", "--steady=1s", "--dir="+t.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -77,6 +77,11 @@ func TestBenchMeasuresThePartsApart(t *testing.T) {
 	}
 	if h := report.Heap; h == nil || h.Legs < 20 || h.IdleMiB <= 0 {
 		t.Errorf("heap: %+v", h)
+	}
+	if m := report.Steady; m == nil || m.Events < 70 || m.Rate != 100 || len(m.Samples) == 0 || m.P99.Median <= 0 {
+		t.Errorf("steady: %+v", m)
+	} else if sample := m.Samples[0]; sample.RSS <= 0 || sample.Seconds <= 0 {
+		t.Errorf("sample: %+v", sample)
 	}
 }
 

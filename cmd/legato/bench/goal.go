@@ -1,6 +1,9 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Verdict tells what became of a goal.
 type Verdict string
@@ -32,6 +35,7 @@ const (
 	wantPerSecond    = 12_000
 	wantIdleMiB      = 40
 	wantBytesPerLeg  = 3 << 10
+	wantFlat         = 1.05
 	wantReplay       = 1_000_000
 	wantReplaySecs   = 6
 	wantStartMillis  = 200
@@ -92,18 +96,25 @@ func (r *Report) judgeRates(p *Target) {
 }
 
 func (r *Report) judgeSize(p *Target) {
-	var idle, heap, replay, start []float64
+	var idle, heap, flat, replay, start []float64
 	if p != nil {
 		idle = p.each(func(r *Round) float64 { return r.IdleRSS })
 	}
 	if r.Heap != nil && r.Heap.Legs >= wantOpenSessions {
 		heap = []float64{r.Heap.BytesPerLeg}
 	}
+	if s := r.Steady; s != nil && s.Rate >= 1000 && s.Seconds >= time.Hour.Seconds() {
+		// Finished sessions stay 15 minutes: memory fills in the first third.
+		before, _ := s.third(1)
+		after, _ := s.third(2)
+		flat = ratios([]float64{after}, []float64{before})
+	}
 	if r.Replay != nil && r.Replay.Events >= wantReplay {
 		replay = []float64{r.Replay.Seconds}
 	}
 	r.most("4 RSS idle", idle, wantIdleMiB, " MiB")
 	r.most("4 heap per open leg, of 100,000", heap, wantBytesPerLeg, " B")
+	r.most("4 RSS in the last third of an hour at 1,000/s, of that in the second", flat, wantFlat, "×")
 	r.most("5 restart with 1,000,000 events in the log", replay, wantReplaySecs, " s")
 	if r.Start != nil {
 		start = []float64{r.Start.Median}

@@ -23,6 +23,20 @@ func (l *Ledger) Expect(w *Workload) {
 	defer l.mu.Unlock()
 	l.pending, l.seen = make(map[string]bool, len(w.Legs)+len(w.Sessions)), map[string]time.Time{}
 	l.done = make(chan struct{})
+	l.expect(w)
+}
+
+// ExpectToo waits for those of one more workload.
+func (l *Ledger) ExpectToo(w *Workload) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) == 0 {
+		l.done = make(chan struct{}) // That of the workloads before is closed.
+	}
+	l.expect(w)
+}
+
+func (l *Ledger) expect(w *Workload) {
 	for _, leg := range w.Legs {
 		l.pending[string(leg.Ref.Leg)] = true
 	}

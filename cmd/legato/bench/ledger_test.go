@@ -58,3 +58,43 @@ func TestARunCountsOnlyWhenEverySummaryCameOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestOneMoreWorkloadIsExpectedBesideTheFirst(t *testing.T) {
+	t.Parallel()
+	for name, early := range map[string]bool{"while the first is under way": false, "when the first is complete": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var l bench.Ledger
+				complete := func(w *bench.Workload) {
+					for _, leg := range w.Legs {
+						l.Completed(string(leg.Ref.Leg), time.Now())
+					}
+					for _, s := range w.Sessions {
+						l.Completed(string(s), time.Now())
+					}
+				}
+				first, second := bench.Build(bench.Shape{Events: 28, Tag: 1}, key, path), bench.Build(bench.Shape{Events: 28, Tag: 2}, key, path)
+				l.Expect(first)
+				if early {
+					complete(first)
+				}
+				l.ExpectToo(second)
+				if !early {
+					complete(first)
+				}
+				if err := l.Wait(t.Context(), time.Minute); err == nil || err.Error() != "7 legs and sessions have no summary 1m0s after the last webhook" {
+					t.Errorf("with the second's missing: %v", err)
+				}
+				complete(second)
+				if err := l.Wait(t.Context(), time.Minute); err != nil {
+					t.Errorf("with all there: %v", err)
+				}
+				complete(first)
+				if err := l.Wait(t.Context(), time.Minute); err == nil {
+					t.Error("that the first's came twice was not seen")
+				}
+			})
+		})
+	}
+}

@@ -8,6 +8,7 @@ type Report struct {
 	Start  *Spread `json:"start_ms,omitempty"`
 	Replay *Replay `json:"replay,omitempty"`
 	Heap   *Heap   `json:"heap,omitempty"`
+	Steady *Steady `json:"steady,omitempty"`
 	// Sessions compares few open sessions with many, Calls short calls with long ones.
 	Sessions *Growth `json:"growth_by_open_sessions,omitempty"`
 	Calls    *Growth `json:"growth_by_call_length,omitempty"`
@@ -86,6 +87,37 @@ type Heap struct {
 	Legs        int     `json:"open_legs"`
 	IdleMiB     float64 `json:"idle_mib"`
 	BytesPerLeg float64 `json:"bytes_per_leg"`
+}
+
+// Steady is what a long time at a fixed rate does to memory.
+type Steady struct {
+	Rate    float64 `json:"rate"`
+	Seconds float64 `json:"seconds"`
+	// Events were sent; Over50 of them took more than 50 ms.
+	Events int `json:"events"`
+	Over50 int `json:"over_50_ms"`
+	// P50 and P99 are latencies in milliseconds, of each part of the time between two samples.
+	P50     Spread         `json:"p50_ms"`
+	P99     Spread         `json:"p99_ms"`
+	Samples []MemorySample `json:"samples"`
+}
+
+// MemorySample is the memory of a process at a moment, in MiB.
+type MemorySample struct {
+	Seconds float64 `json:"seconds"` // since the beginning
+	RSS     float64 `json:"rss_mib"`
+	Live    float64 `json:"live_heap_mib"` // what the last collection found alive
+}
+
+// third returns the median memory of the first, second or last third of the time.
+func (s *Steady) third(n int) (rss, live float64) {
+	var all, alive []float64
+	for _, m := range s.Samples {
+		if min(int(3*m.Seconds/s.Seconds), 2) == n {
+			all, alive = append(all, m.RSS), append(alive, m.Live)
+		}
+	}
+	return SpreadOf(all).Median, SpreadOf(alive).Median
 }
 
 // Growth compares the CPU time per event of two sizes.

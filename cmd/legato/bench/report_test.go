@@ -41,7 +41,21 @@ func invented() *bench.Report {
 			}},
 		},
 		Start: &bench.Spread{Median: 110, Min: 100, Max: 130}, Replay: &bench.Replay{Events: 100_000, Seconds: 1.234, AfterKill: 2},
-		Heap:     &bench.Heap{Legs: 100_000, IdleMiB: 12.34, BytesPerLeg: 2812.4},
+		Heap: &bench.Heap{Legs: 100_000, IdleMiB: 12.34, BytesPerLeg: 2812.4},
+		Steady: &bench.Steady{
+			Rate: 1000, Seconds: 3600, Events: 3_600_000, Over50: 2, P50: bench.Spread{Median: 0.4, Min: 0.4, Max: 0.5}, P99: bench.Spread{Median: 2, Min: 1, Max: 9},
+			Samples: []bench.MemorySample{
+				// What fills in the first third counts for nothing, nor does one sample beside many others.
+				{Seconds: 30, RSS: 100, Live: 50},
+				{Seconds: 1199, RSS: 400, Live: 200},
+				{Seconds: 1300, RSS: 800, Live: 300},
+				{Seconds: 1400, RSS: 800, Live: 310},
+				{Seconds: 2399, RSS: 9000, Live: 320},
+				{Seconds: 2401, RSS: 820, Live: 330},
+				{Seconds: 3000, RSS: 830, Live: 330},
+				{Seconds: 3600, RSS: 90, Live: 330},
+			},
+		},
 		Sessions: bench.Compare(1000, 100_000, []float64{60, 70}, []float64{66, 77}),
 		Calls:    bench.Compare(5, 500, []float64{60}, []float64{72}),
 	}
@@ -88,14 +102,15 @@ func TestGoalsAreJudgedByTheMedianOfRatiosOfTheSameRound(t *testing.T) {
 		"2 p99 at 5,000/s":                            bench.Reached,
 		"2 webhooks over 50 ms in a round at these rates (one class may be named)": bench.Reached,
 		"3 hangup's 200 to completed, p50 at 1,000/s":                              bench.Reached,
-		"3 the same, p99":                            bench.NotReached,
-		"4 RSS idle":                                 bench.Reached,
-		"4 heap per open leg, of 100,000":            bench.Reached,
-		"5 restart with 1,000,000 events in the log": bench.NotMeasured, // with 100,000 only
-		"5 start with an empty log":                  bench.Reached,
-		"6 CPU per event with 100,000 open sessions, of that with 1,000": bench.Reached,
-		"6 CPU per event of calls of 500 events, of that of 5":           bench.NotReached, // 1.2
-		"7 CPU per event at 1,000/s, of the synced floor's":              bench.Reached,
+		"3 the same, p99":                 bench.NotReached,
+		"4 RSS idle":                      bench.Reached,
+		"4 heap per open leg, of 100,000": bench.Reached,
+		"4 RSS in the last third of an hour at 1,000/s, of that in the second": bench.Reached,     // 820 of 800
+		"5 restart with 1,000,000 events in the log":                           bench.NotMeasured, // with 100,000 only
+		"5 start with an empty log":                                            bench.Reached,
+		"6 CPU per event with 100,000 open sessions, of that with 1,000":       bench.Reached,
+		"6 CPU per event of calls of 500 events, of that of 5":                 bench.NotReached, // 1.2
+		"7 CPU per event at 1,000/s, of the synced floor's":                    bench.Reached,
 	}
 	if diff := cmp.Diff(want, verdicts(invented())); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
@@ -105,6 +120,36 @@ func TestGoalsAreJudgedByTheMedianOfRatiosOfTheSameRound(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, verdicts(&bench.Report{})); diff != "" {
 		t.Errorf("verdicts of an empty report (-want +got):\n%s", diff)
+	}
+}
+
+func TestMemoryIsFlatWhenTheLastThirdIsAsTheSecond(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		seconds, rate, last float64
+		want                bench.Verdict
+	}{
+		{3600, 1000, 104, bench.Reached},
+		{3600, 1000, 106, bench.NotReached},
+		{3599, 1000, 100, bench.NotMeasured},
+		{3600, 999, 100, bench.NotMeasured},
+	} {
+		r := &bench.Report{Steady: &bench.Steady{Rate: c.rate, Seconds: c.seconds, Samples: []bench.MemorySample{
+			{Seconds: 100, RSS: 50}, {Seconds: 1500, RSS: 100}, {Seconds: 3000, RSS: c.last},
+		}}}
+		r.Judge()
+		found := false
+		for _, g := range r.Goals {
+			if strings.HasPrefix(g.Goal, "4 RSS in the last third") {
+				found = true
+				if g.Verdict != c.want {
+					t.Errorf("%+v: %+v", c, g)
+				}
+			}
+		}
+		if !found {
+			t.Error("there is no such goal")
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -99,6 +100,16 @@ func (r *Report) parts(b *strings.Builder) {
 			fmt.Sprintf("heap per open leg, of %s, B", number(float64(h.Legs), 0)),
 			fmt.Sprintf("%s; idle %s MiB", number(h.BytesPerLeg, 0), number(h.IdleMiB, 1)),
 		})
+	}
+	if s := r.Steady; s != nil {
+		rows = append(rows, []string{
+			fmt.Sprintf("%s at %s/s: p50 and p99, ms", time.Duration(s.Seconds*float64(time.Second)).Round(time.Second), number(s.Rate, 0)),
+			fmt.Sprintf("%s and %s; %s of %s events over 50 ms", show(s.P50, 2), show(s.P99, 2), number(float64(s.Over50), 0), number(float64(s.Events), 0)),
+		})
+		for n, name := range []string{"first", "second", "last"} {
+			rss, live := s.third(n)
+			rows = append(rows, []string{name + " third of it, MiB", fmt.Sprintf("RSS %s, live heap %s", number(rss, 0), number(live, 0))})
+		}
 	}
 	growth := func(what string, g *Growth) {
 		if g != nil {
