@@ -1,10 +1,11 @@
 package session
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
+	// In less than half the time of encoding/json, by the same rules; ingest/telnyx decodes with it too.
+	json "github.com/go-json-experiment/json/v1"
 	"github.com/legato-calls/legato/ingest/call"
 )
 
