@@ -56,7 +56,8 @@ func (b *benchRun) launchTarget(ctx context.Context, name, dir string) (*target,
 		"--telnyx-public-key="+publicKey(b.key), "--telnyx-api-key=bench", "--telnyx-base-url=http://"+b.api.addr+"/v2", "--status-rate=1000000")
 	// Defaults are what is measured, not what this environment sets.
 	t.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "LEGATO_") || strings.HasPrefix(v, "TELNYX_")
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(v, "LEGATO_") || strings.HasPrefix(v, "TELNYX_") || slices.Contains([]string{"GOGC", "GOMEMLIMIT", "AUTOMEMLIMIT"}, name)
 	})
 	log, err := os.OpenFile(t.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

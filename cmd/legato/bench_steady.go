@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/legato-calls/legato/cmd/legato/bench"
@@ -31,17 +32,20 @@ func (b *benchRun) steady(ctx context.Context) error {
 			}()
 			result, err := bench.Hold(ctx, d.Listen, w, connections, s.Rate)
 			w = <-next
-			if err == nil {
-				err = d.unrefused(result)
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 			if err != nil {
+				return fmt.Errorf("%w%s", err, d.lastWords())
+			}
+			if err := d.unrefused(result); err != nil {
 				return err
 			}
 			l := result.Latency()
 			p50, p99 = append(p50, l.P50), append(p99, l.P99)
 			s.Events, s.Over50 = s.Events+result.Len(), s.Over50+l.Over50
 			s.Seconds = time.Since(began).Seconds()
-			if err := d.sample(s); err != nil {
+			if err := d.sample(s, l); err != nil {
 				return err
 			}
 			if w == nil {
@@ -57,11 +61,11 @@ func (b *benchRun) steady(ctx context.Context) error {
 
 // steadyShape is of the webhooks of the next part, when so much time is left.
 func (d *drive) steadyShape(left time.Duration) bench.Shape {
-	return bench.Shape{Events: max(1, int(d.Rates[0]*min(left.Seconds(), steadyPart)))}
+	return bench.Shape{Events: max(1, int(d.Rates[0]*min(left.Seconds(), steadyPart))), Calmly: true}
 }
 
-// sample adds what the memory is now.
-func (d *drive) sample(s *bench.Steady) error {
+// sample adds what the memory is now, after a part of that latency.
+func (d *drive) sample(s *bench.Steady, l bench.Latency) error {
 	used, err := d.usage()
 	if err != nil {
 		return err
@@ -72,6 +76,6 @@ func (d *drive) sample(s *bench.Steady) error {
 	}
 	m := bench.MemorySample{Seconds: s.Seconds, RSS: used.rss, Live: float64(reply.LiveBytes) / (1 << 20)}
 	s.Samples = append(s.Samples, m)
-	d.progress("after %4.0f s: RSS %.0f MiB, live heap %.0f MiB", m.Seconds, m.RSS, m.Live)
+	d.progress("after %4.0f s: RSS %.0f MiB, live heap %.0f MiB; p50 %.2f ms, p99 %.2f ms, greatest %.1f ms", m.Seconds, m.RSS, m.Live, l.P50, l.P99, l.Max)
 	return nil
 }

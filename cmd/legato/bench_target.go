@@ -97,6 +97,7 @@ func (cmd *benchTargetCmd) Run(ctx context.Context, c *console) error {
 
 func (cmd *benchTargetCmd) start(ctx context.Context, c *console) (targetHello, func(context.Context) error, error) {
 	if cmd.Target != targetPipeline {
+		tuneCollector(cmd.logger(c.stderr)) // as the service does: else the floors would look dearer than they are
 		return cmd.startFloor(ctx)
 	}
 	s, err := start(ctx, &cmd.settings, cmd.logger(c.stderr))

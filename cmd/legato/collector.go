@@ -22,11 +22,11 @@ const (
 )
 
 // tuneCollector bounds memory by the control group's limit, of which Go knows nothing, and within
-// that leaves the garbage collector room. GOMEMLIMIT and GOGC, where set, are obeyed.
+// that leaves the garbage collector room. GOMEMLIMIT, AUTOMEMLIMIT and GOGC, where set, are obeyed.
 func tuneCollector(log *slog.Logger) {
 	_, err := memlimit.Set(memlimit.WithProvider(memlimit.FromCgroup), memlimit.WithRatio(memoryShare))
-	if err != nil && !errors.Is(err, memlimit.ErrNoLimit) {
-		log.Debug("no memory limit could be read", "error", err)
+	if err != nil && !errors.Is(err, memlimit.ErrNoCgroup) && !errors.Is(err, memlimit.ErrCgroupsNotSupported) {
+		log.Warn("the control group's memory limit could not be read; set GOMEMLIMIT", "error", err)
 	}
 	if os.Getenv("GOGC") != "" {
 		return
@@ -36,7 +36,7 @@ func tuneCollector(log *slog.Logger) {
 	var collected func(*collection)
 	last := 100
 	collected = func(c *collection) {
-		if percent := collectorPercent(liveHeap()); percent != last {
+		if percent := collectorPercent(); percent != last {
 			last = percent
 			debug.SetGCPercent(percent)
 		}
@@ -45,16 +45,26 @@ func tuneCollector(log *slog.Logger) {
 	collected(new(collection))
 }
 
-// collectorPercent is the GOGC that leaves collectorRoom beside so much live heap, and what Go leaves by
-// default where that is more.
-func collectorPercent(live uint64) int {
+// collectorPercent is the GOGC that leaves collectorRoom after the last collection, and what Go leaves by
+// default where that is more. It is a share of all that was scanned: heap, stacks and globals.
+func collectorPercent() int {
 	const least = 4 << 20 // Go's own smallest heap
-	return int(max(100, collectorRoom*100/max(live, least)))
+	scanned := runtimeBytes("/gc/heap/live:bytes", "/gc/scan/stack:bytes", "/gc/scan/globals:bytes")
+	return int(max(100, collectorRoom*100/max(scanned, least)))
 }
 
 // liveHeap is what the last collection found alive, in bytes; 0 before the first.
-func liveHeap() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+func liveHeap() uint64 { return runtimeBytes("/gc/heap/live:bytes") }
+
+// runtimeBytes adds up metrics of the runtime.
+func runtimeBytes(names ...string) (sum uint64) {
+	samples := make([]metrics.Sample, len(names))
+	for i, name := range names {
+		samples[i].Name = name
+	}
+	metrics.Read(samples)
+	for _, s := range samples {
+		sum += s.Value.Uint64()
+	}
+	return sum
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -103,7 +104,7 @@ func (r *Report) judgeSize(p *Target) {
 	if r.Heap != nil && r.Heap.Legs >= wantOpenSessions {
 		heap = []float64{r.Heap.BytesPerLeg}
 	}
-	if s := r.Steady; s != nil && s.Rate >= 1000 && s.Seconds >= time.Hour.Seconds() {
+	if s := r.Steady; s != nil && s.Rate >= 1000 && math.Round(s.Seconds) >= time.Hour.Seconds() {
 		// Finished sessions stay 15 minutes: memory fills in the first third.
 		before, _ := s.third(1)
 		after, _ := s.third(2)

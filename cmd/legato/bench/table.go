@@ -108,6 +108,9 @@ func (r *Report) parts(b *strings.Builder) {
 		})
 		for n, name := range []string{"first", "second", "last"} {
 			rss, live := s.third(n)
+			if rss == 0 {
+				continue // It was too short for a sample in each.
+			}
 			rows = append(rows, []string{name + " third of it, MiB", fmt.Sprintf("RSS %s, live heap %s", number(rss, 0), number(live, 0))})
 		}
 	}

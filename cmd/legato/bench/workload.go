@@ -23,6 +23,8 @@ type Shape struct {
 	PerLeg int
 	// Open leaves the hangup out: the first PerLeg events of a longer call.
 	Open bool
+	// Calmly builds it on one core and with pauses, over some ten seconds, since something is measured meanwhile.
+	Calmly bool
 }
 
 // DefaultPerLeg is how many events a leg of the workload has.
@@ -68,7 +70,7 @@ func (w *Workload) Ends() bool { return !w.open }
 // Request returns the bytes of a request.
 func (w *Workload) Request(i int) []byte { return w.requests[i] }
 
-// Build makes the webhooks of a shape, posted to path and signed now. It uses all cores.
+// Build makes the webhooks of a shape, posted to path and signed now. It uses all cores, unless it is to be calm.
 func Build(s Shape, key ed25519.PrivateKey, path string) *Workload {
 	if s.PerLeg == 0 {
 		s.PerLeg = DefaultPerLeg
@@ -77,13 +79,17 @@ func Build(s Shape, key ed25519.PrivateKey, path string) *Workload {
 	w := b.plan()
 	w.requests = make([][]byte, len(w.events))
 	// Chunks share a buffer each: one allocation for hundreds of requests.
-	const chunk = 256
+	chunk, workers, pause := 256, runtime.GOMAXPROCS(0), time.Duration(0)
+	if s.Calmly {
+		chunk, workers, pause = 32, 1, 10*time.Millisecond // half a millisecond's work
+	}
 	var wg sync.WaitGroup
 	starts := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
+	for range workers {
 		wg.Go(func() {
 			for start := range starts {
 				b.chunk(w, start, min(start+chunk, len(w.events)))
+				time.Sleep(pause)
 			}
 		})
 	}
