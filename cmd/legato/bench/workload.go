@@ -81,7 +81,7 @@ func Build(s Shape, key ed25519.PrivateKey, path string) *Workload {
 	// Chunks share a buffer each: one allocation for hundreds of requests.
 	chunk, workers, pause := 256, runtime.GOMAXPROCS(0), time.Duration(0)
 	if s.Calmly {
-		chunk, workers, pause = 32, 1, 10*time.Millisecond // half a millisecond's work
+		chunk, workers, pause = max(32, len(w.events)/1000), 1, 10*time.Millisecond // at 19 µs an event
 	}
 	var wg sync.WaitGroup
 	starts := make(chan int)
