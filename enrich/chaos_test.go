@@ -14,7 +14,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 var chaosSeeds = flag.Int("chaos", 8, "how many runs of the test in chaos, each of another seed")

@@ -9,7 +9,7 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // checksOf returns the checks that the log holds.

@@ -10,7 +10,7 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // off is an instant of the invented call; known the same as a summary writes it.

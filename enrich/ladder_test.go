@@ -12,9 +12,9 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/cmd/legato/ladder"
-	"github.com/legato-calls/legato/enrich/story"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/story"
 )
 
 const (

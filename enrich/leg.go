@@ -6,7 +6,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // skew is how much later than its receipt an event may occur before the clocks are doubted.

@@ -2,7 +2,7 @@ package enrich
 
 import (
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/shopspring/decimal"
 )
 

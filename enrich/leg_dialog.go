@@ -6,7 +6,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // dialog takes what was entered, paid, and said to assistants. Digits, which can be

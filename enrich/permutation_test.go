@@ -18,9 +18,9 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 var (

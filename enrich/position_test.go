@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // The log ends below what it held, as after a failure of its disk: no fold will

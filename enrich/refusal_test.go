@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // A refused publication says only that something else stands there. What the

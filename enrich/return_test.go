@@ -6,7 +6,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // A replica that is cut off, with a task in hand and without the answer that others have

@@ -7,7 +7,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // keepPast keeps what the stored session knows of events that have left the log,

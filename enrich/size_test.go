@@ -12,7 +12,7 @@ import (
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // busyCall is a call of n events of all sorts, with texts as long as size lets them be.

@@ -12,7 +12,7 @@ import (
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // callStart and hungUpAt bound the calls that these tests invent, by Telnyx's clock.

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // What the queue has not done is not trimmed, also where the fold has no use for it.

@@ -13,7 +13,7 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/patrickmn/go-cache"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"

@@ -8,8 +8,8 @@ import (
 
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // recall is what the service wires in.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // duplicateWindow is how long the log refuses an id that it has stored.

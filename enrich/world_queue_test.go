@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // ackWait is how long the queue waits for word of a task.

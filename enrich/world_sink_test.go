@@ -12,7 +12,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // fault is what the sink does wrong with a publication.

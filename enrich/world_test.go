@@ -14,8 +14,8 @@ import (
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
 )
 

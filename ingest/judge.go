@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // judge decides what a body becomes whose signature was checked: an entry of the

@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const eventBody = `{"data":{"event_type":"call.answered","id":"ev-1","payload":{"call_control_id":"v3:ctl","call_leg_id":"leg-1",` +

@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
 )
 
 // TestAnswersOfTheServerAreTold plays the server's part after the stream is

@@ -20,11 +20,11 @@ import (
 
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
 )
 
 const asyncAPIFile = "../docs/asyncapi.yaml"

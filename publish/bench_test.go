@@ -7,9 +7,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
 )
 
 // fill stores first summaries of other keys, spread over connections.

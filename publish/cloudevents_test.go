@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
 
 // cloudEvent is what a consumer gets from the CloudEvents SDK.

@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/ingest/call"
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // Headers of a parked message, beside Content-Type. The two of Telnyx are as

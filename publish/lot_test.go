@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
 )
 
 func TestParkKeepsInputByteForByte(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
 )
 
 func TestOneOfManyPublishersWins(t *testing.T) {

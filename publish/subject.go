@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Subjects of a leg, and of a session without the last token:

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
 
 func TestWatchTellsOfEveryRevisionOfALegWhoeverStoresIt(t *testing.T) {

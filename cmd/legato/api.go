@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd"
 	"github.com/nats-io/nats.go/micro"
 )
 

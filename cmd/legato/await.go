@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 const (

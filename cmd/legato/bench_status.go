@@ -8,7 +8,7 @@ import (
 	"time"
 
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 
 	"github.com/legato-calls/legato/cmd/legato/bench"
 )

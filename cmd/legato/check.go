@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // checkCmd looks at everything that serve depends on, and changes nothing. It

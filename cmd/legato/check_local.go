@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // checkListeners looks whether the addresses can be listened on.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // inventedCall is a control id of the right form that no call has.

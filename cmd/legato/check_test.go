@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // checked is one line of legato check.

@@ -14,8 +14,8 @@ import (
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )

@@ -12,8 +12,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/legato-calls/legato/cmd/legato/ladder"
-	"github.com/legato-calls/legato/enrich/story"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
 	"golang.org/x/term"
 )

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/enrich/story"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
 )
 

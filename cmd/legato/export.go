@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/export"
-	"github.com/legato-calls/legato/publish/natsd"
 )
 
 type exportCmd struct {

@@ -16,11 +16,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd"
 )
 
 // parked runs `legato parked` to its end.

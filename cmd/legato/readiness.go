@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 const (

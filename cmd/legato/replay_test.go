@@ -16,11 +16,11 @@ import (
 
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )

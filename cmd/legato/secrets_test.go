@@ -13,7 +13,7 @@ import (
 	"time"
 
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Marks are texts that occur nowhere else: who finds one has found the secret,

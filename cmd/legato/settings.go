@@ -13,7 +13,7 @@ import (
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 	"golang.org/x/term"
 )
 

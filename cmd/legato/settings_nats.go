@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // natsSettings say which NATS to use and how to log in to it; tail shares them.

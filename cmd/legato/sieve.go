@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // sieve lets through the summaries that tail is asked for. What a subject tells is left to

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // doorman stands before the status API: it notes when a call is asked for, and

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )

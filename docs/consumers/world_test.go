@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/export"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
 )
 
 // patience bounds every wait; a loaded machine is slow, not wrong.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Accounts are what became of the legs that this table has seen end, since the

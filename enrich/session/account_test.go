@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/patrickmn/go-cache"
 )
 

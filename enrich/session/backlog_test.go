@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestTheBacklogIsAsOldAsTheOldestEntryThatTheQueueHasNotDone(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // busy is a log of calls with texts as long as Telnyx's, that nothing shares memory with.

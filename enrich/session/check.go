@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // CheckKind is what a check asks for.

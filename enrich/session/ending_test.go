@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestEndings(t *testing.T) {

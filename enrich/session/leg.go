@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Ending is how a leg is known to be over.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 var malformed = []string{

@@ -6,7 +6,7 @@ import (
 
 	// In less than half the time of encoding/json, by the same rules; ingest/telnyx decodes with it too.
 	json "github.com/go-json-experiment/json/v1"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // opened is what an entry holds; at most one is set.

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Repair is the entry in which stands what came of one attempt to complete a

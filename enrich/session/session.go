@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // session is what the log says about one call. Guarded by the table's lock.

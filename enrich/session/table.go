@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/patrickmn/go-cache"
 )
 

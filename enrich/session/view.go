@@ -3,7 +3,7 @@ package session
 import (
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // View is a session as the fold has it at one position. It shares nothing that

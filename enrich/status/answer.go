@@ -3,7 +3,7 @@ package status
 import (
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Result is what came of one attempt to ask for a call's status.

@@ -19,7 +19,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // legOf names leg n of a connection.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (

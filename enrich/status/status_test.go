@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go/jetstream"
 )
 

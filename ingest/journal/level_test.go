@@ -5,10 +5,10 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
-	"github.com/legato-calls/legato/publish/natsd"
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/prometheus/client_golang/prometheus"
 )
 

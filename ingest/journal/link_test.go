@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/publish/natsd/natsdtest"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
 )
 

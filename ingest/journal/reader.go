@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go/jetstream"
 )
 

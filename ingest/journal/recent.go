@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/patrickmn/go-cache"
 )
 

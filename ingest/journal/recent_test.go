@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestRecent(t *testing.T) {

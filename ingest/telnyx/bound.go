@@ -10,7 +10,7 @@ import (
 
 	json "github.com/go-json-experiment/json/v1"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // trimmer keeps what a detail repeats within the bounds of package call, and

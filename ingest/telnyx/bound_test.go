@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // times returns n values of a JSON list, each made by format from its number.

@@ -1,6 +1,6 @@
 package telnyx
 
-import "github.com/legato-calls/legato/ingest/call"
+import "github.com/legato-calls/legato/internal/call"
 
 // courseFields are the fields of how a leg went.
 type courseFields struct {

@@ -1,6 +1,6 @@
 package telnyx
 
-import "github.com/legato-calls/legato/ingest/call"
+import "github.com/legato-calls/legato/internal/call"
 
 // details says what becomes of the types whose events are read in one pass,
 // because nearly every call has them or because their fields are nothing special.

@@ -5,7 +5,7 @@ import (
 
 	json "github.com/go-json-experiment/json/v1"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // dialogFields are the fields of what a leg heard, entered and said.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Secret names something that Decode leaves out of an event unless it is asked to keep it.

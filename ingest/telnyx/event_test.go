@@ -6,8 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // hangupBody is a hangup with every field that Legato reads, and some that it does not.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // seeds are bodies near every branch of the decoders: one of every type, and these.

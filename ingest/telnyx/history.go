@@ -11,7 +11,7 @@ import (
 
 	json "github.com/go-json-experiment/json/v1"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Errors of FromHistory.

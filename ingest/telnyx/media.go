@@ -4,7 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // mediaFields are the fields of recordings.

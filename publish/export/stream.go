@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/publish/natsd"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // source is the stream of summaries, as one export reads it.

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/export"
-	"github.com/legato-calls/legato/publish/natsd"
 )
 
 // patience bounds every wait; a loaded machine is slow, not wrong.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // between are the types of the events between initiated and hangup, repeated as needed.

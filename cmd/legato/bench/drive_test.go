@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/legato-calls/legato/cmd/legato/bench"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const path = "/webhooks/telnyx"

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Shape says which calls a Workload consists of.

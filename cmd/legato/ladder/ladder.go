@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/enrich/story"
+	"github.com/legato-calls/legato/internal/story"
 )
 
 const (

@@ -12,8 +12,8 @@ import (
 	"github.com/legato-calls/legato/cmd/legato/ladder"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/enrich/story"
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/story"
 	"pgregory.net/rapid"
 )
 

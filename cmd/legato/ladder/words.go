@@ -8,8 +8,8 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/enrich/story"
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/story"
 )
 
 // tell says an item in as few words as possible.

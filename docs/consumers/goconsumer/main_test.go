@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	contract "github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/natsd"
 )
 
 // Example runs the consumer over a leg with two revisions and its session; then

@@ -3,7 +3,7 @@ package fake
 import (
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Call is the truth about one leg, and how the API is to behave about it.

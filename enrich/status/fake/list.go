@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Form is a form of the rows of GET /call_events.

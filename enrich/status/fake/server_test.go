@@ -18,8 +18,8 @@ import (
 
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

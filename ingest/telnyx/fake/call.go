@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Call is one invented phone call: its truth and the webhooks that tell of it.

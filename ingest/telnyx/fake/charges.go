@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // recording writes call.recording.saved of a recording that ran from one offset

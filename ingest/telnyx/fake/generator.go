@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Scenario is a kind of call.

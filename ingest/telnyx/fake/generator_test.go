@@ -12,9 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/legato-calls/legato/ingest/call"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (

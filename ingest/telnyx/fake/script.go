@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/call"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // fields are the fields of a JSON object. Encoding sorts them, as Telnyx does.

@@ -1,0 +1,226 @@
+package natsd_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
+)
+
+func start(t *testing.T, cfg natsd.Config) *natsd.Server {
+	t.Helper()
+	s, err := natsd.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, s) })
+	return s
+}
+
+func stop(t *testing.T, s *natsd.Server) {
+	t.Helper()
+	// Also called by cleanups, when the test's context has ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown: %v", err)
+	}
+}
+
+func TestServerListensWhereItIsTold(t *testing.T) {
+	tests := []struct {
+		name, listen string
+		auth         natsd.Auth
+		wantHost     string // Of ClientURL; empty: no listener.
+	}{
+		{name: "nowhere", listen: ""},
+		{name: "on a free port of loopback", listen: "127.0.0.1:0", wantHost: "127.0.0.1"},
+		{name: "on a free port of every address", listen: ":0", auth: natsd.Auth{Token: "t"}, wantHost: "127.0.0.1"},
+		{name: "on a free port by name", listen: "localhost:0", wantHost: "127.0.0.1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, natsd.Config{DataDir: t.TempDir(), Listen: tt.listen, Auth: tt.auth})
+			inside, err := s.Connect("inside")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer inside.Close()
+			if tt.wantHost == "" {
+				if got := s.ClientURL(); got != "" {
+					t.Errorf("client URL: got %q, want none", got)
+				}
+				return
+			}
+			u, err := url.Parse(s.ClientURL())
+			if err != nil || u.Hostname() != tt.wantHost || u.Port() == "0" {
+				t.Fatalf("client URL: got %q (%v), want a port of %s", s.ClientURL(), err, tt.wantHost)
+			}
+			outside, err := nats.Connect(s.ClientURL(), nats.Token(tt.auth.Token))
+			if err != nil {
+				t.Fatal(err)
+			}
+			outside.Close()
+		})
+	}
+}
+
+func TestStartSaysWhatIsWrongAndWhere(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	held := t.TempDir()
+	start(t, natsd.Config{DataDir: held})
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		cfg  natsd.Config
+		want string // Part of the error's text.
+		is   error
+	}{
+		{name: "the port is taken", cfg: natsd.Config{DataDir: t.TempDir(), Listen: taken.Addr().String()}, want: taken.Addr().String(), is: syscall.EADDRINUSE},
+		{name: "the address has no port", cfg: natsd.Config{DataDir: t.TempDir(), Listen: "localhost"}, want: `"localhost" is not host:port`},
+		{name: "the port is no number", cfg: natsd.Config{DataDir: t.TempDir(), Listen: "localhost:nats"}, want: `"nats" is not a port number`},
+		{name: "no directory is given", want: "no data directory"},
+		{name: "the directory is a file", cfg: natsd.Config{DataDir: file}, want: file, is: syscall.ENOTDIR},
+		{name: "the directory is held", cfg: natsd.Config{DataDir: held}, want: held, is: natsd.ErrDirInUse},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := natsd.Start(tt.cfg)
+			if err == nil {
+				stop(t, s)
+				t.Fatal("got no error")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %q, want it to tell %q", err, tt.want)
+			}
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("got error %q, want it to be %q", err, tt.is)
+			}
+		})
+	}
+}
+
+func TestStartSaysThatTheDirectoryIsNotWritable(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := os.CreateTemp(dir, ""); err == nil {
+		_ = f.Close()
+		t.Log("this user may write everywhere, so there is nothing to refuse")
+		return
+	}
+	if _, err := natsd.Start(natsd.Config{DataDir: dir}); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("got error %v, want one of permission that names %s", err, dir)
+	}
+}
+
+// TestDirectoryIsHeldAgainstAnotherProcess runs this test binary again as the
+// other process: a lock that only works inside one process would protect nothing.
+func TestDirectoryIsHeldAgainstAnotherProcess(t *testing.T) {
+	const variable = "NATSD_TEST_START_IN"
+	if dir := os.Getenv(variable); dir != "" {
+		if _, err := natsd.Start(natsd.Config{DataDir: dir}); !errors.Is(err, natsd.ErrDirInUse) {
+			t.Fatalf("in the other process: got error %v, want ErrDirInUse", err)
+		}
+		return
+	}
+	dir := t.TempDir()
+	s := start(t, natsd.Config{DataDir: dir})
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), variable+"="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	stop(t, s)
+	stop(t, start(t, natsd.Config{DataDir: dir})) // Free again.
+}
+
+func TestShutdownIsBounded(t *testing.T) {
+	s := start(t, natsd.Config{DataDir: t.TempDir()})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	// Either is right, depending on which comes first; that it returns is the point.
+	if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want none or the context's", err)
+	}
+}
+
+func TestServerLogsThroughSlog(t *testing.T) {
+	var lines lockedBuffer
+	log := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := start(t, natsd.Config{DataDir: t.TempDir(), Logger: log})
+	stop(t, s)
+	for _, want := range []string{`level=DEBUG msg=nats-server detail="Server is ready"`, `detail="Server Exiting.."`} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("log has no %s:\n%s", want, lines.String())
+		}
+	}
+}
+
+func TestPublishWhileDisconnectedFailsAtOnce(t *testing.T) {
+	s := natsdtest.Run(t, natsdtest.WithListen("127.0.0.1:0"))
+	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{s.URL()}, Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js := natsdtest.JetStream(t, nc)
+	lost := nc.StatusChanged(nats.RECONNECTING)
+	s.Stop()
+	<-lost
+	began := time.Now()
+	if _, err := js.Publish(t.Context(), "calls.event.x", nil); !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		t.Errorf("got error %v, want ErrReconnectBufExceeded", err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestConnectionComesBackByItself(t *testing.T) {
+	dir := t.TempDir()
+	s := natsdtest.Run(t, natsdtest.WithDataDir(dir), natsdtest.WithListen("127.0.0.1:0"))
+	u := s.URL()
+	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{u}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	lost, back := nc.StatusChanged(nats.RECONNECTING), nc.StatusChanged(nats.CONNECTED)
+	s.Stop()
+	<-lost
+	again := start(t, natsd.Config{DataDir: dir, Listen: strings.TrimPrefix(u, "nats://")})
+	for status := range back {
+		if status == nats.CONNECTED {
+			break
+		}
+	}
+	if _, err := natsdtest.JetStream(t, nc).Publish(t.Context(), "calls.event.x", nil, jetstream.WithMsgID("1")); err != nil {
+		t.Error(err)
+	}
+	nc.Close()
+	stop(t, again)
+}

@@ -1,0 +1,84 @@
+package story
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// mostUnnamed bounds how many entries without a session are remembered in case their call is found: they are rare.
+const mostUnnamed = 100_000
+
+// Finder picks the entries of one call out of a log, by what their headers name. First, while
+// nothing tells the session, it looks for one that does (Session then says it); from then on, for
+// which the log must be read from its beginning again, it collects.
+type Finder struct {
+	id      string
+	session call.SessionID
+	// legs and controls are those of the session; found are places in the log.
+	legs     map[call.LegID]bool
+	controls map[call.ControlID]bool
+	found    []uint64
+	unnamed  []unnamed
+}
+
+// unnamed is an entry that names no session.
+type unnamed struct {
+	seq     uint64
+	leg     call.LegID
+	control call.ControlID
+}
+
+// NewFinder returns a finder for whatever goes by an id: a session, a leg or a control id. Where
+// the session is known it says so, and the finder begins to collect.
+func NewFinder(id string, session call.SessionID) *Finder {
+	return &Finder{
+		id: id, session: session,
+		legs: map[call.LegID]bool{}, controls: map[call.ControlID]bool{},
+	}
+}
+
+// Session returns the session; empty: nothing has told it so far.
+func (f *Finder) Session() call.SessionID { return f.session }
+
+// Take looks at the next entry, and reports whether it has just told the session.
+func (f *Finder) Take(e call.Entry) (told bool) {
+	switch {
+	case f.session == "" && e.Ref.Session != "" && f.names(e.Ref):
+		f.session = e.Ref.Session
+		f.found, f.unnamed = nil, nil
+		return true
+	case f.session == "" && f.names(e.Ref):
+		f.found = append(f.found, e.Seq)
+	case f.session == "":
+	case e.Ref.Session == f.session:
+		f.found = append(f.found, e.Seq)
+		if e.Ref.Leg != "" {
+			f.legs[e.Ref.Leg] = true
+		}
+		if e.Ref.Control != "" {
+			f.controls[e.Ref.Control] = true
+		}
+	case e.Ref.Session == "" && !e.Ref.Empty() && len(f.unnamed) < mostUnnamed:
+		f.unnamed = append(f.unnamed, unnamed{e.Seq, e.Ref.Leg, e.Ref.Control})
+	}
+	return false
+}
+
+func (f *Finder) names(r call.Ref) bool {
+	return string(r.Session) == f.id || string(r.Leg) == f.id || string(r.Control) == f.id
+}
+
+// Found returns the places of the entries about the call, in order.
+func (f *Finder) Found() []uint64 {
+	found := slices.Clone(f.found)
+	for _, u := range f.unnamed {
+		// The most telling id that is stated decides, as in the fold.
+		if u.leg != "" && f.legs[u.leg] || u.leg == "" && f.controls[u.control] {
+			found = append(found, u.seq)
+		}
+	}
+	slices.SortFunc(found, func(a, b uint64) int { return cmp.Compare(a, b) })
+	return found
+}
