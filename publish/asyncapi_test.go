@@ -25,6 +25,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 const asyncAPIFile = "../docs/asyncapi.yaml"
@@ -252,7 +253,7 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 		t.Fatal(err)
 	}
 
-	lot := publish.NewLot(s.JS, s.Layout)
+	lot := parked.New(s.JS, s.Layout)
 	reasons := enrich.ParkReasons()
 	for _, r := range telnyx.Reasons() {
 		reasons = append(reasons, string(r))

@@ -1,6 +1,5 @@
 // Package publish puts summaries onto the stream of summaries, each revision
-// exactly once, and reads back what stands there; and it parks what cannot be used, lists it and
-// lets it go again ([Lot]).
+// exactly once, and reads back what stands there.
 //
 // In goes a [summary.Draft] with what its maker believes to be stored before it;
 // out comes the stored summary, or [ErrRefused]: somebody published in between, or

@@ -134,7 +134,7 @@ func validDraft(d summary.Draft, prev summary.Stored) error {
 		return fmt.Errorf("%w: connection id %.64q is no subject token", ErrInvalid, d.Connection)
 	case len(d.Body) > MaxBody:
 		return fmt.Errorf("%w: body has %d bytes, limit %d", ErrInvalid, len(d.Body), MaxBody)
-	case !headerSafe(d.Position.Log):
+	case natsd.HeaderValue(d.Position.Log) != d.Position.Log:
 		return fmt.Errorf("%w: the log's identity cannot stand in a header", ErrInvalid)
 	case d.Revision < 1:
 		return fmt.Errorf("%w: revision %d", ErrInvalid, d.Revision)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // bodiesAtOnce is how many summaries are asked for at a time: 32 × MaxBody = 16 MiB.
@@ -30,7 +31,7 @@ func (p *Publisher) Revisions(ctx context.Context, session string) ([]summary.St
 		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: session}),
 		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: session, Leg: "*"}),
 	}}
-	err := read(ctx, p.stream, cfg, bodiesAtOnce, "read the summaries of session "+session,
+	err := natsd.Scan(ctx, p.stream, cfg, bodiesAtOnce, "read the summaries of session "+session,
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 			key, ok := keyOf(m.Subject())
 			if !ok {
@@ -90,7 +91,7 @@ func (p *Publisher) SessionByControl(ctx context.Context, control string, since 
 		FilterSubject: subject(p.layout.Prefix, completed, "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"}),
 	}
 	n := 0
-	err = read(ctx, p.stream, cfg, bodiesAtOnce, "look for a control id in the summaries",
+	err = natsd.Scan(ctx, p.stream, cfg, bodiesAtOnce, "look for a control id in the summaries",
 		func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
 			if n++; seen != nil {
 				seen(n)

@@ -8,10 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/micro"
+
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
-	"github.com/nats-io/nats.go/micro"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 const (
@@ -65,7 +67,7 @@ type api struct {
 
 // answerQuestions registers the service. All replicas share a queue group: one of them answers. That a
 // permission is missing comes later and takes nothing else down; the connection logs it.
-func (s *service) answerQuestions(ctx context.Context, publisher *publish.Publisher, lot *publish.Lot) error {
+func (s *service) answerQuestions(ctx context.Context, publisher *publish.Publisher, lot *parked.Store) error {
 	if s.settings.API == "off" {
 		return nil
 	}

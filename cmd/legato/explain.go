@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
 	"github.com/legato-calls/legato/cmd/legato/ladder"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
-	"golang.org/x/term"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 // screenWidth is how wide a ladder is at most, and where nobody knows how wide the screen is.
@@ -49,7 +51,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	a := &asker{
-		log: journal.NewReader(js, layout.Events, layout.Prefix), calls: calls, lot: publish.NewLot(js, layout),
+		log: journal.NewReader(js, layout.Events, layout.Prefix), calls: calls, lot: parked.New(js, layout),
 		rules: set.rules(), decode: decoder(nil),
 	}
 	seen, done := scanProgress(c.stderr)

@@ -14,13 +14,14 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 // asker collects what is known about one call.
 type asker struct {
 	log    *journal.Reader
 	calls  *publish.Publisher
-	lot    *publish.Lot
+	lot    *parked.Store
 	rules  session.Rules
 	decode func(call.Entry) (call.Event, error)
 	// table is the live table of a running service, which is asked first. Nil outside of one.
@@ -262,7 +263,7 @@ func (a *asker) parked(ctx context.Context, k *story.Known, q question) {
 		}
 		return false
 	}
-	err := a.lot.List(ctx, publish.Which{Since: q.since}, func(kept publish.Kept) error {
+	err := a.lot.List(ctx, parked.Filter{Since: q.since}, func(kept parked.Message) error {
 		if about(kept.Ref) {
 			k.Parked = append(k.Parked, story.Parked{
 				Seq: kept.Seq, At: kept.At, Reason: kept.Reason, Topic: kept.Topic, LogSeq: kept.Parked.Seq,

@@ -16,14 +16,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/story"
-	"github.com/legato-calls/legato/publish"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nats.go/micro"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 // explain runs `legato explain` to its end.
@@ -186,7 +187,7 @@ func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
 	stopsCleanly(t, s)
 	js := dial(t, url)
 	// What is parked of it is told; of a webhook nobody knows whose it is.
-	lot := publish.NewLot(js, layout(t))
+	lot := parked.New(js, layout(t))
 	for _, p := range []call.Parked{
 		{Reason: "poison", Seq: 3, Topic: "event.call.bridged", Ref: c.Legs[0].Ref, Data: []byte("{}")},
 		{Reason: "poison", Seq: 4, Topic: "event.call.bridged", Ref: call.Ref{Session: "another"}, Data: []byte("{}")},

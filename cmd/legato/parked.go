@@ -13,10 +13,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/legato-calls/legato/publish"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 // parkedCmd is about what could not be used: signed webhooks that are no call
@@ -79,12 +80,12 @@ func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
 	}
 	defer nc.Close()
 	now := time.Now()
-	which := publish.Which{Reason: cmd.Reason}
+	which := parked.Filter{Reason: cmd.Reason}
 	if cmd.Since > 0 {
 		which.Since = now.Add(-cmd.Since)
 	}
 	printed, counts := 0, make(map[string]int)
-	err = publish.NewLot(js, layout).List(ctx, which, func(k publish.Kept) error {
+	err = parked.New(js, layout).List(ctx, which, func(k parked.Message) error {
 		counts[k.Reason]++
 		if cmd.Limit > 0 && printed == cmd.Limit {
 			return nil
@@ -103,13 +104,13 @@ func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
 }
 
 // printKept prints one line for a person.
-func printKept(w io.Writer, k publish.Kept, now time.Time) error {
+func printKept(w io.Writer, k parked.Message, now time.Time) error {
 	_, err := fmt.Fprintf(w, "%8d  %s  %-14s %9d B  %s ago\n",
 		k.Seq, k.At.Local().Format(time.DateTime), k.Reason, k.Size, max(now.Sub(k.At), 0).Round(time.Second))
 	return err
 }
 
-func printKeptJSON(w io.Writer, k publish.Kept, now time.Time) error {
+func printKeptJSON(w io.Writer, k parked.Message, now time.Time) error {
 	return json.NewEncoder(w).Encode(struct {
 		Seq        uint64    `json:"seq"`
 		ParkedAt   time.Time `json:"parked_at"`
@@ -155,7 +156,7 @@ func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer nc.Close()
-	k, err := publish.NewLot(js, layout).Get(ctx, cmd.Seq)
+	k, err := parked.New(js, layout).Get(ctx, cmd.Seq)
 	if err != nil {
 		return err
 	}
@@ -169,7 +170,7 @@ func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
 }
 
 // pretty is a message for a person: its headers, and its body indented where it is JSON.
-func pretty(k publish.Kept) string {
+func pretty(k parked.Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Sequence: %d\nReason: %s\nParked: %s\nSize: %d\n", k.Seq, k.Reason, k.At.Format(time.RFC3339Nano), k.Size)
 	for _, name := range slices.Sorted(maps.Keys(k.Header)) {

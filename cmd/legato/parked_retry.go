@@ -10,7 +10,7 @@ import (
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 type parkedRetryCmd struct {
@@ -50,7 +50,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 		defer cancel()
 		_ = log.Close(closing)
 	}()
-	r := &retry{lot: publish.NewLot(js, layout), log: log, verifier: verifier, dryRun: cmd.DryRun, console: c}
+	r := &retry{lot: parked.New(js, layout), log: log, verifier: verifier, dryRun: cmd.DryRun, console: c}
 	seqs, err := cmd.which(ctx, r.lot)
 	if err != nil {
 		return err
@@ -102,12 +102,12 @@ func (cmd *parkedRetryCmd) verifier() (*telnyx.Verifier, error) {
 
 // which are the messages that are meant. Those that are parked meanwhile are not:
 // what cannot be used comes back, and would be retried for ever.
-func (cmd *parkedRetryCmd) which(ctx context.Context, lot *publish.Lot) ([]uint64, error) {
+func (cmd *parkedRetryCmd) which(ctx context.Context, lot *parked.Store) ([]uint64, error) {
 	if len(cmd.Seq) > 0 {
 		return cmd.Seq, nil
 	}
 	var seqs []uint64
-	err := lot.List(ctx, publish.Which{Reason: cmd.Reason}, func(k publish.Kept) error {
+	err := lot.List(ctx, parked.Filter{Reason: cmd.Reason}, func(k parked.Message) error {
 		seqs = append(seqs, k.Seq)
 		return nil
 	})
@@ -116,7 +116,7 @@ func (cmd *parkedRetryCmd) which(ctx context.Context, lot *publish.Lot) ([]uint6
 
 // retry puts parked messages back.
 type retry struct {
-	lot      *publish.Lot
+	lot      *parked.Store
 	log      *journal.Journal
 	verifier *telnyx.Verifier
 	dryRun   bool
@@ -129,7 +129,7 @@ type retry struct {
 // left the lot, or would leave it. Its error means that no other message need be tried.
 func (r *retry) one(ctx context.Context, seq uint64) (left bool, err error) {
 	k, err := r.lot.Get(ctx, seq)
-	if errors.Is(err, publish.ErrNotParked) {
+	if errors.Is(err, parked.ErrNotFound) {
 		return false, r.say("%d  is not parked", seq)
 	}
 	if err != nil {

@@ -15,16 +15,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
-// parked runs `legato parked` to its end.
-func parked(t *testing.T, env []string, args ...string) (stdout, stderr string, err error) {
+// runParked runs `legato parked` to its end.
+func runParked(t *testing.T, env []string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -44,7 +45,7 @@ type listed struct {
 
 func listParked(t *testing.T, nats string, args ...string) (all []listed) {
 	t.Helper()
-	stdout, stderr, err := parked(t, nil, append([]string{"list", "--json", "--nats-url=" + nats}, args...)...)
+	stdout, stderr, err := runParked(t, nil, append([]string{"list", "--json", "--nats-url=" + nats}, args...)...)
 	if err != nil || stderr != "" {
 		t.Fatalf("parked list: %v\n%s", err, stderr)
 	}
@@ -108,7 +109,7 @@ func TestParkedIsListedAndShown(t *testing.T) {
 	if got := listParked(t, s.nats, "--since=1ns"); got != nil {
 		t.Errorf("list of what was parked just now: %v", got)
 	}
-	stdout, stderr, err := parked(t, nil, "list", "--nats-url="+s.nats, "--limit=3")
+	stdout, stderr, err := runParked(t, nil, "list", "--nats-url="+s.nats, "--limit=3")
 	if err != nil || strings.Count(stdout, "\n") != 3 || stderr != "4 parked, 3 shown: 1 api_v1, 1 not_json, 1 other_product, 1 portal\n" {
 		t.Errorf("list for a person: %v\n%s%s", err, stdout, stderr)
 	}
@@ -117,11 +118,11 @@ func TestParkedIsListedAndShown(t *testing.T) {
 	}
 	for i, u := range unusable {
 		seq := fmt.Sprint(i + 1)
-		stdout, stderr, err := parked(t, nil, "show", seq, "--raw", "--nats-url="+s.nats)
+		stdout, stderr, err := runParked(t, nil, "show", seq, "--raw", "--nats-url="+s.nats)
 		if err != nil || stdout != u.body || !strings.Contains(stderr, "personal data") {
 			t.Errorf("show --raw of %s: %v, %q, %q", u.reason, err, stdout, stderr)
 		}
-		stdout, stderr, err = parked(t, nil, "show", seq, "--nats-url="+s.nats)
+		stdout, stderr, err = runParked(t, nil, "show", seq, "--nats-url="+s.nats)
 		if err != nil || !strings.Contains(stdout, "2025550"+fmt.Sprint(111+i)) || !strings.Contains(stdout, "Reason: "+u.reason) ||
 			!strings.Contains(stdout, "Telnyx-Signature-Ed25519: ") || !strings.Contains(stderr, "personal data") {
 			t.Errorf("show of %s: %v, %s%s", u.reason, err, stdout, stderr)
@@ -143,7 +144,7 @@ func TestParkedIsListedAndShown(t *testing.T) {
 		{"retry", "99"},
 		{"retry", "1", "--telnyx-public-key=none"},
 	} {
-		if stdout, _, err := parked(t, nil, append(args, "--nats-url="+s.nats)...); err == nil {
+		if stdout, _, err := runParked(t, nil, append(args, "--nats-url="+s.nats)...); err == nil {
 			t.Errorf("parked %v was content:\n%s", args, stdout)
 		}
 	}
@@ -157,7 +158,7 @@ func TestParkedIsRetried(t *testing.T) {
 	for _, u := range unusable {
 		world.send(t, s.target(), u.body)
 	}
-	lot := publish.NewLot(dial(t, s.nats), layout(t))
+	lot := parked.New(dial(t, s.nats), layout(t))
 	park := func(reason string, body []byte, signed []byte) {
 		t.Helper()
 		timestamp, signature := world.sign(time.Now().AddDate(0, 0, -1), signed)
@@ -180,7 +181,7 @@ func TestParkedIsRetried(t *testing.T) {
 	}
 	retry := func(args ...string) (string, error) {
 		t.Helper()
-		stdout, stderr, err := parked(t, world.env(), append([]string{"retry", "--nats-url=" + s.nats}, args...)...)
+		stdout, stderr, err := runParked(t, world.env(), append([]string{"retry", "--nats-url=" + s.nats}, args...)...)
 		for _, secret := range []string{"+1202555", "KEY-of-a-test"} {
 			if strings.Contains(stdout+stderr, secret) {
 				t.Errorf("retry shows %q:\n%s%s", secret, stdout, stderr)
@@ -242,7 +243,7 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	if _, err := natsd.Manage(t.Context(), js, names, natsd.Limits{}); err != nil {
 		t.Fatal(err)
 	}
-	lot := publish.NewLot(js, names)
+	lot := parked.New(js, names)
 	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
 	world.know(c)
 	if len(c.Legs) != 1 {
@@ -255,7 +256,7 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	// Nothing but the retry hands out work: the session would settle in an hour, and a leg whose
 	// status was never asked for is checked on in three minutes.
 	s := serve(t, world.env(), "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url="+url, "--settle=200ms", "--session-settle=1h")
-	stdout, stderr, err := parked(t, world.env(), "retry", "--all", "--nats-url="+url)
+	stdout, stderr, err := runParked(t, world.env(), "retry", "--all", "--nats-url="+url)
 	if err != nil {
 		t.Fatalf("retry: %v\n%s%s", err, stdout, stderr)
 	}
@@ -270,7 +271,7 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	if err := lot.Park(t.Context(), call.Parked{Reason: "poison", Seq: 1, Topic: call.TopicCheck, Ref: settle.Ref(), Data: data}); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, stderr, err := parked(t, world.env(), "retry", "--reason=poison", "--nats-url="+url); err != nil {
+	if stdout, stderr, err := runParked(t, world.env(), "retry", "--reason=poison", "--nats-url="+url); err != nil {
 		t.Fatalf("retry: %v\n%s%s", err, stdout, stderr)
 	}
 	completed(t, url, "calls.session.completed.*."+string(c.Session))
@@ -281,7 +282,7 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 }
 
 // giveUp puts a call into the log, and ends each of its tasks as a worker does that has failed too often.
-func giveUp(t *testing.T, w *telnyxWorld, c fake.Call, lot *publish.Lot, cfg journal.Config) {
+func giveUp(t *testing.T, w *telnyxWorld, c fake.Call, lot *parked.Store, cfg journal.Config) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -11,6 +11,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest"
@@ -19,11 +25,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 const (
@@ -230,7 +232,7 @@ func (s *service) rooms(ctx context.Context, keys secrets) (err error) {
 		return err
 	}
 	s.apiKey = keys.apiKey
-	lot := publish.NewLot(s.js, s.layout)
+	lot := parked.New(s.js, s.layout)
 	s.status, err = status.New(status.Config{
 		BaseURL: s.settings.TelnyxBaseURL, APIKey: keys.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
 		Logger: s.log.With("component", "status"), Registerer: s.registry,

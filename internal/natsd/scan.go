@@ -1,4 +1,4 @@
-package publish
+package natsd
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// readPatience is how long one request of a read may take.
-const readPatience = 2 * time.Second
+// scanPatience is how long one request of a read may take.
+const scanPatience = 2 * time.Second
 
-// read hands every message that a consumer of the configuration has at its beginning to do, in order,
+// Scan hands every message that a consumer of the configuration has at its beginning to do, in order,
 // asking for so many at once; what is stored meanwhile is left out. It returns do's error as it is, and wraps all
 // others with what is done.
-func read(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig, atOnce uint64, what string,
+func Scan(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig, atOnce uint64, what string,
 	do func(jetstream.Msg, *jetstream.MsgMetadata) error,
 ) error {
 	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, time.Minute
@@ -24,7 +24,7 @@ func read(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerCo
 	}
 	// Whoever cannot delete it leaves that to the server.
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readPatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scanPatience)
 		defer cancel()
 		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
 	}()
@@ -46,7 +46,7 @@ func read(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerCo
 			return nil
 		}
 		if n == 0 {
-			return fmt.Errorf("%s: the server sent nothing for %v", what, readPatience)
+			return fmt.Errorf("%s: the server sent nothing for %v", what, scanPatience)
 		}
 	}
 	return nil
@@ -56,7 +56,7 @@ func read(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerCo
 func fetch(ctx context.Context, consumer jetstream.Consumer, done, n uint64, what string,
 	do func(jetstream.Msg, *jetstream.MsgMetadata) error,
 ) (came uint64, err error) {
-	wait, cancel := context.WithTimeout(ctx, readPatience)
+	wait, cancel := context.WithTimeout(ctx, scanPatience)
 	defer cancel()
 	batch, err := consumer.Fetch(int(n), jetstream.FetchContext(wait))
 	if err != nil {

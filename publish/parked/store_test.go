@@ -1,4 +1,4 @@
-package publish_test
+package parked_test
 
 import (
 	"errors"
@@ -13,19 +13,19 @@ import (
 
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
-	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 func TestParkKeepsInputByteForByte(t *testing.T) {
 	s := natsdtest.Run(t)
-	lot := publish.NewLot(s.JS, s.Layout)
+	store := parked.New(s.JS, s.Layout)
 	raw := []byte("\x00\xff not JSON \r\n")
 	p := call.Parked{
 		Reason: "not_json", Signature: "c2ln\r\nX-Evil: 1", Timestamp: "1773500966",
 		ContentType: " application/json" + strings.Repeat("x", 2000), Data: raw,
 	}
 	for range 2 { // A redelivery parks once.
-		if err := lot.Park(t.Context(), p); err != nil {
+		if err := store.Park(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +61,7 @@ func TestParkKeepsInputByteForByte(t *testing.T) {
 
 func TestParkFails(t *testing.T) {
 	s := natsdtest.Run(t)
-	lot := publish.NewLot(s.JS, s.Layout)
+	store := parked.New(s.JS, s.Layout)
 	tests := []struct {
 		name        string
 		p           call.Parked
@@ -72,20 +72,20 @@ func TestParkFails(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := lot.Park(t.Context(), tt.p); err == nil || errors.Is(err, publish.ErrInvalid) != tt.wantInvalid {
+			if err := store.Park(t.Context(), tt.p); err == nil || errors.Is(err, parked.ErrInvalid) != tt.wantInvalid {
 				t.Errorf("got error %v, want ErrInvalid: %v", err, tt.wantInvalid)
 			}
 		})
 	}
 	s.Stop()
-	if err := lot.Park(t.Context(), call.Parked{Reason: "not_json"}); err == nil || errors.Is(err, publish.ErrInvalid) {
+	if err := store.Park(t.Context(), call.Parked{Reason: "not_json"}); err == nil || errors.Is(err, parked.ErrInvalid) {
 		t.Errorf("without a server: got error %v, want one of infrastructure", err)
 	}
 }
 
 func TestParkedIsReadBackAsItWas(t *testing.T) {
 	s := natsdtest.Run(t)
-	lot := publish.NewLot(s.JS, s.Layout)
+	store := parked.New(s.JS, s.Layout)
 	webhook := call.Parked{
 		Reason: "not_json", Signature: "c2ln", Timestamp: "1773500966", ContentType: "application/json", Data: []byte("\x00\xff"),
 	}
@@ -99,11 +99,11 @@ func TestParkedIsReadBackAsItWas(t *testing.T) {
 	for i, p := range []call.Parked{webhook, entry, again} {
 		// Parked twice, it is one.
 		for range 2 {
-			if err := lot.Park(t.Context(), p); err != nil {
+			if err := store.Park(t.Context(), p); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, err := lot.Get(t.Context(), uint64(i+1))
+		got, err := store.Get(t.Context(), uint64(i+1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,10 +118,10 @@ func TestParkedIsReadBackAsItWas(t *testing.T) {
 
 func TestListTellsWhatIsParkedWithoutBodies(t *testing.T) {
 	s := natsdtest.Run(t)
-	lot := publish.NewLot(s.JS, s.Layout)
-	list := func(which publish.Which) (seqs []uint64) {
+	store := parked.New(s.JS, s.Layout)
+	list := func(filter parked.Filter) (seqs []uint64) {
 		t.Helper()
-		err := lot.List(t.Context(), which, func(k publish.Kept) error {
+		err := store.List(t.Context(), filter, func(k parked.Message) error {
 			if k.Data != nil || k.Size != 1000 {
 				t.Errorf("message %d came with %d bytes and size %d", k.Seq, len(k.Data), k.Size)
 			}
@@ -133,19 +133,19 @@ func TestListTellsWhatIsParkedWithoutBodies(t *testing.T) {
 		}
 		return seqs
 	}
-	if got := list(publish.Which{}); got != nil {
-		t.Errorf("an empty lot lists %v", got)
+	if got := list(parked.Filter{}); got != nil {
+		t.Errorf("an empty store lists %v", got)
 	}
 	// More than are asked for at a time, with a hole.
 	const n = 600
 	var half time.Time
 	for i := range n {
 		p := call.Parked{Reason: []string{"api_v1", "not_json"}[i%2], Data: fmt.Appendf(nil, "%01000d", i)}
-		if err := lot.Park(t.Context(), p); err != nil {
+		if err := store.Park(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 		if i == n/2 {
-			k, err := lot.Get(t.Context(), n/2+1)
+			k, err := store.Get(t.Context(), n/2+1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,12 +153,12 @@ func TestListTellsWhatIsParkedWithoutBodies(t *testing.T) {
 		}
 	}
 	for range 2 { // Somebody else may have been quicker.
-		if err := lot.Remove(t.Context(), 5); err != nil {
+		if err := store.Remove(t.Context(), 5); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := lot.Get(t.Context(), 5); !errors.Is(err, publish.ErrNotParked) {
-		t.Errorf("a removed message: got %v, want ErrNotParked", err)
+	if _, err := store.Get(t.Context(), 5); !errors.Is(err, parked.ErrNotFound) {
+		t.Errorf("a removed message: got %v, want ErrNotFound", err)
 	}
 	var all, odd, late []uint64
 	for seq := uint64(1); seq <= n; seq++ {
@@ -174,28 +174,28 @@ func TestListTellsWhatIsParkedWithoutBodies(t *testing.T) {
 		}
 	}
 	for name, row := range map[string]struct {
-		which publish.Which
-		want  []uint64
+		filter parked.Filter
+		want   []uint64
 	}{
-		"all":         {publish.Which{}, all},
-		"of a reason": {publish.Which{Reason: "api_v1"}, odd},
-		"since then":  {publish.Which{Since: half}, late},
-		"of none":     {publish.Which{Reason: "poison"}, nil},
+		"all":         {parked.Filter{}, all},
+		"of a reason": {parked.Filter{Reason: "api_v1"}, odd},
+		"since then":  {parked.Filter{Since: half}, late},
+		"of none":     {parked.Filter{Reason: "poison"}, nil},
 	} {
-		if diff := cmp.Diff(row.want, list(row.which)); diff != "" {
+		if diff := cmp.Diff(row.want, list(row.filter)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if err := lot.List(t.Context(), publish.Which{Reason: "a.b"}, nil); !errors.Is(err, publish.ErrInvalid) {
+	if err := store.List(t.Context(), parked.Filter{Reason: "a.b"}, nil); !errors.Is(err, parked.ErrInvalid) {
 		t.Errorf("a reason that is none: got %v, want ErrInvalid", err)
 	}
 	stop := errors.New("stop")
-	if err := lot.List(t.Context(), publish.Which{}, func(publish.Kept) error { return stop }); !errors.Is(err, stop) {
+	if err := store.List(t.Context(), parked.Filter{}, func(parked.Message) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v, want the error of who was told", err)
 	}
-	if err := lot.List(t.Context(), publish.Which{}, func(k publish.Kept) error {
+	if err := store.List(t.Context(), parked.Filter{}, func(k parked.Message) error {
 		// Removed while it is read: the end is still found.
-		return lot.Remove(t.Context(), n+1-k.Seq)
+		return store.Remove(t.Context(), n+1-k.Seq)
 	}); err != nil {
 		t.Error(err)
 	}
