@@ -17,10 +17,11 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 var (

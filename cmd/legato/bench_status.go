@@ -7,10 +7,9 @@ import (
 	"sync"
 	"time"
 
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/internal/call"
-
 	"github.com/legato-calls/legato/cmd/legato/bench"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // statusLatency is how long the status API takes.
@@ -18,7 +17,7 @@ const statusLatency = 20 * time.Millisecond
 
 // slowAPI is the fake status API with its latency, which knows how long it took for each leg.
 type slowAPI struct {
-	*statusfake.Server
+	*fake.API
 	addr string
 
 	mu   sync.Mutex
@@ -26,7 +25,7 @@ type slowAPI struct {
 }
 
 func serveSlowAPI(ctx context.Context) (*slowAPI, func(), error) {
-	api := &slowAPI{Server: statusfake.New(statusfake.Config{}), took: map[call.ControlID]time.Duration{}}
+	api := &slowAPI{API: fake.NewAPI(fake.APIConfig{}), took: map[call.ControlID]time.Duration{}}
 	addr, stop, err := serveAPI(ctx, "127.0.0.1:0", api)
 	api.addr = addr
 	return api, stop, err
@@ -36,7 +35,7 @@ func serveSlowAPI(ctx context.Context) (*slowAPI, func(), error) {
 func (a *slowAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	time.Sleep(statusLatency)
-	a.Server.ServeHTTP(w, r)
+	a.API.ServeHTTP(w, r)
 	id := call.ControlID(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -49,7 +48,7 @@ func (a *slowAPI) register(w *bench.Workload) {
 	clear(a.took)
 	a.mu.Unlock()
 	for _, leg := range w.Legs {
-		a.Register(statusfake.Call{
+		a.Register(fake.APICall{
 			Ref: leg.Ref, StartTime: leg.Start, EndTime: leg.End, Duration: int(leg.End.Sub(leg.Start) / time.Second),
 		})
 	}

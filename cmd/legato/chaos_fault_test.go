@@ -9,36 +9,36 @@ import (
 	"sync/atomic"
 	"time"
 
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // statusAPI is the status API, well or ill.
 type statusAPI struct {
-	well *statusfake.Server
-	ill  map[statusfake.Reply]*statusfake.Server
+	well *fake.API
+	ill  map[fake.Reply]*fake.API
 	// mode is how all requests are answered at present; empty: with the truth.
 	mode     atomic.Value
 	requests atomic.Int64
 }
 
 // statusDown: connections break without an answer.
-const statusDown = statusfake.Reply("down")
+const statusDown = fake.Reply("down")
 
 func newStatusAPI(seed uint64) *statusAPI {
-	config := statusfake.Config{APIKey: "KEY-of-a-test", Keep: time.Hour, Seed: seed}
-	api := &statusAPI{well: statusfake.New(config), ill: make(map[statusfake.Reply]*statusfake.Server)}
-	for _, reply := range []statusfake.Reply{
-		statusfake.Slow, statusfake.Denied, statusfake.RateLimited, statusfake.ServerError, statusfake.HTML,
-		statusfake.HalfBody, statusfake.OtherCall, statusfake.Alive,
+	config := fake.APIConfig{APIKey: "KEY-of-a-test", Keep: time.Hour, Seed: seed}
+	api := &statusAPI{well: fake.NewAPI(config), ill: make(map[fake.Reply]*fake.API)}
+	for _, reply := range []fake.Reply{
+		fake.ReplySlow, fake.ReplyDenied, fake.ReplyRateLimited, fake.ReplyServerError, fake.ReplyHTML,
+		fake.ReplyHalfBody, fake.ReplyOtherCall, fake.ReplyAlive,
 	} {
-		config.Faults, config.FaultShare = []statusfake.Reply{reply}, 1
-		api.ill[reply] = statusfake.New(config)
+		config.Faults, config.FaultShare = []fake.Reply{reply}, 1
+		api.ill[reply] = fake.NewAPI(config)
 	}
-	api.mode.Store(statusfake.Truth)
+	api.mode.Store(fake.ReplyTruth)
 	return api
 }
 
-func (a *statusAPI) register(c statusfake.Call) {
+func (a *statusAPI) register(c fake.APICall) {
 	for _, s := range a.ill {
 		s.Register(c)
 	}
@@ -46,8 +46,8 @@ func (a *statusAPI) register(c statusfake.Call) {
 }
 
 // modes are the ways to be ill, in an order that does not change.
-func (a *statusAPI) modes() []statusfake.Reply {
-	modes := []statusfake.Reply{statusDown}
+func (a *statusAPI) modes() []fake.Reply {
+	modes := []fake.Reply{statusDown}
 	for reply := range a.ill {
 		modes = append(modes, reply)
 	}
@@ -58,7 +58,7 @@ func (a *statusAPI) modes() []statusfake.Reply {
 // ServeHTTP implements http.Handler.
 func (a *statusAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.requests.Add(1)
-	switch mode := a.mode.Load().(statusfake.Reply); {
+	switch mode := a.mode.Load().(fake.Reply); {
 	case mode == statusDown:
 		panic(http.ErrAbortHandler)
 	case a.ill[mode] != nil:
@@ -82,8 +82,8 @@ func (c *chaos) faults(until time.Time) {
 			next = c.soon(rng, now)
 		}
 		if now.After(status) {
-			if modes := c.api.modes(); c.api.mode.Load() != statusfake.Truth {
-				c.api.mode.Store(statusfake.Truth)
+			if modes := c.api.modes(); c.api.mode.Load() != fake.ReplyTruth {
+				c.api.mode.Store(fake.ReplyTruth)
 			} else {
 				c.api.mode.Store(modes[rng.IntN(len(modes))])
 				c.count("status")
@@ -92,7 +92,7 @@ func (c *chaos) faults(until time.Time) {
 		}
 	}
 	close(c.over)
-	c.api.mode.Store(statusfake.Truth)
+	c.api.mode.Store(fake.ReplyTruth)
 	for _, h := range slices.Concat(c.nats, c.serves) {
 		switch h.condition {
 		case hostFrozen:

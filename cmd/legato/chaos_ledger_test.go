@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // deed is what the harness did about an event.

@@ -17,7 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -181,7 +182,7 @@ func (c *chaos) up() {
 // player plays the calls.
 func (c *chaos) player() *fake.Player {
 	c.t.Helper()
-	p, err := fake.NewPlayer(fake.Config{
+	p, err := fake.NewPlayer(fake.PlayerConfig{
 		Generator: fake.Generator{Seed: c.seed},
 		Disorder:  fake.Disorder{Duplicates: .2, Reorder: .2, Late: .05, Drop: .03},
 		Sender:    c.senderConfig(c.world.sign),

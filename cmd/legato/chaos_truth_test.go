@@ -4,9 +4,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // whole reports whether every webhook of a leg was answered.

@@ -17,18 +17,18 @@ import (
 	"testing"
 	"time"
 
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
-	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // telnyxWorld is a fake Telnyx: a key, a status API, and the truth about every call that was played.
 type telnyxWorld struct {
 	key   ed25519.PrivateKey
-	api   *statusfake.Server
+	api   *fake.API
 	url   string
 	calls []fake.Call // written by the player before its first delivery, read after the play
 }
@@ -39,7 +39,7 @@ func newTelnyx(t *testing.T) *telnyxWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &telnyxWorld{key: key, api: statusfake.New(statusfake.Config{APIKey: "KEY-of-a-test"})}
+	w := &telnyxWorld{key: key, api: fake.NewAPI(fake.APIConfig{APIKey: "KEY-of-a-test"})}
 	server := httptest.NewServer(w.api)
 	t.Cleanup(server.Close)
 	w.url = server.URL + "/v2"
@@ -70,7 +70,7 @@ func (w *telnyxWorld) player(t *testing.T, target string, calls int, seed uint64
 	for _, option := range options {
 		option(&sender)
 	}
-	p, err := fake.NewPlayer(fake.Config{
+	p, err := fake.NewPlayer(fake.PlayerConfig{
 		Generator: fake.Generator{Seed: seed},
 		Disorder:  fake.Disorder{Duplicates: 0.2, Reorder: 0.2},
 		Sender:    sender,

@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 type demoCmd struct {
@@ -51,7 +51,7 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	api := statusfake.New(statusfake.Config{})
+	api := fake.NewAPI(fake.APIConfig{})
 	apiAddr, stopAPI, err := serveAPI(ctx, "127.0.0.1:0", api)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func demoSettings(dir, apiAddr, publicKey string) *settings {
 }
 
 // play sends the calls, prints what comes, and tells whether it is all there.
-func (cmd *demoCmd) play(ctx context.Context, c *console, s *service, key []byte, api *statusfake.Server) error {
+func (cmd *demoCmd) play(ctx context.Context, c *console, s *service, key []byte, api *fake.API) error {
 	watch := newWatch(c.stdout, cmd.JSON)
 	watch.lossy = cmd.Drop > 0
 	ctx, stop := context.WithCancel(ctx)
@@ -106,7 +106,7 @@ func (cmd *demoCmd) play(ctx context.Context, c *console, s *service, key []byte
 	})
 	g.Go(func() error {
 		defer stop()
-		player, err := newPlayer(key, api, fake.Config{
+		player, err := newPlayer(key, api, fake.PlayerConfig{
 			Generator: fake.Generator{Seed: cmd.Seed}, Disorder: cmd.disorder(), Calls: cmd.Calls, Rate: cmd.Rate,
 			Speed: demoSpeed, Sender: fake.SenderConfig{Target: s.webhookURL()}, OnCall: watch.call,
 		})

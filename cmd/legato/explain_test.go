@@ -21,8 +21,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish/parked"
 )

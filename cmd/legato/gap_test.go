@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // TestWhatIsToldWhileTheServiceIsDownIsFoundAfterwards stops the service in the

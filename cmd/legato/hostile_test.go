@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 var hostile = flag.Bool("hostile", false, "the long form of the hostile test: 10,000 idle connections, 100,000 requests, some minutes, and Telnyx's 2 s for good webhooks")

@@ -5,9 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestDigitsAreShownOnlyWhereTheyAreIncluded(t *testing.T) {

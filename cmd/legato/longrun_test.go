@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -35,7 +36,7 @@ func TestALongRunStaysFlat(t *testing.T) {
 	js := dial(t, s.nats)
 	ctx, cancel := context.WithTimeout(t.Context(), *longRun)
 	defer cancel()
-	player, err := fake.NewPlayer(fake.Config{
+	player, err := fake.NewPlayer(fake.PlayerConfig{
 		Generator: fake.Generator{Seed: 51},
 		Disorder:  fake.Disorder{Duplicates: 0.1, Reorder: 0.1, Drop: 0.02},
 		Sender:    fake.SenderConfig{Target: s.target(), Sign: world.sign},

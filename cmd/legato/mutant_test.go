@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
+
 	"golang.org/x/time/rate"
 )
 

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // natsProcess is a nats-server that can be stopped and come back where it was.

@@ -18,8 +18,8 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/journal"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/parked"
 )

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // Marks are texts that occur nowhere else: who finds one has found the secret,
@@ -120,11 +120,11 @@ func (w *telnyxWorld) signed(body string) http.Header {
 func TestSecretsAndPersonsAreNowhere(t *testing.T) {
 	t.Parallel()
 	world := newTelnyx(t)
-	world.api = statusfake.New(statusfake.Config{APIKey: markSecret})
+	world.api = fake.NewAPI(fake.APIConfig{APIKey: markSecret})
 	api := httptest.NewServer(world.api)
 	defer api.Close()
 	world.url = api.URL + "/v2"
-	world.api.Register(statusfake.Call{
+	world.api.Register(fake.APICall{
 		Ref:       call.Ref{Session: "sess-mark", Leg: "leg-mark", Control: "v3:leg-mark"},
 		StartTime: time.Now().Add(-time.Minute), EndTime: time.Now().Add(-50 * time.Second), Duration: 7,
 		ClientState: base64.StdEncoding.EncodeToString([]byte(markState)),

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // command runs legato to its end and returns all that it printed.

@@ -14,12 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/schema"
 	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 func TestServeRefusesToStartAndSaysWhatIsMissing(t *testing.T) {
@@ -214,17 +214,17 @@ func (w *telnyxWorld) know(c fake.Call) {
 }
 
 // historyOf is what Telnyx has on record of a leg of a call.
-func historyOf(c fake.Call, l fake.Leg) (events []statusfake.Event) {
+func historyOf(c fake.Call, l fake.Leg) (events []fake.HistoryEvent) {
 	for _, d := range c.Deliveries {
 		if d.LegID == l.Ref.Leg && !d.Duplicate {
-			events = append(events, statusfake.Event{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
+			events = append(events, fake.HistoryEvent{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
 		}
 	}
 	return events
 }
 
-func statusCall(l fake.Leg) statusfake.Call {
-	return statusfake.Call{Ref: l.Ref, StartTime: l.Start, EndTime: l.End, Duration: l.Duration, ClientState: l.ClientState}
+func statusCall(l fake.Leg) fake.APICall {
+	return fake.APICall{Ref: l.Ref, StartTime: l.Start, EndTime: l.End, Duration: l.Duration, ClientState: l.ClientState}
 }
 
 // wantNoSecrets looks for numbers, client_state and keys where they must not be.

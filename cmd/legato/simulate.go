@@ -16,9 +16,8 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // disorderFlags are the shares of untidiness.
@@ -58,7 +57,7 @@ func publicKey(key ed25519.PrivateKey) string {
 // Run plays, from when the target listens until all calls are over or ctx ends. It fails when a webhook was not accepted.
 func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 	key := seededKey(cmd.Seed)
-	api := statusfake.New(statusfake.Config{})
+	api := fake.NewAPI(fake.APIConfig{})
 	fmt.Fprintf(c.stdout, "TELNYX_PUBLIC_KEY=%s\n", publicKey(key))
 	if cmd.APIListen != "" {
 		addr, stop, err := serveAPI(ctx, cmd.APIListen, api)
@@ -68,7 +67,7 @@ func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 		defer stop()
 		fmt.Fprintf(c.stdout, "TELNYX_BASE_URL=http://%s/v2\nTELNYX_API_KEY=anything\n", addr)
 	}
-	player, err := newPlayer(key, api, fake.Config{
+	player, err := newPlayer(key, api, fake.PlayerConfig{
 		Generator: fake.Generator{Seed: cmd.Seed}, Disorder: cmd.disorder(), Calls: cmd.Calls,
 		Rate: cmd.Rate, Speed: cmd.Speed, Sender: fake.SenderConfig{Target: cmd.Target},
 	})
@@ -128,7 +127,7 @@ func printTotals(w io.Writer, t fake.Totals) {
 }
 
 // newPlayer makes a player that signs with key and tells the status API the truth.
-func newPlayer(key ed25519.PrivateKey, api *statusfake.Server, config fake.Config) (*fake.Player, error) {
+func newPlayer(key ed25519.PrivateKey, api *fake.API, config fake.PlayerConfig) (*fake.Player, error) {
 	config.Sender.Sign = func(at time.Time, body []byte) (timestamp, signature string) {
 		return telnyx.Sign(key, at, body)
 	}
@@ -138,7 +137,7 @@ func newPlayer(key ed25519.PrivateKey, api *statusfake.Server, config fake.Confi
 			told(played)
 		}
 		for _, leg := range played.Legs {
-			api.Register(statusfake.Call{
+			api.Register(fake.APICall{
 				Ref: leg.Ref, StartTime: leg.Start, EndTime: leg.End, Duration: leg.Duration, ClientState: leg.ClientState,
 				Events: history(played, leg),
 			})
@@ -148,11 +147,11 @@ func newPlayer(key ed25519.PrivateKey, api *statusfake.Server, config fake.Confi
 }
 
 // history are the events of a leg as Telnyx has them on record, delivered or not.
-func history(played fake.Call, leg fake.Leg) []statusfake.Event {
-	var events []statusfake.Event
+func history(played fake.Call, leg fake.Leg) []fake.HistoryEvent {
+	var events []fake.HistoryEvent
 	for _, d := range played.Deliveries {
 		if d.LegID == leg.Ref.Leg && !d.Duplicate {
-			events = append(events, statusfake.Event{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
+			events = append(events, fake.HistoryEvent{ID: d.EventID, Type: d.Type, OccurredAt: d.OccurredAt, Data: d.Data})
 		}
 	}
 	return events

@@ -16,9 +16,8 @@ import (
 	"testing"
 	"time"
 
-	statusfake "github.com/legato-calls/legato/enrich/status/fake"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // doorman stands before the status API: it notes when a call is asked for, and
@@ -122,11 +121,11 @@ func newest(t *testing.T, url string, c fake.Call, state string) published {
 // after a second, two, four, and not once more than that.
 func TestTheStatusAPIFailsInEveryWayAndTheCalendarHolds(t *testing.T) {
 	t.Parallel()
-	three := func(r statusfake.Reply) []statusfake.Reply { return []statusfake.Reply{r, r, r} }
+	three := func(r fake.Reply) []fake.Reply { return []fake.Reply{r, r, r} }
 	rows := []struct {
 		name string
 		// script are the fake's replies, away the doorman's, before the truth is told.
-		script []statusfake.Reply
+		script []fake.Reply
 		away   []http.HandlerFunc
 		// pause is the least wait before each next attempt, where it is not the calendar's.
 		pause time.Duration
@@ -135,14 +134,14 @@ func TestTheStatusAPIFailsInEveryWayAndTheCalendarHolds(t *testing.T) {
 		alone bool
 	}{
 		{name: "it is down", away: []http.HandlerFunc{hangUp, hangUp, hangUp}, alone: true},
-		{name: "it does not answer", script: []statusfake.Reply{statusfake.Slow}, pause: 5 * time.Second},
-		{name: "it says 401", script: three(statusfake.Denied)},
-		{name: "it says 403", script: three(statusfake.Forbidden)},
-		{name: "it says 500", script: three(statusfake.ServerError)},
-		{name: "it says HTML", script: three(statusfake.HTML)},
-		{name: "it breaks off", script: three(statusfake.HalfBody)},
-		{name: "it speaks of another call", script: three(statusfake.OtherCall)},
-		{name: "it says that the call lives", script: three(statusfake.Alive)},
+		{name: "it does not answer", script: []fake.Reply{fake.ReplySlow}, pause: 5 * time.Second},
+		{name: "it says 401", script: three(fake.ReplyDenied)},
+		{name: "it says 403", script: three(fake.ReplyForbidden)},
+		{name: "it says 500", script: three(fake.ReplyServerError)},
+		{name: "it says HTML", script: three(fake.ReplyHTML)},
+		{name: "it breaks off", script: three(fake.ReplyHalfBody)},
+		{name: "it speaks of another call", script: three(fake.ReplyOtherCall)},
+		{name: "it says that the call lives", script: three(fake.ReplyAlive)},
 		{name: "it says 429 and nothing else", away: []http.HandlerFunc{tooMany("", ""), tooMany("", "")}, alone: true},
 		{name: "it says 429 and when to come again", away: []http.HandlerFunc{tooMany("Retry-After", "3")}, pause: 3 * time.Second, alone: true},
 		{name: "it says 429 and when it begins anew", away: []http.HandlerFunc{tooMany("X-Ratelimit-Reset", "3")}, pause: 3 * time.Second, alone: true},

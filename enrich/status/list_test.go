@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // legOf names leg n of a connection.
@@ -31,9 +31,9 @@ func legOf(n int) call.Ref {
 }
 
 // serveFake serves a fake API and returns a client of it.
-func serveFake(t *testing.T, config fake.Config) (*fake.Server, *status.Client) {
+func serveFake(t *testing.T, config fake.APIConfig) (*fake.API, *status.Client) {
 	t.Helper()
-	server := fake.New(config)
+	server := fake.NewAPI(config)
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
 	client, err := status.New(status.Config{BaseURL: listener.URL + "/v2", APIKey: "KEY", Rate: math.Inf(1), Timeout: time.Minute})
@@ -45,11 +45,11 @@ func serveFake(t *testing.T, config fake.Config) (*fake.Server, *status.Client) 
 }
 
 // told are n events that the history of a leg has.
-func told(leg, n int) []fake.Event {
-	var events []fake.Event
+func told(leg, n int) []fake.HistoryEvent {
+	var events []fake.HistoryEvent
 	for i := range n {
 		at := time.Now().Add(-time.Hour + time.Duration(i)*time.Second).UTC()
-		events = append(events, fake.Event{
+		events = append(events, fake.HistoryEvent{
 			ID: fmt.Sprintf("event-%d", i), Type: "call.dtmf.received", OccurredAt: at,
 			Data: fmt.Appendf(nil, `{"event_type":"call.dtmf.received","id":"event-%d","occurred_at":%q,"payload":{"call_leg_id":%q,"digit":"1"}}`, i, at.Format(time.RFC3339Nano), legOf(leg).Leg),
 		})
@@ -59,22 +59,22 @@ func told(leg, n int) []fake.Event {
 
 func TestAHistoryIsReadToItsEndAndToItsBound(t *testing.T) {
 	for name, tc := range map[string]struct {
-		config   fake.Config
+		config   fake.APIConfig
 		events   int
 		rows     int
 		requests int
 		cut      bool
 	}{
-		"no event":                {fake.Config{}, 0, 0, 1, false},
-		"one page":                {fake.Config{}, 9, 10, 1, false}, // with a command
-		"pages that just fit":     {fake.Config{PageSize: 5}, 9, 10, 2, false},
-		"a page that is not full": {fake.Config{PageSize: 5}, 10, 11, 3, false},
-		"more than is read":       {fake.Config{PageSize: 5}, 50, 40, 8, true},
+		"no event":                {fake.APIConfig{}, 0, 0, 1, false},
+		"one page":                {fake.APIConfig{}, 9, 10, 1, false}, // with a command
+		"pages that just fit":     {fake.APIConfig{PageSize: 5}, 9, 10, 2, false},
+		"a page that is not full": {fake.APIConfig{PageSize: 5}, 10, 11, 3, false},
+		"more than is read":       {fake.APIConfig{PageSize: 5}, 50, 40, 8, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, client := serveFake(t, tc.config)
-			server.Register(fake.Call{Ref: legOf(1), Events: told(1, tc.events)})
-			server.Register(fake.Call{Ref: legOf(2), Events: told(2, 3)})
+			server.Register(fake.APICall{Ref: legOf(1), Events: told(1, tc.events)})
+			server.Register(fake.APICall{Ref: legOf(2), Events: told(2, 3)})
 			past, err := client.History(t.Context(), legOf(1))
 			if err != nil {
 				t.Fatal(err)
@@ -97,22 +97,22 @@ func TestAHistoryThatIsNotAnsweredSaysWhy(t *testing.T) {
 		Problem status.Problem
 	}
 	for reply, want := range map[fake.Reply]result{
-		fake.NotFound:    {status.NotFound, 404, ""},
-		fake.Denied:      {status.Denied, 401, ""},
-		fake.Forbidden:   {status.Denied, 403, ""},
-		fake.RateLimited: {status.RateLimited, 429, ""},
-		fake.ServerError: {status.Unreachable, 500, status.ProblemHTTP},
-		fake.HTML:        {status.Unreachable, 200, status.ProblemNotJSON},
-		fake.HalfBody:    {status.Unreachable, 200, status.ProblemTruncated},
-		fake.OtherCall:   {status.Unreachable, 200, status.ProblemOtherCall},
+		fake.ReplyNotFound:    {status.NotFound, 404, ""},
+		fake.ReplyDenied:      {status.Denied, 401, ""},
+		fake.ReplyForbidden:   {status.Denied, 403, ""},
+		fake.ReplyRateLimited: {status.RateLimited, 429, ""},
+		fake.ReplyServerError: {status.Unreachable, 500, status.ProblemHTTP},
+		fake.ReplyHTML:        {status.Unreachable, 200, status.ProblemNotJSON},
+		fake.ReplyHalfBody:    {status.Unreachable, 200, status.ProblemTruncated},
+		fake.ReplyOtherCall:   {status.Unreachable, 200, status.ProblemOtherCall},
 	} {
 		for page := range 2 {
 			t.Run(fmt.Sprintf("%s on page %d", reply, page+1), func(t *testing.T) {
-				server, client := serveFake(t, fake.Config{PageSize: 5})
-				server.Register(fake.Call{Ref: legOf(1), Events: told(1, 9)})
-				server.Register(fake.Call{Ref: legOf(2), Events: told(2, 9)})
+				server, client := serveFake(t, fake.APIConfig{PageSize: 5})
+				server.Register(fake.APICall{Ref: legOf(1), Events: told(1, 9)})
+				server.Register(fake.APICall{Ref: legOf(2), Events: told(2, 9)})
 				for range page {
-					server.ScriptHistory("leg-1", fake.Truth)
+					server.ScriptHistory("leg-1", fake.ReplyTruth)
 				}
 				server.ScriptHistory("leg-1", reply)
 				past, err := client.History(t.Context(), legOf(1))
@@ -131,9 +131,9 @@ func TestAHistoryThatIsNotAnsweredSaysWhy(t *testing.T) {
 }
 
 func TestOfAHistoryWhoseFilterIsIgnoredOnlyTheLegsRowsAreTaken(t *testing.T) {
-	server, client := serveFake(t, fake.Config{IgnoreFilter: true})
-	server.Register(fake.Call{Ref: legOf(1), Events: told(1, 3)})
-	server.Register(fake.Call{Ref: legOf(2), Events: told(2, 3)})
+	server, client := serveFake(t, fake.APIConfig{IgnoreFilter: true})
+	server.Register(fake.APICall{Ref: legOf(1), Events: told(1, 3)})
+	server.Register(fake.APICall{Ref: legOf(2), Events: told(2, 3)})
 	past, err := client.History(t.Context(), legOf(1))
 	if err != nil || len(past.Rows) != 4 {
 		t.Fatalf("%d rows, %v; want 4", len(past.Rows), err)
@@ -195,9 +195,9 @@ func TestOddListsAreNoAnswer(t *testing.T) {
 }
 
 func TestAHistoryIsNotRecordedWhenItsContextEnds(t *testing.T) {
-	server, client := serveFake(t, fake.Config{Slow: time.Minute})
-	server.Register(fake.Call{Ref: legOf(1), Events: told(1, 3)})
-	server.ScriptHistory("leg-1", fake.Slow)
+	server, client := serveFake(t, fake.APIConfig{Slow: time.Minute})
+	server.Register(fake.APICall{Ref: legOf(1), Events: told(1, 3)})
+	server.ScriptHistory("leg-1", fake.ReplySlow)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
 	if past, err := client.History(ctx, legOf(1)); !errors.Is(err, context.Canceled) || past.Rows != nil {
@@ -257,10 +257,10 @@ func sweep(t *testing.T, client *status.Client, legs ...int) map[call.LegID]stat
 }
 
 func TestManyLegsOfAConnectionAreSweptWithOneList(t *testing.T) {
-	server := fake.New(fake.Config{PageSize: 4})
+	server := fake.NewAPI(fake.APIConfig{PageSize: 4})
 	sweeping(t, server, func(t *testing.T, client *status.Client) {
 		for n := range 10 {
-			c := fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour), ClientState: "c3RhdGU="}
+			c := fake.APICall{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour), ClientState: "c3RhdGU="}
 			if n == 3 {
 				c.EndTime = time.Now().Add(-time.Minute)
 			}
@@ -296,10 +296,10 @@ func TestManyLegsOfAConnectionAreSweptWithOneList(t *testing.T) {
 }
 
 func TestAFewLegsAreAskedAboutSingly(t *testing.T) {
-	server := fake.New(fake.Config{})
+	server := fake.NewAPI(fake.APIConfig{})
 	sweeping(t, server, func(t *testing.T, client *status.Client) {
 		for n := range 3 {
-			server.Register(fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
+			server.Register(fake.APICall{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
 		}
 		sweep(t, client, 0, 1, 2)
 		if n := server.TotalRequests(); n != 3 || server.ActiveRequests("17") != 0 {
@@ -310,14 +310,14 @@ func TestAFewLegsAreAskedAboutSingly(t *testing.T) {
 
 func TestAListThatSaysNothingEndsNoLeg(t *testing.T) {
 	for name, reply := range map[string]fake.Reply{
-		"an empty list": fake.Alive, "a list of others": fake.OtherCall, "a refusal": fake.Forbidden, "no such connection": fake.NotFound,
-		"half a list": fake.HalfBody, "a page of HTML": fake.HTML,
+		"an empty list": fake.ReplyAlive, "a list of others": fake.ReplyOtherCall, "a refusal": fake.ReplyForbidden, "no such connection": fake.ReplyNotFound,
+		"half a list": fake.ReplyHalfBody, "a page of HTML": fake.ReplyHTML,
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := fake.New(fake.Config{})
+			server := fake.NewAPI(fake.APIConfig{})
 			sweeping(t, server, func(t *testing.T, client *status.Client) {
 				for n := range 6 {
-					server.Register(fake.Call{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
+					server.Register(fake.APICall{Ref: legOf(n), StartTime: time.Now().Add(-time.Hour)})
 				}
 				server.ScriptActive("17", reply)
 				for leg, a := range sweep(t, client, 0, 1, 2, 3, 4, 5) {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // endpoint notes every post and answers with what reply says.
@@ -61,7 +61,7 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) { return r
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) { w.WriteHeader(e.take(r)) }
 
-func newPlayer(t *testing.T, config fake.Config) *fake.Player {
+func newPlayer(t *testing.T, config fake.PlayerConfig) *fake.Player {
 	t.Helper()
 	config.Sender.Sign = sign
 	if config.Sender.Target == "" {
@@ -75,7 +75,7 @@ func newPlayer(t *testing.T, config fake.Config) *fake.Player {
 }
 
 func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
-	for name, config := range map[string]fake.Config{
+	for name, config := range map[string]fake.PlayerConfig{
 		"a share above 1":         {Disorder: fake.Disorder{Drop: 1.5}},
 		"a share that is nothing": {Disorder: fake.Disorder{Late: math.NaN()}},
 		"shares above 1 together": {Disorder: fake.Disorder{Late: 0.6, Drop: 0.6}},
@@ -100,7 +100,7 @@ func TestAPlayIsPostedOverHTTP(t *testing.T) {
 	server := httptest.NewServer(hooks)
 	defer server.Close()
 	var told []fake.Call
-	player := newPlayer(t, fake.Config{
+	player := newPlayer(t, fake.PlayerConfig{
 		Generator: fake.Generator{Seed: 1}, Calls: 3, Scenario: fake.Busy, Speed: 1000,
 		Sender: fake.SenderConfig{Target: server.URL, Timeout: time.Minute},
 		OnCall: func(c fake.Call) { told = append(told, c) },
@@ -129,7 +129,7 @@ func TestNothingIsPostedBeforeItOccurred(t *testing.T) {
 				hooks := &endpoint{}
 				begun := time.Now()
 				var c fake.Call
-				player := newPlayer(t, fake.Config{
+				player := newPlayer(t, fake.PlayerConfig{
 					Scenario: fake.InboundBridged, Calls: 1, Speed: speed, Sender: fake.SenderConfig{Transport: hooks},
 					OnCall: func(told fake.Call) { c = told },
 				})
@@ -169,7 +169,7 @@ func TestTheLedgerCountsWhatBecameOfEachEvent(t *testing.T) {
 			return http.StatusOK
 		}}
 		var c fake.Call
-		player := newPlayer(t, fake.Config{
+		player := newPlayer(t, fake.PlayerConfig{
 			Scenario: fake.Voicemail, Calls: 1, Sender: fake.SenderConfig{Transport: hooks},
 			Disorder: fake.Disorder{Duplicates: 1},
 			OnCall:   func(told fake.Call) { c = told },
@@ -207,7 +207,7 @@ func TestTheLedgerCountsWhatBecameOfEachEvent(t *testing.T) {
 func TestDroppedDeliveriesAreNotPosted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hooks := &endpoint{}
-		player := newPlayer(t, fake.Config{
+		player := newPlayer(t, fake.PlayerConfig{
 			Scenario: fake.Failed, Calls: 2, Disorder: fake.Disorder{Drop: 1}, Sender: fake.SenderConfig{Transport: hooks},
 		})
 		if err := player.Run(t.Context()); err != nil {
@@ -224,7 +224,7 @@ func TestCallsBeginAtTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var at []time.Duration
-		player := newPlayer(t, fake.Config{
+		player := newPlayer(t, fake.PlayerConfig{
 			Calls: 4, Rate: 4, Sender: fake.SenderConfig{Transport: &endpoint{}},
 			OnCall: func(fake.Call) { at = append(at, time.Since(begun)) },
 		})
@@ -242,7 +242,7 @@ func TestCallsUnderWayAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		most := 0
 		var player *fake.Player
-		player = newPlayer(t, fake.Config{
+		player = newPlayer(t, fake.PlayerConfig{
 			Calls: 20, Concurrency: 3, Sender: fake.SenderConfig{Transport: &endpoint{}},
 			OnCall: func(fake.Call) {
 				totals := player.Ledger().Totals()
@@ -261,7 +261,7 @@ func TestCallsUnderWayAreBounded(t *testing.T) {
 func TestACancelledPlayAbandonsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hooks := &endpoint{}
-		player := newPlayer(t, fake.Config{Scenario: fake.NoAnswer, Rate: 1, Sender: fake.SenderConfig{Transport: hooks}})
+		player := newPlayer(t, fake.PlayerConfig{Scenario: fake.NoAnswer, Rate: 1, Sender: fake.SenderConfig{Transport: hooks}})
 		ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
 		defer cancel()
 		if err := player.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -277,7 +277,7 @@ func TestACancelledPlayAbandonsTheRest(t *testing.T) {
 
 func TestALongPlayForgetsFinishedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		player := newPlayer(t, fake.Config{
+		player := newPlayer(t, fake.PlayerConfig{
 			Scenario: fake.Busy, Calls: 50, Concurrency: 1, MaxEvents: 10, Sender: fake.SenderConfig{Transport: &endpoint{}},
 		})
 		if err := player.Run(t.Context()); err != nil {

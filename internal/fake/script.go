@@ -28,7 +28,7 @@ func encode(v any) []byte {
 }
 
 // stamp writes an instant as Telnyx does: UTC with six digits.
-func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000000Z") }
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 // script writes one call. Its times are offsets from the call's start.
 type script struct {

@@ -14,15 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/enrich/status/fake"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const key = "KEY-of-the-fake"
 
@@ -40,18 +37,18 @@ func (c *clock) set(t time.Time) { c.now.Store(&t) }
 func (c *clock) read() time.Time { return *c.now.Load() }
 
 // start serves a fake on which the leg of ref is registered, and a client of it.
-func start(t *testing.T, config fake.Config, c fake.Call) (*fake.Server, *status.Client, *clock) {
+func startAPI(t *testing.T, config fake.APIConfig, c fake.APICall) (*fake.API, *status.Client, *clock) {
 	t.Helper()
 	now := &clock{}
 	now.set(ended.Add(time.Second))
 	config.APIKey, config.Now = key, now.read
-	server := fake.New(config)
+	server := fake.NewAPI(config)
 	c.Ref = ref
 	server.Register(c)
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
 	timeout := time.Minute
-	if config.Slow == 0 && slices.Contains(c.Script, fake.Slow) {
+	if config.Slow == 0 && slices.Contains(c.Script, fake.ReplySlow) {
 		timeout = 200 * time.Millisecond // The one reply that is waited for in vain.
 	}
 	client, err := status.New(status.Config{
@@ -81,7 +78,7 @@ func answer(at time.Time, alive bool, duration float64) status.Answer {
 }
 
 func TestACallIsKnownFromItsStartToTenMinutesAfterItsEnd(t *testing.T) {
-	server, client, now := start(t, fake.Config{}, fake.Call{StartTime: begun, EndTime: ended, Duration: 30, ClientState: "c3RhdGU=", AliveFor: 1})
+	server, client, now := startAPI(t, fake.APIConfig{}, fake.APICall{StartTime: begun, EndTime: ended, Duration: 30, ClientState: "c3RhdGU=", AliveFor: 1})
 	dialling := answer(begun.Add(-time.Second), false, 0)
 	dialling.StartTime = time.Time{}
 	over := func(at time.Time) status.Answer {
@@ -116,7 +113,7 @@ func TestACallIsKnownFromItsStartToTenMinutesAfterItsEnd(t *testing.T) {
 }
 
 func TestACallEndsWhenItIsToldTo(t *testing.T) {
-	server, client, now := start(t, fake.Config{}, fake.Call{StartTime: begun})
+	server, client, now := startAPI(t, fake.APIConfig{}, fake.APICall{StartTime: begun})
 	if a := fetch(t, client); a.IsAlive == nil || !*a.IsAlive {
 		t.Errorf("got %+v, want a call that is alive", a)
 	}
@@ -135,30 +132,30 @@ func TestEachReplyIsWhatItsNameSays(t *testing.T) {
 		Problem status.Problem
 	}
 	tests := map[fake.Reply]result{
-		fake.Truth:       {status.Answered, 200, ""},
-		fake.Alive:       {status.Answered, 200, ""},
-		fake.OtherCall:   {status.Unreachable, 200, status.ProblemOtherCall},
-		fake.NotFound:    {status.NotFound, 404, ""},
-		fake.Gone:        {status.NotFound, 422, ""},
-		fake.Denied:      {status.Denied, 401, ""},
-		fake.Forbidden:   {status.Denied, 403, ""},
-		fake.RateLimited: {status.RateLimited, 429, ""},
-		fake.ServerError: {status.Unreachable, 500, status.ProblemHTTP},
-		fake.HTML:        {status.Unreachable, 200, status.ProblemNotJSON},
-		fake.HalfBody:    {status.Unreachable, 200, status.ProblemTruncated},
-		fake.Slow:        {status.Unreachable, 0, status.ProblemTimeout},
+		fake.ReplyTruth:       {status.Answered, 200, ""},
+		fake.ReplyAlive:       {status.Answered, 200, ""},
+		fake.ReplyOtherCall:   {status.Unreachable, 200, status.ProblemOtherCall},
+		fake.ReplyNotFound:    {status.NotFound, 404, ""},
+		fake.ReplyGone:        {status.NotFound, 422, ""},
+		fake.ReplyDenied:      {status.Denied, 401, ""},
+		fake.ReplyForbidden:   {status.Denied, 403, ""},
+		fake.ReplyRateLimited: {status.RateLimited, 429, ""},
+		fake.ReplyServerError: {status.Unreachable, 500, status.ProblemHTTP},
+		fake.ReplyHTML:        {status.Unreachable, 200, status.ProblemNotJSON},
+		fake.ReplyHalfBody:    {status.Unreachable, 200, status.ProblemTruncated},
+		fake.ReplySlow:        {status.Unreachable, 0, status.ProblemTimeout},
 	}
 	for reply, want := range tests {
 		t.Run(string(reply), func(t *testing.T) {
-			_, client, _ := start(t, fake.Config{Reset: 7}, fake.Call{StartTime: begun, EndTime: ended, Script: []fake.Reply{reply}})
+			_, client, _ := startAPI(t, fake.APIConfig{Reset: 7}, fake.APICall{StartTime: begun, EndTime: ended, Script: []fake.Reply{reply}})
 			a := fetch(t, client)
 			if diff := cmp.Diff(want, result{a.Result, a.HTTPStatus, a.Problem}); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
-			if alive := a.IsAlive != nil && *a.IsAlive; alive != (reply == fake.Alive) {
+			if alive := a.IsAlive != nil && *a.IsAlive; alive != (reply == fake.ReplyAlive) {
 				t.Errorf("is_alive: %v", alive)
 			}
-			if reply == fake.RateLimited && a.RetryAfter != 7 {
+			if reply == fake.ReplyRateLimited && a.RetryAfter != 7 {
 				t.Errorf("retry after %v, want 7", a.RetryAfter)
 			}
 		})
@@ -166,15 +163,15 @@ func TestEachReplyIsWhatItsNameSays(t *testing.T) {
 }
 
 func TestASlowReplyIsTheTruthAfterAll(t *testing.T) {
-	_, client, _ := start(t, fake.Config{Slow: time.Millisecond}, fake.Call{StartTime: begun, EndTime: ended, Script: []fake.Reply{fake.Slow}})
+	_, client, _ := startAPI(t, fake.APIConfig{Slow: time.Millisecond}, fake.APICall{StartTime: begun, EndTime: ended, Script: []fake.Reply{fake.ReplySlow}})
 	if a := fetch(t, client); a.Result != status.Answered || a.EndTime.IsZero() {
 		t.Errorf("got %+v, want the truth", a)
 	}
 }
 
 func TestAScriptIsPlayedInTurnAndThenTheTruth(t *testing.T) {
-	server, client, _ := start(t, fake.Config{}, fake.Call{EndTime: ended, Script: []fake.Reply{fake.ServerError}})
-	if !server.Script(ref.Control, fake.NotFound) || server.Script("unknown", fake.NotFound) {
+	server, client, _ := startAPI(t, fake.APIConfig{}, fake.APICall{EndTime: ended, Script: []fake.Reply{fake.ReplyServerError}})
+	if !server.Script(ref.Control, fake.ReplyNotFound) || server.Script("unknown", fake.ReplyNotFound) {
 		t.Error("Script confuses known and unknown calls")
 	}
 	for i, want := range []status.Result{status.Unreachable, status.NotFound, status.Answered, status.Answered} {
@@ -186,8 +183,8 @@ func TestAScriptIsPlayedInTurnAndThenTheTruth(t *testing.T) {
 
 func TestRandomFaultsAreThoseOfTheSeed(t *testing.T) {
 	play := func(seed uint64) (results []int) {
-		config := fake.Config{FaultShare: 0.5, Faults: []fake.Reply{fake.ServerError, fake.NotFound}, Seed: seed}
-		_, client, _ := start(t, config, fake.Call{EndTime: ended})
+		config := fake.APIConfig{FaultShare: 0.5, Faults: []fake.Reply{fake.ReplyServerError, fake.ReplyNotFound}, Seed: seed}
+		_, client, _ := startAPI(t, config, fake.APICall{EndTime: ended})
 		for range 60 {
 			results = append(results, fetch(t, client).HTTPStatus)
 		}
@@ -210,8 +207,8 @@ func TestRandomFaultsAreThoseOfTheSeed(t *testing.T) {
 }
 
 func TestRequestsThatAreNotUnderstood(t *testing.T) {
-	server := fake.New(fake.Config{APIKey: key, Now: func() time.Time { return ended }})
-	server.Register(fake.Call{Ref: ref, EndTime: ended})
+	server := fake.NewAPI(fake.APIConfig{APIKey: key, Now: func() time.Time { return ended }})
+	server.Register(fake.APICall{Ref: ref, EndTime: ended})
 	const path = "/v2/calls/v3%3Aa%2Fb%2Bc%3Dd"
 	tests := []struct {
 		name, method, path, authorization string
@@ -257,10 +254,10 @@ func TestRequestsThatAreNotUnderstood(t *testing.T) {
 }
 
 func TestCallsOfLongAgoAreForgotten(t *testing.T) {
-	server, client, now := start(t, fake.Config{}, fake.Call{EndTime: ended})
+	server, client, now := startAPI(t, fake.APIConfig{}, fake.APICall{EndTime: ended})
 	fetch(t, client)
 	now.set(ended.Add(21 * time.Minute))
-	server.Register(fake.Call{Ref: call.Ref{Control: "another"}})
+	server.Register(fake.APICall{Ref: call.Ref{Control: "another"}})
 	if got := server.Requests(ref.Control); got != 0 {
 		t.Errorf("the server remembers %d requests", got)
 	}
@@ -270,13 +267,13 @@ func TestCallsOfLongAgoAreForgotten(t *testing.T) {
 }
 
 func TestManyAskAtOnce(t *testing.T) {
-	server, client, _ := start(t, fake.Config{}, fake.Call{EndTime: ended})
+	server, client, _ := startAPI(t, fake.APIConfig{}, fake.APICall{EndTime: ended})
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			server.Register(fake.Call{Ref: call.Ref{Control: "another"}})
+			server.Register(fake.APICall{Ref: call.Ref{Control: "another"}})
 			server.End(ref.Control, ended, 3)
-			server.Script("another", fake.Alive)
+			server.Script("another", fake.ReplyAlive)
 			fetch(t, client)
 		})
 	}
@@ -292,8 +289,8 @@ func TestEveryFormOfTheHistoryCanBeRead(t *testing.T) {
 	data := `{"event_type":"call.hangup","id":"event-7","occurred_at":"` + at.Format(time.RFC3339Nano) + `","payload":{"call_leg_id":"leg-1","call_session_id":"session-1","hangup_cause":"timeout"},"record_type":"event"}`
 	for _, form := range []fake.Form{fake.FormDocumented, fake.FormNamed, fake.FormWrapped, fake.FormFlat} {
 		t.Run(string(form), func(t *testing.T) {
-			_, client, now := start(t, fake.Config{Form: form, Lag: time.Minute}, fake.Call{
-				StartTime: begun, EndTime: ended, Events: []fake.Event{{ID: "event-7", Type: call.TypeHangup, OccurredAt: at, Data: []byte(data)}},
+			_, client, now := startAPI(t, fake.APIConfig{Form: form, Lag: time.Minute}, fake.APICall{
+				StartTime: begun, EndTime: ended, Events: []fake.HistoryEvent{{ID: "event-7", Type: call.TypeHangup, OccurredAt: at, Data: []byte(data)}},
 			})
 			read := func() (events []call.Event) {
 				past, err := client.History(t.Context(), ref)

@@ -18,7 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 var private = ed25519.NewKeyFromSeed([]byte("thirty-two bytes, never a secret"))

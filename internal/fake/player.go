@@ -18,8 +18,8 @@ const (
 	DefaultMaxEvents = 1 << 20
 )
 
-// Config says what to play. Zero values stand for defaults.
-type Config struct {
+// PlayerConfig says what to play. Zero values stand for defaults.
+type PlayerConfig struct {
 	// Generator invents the calls, numbered from 0.
 	Generator Generator
 	// Scenario plays only calls of this kind. Empty: the generator's mix.
@@ -49,13 +49,13 @@ type Config struct {
 
 // Player posts the webhooks of calls at their time.
 type Player struct {
-	config Config
+	config PlayerConfig
 	sender *Sender
 	ledger *Ledger
 }
 
 // NewPlayer returns a player. It fails when the config cannot work.
-func NewPlayer(config Config) (*Player, error) {
+func NewPlayer(config PlayerConfig) (*Player, error) {
 	for _, share := range []float64{config.Disorder.Duplicates, config.Disorder.Reorder, config.Disorder.Late, config.Disorder.Drop} {
 		if !(share >= 0 && share <= 1) {
 			return nil, fmt.Errorf("fake Telnyx: a share of %v is not between 0 and 1", share)

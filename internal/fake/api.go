@@ -12,7 +12,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Defaults of a Config.
+// Defaults of a APIConfig.
 const (
 	// DefaultKeep is how long an ended call can be asked for.
 	DefaultKeep = 10 * time.Minute
@@ -24,13 +24,13 @@ const (
 	DefaultPageSize = 250
 )
 
-// Config says how a Server behaves. Zero values stand for defaults.
-type Config struct {
+// APIConfig says how a API behaves. Zero values stand for defaults.
+type APIConfig struct {
 	// APIKey is the bearer token that requests must have. Empty: any will do, but not none.
 	APIKey string
 	// Now is the clock that ends calls. Default time.Now.
 	Now func() time.Time
-	// Keep is how long after its end a call can be asked for; then it is Gone.
+	// Keep is how long after its end a call can be asked for; then it is ReplyGone.
 	// After twice that time it is forgotten. Default DefaultKeep.
 	Keep time.Duration
 	// Faults are what random faults are drawn from. Default DefaultFaults.
@@ -39,7 +39,7 @@ type Config struct {
 	FaultShare float64
 	// Seed makes the random faults those of one run.
 	Seed uint64
-	// Slow is how long the reply Slow takes, unless the client goes before. Default DefaultSlow.
+	// Slow is how long ReplySlow takes, unless the client goes before. Default DefaultSlow.
 	Slow time.Duration
 	// Reset is x-ratelimit-reset of a 429, in seconds. Default DefaultReset.
 	Reset int
@@ -53,23 +53,23 @@ type Config struct {
 	PageSize int
 }
 
-// Server is the fake API, a handler for any path that ends in
+// API is the fake API, a handler for any path that ends in
 // /calls/{call_control_id}, /call_events or /connections/{connection_id}/active_calls.
 // It is safe for concurrent use.
-type Server struct {
-	config Config
+type API struct {
+	config APIConfig
 
 	mu       sync.Mutex
 	rng      *rand.Rand
-	calls    map[call.ControlID]*Call
+	calls    map[call.ControlID]*APICall
 	asked    map[call.ControlID]int
 	lists    map[string]*list // by what is asked for
 	requests int
 	swept    time.Time
 }
 
-// New returns a server that knows no call yet.
-func New(config Config) *Server {
+// NewAPI returns a server that knows no call yet.
+func NewAPI(config APIConfig) *API {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -88,47 +88,47 @@ func New(config Config) *Server {
 	if config.PageSize <= 0 {
 		config.PageSize = DefaultPageSize
 	}
-	return &Server{
+	return &API{
 		config: config,
 		rng:    rand.New(rand.NewPCG(config.Seed, 0)),
-		calls:  map[call.ControlID]*Call{},
+		calls:  map[call.ControlID]*APICall{},
 		asked:  map[call.ControlID]int{},
 		lists:  map[string]*list{},
 	}
 }
 
 // Register tells the server of a call, or tells it anew.
-func (s *Server) Register(c Call) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (a *API) Register(c APICall) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	c.Script = append([]Reply(nil), c.Script...)
-	s.calls[c.Ref.Control] = &c
-	s.sweep()
+	a.calls[c.Ref.Control] = &c
+	a.sweep()
 }
 
 // sweep forgets, once a minute at most, the calls that ended long ago, so that
 // a simulation can run for days.
-func (s *Server) sweep() {
-	now := s.config.Now()
-	if now.Sub(s.swept) < time.Minute {
+func (a *API) sweep() {
+	now := a.config.Now()
+	if now.Sub(a.swept) < time.Minute {
 		return
 	}
-	s.swept = now
-	for id, c := range s.calls {
-		if !c.EndTime.IsZero() && now.Sub(c.EndTime) > 2*s.config.Keep {
-			delete(s.calls, id)
-			delete(s.asked, id)
-			delete(s.lists, historyOf(c.Ref.Leg))
+	a.swept = now
+	for id, c := range a.calls {
+		if !c.EndTime.IsZero() && now.Sub(c.EndTime) > 2*a.config.Keep {
+			delete(a.calls, id)
+			delete(a.asked, id)
+			delete(a.lists, historyOf(c.Ref.Leg))
 		}
 	}
 }
 
 // End tells the server that a call ended, and with which call_duration. It
 // reports whether it knows the call.
-func (s *Server) End(id call.ControlID, at time.Time, duration int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, known := s.calls[id]
+func (a *API) End(id call.ControlID, at time.Time, duration int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c, known := a.calls[id]
 	if known {
 		c.EndTime, c.Duration = at, duration
 	}
@@ -137,10 +137,10 @@ func (s *Server) End(id call.ControlID, at time.Time, duration int) bool {
 
 // Script adds replies to those that a call still has to give. It reports
 // whether the server knows the call.
-func (s *Server) Script(id call.ControlID, replies ...Reply) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, known := s.calls[id]
+func (a *API) Script(id call.ControlID, replies ...Reply) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c, known := a.calls[id]
 	if known {
 		c.Script = append(c.Script, replies...)
 	}
@@ -148,21 +148,21 @@ func (s *Server) Script(id call.ControlID, replies ...Reply) bool {
 }
 
 // Requests returns how often a call was asked for, whatever the answer was.
-func (s *Server) Requests(id call.ControlID) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asked[id]
+func (a *API) Requests(id call.ControlID) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked[id]
 }
 
 // TotalRequests returns how many requests came for any call, known or not.
-func (s *Server) TotalRequests() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.requests
+func (a *API) TotalRequests() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.requests
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, isCall := controlID(r.URL)
 	connection, isRoll := connectionID(r.URL)
 	isHistory := strings.HasSuffix(r.URL.Path, "/call_events")
@@ -175,16 +175,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
-	authorized := s.authorized(r.Header.Get("Authorization"))
+	authorized := a.authorized(r.Header.Get("Authorization"))
 	switch {
 	case isHistory:
 		leg := call.LegID(r.URL.Query().Get("filter[leg_id]"))
-		s.write(w, r, s.decideList(historyOf(leg), authorized), s.history(leg, r.URL.Query()))
+		a.write(w, r, a.decideList(historyOf(leg), authorized), a.history(leg, r.URL.Query()))
 	case isRoll:
-		s.write(w, r, s.decideList(activeOf(connection), authorized), s.active(connection, r.URL.Query()))
+		a.write(w, r, a.decideList(activeOf(connection), authorized), a.active(connection, r.URL.Query()))
 	default:
-		reply, c := s.decide(id, authorized)
-		s.write(w, r, reply, s.about(c))
+		reply, c := a.decide(id, authorized)
+		a.write(w, r, reply, a.about(c))
 	}
 }
 
@@ -199,40 +199,40 @@ func controlID(u *url.URL) (call.ControlID, bool) {
 	return call.ControlID(id), err == nil && id != ""
 }
 
-func (s *Server) authorized(header string) bool {
+func (a *API) authorized(header string) bool {
 	token, ok := strings.CutPrefix(header, "Bearer ")
 	if !ok || token == "" {
 		return false
 	}
-	return s.config.APIKey == "" || subtle.ConstantTimeCompare([]byte(token), []byte(s.config.APIKey)) == 1
+	return a.config.APIKey == "" || subtle.ConstantTimeCompare([]byte(token), []byte(a.config.APIKey)) == 1
 }
 
 // decide counts the request and chooses the reply, with a copy of the call as it
 // is to be shown.
-func (s *Server) decide(id call.ControlID, authorized bool) (Reply, Call) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests++
-	s.asked[id]++
+func (a *API) decide(id call.ControlID, authorized bool) (Reply, APICall) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.requests++
+	a.asked[id]++
 	if !authorized {
-		return Denied, Call{}
+		return ReplyDenied, APICall{}
 	}
-	c, known := s.calls[id]
+	c, known := a.calls[id]
 	if !known {
-		return NotFound, Call{}
+		return ReplyNotFound, APICall{}
 	}
-	now := s.config.Now()
-	reply := Truth
+	now := a.config.Now()
+	reply := ReplyTruth
 	if len(c.Script) > 0 {
 		reply, c.Script = c.Script[0], c.Script[1:]
-	} else if s.config.FaultShare > 0 && s.rng.Float64() < s.config.FaultShare {
-		reply = s.config.Faults[s.rng.IntN(len(s.config.Faults))]
+	} else if a.config.FaultShare > 0 && a.rng.Float64() < a.config.FaultShare {
+		reply = a.config.Faults[a.rng.IntN(len(a.config.Faults))]
 	}
 	over := !c.EndTime.IsZero() && !now.Before(c.EndTime)
 	switch {
-	case reply != Truth && reply != Slow:
-	case over && now.Sub(c.EndTime) > s.config.Keep:
-		return Gone, Call{}
+	case reply != ReplyTruth && reply != ReplySlow:
+	case over && now.Sub(c.EndTime) > a.config.Keep:
+		return ReplyGone, APICall{}
 	case over && c.AliveFor > 0:
 		c.AliveFor--
 		shown := *c

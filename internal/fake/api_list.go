@@ -39,61 +39,61 @@ func historyOf(leg call.LegID) string              { return "history/" + string(
 func activeOf(connection call.ConnectionID) string { return "active/" + string(connection) }
 
 // ScriptHistory adds replies to those that the next pages of a leg's history are.
-func (s *Server) ScriptHistory(leg call.LegID, replies ...Reply) { s.script(historyOf(leg), replies) }
+func (a *API) ScriptHistory(leg call.LegID, replies ...Reply) { a.script(historyOf(leg), replies) }
 
 // ScriptActive adds replies to those that the next pages of a connection's active calls are.
-func (s *Server) ScriptActive(connection call.ConnectionID, replies ...Reply) {
-	s.script(activeOf(connection), replies)
+func (a *API) ScriptActive(connection call.ConnectionID, replies ...Reply) {
+	a.script(activeOf(connection), replies)
 }
 
 // HistoryRequests returns how many pages of a leg's history were asked for.
-func (s *Server) HistoryRequests(leg call.LegID) int { return s.list(historyOf(leg)) }
+func (a *API) HistoryRequests(leg call.LegID) int { return a.list(historyOf(leg)) }
 
 // ActiveRequests returns how many pages of a connection's active calls were asked for.
-func (s *Server) ActiveRequests(connection call.ConnectionID) int {
-	return s.list(activeOf(connection))
+func (a *API) ActiveRequests(connection call.ConnectionID) int {
+	return a.list(activeOf(connection))
 }
 
-func (s *Server) script(of string, replies []Reply) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.listOf(of)
+func (a *API) script(of string, replies []Reply) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.listOf(of)
 	l.script = append(l.script, replies...)
 }
 
-func (s *Server) list(of string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.listOf(of).asked
+func (a *API) list(of string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.listOf(of).asked
 }
 
 // listOf finds a list. The lock is held.
-func (s *Server) listOf(of string) *list {
-	l := s.lists[of]
+func (a *API) listOf(of string) *list {
+	l := a.lists[of]
 	if l == nil {
 		l = &list{}
-		s.lists[of] = l
+		a.lists[of] = l
 	}
 	return l
 }
 
 // decideList counts a request for a list and chooses the reply.
-func (s *Server) decideList(of string, authorized bool) Reply {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.listOf(of)
+func (a *API) decideList(of string, authorized bool) Reply {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.listOf(of)
 	l.asked++
 	switch {
 	case !authorized:
-		return Denied
+		return ReplyDenied
 	case len(l.script) > 0:
 		var reply Reply
 		reply, l.script = l.script[0], l.script[1:]
 		return reply
-	case s.config.FaultShare > 0 && s.rng.Float64() < s.config.FaultShare:
-		return s.config.Faults[s.rng.IntN(len(s.config.Faults))]
+	case a.config.FaultShare > 0 && a.rng.Float64() < a.config.FaultShare:
+		return a.config.Faults[a.rng.IntN(len(a.config.Faults))]
 	}
-	return Truth
+	return ReplyTruth
 }
 
 // connectionID takes the connection of a path that ends in /connections/{id}/active_calls.
@@ -108,15 +108,15 @@ func connectionID(u *url.URL) (call.ConnectionID, bool) {
 }
 
 // history are the bodies about a leg's history.
-func (s *Server) history(leg call.LegID, query url.Values) bodies {
+func (a *API) history(leg call.LegID, query url.Values) bodies {
 	number, err := strconv.Atoi(query.Get("page[number]"))
 	if err != nil || number < 1 {
 		number = 1
 	}
-	size := s.size(query.Get("page[size]"))
+	size := a.size(query.Get("page[size]"))
 	of := func(want func(call.LegID) bool) func() any {
 		return func() any {
-			rows := s.rows(want)
+			rows := a.rows(want)
 			from := min((number-1)*size, len(rows))
 			return map[string]any{"data": rows[from:min(from+size, len(rows))], "meta": map[string]any{
 				"page_number": number, "page_size": size, "total_pages": (len(rows) + size - 1) / size, "total_results": len(rows),
@@ -124,44 +124,44 @@ func (s *Server) history(leg call.LegID, query url.Values) bodies {
 		}
 	}
 	return bodies{
-		truth: of(func(l call.LegID) bool { return l == leg || leg == "" || s.config.IgnoreFilter }),
+		truth: of(func(l call.LegID) bool { return l == leg || leg == "" || a.config.IgnoreFilter }),
 		alive: of(func(call.LegID) bool { return false }),
 		other: of(func(l call.LegID) bool { return l != leg }),
 	}
 }
 
 // size is the size of a page that was asked for.
-func (s *Server) size(asked string) int {
+func (a *API) size(asked string) int {
 	size, err := strconv.Atoi(asked)
 	if err != nil || size < 1 {
 		size = 25
 	}
-	return min(size, s.config.PageSize)
+	return min(size, a.config.PageSize)
 }
 
 // rows are the rows of the history of some legs, by time.
-func (s *Server) rows(want func(call.LegID) bool) []map[string]any {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (a *API) rows(want func(call.LegID) bool) []map[string]any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	type dated struct {
 		at  time.Time
 		row map[string]any
 	}
 	var all []dated
-	now := s.config.Now()
-	for _, c := range s.calls {
+	now := a.config.Now()
+	for _, c := range a.calls {
 		if !want(c.Ref.Leg) {
 			continue
 		}
 		for i, e := range c.Events {
-			if now.Before(e.OccurredAt.Add(s.config.Lag)) {
+			if now.Before(e.OccurredAt.Add(a.config.Lag)) {
 				continue
 			}
 			if i == 0 {
 				// The history has commands as well.
 				all = append(all, dated{e.OccurredAt, commandRow(c, e)})
 			}
-			form := s.config.Form
+			form := a.config.Form
 			if form == "" {
 				form = forms[i%len(forms)]
 			}
@@ -176,18 +176,16 @@ func (s *Server) rows(want func(call.LegID) bool) []map[string]any {
 	return rows
 }
 
-const micro = "2006-01-02T15:04:05.000000Z"
-
-func commandRow(c *Call, e Event) map[string]any {
+func commandRow(c *APICall, e HistoryEvent) map[string]any {
 	return map[string]any{
 		"record_type": "call_event", "call_leg_id": c.Ref.Leg, "call_session_id": c.Ref.Session,
-		"event_timestamp": e.OccurredAt.UTC().Format(micro), "name": "call.answer", "type": "command",
+		"event_timestamp": stamp(e.OccurredAt), "name": "call.answer", "type": "command",
 		"metadata": map[string]any{"call_control_id": c.Ref.Control},
 	}
 }
 
-func webhookRow(c *Call, e Event, form Form) map[string]any {
-	at := e.OccurredAt.UTC().Format(micro)
+func webhookRow(c *APICall, e HistoryEvent, form Form) map[string]any {
+	at := stamp(e.OccurredAt)
 	row := map[string]any{"record_type": "call_event", "call_leg_id": c.Ref.Leg, "call_session_id": c.Ref.Session, "type": "webhook"}
 	switch form {
 	case FormNamed, FormFlat:
@@ -203,7 +201,7 @@ func webhookRow(c *Call, e Event, form Form) map[string]any {
 		payload["occurred_at"] = at
 		return map[string]any{
 			"record_type": "event", "event_type": e.Type, "webhook_id": e.ID,
-			"created_at": e.OccurredAt.Add(time.Millisecond).UTC().Format(micro), "payload": payload,
+			"created_at": stamp(e.OccurredAt.Add(time.Millisecond)), "payload": payload,
 		}
 	case FormWrapped:
 		row["metadata"] = map[string]any{"attempt": 1, "status": "delivered", "event": json.RawMessage(e.Data)}
@@ -215,15 +213,15 @@ func webhookRow(c *Call, e Event, form Form) map[string]any {
 }
 
 // active are the bodies about the active calls of a connection.
-func (s *Server) active(connection call.ConnectionID, query url.Values) bodies {
+func (a *API) active(connection call.ConnectionID, query url.Values) bodies {
 	from, err := strconv.Atoi(query.Get("page[after]"))
 	if err != nil || from < 0 {
 		from = 0
 	}
-	size := s.size(query.Get("page[limit]"))
-	of := func(want func(*Call) bool) func() any {
+	size := a.size(query.Get("page[limit]"))
+	of := func(want func(*APICall) bool) func() any {
 		return func() any {
-			rows := s.alive(want)
+			rows := a.alive(want)
 			first := min(from, len(rows))
 			last := min(first+size, len(rows))
 			meta := map[string]any{"total_items": len(rows), "cursors": map[string]any{}}
@@ -234,19 +232,19 @@ func (s *Server) active(connection call.ConnectionID, query url.Values) bodies {
 		}
 	}
 	return bodies{
-		truth: of(func(c *Call) bool { return c.Ref.Connection == connection }),
-		alive: of(func(*Call) bool { return false }),
-		other: of(func(c *Call) bool { return c.Ref.Connection != connection }),
+		truth: of(func(c *APICall) bool { return c.Ref.Connection == connection }),
+		alive: of(func(*APICall) bool { return false }),
+		other: of(func(c *APICall) bool { return c.Ref.Connection != connection }),
 	}
 }
 
 // alive are the rows of the calls that are alive, by control id.
-func (s *Server) alive(want func(*Call) bool) []map[string]any {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (a *API) alive(want func(*APICall) bool) []map[string]any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	rows := []map[string]any{}
-	for _, c := range s.calls {
-		if b := s.describe(*c); b.IsAlive && want(c) {
+	for _, c := range a.calls {
+		if b := a.describe(*c); b.IsAlive && want(c) {
 			rows = append(rows, map[string]any{
 				"call_control_id": b.Control, "call_leg_id": b.Leg, "call_session_id": b.Session,
 				"client_state": b.ClientState, "call_duration": b.Duration, "record_type": "call",

@@ -56,7 +56,7 @@ func (l *Ledger) Totals() Totals {
 }
 
 // Fates returns what became of each event so far, by event id. A long play
-// forgets the events of finished calls when there are too many (Config.MaxEvents).
+// forgets the events of finished calls when there are too many (PlayerConfig.MaxEvents).
 func (l *Ledger) Fates() map[string]Fate {
 	l.mu.Lock()
 	defer l.mu.Unlock()

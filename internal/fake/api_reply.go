@@ -1,7 +1,6 @@
 package fake
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -25,22 +24,22 @@ const otherCall = "00000000-0000-1000-8000-0242ac1100ff"
 
 // bodies are what the replies with a body of JSON say.
 type bodies struct {
-	// truth is what is true, alive and other are what Alive and OtherCall say.
+	// truth is what is true, alive and other are what ReplyAlive and ReplyOtherCall say.
 	truth, alive, other func() any
 }
 
 // about are the bodies about a call.
-func (s *Server) about(c Call) bodies {
+func (a *API) about(c APICall) bodies {
 	return bodies{
-		truth: func() any { return map[string]any{"data": s.describe(c)} },
+		truth: func() any { return map[string]any{"data": a.describe(c)} },
 		alive: func() any {
 			c.EndTime = time.Time{}
-			b := s.describe(c)
+			b := a.describe(c)
 			b.IsAlive = true
 			return map[string]any{"data": b}
 		},
 		other: func() any {
-			b := s.describe(c)
+			b := a.describe(c)
 			b.Control, b.Leg, b.Session = "v3:"+otherCall, otherCall, otherCall
 			return map[string]any{"data": b}
 		},
@@ -48,34 +47,34 @@ func (s *Server) about(c Call) bodies {
 }
 
 // write gives the reply.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, reply Reply, b bodies) {
+func (a *API) write(w http.ResponseWriter, r *http.Request, reply Reply, b bodies) {
 	switch reply {
-	case Alive:
+	case ReplyAlive:
 		writeJSON(w, http.StatusOK, b.alive())
-	case OtherCall:
+	case ReplyOtherCall:
 		writeJSON(w, http.StatusOK, b.other())
-	case NotFound:
+	case ReplyNotFound:
 		writeError(w, http.StatusNotFound, "10005", "Resource not found", "There is no such call.")
-	case Gone:
+	case ReplyGone:
 		writeError(w, http.StatusUnprocessableEntity, "90015", "Invalid Call Control ID", "The call is over, or never was.")
-	case Denied:
+	case ReplyDenied:
 		writeError(w, http.StatusUnauthorized, "10009", "Authentication failed", "The key is missing or wrong.")
-	case Forbidden:
+	case ReplyForbidden:
 		writeError(w, http.StatusForbidden, "10010", "Authorization failed", "The key may not do this.")
-	case RateLimited:
+	case ReplyRateLimited:
 		w.Header().Set("x-ratelimit-limit", "1")
 		w.Header().Set("x-ratelimit-remaining", "0")
-		w.Header().Set("x-ratelimit-reset", strconv.Itoa(s.config.Reset))
+		w.Header().Set("x-ratelimit-reset", strconv.Itoa(a.config.Reset))
 		writeError(w, http.StatusTooManyRequests, "10011", "Too many requests", "Slow down.")
-	case ServerError:
+	case ReplyServerError:
 		writeError(w, http.StatusInternalServerError, "10007", "Unexpected error", "Something broke.")
-	case HTML:
+	case ReplyHTML:
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write([]byte("<!DOCTYPE html><title>Maintenance</title><p>Back soon."))
-	case HalfBody:
+	case ReplyHalfBody:
 		breakOff(w, b.truth())
-	case Slow:
-		if pause(r, s.config.Slow) {
+	case ReplySlow:
+		if sleep(r.Context(), a.config.Slow) == nil {
 			writeJSON(w, http.StatusOK, b.truth())
 		}
 	default:
@@ -84,20 +83,20 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, reply Reply, b bo
 }
 
 // describe says what is true of a call now.
-func (s *Server) describe(c Call) body {
+func (a *API) describe(c APICall) body {
 	b := body{
 		Control: string(c.Ref.Control), Leg: string(c.Ref.Leg), Session: string(c.Ref.Session), RecordType: "call",
 	}
 	if c.ClientState != "" {
 		b.ClientState = &c.ClientState
 	}
-	now := s.config.Now()
+	now := a.config.Now()
 	if now.Before(c.StartTime) {
 		return b
 	}
-	b.StartTime = stamp(c.StartTime)
+	b.StartTime = millis(c.StartTime)
 	if !c.EndTime.IsZero() && !now.Before(c.EndTime) {
-		b.EndTime, b.Duration = stamp(c.EndTime), c.Duration
+		b.EndTime, b.Duration = millis(c.EndTime), c.Duration
 		return b
 	}
 	b.IsAlive = true
@@ -107,8 +106,8 @@ func (s *Server) describe(c Call) body {
 	return b
 }
 
-// stamp writes a time with the three digits of the status API, and nothing for none.
-func stamp(t time.Time) string {
+// millis writes a time with the three digits of the status API, and nothing for none.
+func millis(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
@@ -125,18 +124,6 @@ func breakOff(w http.ResponseWriter, truth any) {
 	panic(http.ErrAbortHandler)
 }
 
-// pause waits, and reports whether the client is still there.
-func pause(r *http.Request, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-r.Context().Done():
-		return false
-	}
-}
-
 func writeError(w http.ResponseWriter, status int, code, title, detail string) {
 	writeJSON(w, status, map[string]any{"errors": []map[string]any{{
 		"code": code, "title": title, "detail": detail,
@@ -148,12 +135,4 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(encode(v))
-}
-
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("encode an answer: " + err.Error()) // Strings, numbers, booleans, and events that are JSON.
-	}
-	return b
 }

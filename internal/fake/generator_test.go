@@ -13,8 +13,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

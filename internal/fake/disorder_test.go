@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/legato-calls/legato/ingest/telnyx/fake"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 func chance() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
