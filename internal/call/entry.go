@@ -53,6 +53,10 @@ const (
 	TopicRepair = "internal.repair"
 )
 
+// InternalTopics returns the topics of Legato's own entries, in order: all that the log
+// takes beside events.
+func InternalTopics() []string { return []string{TopicCheck, TopicProbe, TopicRepair, TopicStatus} }
+
 // Receipt is the log's word that an entry is stored.
 type Receipt struct {
 	// Seq is the stream sequence of the stored entry; on a duplicate that of the

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Layout names the streams of one deployment, and the token that its subjects
@@ -20,6 +22,9 @@ type Layout struct {
 	Calls string
 	// Parked holds input that could not be used.
 	Parked string
+	// Forward holds what became of the events that were handed on to applications,
+	// and what is to be tried again later.
+	Forward string
 }
 
 // DefaultPrefix is the subject prefix of a deployment that chose none.
@@ -29,8 +34,8 @@ const DefaultPrefix = "calls"
 const maxPrefixLength = 32
 
 // NewLayout derives the stream names from the subject prefix: "calls" gives
-// CALL_EVENTS, CALLS and CALL_PARKED; any other, as "emea", EMEA_EVENTS, EMEA and
-// EMEA_PARKED. It fails when the prefix is not one subject token of lower-case letters,
+// CALL_EVENTS, CALLS, CALL_PARKED and CALL_FORWARD; any other, as "emea", EMEA_EVENTS, EMEA,
+// EMEA_PARKED and EMEA_FORWARD. It fails when the prefix is not one subject token of lower-case letters,
 // digits, '-' and '_' that begins with a letter, or when its streams would carry
 // the names of another prefix's.
 func NewLayout(prefix string) (Layout, error) {
@@ -41,7 +46,7 @@ func NewLayout(prefix string) (Layout, error) {
 	if prefix == DefaultPrefix {
 		stem = "CALL"
 	}
-	return Layout{Prefix: prefix, Events: stem + "_EVENTS", Calls: calls, Parked: stem + "_PARKED"}, nil
+	return Layout{Prefix: prefix, Events: stem + "_EVENTS", Calls: calls, Parked: stem + "_PARKED", Forward: stem + "_FORWARD"}, nil
 }
 
 func validatePrefix(prefix string) error {
@@ -59,8 +64,8 @@ func validatePrefix(prefix string) error {
 	switch {
 	case prefix == "call":
 		return errors.New(`would share the streams of the prefix "calls"`)
-	case strings.HasSuffix(prefix, "_events"), strings.HasSuffix(prefix, "_parked"):
-		return errors.New("would give a stream the name of another prefix's log or parked messages")
+	case strings.HasSuffix(prefix, "_events"), strings.HasSuffix(prefix, "_parked"), strings.HasSuffix(prefix, "_forward"):
+		return errors.New("would give a stream the name of another prefix's log, parked messages or forwarding")
 	}
 	return nil
 }
@@ -76,6 +81,8 @@ type Limits struct {
 	// Replicas is how many servers hold a copy, 1 to 5; more than 1 needs a cluster.
 	// A stream that has more keeps them. Zero: 1.
 	Replicas int
+	// Forward wants the stream of forwarding; without it that stream is neither made nor looked at.
+	Forward bool
 }
 
 // Default ages of the streams.
@@ -120,7 +127,10 @@ func (l Limits) withDefaults() (Limits, error) {
 func (n Layout) streams(l Limits) []jetstream.StreamConfig {
 	events := baseStream(n.Events, l.EventsMaxAge, l.EventsMaxBytes, l.Replicas)
 	events.Description = "Legato's log: call webhooks byte for byte, status answers and checks."
-	events.Subjects = []string{n.Prefix + ".event.>", n.Prefix + ".internal.>"}
+	events.Subjects = []string{n.Prefix + ".event.>"}
+	for _, topic := range call.InternalTopics() {
+		events.Subjects = append(events.Subjects, n.Prefix+"."+topic)
+	}
 	events.AllowAtomicPublish = true // Group commit: one fsync and one proposal for many webhooks.
 	// A hole in the log would look like a lost event to every follower. Purging
 	// from the front stays allowed: that is how the log is trimmed.
@@ -136,7 +146,19 @@ func (n Layout) streams(l Limits) []jetstream.StreamConfig {
 	// A full log and full summaries refuse, so that nothing is lost unnoticed. What is parked is
 	// already out of the way, and refusing it would make its sender or queue repeat it for ever.
 	parked.Discard = jetstream.DiscardOld
-	return []jetstream.StreamConfig{events, calls, parked}
+	streams := []jetstream.StreamConfig{events, calls, parked}
+	if l.Forward {
+		streams = append(streams, n.forward(l))
+	}
+	return streams
+}
+
+// forward returns the stream of forwarding. It outlives the log that it speaks of by nothing.
+func (n Layout) forward(l Limits) jetstream.StreamConfig {
+	c := baseStream(n.Forward, l.EventsMaxAge, 0, l.Replicas)
+	c.Description = "What Legato forwarded to applications, and what it will try again."
+	c.Subjects = []string{n.Prefix + ".internal.forward.>", n.Prefix + ".internal.later.>"}
+	return c
 }
 
 func baseStream(name string, age time.Duration, bytes int64, replicas int) jetstream.StreamConfig {

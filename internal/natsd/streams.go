@@ -198,11 +198,18 @@ func hopeless(r rule, have, want *jetstream.StreamConfig) string {
 	}
 	// A stream that holds other subjects is somebody else's by the same name.
 	for _, s := range have.Subjects {
-		if !slices.Contains(want.Subjects, s) {
+		if !slices.Contains(want.Subjects, s) && !allInternal(s, want.Subjects) {
 			return "it holds other subjects; choose another subject prefix"
 		}
 	}
 	return ""
+}
+
+// allInternal reports whether s stands for every internal subject of the deployment that wants
+// some of them by name: a log of ours that takes more than it needs to.
+func allInternal(s string, want []string) bool {
+	stem, ok := strings.CutSuffix(s, ".internal.>")
+	return ok && slices.ContainsFunc(want, func(w string) bool { return strings.HasPrefix(w, stem+".internal.") })
 }
 
 // addCommand returns the natscli line that makes a stream.

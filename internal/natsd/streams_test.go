@@ -21,9 +21,9 @@ func TestLayoutFollowsThePrefix(t *testing.T) {
 		name, prefix string
 		want         natsd.Layout // Zero: refused.
 	}{
-		{name: "the default", prefix: "calls", want: natsd.Layout{Prefix: "calls", Events: "CALL_EVENTS", Calls: "CALLS", Parked: "CALL_PARKED"}},
-		{name: "a region", prefix: "emea", want: natsd.Layout{Prefix: "emea", Events: "EMEA_EVENTS", Calls: "EMEA", Parked: "EMEA_PARKED"}},
-		{name: "dash, underscore and digits", prefix: "eu-west_1", want: natsd.Layout{Prefix: "eu-west_1", Events: "EU-WEST_1_EVENTS", Calls: "EU-WEST_1", Parked: "EU-WEST_1_PARKED"}},
+		{name: "the default", prefix: "calls", want: natsd.Layout{Prefix: "calls", Events: "CALL_EVENTS", Calls: "CALLS", Parked: "CALL_PARKED", Forward: "CALL_FORWARD"}},
+		{name: "a region", prefix: "emea", want: natsd.Layout{Prefix: "emea", Events: "EMEA_EVENTS", Calls: "EMEA", Parked: "EMEA_PARKED", Forward: "EMEA_FORWARD"}},
+		{name: "dash, underscore and digits", prefix: "eu-west_1", want: natsd.Layout{Prefix: "eu-west_1", Events: "EU-WEST_1_EVENTS", Calls: "EU-WEST_1", Parked: "EU-WEST_1_PARKED", Forward: "EU-WEST_1_FORWARD"}},
 		{name: "empty", prefix: ""},
 		{name: "two tokens", prefix: "a.b"},
 		{name: "a wildcard", prefix: "*"},
@@ -34,6 +34,7 @@ func TestLayoutFollowsThePrefix(t *testing.T) {
 		{name: "the singular of the default, which would share its log", prefix: "call"},
 		{name: "another prefix's log", prefix: "emea_events"},
 		{name: "another prefix's parked messages", prefix: "emea_parked"},
+		{name: "another prefix's forwarding", prefix: "emea_forward"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,6 +69,29 @@ func update(t *testing.T, js jetstream.JetStream, name string, change func(*jets
 	}
 }
 
+func logSubjects() []string {
+	return []string{"calls.event.>", "calls.internal.check", "calls.internal.probe", "calls.internal.repair", "calls.internal.status"}
+}
+
+func TestManageMakesTheStreamOfForwardingWhereItIsWanted(t *testing.T) {
+	s := natsdtest.Run(t)
+	report, err := natsd.Manage(t.Context(), s.JS, s.Layout, natsd.Limits{Forward: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"CALL_FORWARD"}, report.Made); diff != "" {
+		t.Errorf("made (-want +got):\n%s", diff)
+	}
+	got := config(t, s.JS, s.Layout.Forward)
+	if diff := cmp.Diff([]string{"calls.internal.forward.>", "calls.internal.later.>"}, got.Subjects); diff != "" {
+		t.Errorf("subjects (-want +got):\n%s", diff)
+	}
+	// What is to be tried again is refused, and tried again, before it is dropped.
+	if got.Discard != jetstream.DiscardNew {
+		t.Errorf("discard: got %v, want new", got.Discard)
+	}
+}
+
 func TestManageMakesTheStreamsOfTheDesign(t *testing.T) {
 	s := natsdtest.Run(t, natsdtest.WithoutStreams())
 	report, err := natsd.Manage(t.Context(), s.JS, s.Layout, natsd.Limits{EventsMaxBytes: 1 << 30})
@@ -84,7 +108,7 @@ func TestManageMakesTheStreamsOfTheDesign(t *testing.T) {
 		Duplicates: 2 * time.Minute, Replicas: 1,
 	}
 	events, calls, parked := common, common, common
-	events.Name, events.Subjects = "CALL_EVENTS", []string{"calls.event.>", "calls.internal.>"}
+	events.Name, events.Subjects = "CALL_EVENTS", logSubjects()
 	events.MaxAge, events.MaxBytes, events.DenyDelete, events.AllowAtomicPublish = 24*time.Hour, 1<<30, true, true
 	calls.Name, calls.Subjects, calls.MaxAge = "CALLS", []string{"calls.leg.>", "calls.session.>"}, 72*time.Hour
 	parked.Name, parked.Subjects, parked.MaxAge = "CALL_PARKED", []string{"calls.parked.>"}, 7*24*time.Hour
@@ -140,9 +164,12 @@ func TestManageMendsWhatLegatoDependsOnAndNothingElse(t *testing.T) {
 		{
 			name: "a log that lacks the internal subjects", stream: "CALL_EVENTS", mended: true,
 			before: func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] },
-			want: func(c *jetstream.StreamConfig) {
-				c.Subjects = []string{"calls.event.>", "calls.internal.>"}
-			},
+			want:   func(c *jetstream.StreamConfig) { c.Subjects = logSubjects() },
+		},
+		{
+			name: "a log that takes the internal subjects of forwarding too", stream: "CALL_EVENTS", mended: true,
+			before: func(c *jetstream.StreamConfig) { c.Subjects = []string{"calls.event.>", "calls.internal.>"} },
+			want:   func(c *jetstream.StreamConfig) { c.Subjects = logSubjects() },
 		},
 		{
 			name: "an age above the wanted one", stream: "CALL_EVENTS", mended: true,
@@ -251,7 +278,7 @@ func TestStreamsThatAreNotOursAreLeftAlone(t *testing.T) {
 		{
 			name:    "our subjects under another name",
 			foreign: jetstream.StreamConfig{Name: "ALL", Subjects: []string{"calls.>"}},
-			want:    "create stream CALL_EVENTS for calls.event.>, calls.internal.>",
+			want:    "create stream CALL_EVENTS for calls.event.>, calls.internal.check, calls.internal.probe, calls.internal.repair, calls.internal.status",
 		},
 	}
 	for _, tt := range tests {
@@ -294,7 +321,7 @@ func TestCheckTellsWhatDiffersAndChangesNothing(t *testing.T) {
 		Problems: []string{"stream EMEA_EVENTS does not exist", "stream EMEA does not exist", "stream EMEA_PARKED does not exist"},
 		Missing:  []string{"EMEA_EVENTS", "EMEA", "EMEA_PARKED"},
 		Commands: []string{
-			"nats stream add EMEA_EVENTS --storage=file --subjects='emea.event.>,emea.internal.>' --retention=limits --discard=new --max-age=24h --max-bytes=1073741824 --max-msgs-per-subject=-1 --max-msg-size=-1 --replicas=1 --dupe-window=2m --deny-delete --allow-batch --no-allow-direct --ack --defaults",
+			"nats stream add EMEA_EVENTS --storage=file --subjects='emea.event.>,emea.internal.check,emea.internal.probe,emea.internal.repair,emea.internal.status' --retention=limits --discard=new --max-age=24h --max-bytes=1073741824 --max-msgs-per-subject=-1 --max-msg-size=-1 --replicas=1 --dupe-window=2m --deny-delete --allow-batch --no-allow-direct --ack --defaults",
 			"nats stream add EMEA --storage=file --subjects='emea.leg.>,emea.session.>' --retention=limits --discard=new --max-age=36h --max-bytes=-1 --max-msgs-per-subject=-1 --max-msg-size=-1 --replicas=1 --dupe-window=2m --no-allow-direct --ack --defaults",
 			"nats stream add EMEA_PARKED --storage=file --subjects='emea.parked.>' --retention=limits --discard=old --max-age=168h --max-bytes=-1 --max-msgs-per-subject=-1 --max-msg-size=-1 --replicas=1 --dupe-window=2m --no-allow-direct --ack --defaults",
 		},
