@@ -4,22 +4,11 @@ import "time"
 
 // What the tests of this package look at from outside.
 var (
-	Outcome        = outcome
-	AnsweredBy     = answeredBy
-	PartyOf        = party
-	DecideFirst    = decideFirst
-	DecideAmend    = decideAmend
-	DecideAsk      = decideAsk
-	DecideRepair   = decideRepair
-	NewsSince      = newsSince
-	LegReasons     = legReasons
-	SessionReasons = sessionReasons
-	ComposeLeg     = composeLeg
-	ComposeSession = composeSession
-	KeepPast       = keepPast
-
-	OutcomesByCause = outcomesByCause
-	OutcomesBySIP   = outcomesBySIP
+	DecideFirst  = decideFirst
+	DecideAmend  = decideAmend
+	DecideAsk    = decideAsk
+	DecideRepair = decideRepair
+	NewsSince    = newsSince
 )
 
 // Reason returns the name of the decision.

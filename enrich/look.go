@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/legato-calls/legato/enrich/compose"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
@@ -209,7 +211,7 @@ func (l *look) doDeparted(ctx context.Context, lw *legWork) error {
 		return nil
 	}
 	lw.departed = true
-	if err := l.compareLeg(ctx, lw, composeLeg(l.view.ID, lw.view), stored); err != nil || !lw.done {
+	if err := l.compareLeg(ctx, lw, compose.Leg(l.view.ID, lw.view), stored); err != nil || !lw.done {
 		return err
 	}
 	// The fold takes it for a leg that lives. Said in the log that it is over, every
@@ -250,7 +252,7 @@ func (l *look) publishLeg(ctx context.Context, lw *legWork) error {
 			return nil
 		}
 	}
-	leg, content, err := summary.Fit(composeLeg(l.view.ID, lw.view))
+	leg, content, err := compose.FitLeg(compose.Leg(l.view.ID, lw.view))
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -314,21 +316,21 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	if err := json.Unmarshal(stored.Body, &before); err != nil {
 		return poison("read back revision %d of leg %s: %w", stored.Revision, lw.view.ID, err)
 	}
-	leg, viewContent, err := summary.Fit(leg)
+	leg, viewContent, err := compose.FitLeg(leg)
 	if err != nil {
 		return poison("%w", err)
 	}
 	// A merged leg is not remembered: the view alone does not make it again.
-	merged := lost || !summary.Covers(leg, before)
+	merged := lost || !compose.Covers(leg, before)
 	if merged {
 		lw.departed = true
-		leg = merge(before, leg)
+		leg = compose.MergeLeg(before, leg)
 	}
-	was, err := before.Content()
+	was, err := compose.LegContent(before)
 	if err != nil {
 		return poison("%w", err)
 	}
-	leg, is, err := summary.Fit(leg)
+	leg, is, err := compose.FitLeg(leg)
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -344,10 +346,10 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 		l.later(d.until)
 		return nil
 	}
-	if leg.Changed, err = summary.Changed(was, is); err != nil {
+	if leg.Changed, err = compose.Changed(was, is); err != nil {
 		return poison("%w", err)
 	}
-	leg.Reasons = legReasons(&before, &leg)
+	leg.Reasons = compose.LegReasons(&before, &leg)
 	leg.Revision, leg.PublishedAt = stored.Revision+1, summary.MustAt(l.now)
 	next, err := l.publish(ctx, k, leg.ConnectionID, leg.Revision, leg, stored)
 	if errors.Is(err, summary.ErrRefused) {
@@ -364,17 +366,6 @@ func (l *look) compareLeg(ctx context.Context, lw *legWork, leg summary.Leg, sto
 	lw.done, lw.summary = true, &leg
 	l.w.publishedLeg(&leg, lw.view, string(reasonLate), l.now)
 	return nil
-}
-
-// merge lays late news over a stored summary and derives anew what follows from both.
-func merge(stored, news summary.Leg) summary.Leg {
-	m := summary.Merge(stored, news)
-	if m.Hangup != nil {
-		h := *m.Hangup
-		h.Party = party(m.Direction, h.Source)
-		m.Hangup = &h
-	}
-	return m
 }
 
 // newsSince is when the first of what the stored summary does not know came in.
@@ -448,5 +439,5 @@ func (w *Worker) refused(ctx context.Context, l *look, lw *legWork) error {
 	if err != nil || !found {
 		return err // not yet readable: the next look tries again
 	}
-	return l.compareLeg(ctx, lw, composeLeg(l.view.ID, lw.view), stored)
+	return l.compareLeg(ctx, lw, compose.Leg(l.view.ID, lw.view), stored)
 }

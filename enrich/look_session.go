@@ -7,6 +7,8 @@ import (
 	"hash/maphash"
 	"slices"
 
+	"github.com/legato-calls/legato/enrich/compose"
+
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
@@ -40,11 +42,11 @@ func (l *look) doSession(ctx context.Context) error {
 // publishSession brings the stored summary of a session up to its legs.
 func (l *look) publishSession(ctx context.Context, legs []summary.Leg) error {
 	k := key(l.view.ID, "")
-	s, err := composeSession(l.view, legs).Fit()
+	s, err := compose.FitSession(compose.Session(l.view, legs))
 	if err != nil {
 		return poison("%w", err)
 	}
-	content, err := s.Content()
+	content, err := compose.SessionContent(s)
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -94,7 +96,7 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 	if err := json.Unmarshal(stored.Body, &before); err != nil {
 		return poison("read back revision %d of session %s: %w", stored.Revision, l.view.ID, err)
 	}
-	viewContent, err := s.Content()
+	viewContent, err := compose.SessionContent(s)
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -102,15 +104,15 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 	if err != nil {
 		return err
 	}
-	s, err = keepPast(composeSession(l.view, legs), &before, l.view, legs).Fit()
+	s, err = compose.FitSession(compose.MergeSession(compose.Session(l.view, legs), &before, l.view, legs))
 	if err != nil {
 		return poison("%w", err)
 	}
-	was, err := before.Content()
+	was, err := compose.SessionContent(before)
 	if err != nil {
 		return poison("%w", err)
 	}
-	is, err := s.Content()
+	is, err := compose.SessionContent(s)
 	if err != nil {
 		return poison("%w", err)
 	}
@@ -120,10 +122,10 @@ func (l *look) compareSession(ctx context.Context, s summary.Session, legs []sum
 		l.sessionDone = true
 		return nil
 	}
-	if s.Changed, err = summary.Changed(was, is); err != nil {
+	if s.Changed, err = compose.Changed(was, is); err != nil {
 		return poison("%w", err)
 	}
-	s.Reasons = sessionReasons(&before, &s)
+	s.Reasons = compose.SessionReasons(&before, &s)
 	s.Revision, s.PublishedAt = stored.Revision+1, summary.MustAt(l.now)
 	next, err := l.publish(ctx, k, s.ConnectionID, s.Revision, s, stored)
 	if errors.Is(err, summary.ErrRefused) {
@@ -197,5 +199,5 @@ func (l *look) amendDeparted(ctx context.Context) error {
 			legs = append(legs, *lw.summary)
 		}
 	}
-	return l.compareSession(ctx, composeSession(l.view, legs), legs, stored)
+	return l.compareSession(ctx, compose.Session(l.view, legs), legs, stored)
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
@@ -212,12 +212,12 @@ func content(t *testing.T, m message) []byte {
 	if m.Key.Kind == summary.KindLeg {
 		var l summary.Leg
 		if err = json.Unmarshal(m.Body, &l); err == nil {
-			b, err = l.Content()
+			b, err = compose.LegContent(l)
 		}
 	} else {
 		var s summary.Session
 		if err = json.Unmarshal(m.Body, &s); err == nil {
-			b, err = s.Content()
+			b, err = compose.SessionContent(s)
 		}
 	}
 	if err != nil {
@@ -262,7 +262,7 @@ func (w *world) completeSession(view *session.View) {
 			continue
 		}
 		k := summary.Key{Kind: summary.KindLeg, Session: string(view.ID), Leg: string(v.ID)}
-		want, err := enrich.ComposeLeg(view.ID, v).Content()
+		want, err := compose.LegContent(compose.Leg(view.ID, v))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -271,7 +271,7 @@ func (w *world) completeSession(view *session.View) {
 			continue
 		}
 		stored := newest[summary.Leg](w, k)
-		got, err := stored.Content()
+		got, err := compose.LegContent(stored)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -288,11 +288,11 @@ func (w *world) completeSession(view *session.View) {
 		w.t.Errorf("session %s is over and has no summary", view.ID)
 		return
 	}
-	want, err := enrich.ComposeSession(view, legs).Content()
+	want, err := compose.SessionContent(compose.Session(view, legs))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	got, err := newest[summary.Session](w, k).Content()
+	got, err := compose.SessionContent(newest[summary.Session](w, k))
 	if err != nil {
 		w.t.Fatal(err)
 	}

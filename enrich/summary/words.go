@@ -92,24 +92,6 @@ const (
 	StatusNotAsked StatusState = "not_asked"
 )
 
-// worstStatus ranks the states for a session, the worst first.
-var worstStatus = []StatusState{
-	StatusDenied, StatusUnreachable, StatusRateLimited, StatusNotFound, StatusNotAsked, StatusPending, StatusConfirmed,
-}
-
-// WorstStatus returns the worst of the states: the first that occurs of denied,
-// unreachable, rate_limited, not_found, not_asked, pending, confirmed. Of none it is not_asked.
-func WorstStatus(states []StatusState) StatusState {
-	for _, worst := range worstStatus {
-		for _, s := range states {
-			if s == worst {
-				return s
-			}
-		}
-	}
-	return StatusNotAsked
-}
-
 // Reason says why a revision was made.
 type Reason string
 

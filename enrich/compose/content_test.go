@@ -1,0 +1,174 @@
+package compose_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/compose"
+	"github.com/legato-calls/legato/enrich/summary"
+	"pgregory.net/rapid"
+)
+
+func TestBookkeepingIsNoContent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := legs.Draw(t, "leg")
+		other := l
+		other.Revision++
+		other.Changed, other.Reasons = []string{"/x"}, []summary.Reason{summary.ReasonCost}
+		other.PublishedAt = times.Draw(t, "other")
+		other.Times = &summary.Times{EnrichedAt: at(0)}
+		other.Status.Attempts, other.Status.HTTPStatus, other.Status.FetchedAt = 7, 503, at(1)
+		if a, b := contentOf(t, l), contentOf(t, other); a != b {
+			t.Fatalf("bookkeeping changed the content:\n%s\n%s", a, b)
+		}
+		if other.Revision != l.Revision+1 || other.Times == nil || other.Status.Attempts != 7 {
+			t.Fatal("the summary itself was changed")
+		}
+	})
+	s := summary.Session{CallSessionID: "s", Legs: []summary.SessionLeg{{CallLegID: "l", Revision: 1}}}
+	before, _ := compose.SessionContent(s)
+	s.Revision, s.Changed, s.Reasons, s.PublishedAt = 4, []string{"/x"}, []summary.Reason{"x"}, *at(5)
+	if after, _ := compose.SessionContent(s); string(before) != string(after) {
+		t.Error("bookkeeping changed the content of a session")
+	}
+	s.Legs[0].Revision = 2
+	if after, _ := compose.SessionContent(s); string(before) == string(after) {
+		t.Error("the revision of a leg is content of its session")
+	}
+}
+
+func TestWhatIsSaidAboutTheCallIsContent(t *testing.T) {
+	l := summary.Leg{Status: summary.Status{State: summary.StatusPending}}
+	before := contentOf(t, l)
+	for name, change := range map[string]func(l *summary.Leg){
+		"status.state":      func(l *summary.Leg) { l.Status.State = summary.StatusConfirmed },
+		"status.final":      func(l *summary.Leg) { l.Status.Final = true },
+		"first_received_at": func(l *summary.Leg) { l.FirstReceivedAt = *at(1) },
+		"events":            func(l *summary.Leg) { l.Events = []summary.Event{{ID: "1"}} },
+		"outcome":           func(l *summary.Leg) { l.Outcome = summary.OutcomeBusy },
+	} {
+		changed := l
+		change(&changed)
+		if contentOf(t, changed) == before {
+			t.Errorf("%s is no content", name)
+		}
+	}
+}
+
+func TestNothingIsEverNull(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := legs.Draw(t, "leg")
+		for _, v := range []any{
+			l, compose.MergeLeg(l, legs.Draw(t, "news")),
+			summary.Leg{},
+			summary.Session{},
+			summary.Session{Legs: []summary.SessionLeg{{CallLegID: "l", StartedAt: l.StartedAt}}, StartedAt: l.StartedAt},
+		} {
+			b, err := summary.Encode(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var decoded any
+			if err := json.Unmarshal(b, &decoded); err != nil {
+				t.Fatal(err)
+			}
+			noNull(t, "", decoded)
+		}
+	})
+}
+
+func noNull(t *rapid.T, at string, v any) {
+	switch v := v.(type) {
+	case nil:
+		t.Fatalf("%s is null", at)
+	case map[string]any:
+		for name, field := range v {
+			noNull(t, at+"/"+name, field)
+		}
+	case []any:
+		for _, item := range v {
+			noNull(t, at+"/-", item)
+		}
+	}
+}
+
+func TestASummaryIsReadBackAsItWasWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := legs.Draw(t, "leg")
+		b, err := summary.Encode(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back summary.Leg
+		if err := json.Unmarshal(b, &back); err != nil {
+			t.Fatal(err)
+		}
+		again, err := summary.Encode(back)
+		if err != nil || !bytes.Equal(b, again) {
+			t.Fatalf("written %s\nagain   %s (%v)", b, again, err)
+		}
+		if strings.HasSuffix(string(b), "\n") || strings.Contains(string(b), `\u003c`) {
+			t.Fatalf("written %s", b)
+		}
+	})
+}
+
+func TestChangedPointsAtWhatDiffers(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after string
+		want          []string
+	}{
+		"nothing":                           {`{"a":1}`, `{"a":1}`, nil},
+		"a scalar":                          {`{"a":1,"b":2}`, `{"a":1,"b":3}`, []string{"/b"}},
+		"an addition":                       {`{}`, `{"a":{"b":1}}`, []string{"/a"}},
+		"a removal":                         {`{"a":1,"b":2}`, `{"b":2}`, []string{"/a"}},
+		"objects are descended into":        {`{"a":{"b":1,"c":2}}`, `{"a":{"b":1,"c":3,"d":4}}`, []string{"/a/c", "/a/d"}},
+		"arrays stand as a whole":           {`{"a":[1,{"b":1}]}`, `{"a":[1,{"b":2}]}`, []string{"/a"}},
+		"an object that becomes a scalar":   {`{"a":{"b":1}}`, `{"a":1}`, []string{"/a"}},
+		"names are escaped, ~ before /":     {`{}`, `{"a/b":1,"m~n":2,"~1":3}`, []string{"/a~1b", "/m~0n", "/~01"}},
+		"the empty name":                    {`{}`, `{"":1}`, []string{"/"}},
+		"numbers are compared as written":   {`{"a":4.03}`, `{"a":4.030}`, []string{"/a"}},
+		"large numbers are not rounded":     {`{"a":9007199254740993}`, `{"a":9007199254740992}`, []string{"/a"}},
+		"order of names does not matter":    {`{"a":1,"b":2}`, `{"b":2,"a":1}`, nil},
+		"pointers are in order":             {`{"b":1,"a":1,"c":1}`, `{"b":2,"a":2,"c":2}`, []string{"/a", "/b", "/c"}},
+		"null is not the same as nothing":   {`{"a":null}`, `{}`, []string{"/a"}},
+		"order within arrays does matter":   {`{"a":[1,2]}`, `{"a":[2,1]}`, []string{"/a"}},
+		"nested additions name the new one": {`{"s":{}}`, `{"s":{"x":{"y":1}}}`, []string{"/s/x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := compose.Changed([]byte(c.before), []byte(c.after))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	for _, bad := range []string{``, `1`, `{"a"`} {
+		if _, err := compose.Changed([]byte(bad), []byte(`{}`)); err == nil {
+			t.Errorf("%q was compared", bad)
+		}
+	}
+}
+
+func TestContentsDifferWhereSomethingChanged(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := contentOf(t, legs.Draw(t, "a")), contentOf(t, legs.Draw(t, "b"))
+		changed, err := compose.Changed([]byte(a), []byte(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (len(changed) == 0) != (a == b) {
+			t.Fatalf("changed %v:\n%s\n%s", changed, a, b)
+		}
+		for _, p := range changed {
+			if first := strings.Split(p, "/")[1]; !strings.Contains(a+b, `"`+first+`":`) {
+				t.Fatalf("%s points at nothing", p)
+			}
+		}
+	})
+}

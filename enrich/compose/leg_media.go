@@ -1,0 +1,164 @@
+package compose
+
+import (
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// urlLife is how long Telnyx's recording URLs work (X-Amz-Expires=600).
+const urlLife = 10 * time.Minute
+
+// place returns the entry of a list that is kept by an id, a new one where there is none.
+func place[T any](c *legComposer, list *[]T, field, id string) *T {
+	if c.index == nil {
+		c.index = make(map[string]int)
+	}
+	k := field + "/" + id
+	i, ok := c.index[k]
+	if !ok {
+		var none T
+		i = len(*list)
+		c.index[k] = i
+		*list = append(*list, none)
+	}
+	return &(*list)[i]
+}
+
+// named is the id that a thing has, or that of the event that told of it.
+func named(id string, e *session.Event) string {
+	if id == "" {
+		return e.ID
+	}
+	return id
+}
+
+// media takes what is recorded, transcribed, streamed, played and spoken.
+func (c *legComposer) media(e *session.Event) {
+	l, at := &c.leg, summary.At(e.OccurredAt)
+	switch d := e.Detail.(type) {
+	case *call.Recording:
+		c.recording(e, d)
+	case *call.RecordingError:
+		l.RecordingErrors = append(l.RecordingErrors, summary.RecordingError{ID: e.ID, At: at, Reason: d.Reason})
+	case *call.Transcription:
+		// The last statement by occurrence stands, as of a recording.
+		id := named(d.ID, e)
+		*place(c, &l.Transcriptions, "transcriptions", id) = summary.Transcription{
+			ID: id, RecordingID: d.Recording, At: at, Status: d.Status, Text: d.Text, TextOmitted: d.TextOmitted,
+		}
+	case *call.Utterance:
+		if l.Transcript == nil {
+			l.Transcript = &summary.Transcript{}
+		}
+		l.Transcript.TextOmitted += d.TextOmitted
+		l.Transcript.Pieces = append(l.Transcript.Pieces, summary.Piece{
+			ID: e.ID, At: at, Track: d.Track, Text: d.Text, Confidence: d.Confidence,
+		})
+	case *call.Streaming:
+		c.stream(e, summary.Stream{Kind: "streaming", StreamID: d.ID, Type: d.Type, Track: d.Track, Reason: d.Reason})
+	case *call.Fork:
+		c.stream(e, summary.Stream{Kind: "fork", Type: d.Type})
+	case *call.SIPREC:
+		c.stream(e, summary.Stream{Kind: "siprec", Reason: d.Cause})
+	case *call.Playback:
+		if state(e) == "ended" {
+			l.Playbacks = append(l.Playbacks, summary.Playback{ID: e.ID, At: at, Media: d.Media, Status: d.Status, ConferenceID: d.Conference})
+		}
+	case *call.Speech:
+		if state(e) == "ended" {
+			l.Speaks = append(l.Speaks, summary.Speak{ID: e.ID, At: at, Status: d.Status, ConferenceID: d.Conference})
+		}
+	}
+}
+
+// state is the last word of an event's type: started, stopped, ended, ….
+func state(e *session.Event) string { return e.Type[strings.LastIndexByte(e.Type, '.')+1:] }
+
+func (c *legComposer) stream(e *session.Event, s summary.Stream) {
+	s.ID, s.At, s.State = e.ID, summary.At(e.OccurredAt), state(e)
+	c.leg.Streams = append(c.leg.Streams, s)
+}
+
+// recording unites the events of one recording: the last statement by occurrence stands.
+func (c *legComposer) recording(e *session.Event, d *call.Recording) {
+	r := summary.Recording{
+		ID: named(d.ID, e), Channels: d.Channels, Format: d.Format,
+		StartedAt: summary.At(d.StartedAt), EndedAt: summary.At(d.EndedAt),
+		URLs: d.URLs, PublicURLs: d.PublicURLs,
+	}
+	if len(d.URLs) > 0 && !e.OccurredAt.IsZero() {
+		r.URLsExpireAt = summary.At(e.OccurredAt.Add(urlLife))
+	}
+	if d.Conference == "" {
+		*place(c, &c.leg.Recordings, "recordings", r.ID) = r
+		return
+	}
+	of := place(c, &c.leg.Conferences, "conferences", d.Conference)
+	of.ID = d.Conference
+	*place(c, &of.Recordings, "recordings of "+d.Conference, r.ID) = r
+}
+
+func (c *legComposer) machine() *summary.MachineDetection {
+	if c.leg.MachineDetection == nil {
+		c.leg.MachineDetection = &summary.MachineDetection{}
+	}
+	return c.leg.MachineDetection
+}
+
+// detection takes the last word of the detection and the last of the greeting.
+func (c *legComposer) detection(e *session.Event, d *call.Machine) {
+	m := c.machine()
+	switch e.Type {
+	case call.TypeMachineDetection, call.TypeMachinePremium:
+		m.Result, m.DetectedAt = d.Result, summary.At(e.OccurredAt)
+		c.leg.AnsweredBy = answeredBy(d.Result)
+	case call.TypeMachineGreeting, call.TypeMachinePremiumGreet:
+		m.Greeting = d.Result
+		// With premium detection a beep suppresses the detection's own event.
+		if c.leg.AnsweredBy == "" && d.Result == "beep_detected" {
+			c.leg.AnsweredBy = summary.AnsweredByMachine
+		}
+	}
+}
+
+// deepfake takes the last result and the last error.
+func (c *legComposer) deepfake(e *session.Event, d *call.Deepfake) {
+	if c.leg.Deepfake == nil {
+		c.leg.Deepfake = &summary.Deepfake{}
+	}
+	into, at := c.leg.Deepfake, summary.At(e.OccurredAt)
+	if e.Type == call.TypeDeepfakeError {
+		into.Error, into.ErrorAt = d.Error, at
+		return
+	}
+	into.Result, into.Score, into.Consistency, into.At = d.Result, d.Score, d.Consistency, at
+}
+
+func (c *legComposer) quality(q *call.Quality) {
+	if q == nil {
+		return
+	}
+	out := &summary.Quality{Inbound: c.streamQuality(q.Inbound), Outbound: c.streamQuality(q.Outbound)}
+	if out.Inbound != nil || out.Outbound != nil {
+		c.leg.Quality = out
+	}
+}
+
+func (c *legComposer) streamQuality(s *call.Stream) *summary.StreamQuality {
+	if s == nil {
+		return nil
+	}
+	out := &summary.StreamQuality{
+		MOS: s.MOS, JitterMaxVariance: s.JitterMaxVariance,
+		JitterPackets: s.JitterPackets, Packets: s.Packets, SkippedPackets: s.SkippedPackets,
+	}
+	if s.Packets != nil && *s.Packets == 0 {
+		c.doubt(summary.NoteMOSWithoutPackets, s.MOS != nil)
+		out.MOS = nil // a perfect score of nothing
+	}
+	return out
+}

@@ -1,0 +1,273 @@
+package compose
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// Covers reports whether a leg's view knows every event that its stored summary
+// lists, so that it may replace it. Where it does not, the stored summary knows
+// of a past that has left the log, and the two are to be merged. A view that begins
+// later than the stored summary knows its events from redeliveries.
+func Covers(view, stored summary.Leg) bool {
+	if view.FirstReceivedAt.After(stored.FirstReceivedAt.Time) {
+		return false
+	}
+	known := make(map[summary.Event]struct{}, len(view.Events))
+	for _, e := range view.Events {
+		known[identity(e)] = struct{}{}
+	}
+	for _, e := range stored.Events {
+		if _, ok := known[identity(e)]; !ok && !slices.ContainsFunc(view.Events, func(w summary.Event) bool { return isFilledFor(e, w) }) {
+			// A view with a longer timeline leaves out more of its middle.
+			return view.EventsOmitted > 0 && eventCount(view) >= eventCount(stored)
+		}
+	}
+	return eventCount(view) >= eventCount(stored)
+}
+
+// isFilledFor reports whether w is the webhook of what e was filled in for from the
+// provider's history, which can have it under another name. A leg has one of each of three types.
+func isFilledFor(e summary.Event, w summary.Event) bool {
+	if !e.Backfill || w.Backfill || w.Type != e.Type {
+		return false
+	}
+	switch e.Type {
+	case "call.initiated", "call.answered", "call.hangup":
+		return true
+	}
+	return w.OccurredAt.Known().Sub(e.OccurredAt.Known()).Abs() < time.Millisecond
+}
+
+// unrepeated returns the events that are not the webhooks of what the stored timeline
+// has filled in: late, they tell nothing that it does not know.
+func unrepeated(stored, events []summary.Event) []summary.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(w summary.Event) bool {
+		return slices.ContainsFunc(stored, func(e summary.Event) bool { return isFilledFor(e, w) })
+	})
+}
+
+func eventCount(l summary.Leg) int { return len(l.Events) + l.EventsOmitted }
+
+func identity(e summary.Event) summary.Event { return summary.Event{ID: e.ID, Type: e.Type} }
+
+// MergeLeg lays late news about a leg over its stored summary, whose call has left
+// the log: absent never erases, lists unite by id, and the seconds are derived anew. What the
+// stored summary states stands, unless it was of the kind that later news replaces:
+// status, cost, machine and deepfake detection, and client_state.
+func MergeLeg(stored, news summary.Leg) summary.Leg {
+	m := stored
+	setFirst(&m.CallControlID, news.CallControlID)
+	setFirst(&m.ConnectionID, news.ConnectionID)
+	setFirst(&m.Direction, news.Direction)
+	setFirst(&m.From, news.From)
+	setFirst(&m.To, news.To)
+	setFirst(&m.CallerName, news.CallerName)
+	setFirst(&m.CallingPartyType, news.CallingPartyType)
+	setOnce(&m.STIRShaken, news.STIRShaken)
+	setFirst(&m.Screening, news.Screening)
+	setFirst(&m.Codec, news.Codec)
+	setOnce(&m.SamplingRate, news.SamplingRate)
+	setFirst(&m.OfferedCodecs, news.OfferedCodecs)
+	setOnce(&m.StartedAt, news.StartedAt)
+	setOnce(&m.AnsweredAt, news.AnsweredAt)
+	setOnce(&m.BridgedAt, news.BridgedAt)
+	setOnce(&m.EndedAt, news.EndedAt)
+	setOnce(&m.Hangup, news.Hangup)
+	setOnce(&m.Quality, news.Quality)
+	// What the last statement decides, the one that occurred later decides, not
+	// the one that came in later.
+	if !newest(news).Before(newest(stored)) {
+		setLast(&m.AnsweredBy, news.AnsweredBy)
+		m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
+		m.Deepfake = mergeDeepfake(stored.Deepfake, news.Deepfake)
+		m.Cost = mergeCost(stored.Cost, news.Cost)
+	} else {
+		setFirst(&m.AnsweredBy, news.AnsweredBy)
+		m.MachineDetection = mergeDetection(news.MachineDetection, stored.MachineDetection)
+		m.Deepfake = mergeDeepfake(news.Deepfake, stored.Deepfake)
+		m.Cost = mergeCost(news.Cost, stored.Cost)
+	}
+	if m.Outcome == summary.OutcomeUnknown || news.Outcome == summary.OutcomeAnswered {
+		m.Outcome = news.Outcome
+	}
+	if news.EndedBy == summary.EndedByHangup {
+		m.EndedBy = summary.EndedByHangup
+	}
+	if m.Status.State != summary.StatusConfirmed && news.Status.State == summary.StatusConfirmed {
+		m.Status = news.Status
+	}
+	if news.FirstReceivedAt.Before(m.FirstReceivedAt.Time) {
+		m.FirstReceivedAt = news.FirstReceivedAt
+	}
+	if len(news.Sources) > 0 {
+		sources := make(map[string]summary.Source, len(news.Sources))
+		maps.Copy(sources, news.Sources)
+		maps.Copy(sources, stored.Sources)
+		m.Sources = sources
+	}
+	uniteLists(&m, stored, news)
+	mergeTimeline(&m, stored, news)
+	if news.Times != nil && news.Times.HangupReceivedAt != nil {
+		times := summary.Times{}
+		if stored.Times != nil {
+			times = *stored.Times
+		}
+		setOnce(&times.HangupReceivedAt, news.Times.HangupReceivedAt)
+		m.Times = &times
+	}
+	if m.Hangup != nil {
+		h := *m.Hangup
+		h.Party = party(m.Direction, h.Source)
+		m.Hangup = &h
+	}
+	boundLeg(&m)
+	derive(&m)
+	if stored.Completeness != nil || news.Completeness != nil {
+		mergeJudgement(&m, stored, news)
+	}
+	return m
+}
+
+// mergeTimeline unites the timelines. One that leaves out its middle goes on
+// leaving it out.
+func mergeTimeline(l *summary.Leg, stored, news summary.Leg) {
+	l.Events = unite(stored.Events, unrepeated(stored.Events, beside(stored, news.Events)), identity, compareEvents)
+	mergeHold(l, stored, news)
+	most := maxEvents
+	if stored.EventsOmitted > 0 {
+		most = len(stored.Events)
+	}
+	var omitted int
+	l.Events, omitted = ends(l.Events, most)
+	l.EventsOmitted += omitted
+}
+
+// mergeHold adds up the holds of the united timeline. Where it leaves out its middle,
+// the holds that are wholly news are added to what is stored.
+func mergeHold(l *summary.Leg, stored, news summary.Leg) {
+	switch {
+	case stored.EventsOmitted == 0 && news.EventsOmitted == 0:
+		if h := held(l.Events, l.EndedAt); h != nil {
+			l.HoldSeconds = h
+		}
+	case stored.HoldSeconds != nil:
+		add(&l.HoldSeconds, held(fresh(stored, news), nil))
+	}
+	setOnce(&l.HoldSeconds, news.HoldSeconds)
+}
+
+// mergeJudgement judges the merged summary by what either side has witnessed.
+func mergeJudgement(l *summary.Leg, stored, news summary.Leg) {
+	var received []summary.Part
+	for _, side := range []summary.Leg{stored, news} {
+		if side.Completeness != nil {
+			received = append(received, side.Completeness.Received...)
+		}
+	}
+	// A redelivery of what is stored is no news: of the events that are, the timeline tells.
+	doubts := slices.DeleteFunc(slices.Clone(news.Notes), func(n summary.Note) bool { return n == summary.NoteRedelivered })
+	judge(l, received, append(doubts, stored.Notes...))
+}
+
+// beside returns the events that do not fall into the middle that a stored
+// timeline leaves out: whether those were counted there cannot be told.
+func beside(stored summary.Leg, events []summary.Event) []summary.Event {
+	half := len(stored.Events) / 2
+	if stored.EventsOmitted == 0 || half == 0 {
+		return events
+	}
+	before, after := stored.Events[half-1], stored.Events[half]
+	return slices.DeleteFunc(slices.Clone(events), func(e summary.Event) bool {
+		return compareEvents(e, before) > 0 && compareEvents(e, after) < 0
+	})
+}
+
+// newest is when the last event of a leg's timeline occurred.
+func newest(l summary.Leg) time.Time {
+	if len(l.Events) == 0 {
+		return time.Time{}
+	}
+	return l.Events[len(l.Events)-1].OccurredAt.Known()
+}
+
+// mergeCost lays what is told later over what was told before. A success is not
+// undone by an error that follows it.
+func mergeCost(before, after *summary.Cost) *summary.Cost {
+	if before == nil || after != nil && (after.Status != "error" || before.Status == "error") {
+		return cmp.Or(after, before)
+	}
+	return before
+}
+
+// mergeDetection lays what is told later over what was told before.
+func mergeDetection(stored, news *summary.MachineDetection) *summary.MachineDetection {
+	if stored == nil || news == nil {
+		return cmp.Or(stored, news)
+	}
+	m := *stored
+	if news.Result != "" {
+		m.Result, m.DetectedAt = news.Result, news.DetectedAt
+	}
+	setLast(&m.Greeting, news.Greeting)
+	m.Premium = stored.Premium || news.Premium
+	return &m
+}
+
+func setFirst[T ~string](into *T, news T) {
+	if *into == "" {
+		*into = news
+	}
+}
+
+func setLast[T ~string](into *T, news T) {
+	if news != "" {
+		*into = news
+	}
+}
+
+func setOnce[T any](into **T, news *T) {
+	if *into == nil {
+		*into = news
+	}
+}
+
+// add adds seconds to others; what is not known adds nothing.
+func add(into **summary.Seconds, more *summary.Seconds) {
+	switch {
+	case more == nil:
+	case *into == nil:
+		*into = more
+	default:
+		sum := **into + *more
+		*into = &sum
+	}
+}
+
+// unite returns both lists without repetition, in order; of two with one identity the stored one stands.
+func unite[T any, K comparable](stored, news []T, id func(T) K, order func(a, b T) int) []T {
+	if len(news) == 0 {
+		return stored
+	}
+	known := make(map[K]struct{}, len(stored))
+	for _, v := range stored {
+		known[id(v)] = struct{}{}
+	}
+	all := slices.Clone(stored)
+	for _, v := range news {
+		if _, ok := known[id(v)]; !ok {
+			all = append(all, v)
+		}
+	}
+	slices.SortStableFunc(all, order)
+	return all
+}
+
+// compareEvents orders a timeline: by occurrence, then by identity.
+func compareEvents(a, b summary.Event) int {
+	return cmp.Or(a.OccurredAt.Known().Compare(b.OccurredAt.Known()), cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
+}

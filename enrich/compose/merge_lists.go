@@ -1,0 +1,297 @@
+package compose
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// The event types that merging has to know: what they tell is counted or added
+// up, and only the timeline tells of which ones that was done.
+const (
+	typeDTMF     = "call.dtmf.received"
+	typeHold     = "call.hold"
+	typeUnhold   = "call.unhold"
+	typeDequeued = "call.dequeued"
+)
+
+// uniting lays the lists of late news over those of a stored summary. An entry
+// that is named after an event counts once: when the stored timeline does not know
+// that event. So a redelivery adds nothing, whatever of the stored lists was left out.
+type uniting struct {
+	into  *summary.Leg
+	fresh map[string]bool    // ids of events that the stored timeline does not know
+	left  map[time.Time]bool // when those of them occurred that end a visit to a queue
+	later bool               // the news is of something that occurred later than all that is stored
+}
+
+// fresh returns the events that the stored timeline does not know.
+func fresh(stored, news summary.Leg) []summary.Event {
+	known := make(map[string]struct{}, len(stored.Events))
+	for _, e := range stored.Events {
+		known[e.ID] = struct{}{}
+	}
+	return slices.DeleteFunc(unrepeated(stored.Events, beside(stored, news.Events)), func(e summary.Event) bool {
+		_, ok := known[e.ID]
+		return ok
+	})
+}
+
+// uniteLists lays the lists of news over m, which is still the stored summary.
+func uniteLists(m *summary.Leg, stored, news summary.Leg) {
+	u := uniting{
+		into: m, fresh: make(map[string]bool), left: make(map[time.Time]bool),
+		later: !newest(news).Before(newest(stored)),
+	}
+	keys := 0
+	for _, e := range fresh(stored, news) {
+		u.fresh[e.ID] = true
+		switch e.Type {
+		case typeDTMF:
+			keys++
+		case typeDequeued:
+			u.left[e.OccurredAt.Known()] = true
+		}
+	}
+	m.Omitted = maps.Clone(m.Omitted)
+	u.keys(keys, news.DTMF)
+	if len(u.fresh) > 0 { // else it was counted before
+		for field, n := range news.Omitted {
+			omit(m, field, n)
+		}
+	}
+	u.said(news)
+	uniteEvents(&u, &m.RecordingErrors, news.RecordingErrors, recordingErrorMark)
+	uniteEvents(&u, &m.Streams, news.Streams, streamMark)
+	uniteEvents(&u, &m.Gathers, news.Gathers, gatherMark)
+	uniteEvents(&u, &m.Playbacks, news.Playbacks, playbackMark)
+	uniteEvents(&u, &m.Speaks, news.Speaks, speakMark)
+	uniteEvents(&u, &m.Payments, news.Payments, paymentMark)
+	uniteEvents(&u, &m.Refers, news.Refers, referMark)
+	u.queues(news)
+	uniteThings(&u, "recordings", &m.Recordings, news.Recordings, recordingMark, nil)
+	uniteThings(&u, "transcriptions", &m.Transcriptions, news.Transcriptions, transcriptionMark, nil)
+	uniteThings(&u, "conferences", &m.Conferences, news.Conferences, conferenceMark, u.conference)
+	u.headers(news.Headers)
+	u.transcript(news.Transcript)
+	u.ai(news.AI)
+}
+
+// stale reports whether news of a field of which something was left out has been
+// taken before: what was left out must not come back by itself, nor be counted once more.
+func (u *uniting) stale(field string) bool { return u.into.Omitted[field] > 0 && len(u.fresh) == 0 }
+
+// said takes what the application said last: by occurrence, not by arrival.
+func (u *uniting) said(news summary.Leg) {
+	if len(news.Tags) > 0 && (u.later || len(u.into.Tags) == 0) && !u.stale("tags") {
+		u.into.Tags = news.Tags
+		delete(u.into.Omitted, "tags")
+		omit(u.into, "tags", news.Omitted["tags"])
+	}
+	if news.ClientState != "" && (u.later || u.into.ClientState == "") && !u.stale("client_state") {
+		u.into.ClientState = news.ClientState
+		delete(u.into.Omitted, "client_state")
+	}
+}
+
+// uniteEvents adds the entries that are named after events that are new.
+func uniteEvents[T any](u *uniting, into *[]T, news []T, m mark[T]) {
+	var added []T
+	for _, v := range news {
+		if u.fresh[m.id(v)] {
+			added = append(added, v)
+		}
+	}
+	if len(added) > 0 {
+		*into = slices.Concat(*into, added)
+	}
+}
+
+// uniteThings adds the entries of ids that are new. Two of one id are united by
+// a function; without one the stored one stands. Where entries were left out, news is
+// needed to take any: one that was left out must not be left out once more.
+func uniteThings[T any](u *uniting, field string, into *[]T, news []T, m mark[T], both func(stored, news T) T) {
+	if len(news) == 0 || u.stale(field) {
+		return
+	}
+	all := slices.Clone(*into)
+	for _, v := range news {
+		i := slices.IndexFunc(all, func(w T) bool { return m.id(w) == m.id(v) })
+		switch {
+		case i < 0:
+			all = append(all, v)
+		case both != nil:
+			all[i] = both(all[i], v)
+		}
+	}
+	*into = all
+}
+
+// keys adds what was keyed in; pressed is how many of the events are new.
+func (u *uniting) keys(pressed int, news *summary.DTMF) {
+	if pressed == 0 {
+		return
+	}
+	d := summary.DTMF{}
+	if u.into.DTMF != nil {
+		d = *u.into.DTMF
+	}
+	d.Count += pressed
+	if news != nil {
+		uniteEvents(u, &d.Digits, news.Digits, digitMark)
+	}
+	u.into.DTMF = &d
+}
+
+// conference unites what is told of one conference.
+func (u *uniting) conference(stored, news summary.Conference) summary.Conference {
+	c := stored
+	earliest(&c.JoinedAt, news.JoinedAt)
+	latest(&c.LeftAt, news.LeftAt)
+	earliest(&c.CreatedAt, news.CreatedAt)
+	latest(&c.EndedAt, news.EndedAt)
+	setFirst(&c.Reason, news.Reason)
+	uniteThings(u, "conferences.recordings", &c.Recordings, news.Recordings, recordingMark, nil)
+	return c
+}
+
+// conversation unites what is told of one conversation.
+func conversation(stored, news summary.Conversation) summary.Conversation {
+	c := stored
+	earliest(&c.StartedAt, news.StartedAt)
+	latest(&c.EndedAt, news.EndedAt)
+	latest(&c.FailedAt, news.FailedAt)
+	setFirst(&c.AssistantID, news.AssistantID)
+	setFirst(&c.Reason, news.Reason)
+	setOnce(&c.DurationSeconds, news.DurationSeconds)
+	setFirst(&c.LLMModel, news.LLMModel)
+	setFirst(&c.STTModel, news.STTModel)
+	setFirst(&c.TTSModel, news.TTSModel)
+	setFirst(&c.TTSProvider, news.TTSProvider)
+	setFirst(&c.TTSVoice, news.TTSVoice)
+	return c
+}
+
+// queues adds visits that are new, and what was waited in those whose end is. One
+// whose beginning the stored summary knows ends that one.
+func (u *uniting) queues(news summary.Leg) {
+	if u.into.QueueSeconds == nil {
+		u.into.QueueSeconds = news.QueueSeconds // of what is stored nothing was added up
+	} else {
+		for _, v := range news.Queues {
+			if u.left[v.LeftAt.Known()] {
+				add(&u.into.QueueSeconds, v.WaitSeconds)
+			}
+		}
+	}
+	for _, v := range news.Queues {
+		all := slices.Clone(u.into.Queues)
+		i := -1
+		switch {
+		case u.fresh[v.ID] && v.EnteredAt == nil:
+			i = slices.IndexFunc(all, func(w summary.QueueVisit) bool {
+				return w.Name == v.Name && w.LeftAt == nil && w.EnteredAt != nil && !w.EnteredAt.After(firstKnown(v.EnteredAt, v.LeftAt))
+			})
+		case u.fresh[v.ID]:
+		case u.left[v.LeftAt.Known()]: // its beginning was told once more
+			i = slices.IndexFunc(all, func(w summary.QueueVisit) bool { return w.ID == v.ID && w.LeftAt == nil })
+			if i < 0 {
+				continue
+			}
+		default:
+			continue
+		}
+		if i >= 0 {
+			all[i].LeftAt, all[i].WaitSeconds, all[i].Reason = v.LeftAt, v.WaitSeconds, v.Reason
+		} else {
+			all = append(all, v)
+		}
+		u.into.Queues = all
+	}
+}
+
+func (u *uniting) headers(news *summary.Headers) {
+	if news == nil {
+		return
+	}
+	h := summary.Headers{}
+	if u.into.Headers != nil {
+		h = *u.into.Headers
+	}
+	add := func(field string, into *[]summary.Header, news []summary.Header) {
+		if u.stale(field) {
+			return
+		}
+		for _, v := range news {
+			if !slices.Contains(*into, v) {
+				*into = append(slices.Clip(*into), v)
+			}
+		}
+	}
+	add("headers.custom", &h.Custom, news.Custom)
+	add("headers.sip", &h.SIP, news.SIP)
+	u.into.Headers = headersOrNil(&h)
+}
+
+func (u *uniting) transcript(news *summary.Transcript) {
+	if news == nil {
+		return
+	}
+	t := summary.Transcript{}
+	if u.into.Transcript != nil {
+		t = *u.into.Transcript
+	}
+	uniteEvents(u, &t.Pieces, news.Pieces, pieceMark)
+	if len(u.fresh) > 0 {
+		t.TextOmitted += news.TextOmitted
+	}
+	if len(t.Pieces) > 0 || t.TextOmitted > 0 {
+		u.into.Transcript = &t
+	}
+}
+
+func (u *uniting) ai(news *summary.AI) {
+	if news == nil {
+		return
+	}
+	ai := summary.AI{}
+	if u.into.AI != nil {
+		ai = *u.into.AI
+	}
+	uniteThings(u, "ai.conversations", &ai.Conversations, news.Conversations, conversationMark, conversation)
+	uniteEvents(u, &ai.Gathers, news.Gathers, aiGatherMark)
+	uniteEvents(u, &ai.Insights, news.Insights, insightMark)
+	u.into.AI = aiOrNil(&ai)
+}
+
+// mergeDeepfake keeps the last result and the last error.
+func mergeDeepfake(stored, news *summary.Deepfake) *summary.Deepfake {
+	if stored == nil || news == nil {
+		return cmp.Or(stored, news)
+	}
+	d := *stored
+	if news.At.Known().After(stored.At.Known()) {
+		d.Result, d.Score, d.Consistency, d.At = news.Result, news.Score, news.Consistency, news.At
+	}
+	if news.ErrorAt.Known().After(stored.ErrorAt.Known()) {
+		d.Error, d.ErrorAt = news.Error, news.ErrorAt
+	}
+	return &d
+}
+
+func earliest(into **summary.Time, at *summary.Time) {
+	choose(into, at, func(a, b time.Time) bool { return b.Before(a) })
+}
+
+func latest(into **summary.Time, at *summary.Time) {
+	choose(into, at, func(a, b time.Time) bool { return b.After(a) })
+}
+
+func choose(into **summary.Time, at *summary.Time, better func(a, b time.Time) bool) {
+	if at != nil && (*into == nil || better((*into).Time, at.Time)) {
+		*into = at
+	}
+}

@@ -1,0 +1,209 @@
+package compose
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/shopspring/decimal"
+)
+
+// Session makes the summary of a session from the summaries of its legs,
+// each with the revision that was published. Revision, changed, reasons and
+// published_at are the publication's to fill in.
+func Session(v *session.View, legs []summary.Leg) summary.Session {
+	legs = slices.Clone(legs)
+	slices.SortFunc(legs, byStart)
+	s := summary.Session{
+		Kind:            summary.KindSession,
+		Schema:          summary.Schema,
+		CallSessionID:   string(v.ID),
+		FirstReceivedAt: summary.MustAt(v.FirstAt),
+		LegCount:        len(legs),
+		Legs:            make([]summary.SessionLeg, len(legs)),
+	}
+	sessionEvents(&s, v)
+	states := make([]summary.StatusState, len(legs))
+	for i := range legs {
+		l := &legs[i]
+		if l.FirstReceivedAt.Before(s.FirstReceivedAt.Time) {
+			s.FirstReceivedAt = l.FirstReceivedAt
+		}
+		states[i] = l.Status.State
+		s.Legs[i] = compact(l)
+	}
+	s.StatusState = worstOf(states)
+	s.Bridges = bridges(v)
+	s.Cost = sessionCost(legs)
+	summarizeLegs(&s, legs)
+	return s
+}
+
+// sessionEvents shows the events that name the session and none of its legs:
+// what was told of a conference as a whole, above all.
+func sessionEvents(s *summary.Session, v *session.View) {
+	if len(v.Events) == 0 {
+		return
+	}
+	l := composeEvents(v.Events)
+	boundLeg(&l)
+	s.EventCount = len(v.Events)
+	takeEvents(s, &l)
+}
+
+// composeEvents is what events told that are no leg's, in the form in which a leg has it.
+func composeEvents(events []*session.Event) summary.Leg {
+	c := newLegComposer(&session.LegView{Events: events})
+	for _, e := range events {
+		c.event(e)
+	}
+	c.timeline()
+	return c.leg
+}
+
+// byStart orders legs: by start, those without one last, then by id.
+func byStart(a, b summary.Leg) int {
+	if (a.StartedAt == nil) != (b.StartedAt == nil) {
+		if a.StartedAt == nil {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(a.StartedAt.Known().Compare(b.StartedAt.Known()), cmp.Compare(a.CallLegID, b.CallLegID))
+}
+
+// summarizeLegs fills in what a session takes from its legs, which are in order of start.
+func summarizeLegs(s *summary.Session, legs []summary.Leg) {
+	if len(legs) > 0 {
+		f := &legs[0]
+		s.ConnectionID, s.Direction, s.From, s.To, s.Outcome = f.ConnectionID, f.Direction, f.From, f.To, f.Outcome
+	} else {
+		s.Outcome = summary.OutcomeUnknown
+	}
+	var hungUp *summary.Leg
+	for i := range legs {
+		l := &legs[i]
+		earlier(&s.StartedAt, l.StartedAt)
+		earlier(&s.AnsweredAt, l.AnsweredAt)
+		if l.EndedAt != nil && (s.EndedAt == nil || l.EndedAt.After(s.EndedAt.Time)) {
+			s.EndedAt = l.EndedAt
+		}
+		if l.Outcome == summary.OutcomeAnswered {
+			s.AnsweredLegs++
+			s.FinalTo = l.To
+		}
+		if l.Hangup != nil && (hungUp == nil || endsBefore(l, hungUp)) {
+			hungUp = l
+		}
+	}
+	if s.FinalTo == s.To {
+		s.FinalTo = ""
+	}
+	if hungUp != nil {
+		s.Hangup = &summary.SessionHangup{CallLegID: hungUp.CallLegID, Hangup: *hungUp.Hangup}
+	}
+	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
+	s.TalkSeconds = sessionTalk(s.Legs)
+}
+
+// endsBefore reports whether leg a is known to have ended before b.
+func endsBefore(a, b *summary.Leg) bool {
+	return a.EndedAt != nil && (b.EndedAt == nil || a.EndedAt.Before(b.EndedAt.Time))
+}
+
+func earlier(into **summary.Time, at *summary.Time) {
+	if at != nil && (*into == nil || at.Before((*into).Time)) {
+		*into = at
+	}
+}
+
+// sessionTalk is the time in which at least one leg was answered; nil when that
+// is not known of one of them.
+func sessionTalk(legs []summary.SessionLeg) *summary.Seconds {
+	var spans [][2]time.Time
+	for i := range legs {
+		l := &legs[i]
+		switch {
+		case l.AnsweredAt != nil && l.EndedAt != nil:
+			spans = append(spans, [2]time.Time{l.AnsweredAt.Time, l.EndedAt.Time})
+		case l.AnsweredAt == nil && neverAnswered(l.Outcome):
+		default:
+			return nil
+		}
+	}
+	return summary.Lasting(covered(spans))
+}
+
+func compact(l *summary.Leg) summary.SessionLeg {
+	return summary.SessionLeg{
+		CallLegID: l.CallLegID, CallControlID: l.CallControlID, ConnectionID: l.ConnectionID,
+		Direction: l.Direction, From: l.From, To: l.To, Outcome: l.Outcome, AnsweredBy: l.AnsweredBy,
+		StartedAt: l.StartedAt, AnsweredAt: l.AnsweredAt, EndedAt: l.EndedAt,
+		DurationSeconds: l.DurationSeconds, TalkSeconds: l.TalkSeconds,
+		EndedBy: l.EndedBy, StatusState: l.Status.State, Revision: l.Revision,
+	}
+}
+
+// bridgeWindow is how far apart the call.bridged events of the two legs of one
+// bridge may occur. Captures show the same time on both.
+const bridgeWindow = time.Second
+
+// bridges pairs the call.bridged events of different legs that occurred at the same time.
+func bridges(v *session.View) []summary.Bridge {
+	type bridged struct {
+		at  time.Time
+		leg call.LegID
+	}
+	var all []bridged
+	for i := range v.Legs {
+		for _, e := range v.Legs[i].Events {
+			if e.Type == call.TypeBridged && !e.OccurredAt.IsZero() {
+				all = append(all, bridged{e.OccurredAt, v.Legs[i].ID})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b bridged) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.leg, b.leg))
+	})
+	var found []summary.Bridge
+	for i := 0; i < len(all); i++ {
+		b := summary.Bridge{At: summary.MustAt(all[i].at), Legs: []string{string(all[i].leg)}}
+		if i+1 < len(all) && all[i+1].leg != all[i].leg && all[i+1].at.Sub(all[i].at) <= bridgeWindow {
+			i++
+			b.Legs = append(b.Legs, string(all[i].leg))
+		}
+		found = append(found, b)
+	}
+	return found
+}
+
+// sessionCost adds up what the legs cost; nil when no leg's cost is known.
+func sessionCost(legs []summary.Leg) *summary.SessionCost {
+	c := &summary.SessionCost{LegsTotal: len(legs)}
+	var amounts []summary.Amount
+	for i := range legs {
+		if cost := legs[i].Cost; cost != nil && len(cost.Totals) > 0 {
+			c.LegsCosted++
+			amounts = append(amounts, cost.Totals...)
+		}
+	}
+	if c.LegsCosted == 0 {
+		return nil
+	}
+	c.Totals = addAmounts(amounts)
+	return c
+}
+
+func sortedTotals(totals map[string]decimal.Decimal) []summary.Amount {
+	var out []summary.Amount
+	for _, currency := range slices.Sorted(maps.Keys(totals)) {
+		// The scale stays that of the finest part: 0.0050 twice is 0.0100.
+		d := totals[currency]
+		out = append(out, summary.Amount{Currency: currency, Amount: d.StringFixed(max(0, -d.Exponent()))})
+	}
+	return out
+}

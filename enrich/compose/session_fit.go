@@ -1,0 +1,157 @@
+package compose
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+const (
+	// maxSession is what a session's JSON may have, so that with its headers it
+	// stays well under the 512 KiB that consumers may count on.
+	maxSession = 448 << 10
+	// mostBridges bounds the bridges of a session whose message would be too large.
+	mostBridges = 500
+)
+
+// FitSession returns the session as it can be published. Past the limit it is shed of
+// what its own events told, but for the ends of the lists; then its legs carry their ids and results
+// in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
+// are left out and counted; totals always count all.
+func FitSession(s summary.Session) (summary.Session, error) {
+	size, err := sessionSize(s)
+	if err != nil || size <= maxSession {
+		return s, err
+	}
+	shedSession(&s)
+	if size, err = sessionSize(s); err != nil || size <= maxSession {
+		return s, err
+	}
+	legs := make([]summary.SessionLeg, len(s.Legs))
+	for i, l := range s.Legs {
+		legs[i] = summary.SessionLeg{
+			CallLegID: l.CallLegID, Outcome: l.Outcome, EndedBy: l.EndedBy, StatusState: l.StatusState, Revision: l.Revision,
+		}
+	}
+	s.Legs = legs
+	if len(s.Bridges) > mostBridges {
+		s.Bridges = s.Bridges[:mostBridges]
+	}
+	for {
+		size, err = sessionSize(s)
+		if err != nil || size <= maxSession || len(s.Legs) == 0 {
+			return s, err
+		}
+		keep := len(s.Legs) * 9 / 10
+		s.LegsOmitted += len(s.Legs) - keep
+		s.Legs = s.Legs[:keep]
+	}
+}
+
+// asLeg is what a session's own events told, in the form in which a leg has it.
+func asLeg(s *summary.Session) summary.Leg {
+	return summary.Leg{
+		FirstReceivedAt: s.FirstReceivedAt, Events: s.Events, EventsOmitted: s.EventsOmitted,
+		Conferences: s.Conferences, Recordings: s.Recordings, Playbacks: s.Playbacks, Speaks: s.Speaks,
+		Omitted: s.Omitted,
+	}
+}
+
+// takeEvents takes over what a session's own events told, from a leg that was
+// made of them.
+func takeEvents(s *summary.Session, l *summary.Leg) {
+	s.Events, s.EventsOmitted = l.Events, l.EventsOmitted
+	s.Conferences, s.Recordings, s.Playbacks, s.Speaks = l.Conferences, l.Recordings, l.Playbacks, l.Speaks
+	s.Omitted = nil
+	for field, n := range l.Omitted {
+		// The other lists of a leg have no place in a session; its events tell of them.
+		if field == "recordings" || field == "playbacks" || field == "speaks" || strings.HasPrefix(field, "conferences") {
+			if s.Omitted == nil {
+				s.Omitted = make(map[string]int)
+			}
+			s.Omitted[field] = n
+		}
+	}
+}
+
+// keepEvents lays what the session's own events tell over what the stored
+// summary of the session knows of such events, unless it knows them all itself.
+func keepEvents(s *summary.Session, stored *summary.Session) {
+	news, past := asLeg(s), asLeg(stored)
+	if !Covers(news, past) {
+		merged := MergeLeg(past, news)
+		takeEvents(s, &merged)
+	}
+	s.EventCount = max(s.EventCount, stored.EventCount, len(s.Events)+s.EventsOmitted)
+}
+
+// sessionWithout returns the session without events of its own that have turned out to
+// be a leg's, and without what they told.
+func sessionWithout(s summary.Session, told summary.Leg) summary.Session {
+	if len(told.Events) == 0 {
+		return s
+	}
+	count := len(s.Events)
+	s.Events = without(s.Events, told.Events, identity)
+	s.EventCount -= count - len(s.Events)
+	s.Playbacks = without(s.Playbacks, told.Playbacks, mark[summary.Playback](playbackMark).id)
+	s.Speaks = without(s.Speaks, told.Speaks, mark[summary.Speak](speakMark).id)
+	s.Recordings = without(s.Recordings, told.Recordings, mark[summary.Recording](recordingMark).id)
+	var kept []summary.Conference
+	for _, c := range s.Conferences {
+		i := slices.IndexFunc(told.Conferences, func(t summary.Conference) bool { return t.ID == c.ID })
+		if i >= 0 {
+			c = conferenceWithout(c, told.Conferences[i])
+		}
+		if at, _ := conferenceMark(c); i < 0 || !at.IsZero() || len(c.Recordings) > 0 {
+			kept = append(kept, c)
+		}
+	}
+	s.Conferences = kept
+	return s
+}
+
+// without returns a list without the entries of another.
+func without[T any, K comparable](list, others []T, id func(T) K) []T {
+	drop := make(map[K]bool, len(others))
+	for _, v := range others {
+		drop[id(v)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(v T) bool { return drop[id(v)] })
+}
+
+// conferenceWithout returns a conference without what was told of it elsewhere.
+func conferenceWithout(c summary.Conference, told summary.Conference) summary.Conference {
+	for _, t := range []struct {
+		into **summary.Time
+		told *summary.Time
+	}{{&c.JoinedAt, told.JoinedAt}, {&c.LeftAt, told.LeftAt}, {&c.CreatedAt, told.CreatedAt}, {&c.EndedAt, told.EndedAt}} {
+		if t.told != nil && (*t.into).Known().Equal(t.told.Time) {
+			*t.into = nil
+		}
+	}
+	if c.EndedAt == nil {
+		c.Reason = ""
+	}
+	c.Recordings = without(c.Recordings, told.Recordings, mark[summary.Recording](recordingMark).id)
+	return c
+}
+
+// shedSession leaves of what the session's own events told the ends.
+func shedSession(s *summary.Session) {
+	l := apart(asLeg(s))
+	bound(&l, "playbacks", &l.Playbacks, 10, playbackMark)
+	bound(&l, "speaks", &l.Speaks, 10, speakMark)
+	bound(&l, "recordings", &l.Recordings, 10, recordingMark)
+	bound(&l, "conferences", &l.Conferences, 4, conferenceMark)
+	boundConferences(&l, 2)
+	shedURLs(&l)
+	shedEvents(&l, 20)
+	takeEvents(s, &l)
+}
+
+func sessionSize(s summary.Session) (int, error) {
+	data, err := summary.Encode(s)
+	return len(data), err
+}

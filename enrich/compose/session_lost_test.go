@@ -1,0 +1,169 @@
+package compose_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/compose"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"pgregory.net/rapid"
+)
+
+// drawSessionLeg draws the nth leg of a session as it may be published.
+func drawSessionLeg(t *rapid.T, n int, from time.Duration) summary.Leg {
+	seconds := func(name string) time.Duration {
+		return time.Duration(rapid.IntRange(0, 9).Draw(t, name)) * time.Second
+	}
+	start := from + seconds("start")
+	id := fmt.Sprint("leg", n)
+	l := summary.Leg{
+		Revision: 1, CallLegID: id, From: "from " + id, To: "to " + id, ConnectionID: "n " + id,
+		FirstReceivedAt: *known(start), PublishedAt: *known(from + time.Minute), StartedAt: known(start),
+		Outcome: rapid.SampledFrom([]summary.Outcome{summary.OutcomeAnswered, summary.OutcomeBusy}).Draw(t, "outcome"),
+		Status:  summary.Status{State: rapid.SampledFrom([]summary.StatusState{summary.StatusConfirmed, summary.StatusPending}).Draw(t, "state")},
+	}
+	answer := start + seconds("ring")
+	if l.Outcome == summary.OutcomeAnswered {
+		l.AnsweredAt = known(answer)
+	}
+	l.EndedAt = known(answer + seconds("talk"))
+	if rapid.Bool().Draw(t, "hung up") {
+		l.Hangup = &summary.Hangup{Cause: "cause " + id}
+	}
+	if rapid.Bool().Draw(t, "costed") {
+		l.Cost = drawCost(t)
+	}
+	compose.Derive(&l)
+	return l
+}
+
+func drawCost(t *rapid.T) *summary.Cost {
+	amount := rapid.SampledFrom([]string{"0.0050", "0.01", "3"})
+	return &summary.Cost{Status: "success", Totals: []summary.Amount{{
+		Currency: rapid.SampledFrom([]string{"USD", "EUR"}).Draw(t, "currency"), Amount: amount.Draw(t, "amount"),
+	}}}
+}
+
+// A session of legs of which some cannot be found any more says the same as if all were at hand.
+func TestASessionStandsThoughLegsOfItCannotBeFound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := &session.View{ID: "s", FirstAt: off(0)}
+		var all []summary.Leg
+		for n := range rapid.IntRange(1, 6).Draw(t, "legs") {
+			all = append(all, drawSessionLeg(t, n, 0))
+		}
+		before := compose.Session(v, all)
+		before.PublishedAt = *known(2 * time.Minute)
+		omitted := rapid.IntRange(0, len(all)-1).Draw(t, "omitted")
+		var left []string
+		for _, row := range before.Legs[len(all)-omitted:] {
+			left = append(left, row.CallLegID)
+		}
+		before.Legs, before.LegsOmitted = before.Legs[:len(all)-omitted], omitted
+
+		var found []summary.Leg
+		for i := range all {
+			switch leg := &all[i]; rapid.IntRange(0, 2).Draw(t, "leg") {
+			case 0: // it cannot be found
+			case 1:
+				if !slices.Contains(left, leg.CallLegID) {
+					found = append(found, *leg)
+				}
+			case 2: // it is revised
+				if leg.Cost == nil {
+					leg.Cost, leg.Changed = drawCost(t), []string{"/cost"}
+				}
+				leg.Revision, leg.PublishedAt = 2, *known(3 * time.Minute)
+				found = append(found, *leg)
+				left = slices.DeleteFunc(left, func(id string) bool { return id == leg.CallLegID })
+			}
+		}
+		if rapid.Bool().Draw(t, "one more") {
+			from := time.Duration(0)
+			if omitted > 0 {
+				from = 5 * time.Minute // what cannot be found is in order up to there
+			}
+			leg := drawSessionLeg(t, len(all), from)
+			all, found = append(all, leg), append(found, leg)
+		}
+
+		want := compose.Session(v, all)
+		want.Legs = slices.DeleteFunc(want.Legs, func(row summary.SessionLeg) bool { return slices.Contains(left, row.CallLegID) })
+		want.LegsOmitted = len(left)
+		got := compose.MergeSession(compose.Session(v, found), &before, v, found)
+		if diff := diffContent(t, want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		got.PublishedAt = *known(10 * time.Minute)
+		again := compose.MergeSession(compose.Session(v, found), &got, v, found)
+		if diff := diffContent(t, got, again); diff != "" {
+			t.Fatalf("the second time: %s", diff)
+		}
+	})
+}
+
+func costs(costed, total int, amount string) summary.SessionCost {
+	return summary.SessionCost{LegsCosted: costed, LegsTotal: total, Totals: []summary.Amount{{Currency: "USD", Amount: amount}}}
+}
+
+func diffContent(t *rapid.T, want, got summary.Session) string {
+	a, errA := compose.SessionContent(want)
+	b, errB := compose.SessionContent(got)
+	if err := cmp.Or(errA, errB); err != nil {
+		t.Fatal(err)
+	}
+	return gocmp.Diff(string(a), string(b))
+}
+
+// A session that is too large leaves legs out of its list. A later revision does not
+// lose them, though only the legs of the list can be found.
+func TestASessionThatLeftLegsOutKeepsThemWhenALegIsRevised(t *testing.T) {
+	const many = 3500
+	v := &session.View{ID: "s", FirstAt: off(0)}
+	all := make([]summary.Leg, many)
+	for i := range all {
+		start := time.Duration(i) * time.Second
+		all[i] = summary.Leg{
+			Revision: 1, CallLegID: fmt.Sprintf("5e0a1b2c-1111-11ee-aaaa-02420a00%04d", i), Outcome: summary.OutcomeAnswered,
+			FirstReceivedAt: *known(start), PublishedAt: *known(2 * time.Hour), StartedAt: known(start),
+			AnsweredAt: known(start), EndedAt: known(start + time.Minute), EndedBy: summary.EndedByHangup,
+			Status: summary.Status{State: summary.StatusConfirmed},
+			Cost:   &summary.Cost{Totals: []summary.Amount{{Currency: "USD", Amount: "0.0010"}}},
+		}
+	}
+	all[0].Cost, all[many-1].Cost = nil, nil
+	before, err := compose.FitSession(compose.Session(v, all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.PublishedAt = *known(3 * time.Hour)
+	if before.LegsOmitted == 0 {
+		t.Fatal("no leg was left out")
+	}
+	for name, i := range map[string]int{"a leg of the list": 0, "one that was left out": many - 1} {
+		t.Run(name, func(t *testing.T) {
+			found := slices.Clone(all[:len(before.Legs)])
+			if i > 0 {
+				found = append(found, all[i])
+			}
+			leg := &found[min(i, len(found)-1)]
+			leg.Revision, leg.PublishedAt, leg.Changed = 2, *known(4 * time.Hour), []string{"/cost"}
+			leg.Cost = &summary.Cost{Totals: []summary.Amount{{Currency: "USD", Amount: "0.0020"}}}
+			got, err := compose.FitSession(compose.MergeSession(compose.Session(v, found), &before, v, found))
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, "listed and omitted", len(got.Legs)+got.LegsOmitted, many)
+			check(t, "cost", got.Cost, new(costs(many-1, many, "3.5000")))
+			check(t, "reasons", compose.SessionReasons(&before, &got), []summary.Reason{summary.ReasonLegRevised})
+			want := before
+			want.Legs, want.LegsOmitted, want.Cost, want.PublishedAt = got.Legs, got.LegsOmitted, got.Cost, got.PublishedAt
+			check(t, "all else", got, want)
+		})
+	}
+}
