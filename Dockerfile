@@ -5,7 +5,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/legato ./cmd/legato \
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/legato-calls/legato/internal/service.version=${VERSION}" -o /out/legato ./cmd/legato \
  && mkdir -p /out/data
 
 # No shell, no package manager; certificates for api.telnyx.com are in it, and

@@ -11,12 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/legato-calls/legato/internal/service"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
 )
 
@@ -25,7 +26,7 @@ type demoCmd struct {
 	Rate  float64 `default:"4" help:"Calls that begin in a second."`
 	JSON  bool    `help:"Print summaries as JSON."`
 	disorderFlags
-	logSettings
+	service.LogSettings
 }
 
 const (
@@ -52,63 +53,58 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 	}
 	defer os.RemoveAll(dir)
 	api := fake.NewAPI(fake.APIConfig{})
-	apiAddr, stopAPI, err := serveAPI(ctx, "127.0.0.1:0", api)
+	apiAddr, stopAPI, err := fake.Serve(ctx, "127.0.0.1:0", api)
 	if err != nil {
 		return err
 	}
 	defer stopAPI()
-	key := seededKey(cmd.Seed)
-	set := demoSettings(dir, apiAddr, publicKey(key))
+	key := fake.Key(cmd.Seed)
+	set := demoSettings(dir, apiAddr, fake.PublicKey(key))
 	if cmd.Drop > 0 {
 		// What is lost is looked for while somebody watches.
 		set.SweepAfter, set.GapRepairAfter = demoSweep, demoRepair
 	}
-	s, err := start(ctx, set, cmd.logger(c.stderr))
+	s, err := service.Start(ctx, set, cmd.Logger(c.stderr))
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "A service, its NATS and a fake Telnyx run in this process.\n"+
 		"Webhooks go to %s, summaries to %s\n"+
 		"Subscribe, if you like: nats sub --server %s 'calls.leg.completed.>'\n\n",
-		s.webhookURL(), s.natsURL(), s.natsURL())
+		s.WebhookURL(), s.NATSURL(), s.NATSURL())
 
 	served := make(chan error, 1)
 	serveCtx, stopServe := context.WithCancel(ctx)
-	go func() { served <- s.run(serveCtx) }()
+	go func() { served <- s.Run(serveCtx) }()
 	result := cmd.play(ctx, c, s, key, api)
 	stopServe()
 	return errors.Join(result, <-served)
 }
 
 // demoSettings are the defaults on free ports.
-func demoSettings(dir, apiAddr, publicKey string) *settings {
-	return &settings{
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", DataDir: dir,
-		TelnyxPublicKey: publicKey, TelnyxAPIKey: "demo", TelnyxBaseURL: "http://" + apiAddr + "/v2", StatusRate: 100,
-		MaxConnections: ingest.DefaultMaxConnections,
-		natsSettings:   natsSettings{SubjectPrefix: "calls"}, NATSReplicas: 1, Streams: "manage",
-		EventsMaxAge: 24 * time.Hour, EventsMaxBytes: 256 << 20, CallsMaxAge: 72 * time.Hour,
-		Settle: time.Second, SessionSettle: 5 * time.Second, StatusDeadline: 10 * time.Second,
-		StatusWindow: 10 * time.Minute, SweepAfter: 5 * time.Minute, AmendWindow: 15 * time.Minute,
-		SignatureTolerance: 5 * time.Minute, GapRepair: "auto", GapRepairAfter: 30 * time.Second,
-	}
+func demoSettings(dir, apiAddr, publicKey string) *service.Settings {
+	set := service.Defaults()
+	set.Listen, set.AdminListen, set.NATSListen, set.DataDir = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", dir
+	set.TelnyxPublicKey, set.TelnyxAPIKey, set.TelnyxBaseURL = publicKey, "demo", "http://"+apiAddr+"/v2"
+	set.EventsMaxBytes = 256 << 20
+	return set
 }
 
 // play sends the calls, prints what comes, and tells whether it is all there.
-func (cmd *demoCmd) play(ctx context.Context, c *console, s *service, key []byte, api *fake.API) error {
+func (cmd *demoCmd) play(ctx context.Context, c *console, s *service.Service, key []byte, api *fake.API) error {
 	watch := newWatch(c.stdout, cmd.JSON)
 	watch.lossy = cmd.Drop > 0
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return follow(ctx, s.js, s.layout, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, watch.summary)
+		return follow(ctx, s.JetStream(), s.Layout(), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, watch.summary)
 	})
 	g.Go(func() error {
 		defer stop()
 		player, err := newPlayer(key, api, fake.PlayerConfig{
 			Generator: fake.Generator{Seed: cmd.Seed}, Disorder: cmd.disorder(), Calls: cmd.Calls, Rate: cmd.Rate,
-			Speed: demoSpeed, Sender: fake.SenderConfig{Target: s.webhookURL()}, OnCall: watch.call,
+			Speed: demoSpeed, Sender: fake.SenderConfig{Target: s.WebhookURL()}, OnCall: watch.call,
 		})
 		if err != nil {
 			return err
@@ -144,7 +140,7 @@ type watch struct {
 }
 
 func newWatch(out io.Writer, asJSON bool) *watch {
-	return &watch{out: out, json: asJSON, terminal: isTerminal(out), completed: make(map[string]int), holes: make(map[string]bool), last: time.Now()}
+	return &watch{out: out, json: asJSON, terminal: service.IsTerminal(out), completed: make(map[string]int), holes: make(map[string]bool), last: time.Now()}
 }
 
 // call takes a call that begins. One of which every webhook is dropped is not known to anybody.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legato-calls/legato/internal/service"
+
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
@@ -24,7 +26,7 @@ import (
 const screenWidth = 120
 
 type explainCmd struct {
-	natsSettings
+	service.NATSSettings
 	ID       string        `arg:"" help:"A call_session_id, call_leg_id or call_control_id."`
 	JSON     bool          `help:"The whole story as JSON."`
 	Personal bool          `help:"Show phone numbers and names of parties whole; they are masked otherwise."`
@@ -41,7 +43,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := reach(ctx, cmd.natsSettings, "legato explain", c)
+	nc, js, layout, err := reach(ctx, cmd.NATSSettings, "legato explain", c)
 	if err != nil {
 		return err
 	}
@@ -50,15 +52,15 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	a := &asker{
-		log: journal.NewReader(js, layout.Events, layout.Prefix), calls: calls, lot: parked.New(js, layout),
-		rules: set.rules(), decode: decoder(nil),
+	a := &service.Asker{
+		Log: journal.NewReader(js, layout.Events, layout.Prefix), Calls: calls, Parked: parked.New(js, layout),
+		Rules: set.Rules(), Decode: service.Decoder(nil),
 	}
 	seen, done := scanProgress(c.stderr)
-	s, err := a.ask(ctx, question{id: cmd.ID, since: time.Now().Add(-cmd.Since), search: true, seen: seen})
+	s, err := a.Ask(ctx, service.Question{ID: cmd.ID, Since: time.Now().Add(-cmd.Since), Search: true, Seen: seen})
 	done()
 	switch {
-	case errors.Is(err, errUnknownCall):
+	case errors.Is(err, service.ErrUnknownCall):
 		return fmt.Errorf("nothing is known of %s: not in the log of the last %v, not among the stored summaries (by control id, those of that time); --since looks further back", cmd.ID, cmd.Since)
 	case err != nil:
 		return fmt.Errorf("explain: %w", err)
@@ -81,8 +83,8 @@ func printStory(w io.Writer, s *story.Story) error {
 }
 
 // environment is what serve would be told by the environment alone: the times by which it decides.
-func environment() (*settings, error) {
-	set := new(settings)
+func environment() (*service.Settings, error) {
+	set := new(service.Settings)
 	parser, err := kong.New(set)
 	if err == nil {
 		_, err = parser.Parse(nil)
@@ -105,7 +107,7 @@ func width(w io.Writer) int {
 
 // scanProgress tells a person who waits how far it is; nobody else.
 func scanProgress(w io.Writer) (seen func(what string, n int), done func()) {
-	if !isTerminal(w) {
+	if !service.IsTerminal(w) {
 		return nil, func() {}
 	}
 	var said time.Time

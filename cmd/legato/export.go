@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/legato-calls/legato/internal/service"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/schollz/progressbar/v3"
@@ -16,7 +18,7 @@ import (
 )
 
 type exportCmd struct {
-	natsSettings
+	service.NATSSettings
 	Level  string `default:"leg" enum:"leg,session" help:"leg or session."`
 	Since  string `help:"Only what was published since then, as 24h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z; otherwise all that is kept." placeholder:"TIME"`
 	Until  string `help:"Only what was published before then; otherwise until now." placeholder:"TIME"`
@@ -34,11 +36,11 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("--subject-prefix: %w", err)
 	}
-	urls := cmd.urls()
+	urls := cmd.URLs()
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
-	config, err := cmd.external(urls, "legato export", logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr))
+	config, err := cmd.External(urls, "legato export", service.LogSettings{LogLevel: "warn", LogFormat: "text"}.Logger(c.stderr))
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	bar := &progress{out: c.stderr, shown: isTerminal(c.stderr)}
+	bar := &progress{out: c.stderr, shown: service.IsTerminal(c.stderr)}
 	began := time.Now()
 	result, err := export.Run(ctx, js, layout, plan, bar.watch)
 	bar.end()

@@ -23,11 +23,8 @@ type cli struct {
 	Export   exportCmd   `cmd:"" help:"Write the newest summary of each leg or session to a file."`
 	Explain  explainCmd  `cmd:"" help:"Tell all that is known about one call, as a ladder of its legs."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
-	Bench    benchCmd    `cmd:"" help:"Measure the service beside floors that do less."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
-
-	BenchTarget benchTargetCmd `cmd:"" hidden:"" help:"A process that bench measures."`
 }
 
 // console is where a command reads and writes.

@@ -13,10 +13,12 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/legato-calls/legato/internal/service"
+
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -32,20 +34,20 @@ type parkedCmd struct {
 const reachWithin = 10 * time.Second
 
 // openLot connects to NATS and opens the lot of the deployment.
-func openLot(ctx context.Context, set natsSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+func openLot(ctx context.Context, set service.NATSSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
 	return reach(ctx, set, "legato parked", c)
 }
 
 // reach connects to the NATS of a deployment, under a name, and says how its streams are called.
-func reach(ctx context.Context, set natsSettings, name string, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+func reach(ctx context.Context, set service.NATSSettings, name string, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
 	if layout, err = natsd.NewLayout(set.SubjectPrefix); err != nil {
 		return nil, nil, layout, fmt.Errorf("--subject-prefix: %w", err)
 	}
-	urls := set.urls()
+	urls := set.URLs()
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
-	config, err := set.external(urls, name, logSettings{LogLevel: "warn", LogFormat: "text"}.logger(c.stderr))
+	config, err := set.External(urls, name, service.LogSettings{LogLevel: "warn", LogFormat: "text"}.Logger(c.stderr))
 	if err != nil {
 		return nil, nil, layout, err
 	}
@@ -62,7 +64,7 @@ func reach(ctx context.Context, set natsSettings, name string, c *console) (nc *
 }
 
 type parkedListCmd struct {
-	natsSettings
+	service.NATSSettings
 	JSON   bool          `help:"One JSON object a line."`
 	Reason string        `help:"Only what was parked for this reason, as api_v1." placeholder:"REASON"`
 	Since  time.Duration `help:"Only what was parked within this time, as 2h." placeholder:"DURATION"`
@@ -74,7 +76,7 @@ func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
 	if cmd.Since < 0 || cmd.Limit < 0 {
 		return errors.New("--since and --limit must not be negative")
 	}
-	nc, js, layout, err := openLot(ctx, cmd.natsSettings, c)
+	nc, js, layout, err := openLot(ctx, cmd.NATSSettings, c)
 	if err != nil {
 		return err
 	}
@@ -144,14 +146,14 @@ func countedByReason(counts map[string]int, printed int) string {
 }
 
 type parkedShowCmd struct {
-	natsSettings
+	service.NATSSettings
 	Seq uint64 `arg:"" help:"Sequence of the message, as list prints it."`
 	Raw bool   `help:"The body byte for byte and nothing else."`
 }
 
 // Run shows one message.
 func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
-	nc, js, layout, err := openLot(ctx, cmd.natsSettings, c)
+	nc, js, layout, err := openLot(ctx, cmd.NATSSettings, c)
 	if err != nil {
 		return err
 	}

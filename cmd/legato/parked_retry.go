@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/legato-calls/legato/internal/service"
+
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
@@ -14,7 +16,7 @@ import (
 )
 
 type parkedRetryCmd struct {
-	natsSettings
+	service.NATSSettings
 	Seq    []uint64 `arg:"" help:"Sequences of messages, as list prints them." optional:""`
 	Reason string   `help:"All that was parked for this reason." placeholder:"REASON"`
 	All    bool     `help:"All that is parked."`
@@ -33,7 +35,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := openLot(ctx, cmd.natsSettings, c)
+	nc, js, layout, err := openLot(ctx, cmd.NATSSettings, c)
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (cmd *parkedRetryCmd) verifier() (*telnyx.Verifier, error) {
 	if cmd.TelnyxPublicKey == "" && cmd.TelnyxPublicKeyFile == "" {
 		return nil, nil
 	}
-	text, err := secret(cmd.TelnyxPublicKey, cmd.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key", "")
+	text, err := service.Secret(cmd.TelnyxPublicKey, cmd.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key", "")
 	if err != nil {
 		return nil, err
 	}

@@ -54,12 +54,12 @@ func TestReadmeNamesOnlyWhatExists(t *testing.T) {
 	}
 }
 
-// helpTexts is the help of all commands.
+// helpTexts is the help of all commands, and of the program that measures.
 func helpTexts(t *testing.T) string {
 	t.Helper()
 	var all bytes.Buffer
 	for _, command := range []string{
-		"serve", "demo", "check", "simulate", "tail", "export", "explain", "bench", "parked list", "parked show", "parked retry", "health", "version",
+		"serve", "demo", "check", "simulate", "tail", "export", "explain", "parked list", "parked show", "parked retry", "health", "version",
 	} {
 		out, err := exec.CommandContext(t.Context(), binaries.legato, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
@@ -67,7 +67,11 @@ func helpTexts(t *testing.T) string {
 		}
 		all.Write(out)
 	}
-	return all.String()
+	bench, err := exec.CommandContext(t.Context(), "go", "run", "../legato-bench", "--help").Output()
+	if err != nil {
+		t.Fatalf("legato-bench --help: %v", err)
+	}
+	return all.String() + string(bench)
 }
 
 // TestDockerfileNamesOnlyWhatExists checks what can be checked without building
@@ -102,11 +106,11 @@ func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 		}
 	}
 	// The version is set in a variable that exists.
-	mainGo, err := os.ReadFile("version.go")
+	mainGo, err := os.ReadFile(filepath.Join("..", "..", "internal", "service", "build.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(dockerfile, "-X main.version=") || !strings.Contains(string(mainGo), "var version =") {
+	if !strings.Contains(dockerfile, "-X github.com/legato-calls/legato/internal/service.version=") || !strings.Contains(string(mainGo), "var version =") {
 		t.Error("the Dockerfile sets a version that the program does not have")
 	}
 }

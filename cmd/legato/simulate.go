@@ -4,18 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/fake"
 )
@@ -43,24 +37,13 @@ type simulateCmd struct {
 	disorderFlags
 }
 
-// seededKey is the signing key of a seed: simulate can be stopped and started
-// without configuring the service anew. It protects nothing.
-func seededKey(seed uint64) ed25519.PrivateKey {
-	material := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("legato simulate "), seed))
-	return ed25519.NewKeyFromSeed(material[:])
-}
-
-func publicKey(key ed25519.PrivateKey) string {
-	return base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
-}
-
 // Run plays, from when the target listens until all calls are over or ctx ends. It fails when a webhook was not accepted.
 func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
-	key := seededKey(cmd.Seed)
+	key := fake.Key(cmd.Seed)
 	api := fake.NewAPI(fake.APIConfig{})
-	fmt.Fprintf(c.stdout, "TELNYX_PUBLIC_KEY=%s\n", publicKey(key))
+	fmt.Fprintf(c.stdout, "TELNYX_PUBLIC_KEY=%s\n", fake.PublicKey(key))
 	if cmd.APIListen != "" {
-		addr, stop, err := serveAPI(ctx, cmd.APIListen, api)
+		addr, stop, err := fake.Serve(ctx, cmd.APIListen, api)
 		if err != nil {
 			return fmt.Errorf("--api-listen: %w", err)
 		}
@@ -155,21 +138,4 @@ func history(played fake.Call, leg fake.Leg) []fake.HistoryEvent {
 		}
 	}
 	return events
-}
-
-// serveAPI serves the fake status API.
-func serveAPI(ctx context.Context, addr string, api http.Handler) (bound string, stop func(), err error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return "", nil, err
-	}
-	server := &http.Server{Handler: api, ReadHeaderTimeout: status.DefaultTimeout}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			panic(fmt.Sprintf("serve the fake status API: %v", err)) // a listener of its own on loopback
-		}
-	}()
-	return listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legato-calls/legato/internal/service"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
@@ -16,7 +18,7 @@ import (
 )
 
 type tailCmd struct {
-	natsSettings
+	service.NATSSettings
 	JSON bool `help:"One JSON document a line, as published."`
 	All  bool `help:"Begin with the oldest summary that is still kept; otherwise only new ones are shown." xor:"begin"`
 
@@ -24,7 +26,7 @@ type tailCmd struct {
 	Level      string   `default:"all" enum:"leg,session,all" help:"leg, session or all."`
 	Outcome    []string `enum:"answered,no_answer,busy,rejected,canceled,failed,unknown" help:"Only these outcomes." placeholder:"OUTCOME"`
 	Connection []string `help:"Only calls of these connections." placeholder:"ID"`
-	logSettings
+	service.LogSettings
 }
 
 // Run prints until ctx ends.
@@ -41,11 +43,11 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	urls := cmd.urls()
+	urls := cmd.URLs()
 	if len(urls) == 0 {
 		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
 	}
-	config, err := cmd.external(urls, "legato tail", cmd.logger(c.stderr))
+	config, err := cmd.External(urls, "legato tail", cmd.Logger(c.stderr))
 	if err != nil {
 		return err
 	}

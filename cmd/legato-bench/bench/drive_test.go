@@ -1,0 +1,206 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/cmd/legato-bench/bench"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+const path = "/webhooks/telnyx"
+
+var key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
+
+// serve runs a server that hands each body to take.
+func serve(t *testing.T, take func(w http.ResponseWriter, r *http.Request, body []byte)) (addr string) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("read the body: %v", err)
+		}
+		take(w, r, body)
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func ok(w http.ResponseWriter, _ *http.Request, _ []byte) { _, _ = io.WriteString(w, "{}") }
+
+func TestAWorkloadIsOfSignedCallEventsInTheirOrder(t *testing.T) {
+	t.Parallel()
+	w := bench.Build(bench.Shape{Tag: 7, Events: 700}, key, path)
+	verifier := telnyx.NewVerifier([]ed25519.PublicKey{key.Public().(ed25519.PublicKey)})
+	var mu sync.Mutex
+	said := map[call.LegID][]string{}
+	ids, bytesOfAll := map[string]bool{}, 0
+	addr := serve(t, func(rw http.ResponseWriter, r *http.Request, body []byte) {
+		if err := verifier.Verify(r.Header.Get(telnyx.HeaderTimestamp), r.Header.Get(telnyx.HeaderSignature), body); err != nil || r.URL.Path != path {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		e, err := telnyx.Decode(body)
+		if err != nil {
+			t.Errorf("%v in %s", err, body)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		ids[e.ID] = true
+		bytesOfAll += len(body)
+		said[e.Ref.Leg] = append(said[e.Ref.Leg], e.Type)
+		ok(rw, r, nil)
+	})
+	result, err := bench.Saturate(t.Context(), addr, w, 1)
+	if err != nil || result.Refused != 0 {
+		t.Fatalf("%d refused, error %v", result.Refused, err)
+	}
+	if len(ids) != w.Len() || w.Len() != 700 {
+		t.Errorf("%d events with %d ids", w.Len(), len(ids))
+	}
+	if mean := bytesOfAll / w.Len(); mean < 1050 || mean > 1200 {
+		t.Errorf("bodies are of %d bytes", mean)
+	}
+	if len(w.Sessions) != 75 || len(w.Legs) != 100 || len(said) != 100 {
+		t.Errorf("%d sessions with %d legs, of which %d were told of", len(w.Sessions), len(w.Legs), len(said))
+	}
+	want := []string{
+		"call.initiated", "call.answered", "call.bridged", "call.playback.started", "call.playback.ended", "call.speak.started", "call.hangup",
+	}
+	for _, leg := range w.Legs {
+		if diff := cmp.Diff(want, said[leg.Ref.Leg]); diff != "" {
+			t.Fatalf("events of a leg (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestAnOpenCallIsNotHungUp(t *testing.T) {
+	t.Parallel()
+	w := bench.Build(bench.Shape{Events: 30, PerLeg: 2, Open: true}, key, path)
+	for i := range w.Len() {
+		if strings.Contains(string(w.Request(i)), "call.hangup") {
+			t.Fatal("it is")
+		}
+	}
+	if w.Ends() {
+		t.Error("it says that it ends")
+	}
+}
+
+func TestALongCallHasADifferentIdForEachEvent(t *testing.T) {
+	t.Parallel()
+	w := bench.Build(bench.Shape{Events: 2000, PerLeg: 500}, key, path)
+	ids := map[string]bool{}
+	for i := range w.Len() {
+		_, body, _ := strings.Cut(string(w.Request(i)), "\r\n\r\n")
+		var event struct{ Data struct{ ID string } }
+		if err := json.Unmarshal([]byte(body), &event); err != nil {
+			t.Fatal(err)
+		}
+		ids[event.Data.ID] = true
+	}
+	if len(ids) != w.Len() || w.Len() != 2000 {
+		t.Errorf("%d ids of %d events", len(ids), w.Len())
+	}
+}
+
+func TestWhatIsRefusedIsCounted(t *testing.T) {
+	t.Parallel()
+	w := bench.Build(bench.Shape{Events: 200}, key, path)
+	addr := serve(t, func(rw http.ResponseWriter, _ *http.Request, body []byte) {
+		if bytes.Contains(body, []byte("call.hangup")) {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	flood, err := bench.Saturate(t.Context(), addr, w, 4)
+	if err != nil || flood.Refused != len(w.Legs) {
+		t.Errorf("at saturation: %d refused of %d hangups, error %v", flood.Refused, len(w.Legs), err)
+	}
+	held, err := bench.Hold(t.Context(), addr, w, 4, 5000)
+	if err != nil || held.Refused != len(w.Legs) {
+		t.Errorf("at a fixed rate: %d refused of %d hangups, error %v", held.Refused, len(w.Legs), err)
+	}
+}
+
+// A server that stalls keeps back the webhooks that come meanwhile, too. Whoever counts from
+// when he could send sees only those that were under way: 4 of 400 here.
+func TestLatencyCountsFromTheScheduleThoughTheServerStalls(t *testing.T) {
+	t.Parallel()
+	const (
+		rate, stall = 1000, 200 * time.Millisecond
+		under       = 4
+	)
+	w := bench.Build(bench.Shape{Events: 400}, key, path)
+	var stalling sync.RWMutex
+	var once sync.Once
+	addr := serve(t, func(rw http.ResponseWriter, r *http.Request, body []byte) {
+		once.Do(func() {
+			stalling.Lock()
+			time.AfterFunc(stall, stalling.Unlock)
+		})
+		stalling.RLock()
+		defer stalling.RUnlock()
+		ok(rw, r, body)
+	})
+	result, err := bench.Hold(t.Context(), addr, w, under, rate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The stall is over 200 ms after the first; the 150 webhooks that were due in its
+	// first 150 ms had to wait for more than 50.
+	l := result.Latency()
+	if l.P99 < 150 || l.Over50 < 120 {
+		t.Errorf("a stall of %v under a load of %v/s does not show: %+v", stall, rate, l)
+	}
+	if lag := result.Lag(); lag.Over50 < 120-under || lag.P99 > l.P99 {
+		t.Errorf("the lag is part of the latency: %+v of %+v", lag, l)
+	}
+}
+
+func TestAFixedRateIsKept(t *testing.T) {
+	t.Parallel()
+	w := bench.Build(bench.Shape{Events: 300}, key, path)
+	result, err := bench.Hold(t.Context(), serve(t, ok), w, 8, 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if least := time.Duration(w.Len()-1) * 2 * time.Millisecond; result.Elapsed < least {
+		t.Errorf("%d events at 500/s took %v, less than %v", w.Len(), result.Elapsed, least)
+	}
+	if result.Latency().P50 <= 0 {
+		t.Errorf("no latency at all: %+v", result.Latency())
+	}
+}
+
+func TestDrivingEndsWithTheConnectionAndWithTheContext(t *testing.T) {
+	t.Parallel()
+	w := bench.Build(bench.Shape{Events: 100}, key, path)
+	broken := serve(t, func(http.ResponseWriter, *http.Request, []byte) { panic(http.ErrAbortHandler) })
+	if _, err := bench.Saturate(t.Context(), broken, w, 2); err == nil {
+		t.Error("at saturation: no error for a broken connection")
+	}
+	if _, err := bench.Hold(t.Context(), broken, w, 2, 1000); err == nil {
+		t.Error("at a fixed rate: no error for a broken connection")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	reached := make(chan struct{}, 4)
+	hanging := serve(t, func(_ http.ResponseWriter, r *http.Request, _ []byte) {
+		reached <- struct{}{}
+		<-r.Context().Done()
+	})
+	go func() { <-reached; cancel() }()
+	if _, err := bench.Hold(ctx, hanging, w, 2, 1000); err == nil {
+		t.Error("no error though the context ended")
+	}
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/legato-calls/legato/cmd/legato-bench/bench"
+)
+
+// portion is how many events are built at once for a large log: 80 MB.
+const portion = 50_000
+
+// start measures the time to readiness with an empty log.
+func (b *benchRun) start(ctx context.Context) error {
+	var times []float64
+	for range max(b.Rounds, 3) {
+		err := b.driven(ctx, targetPipeline, func(_ context.Context, d *drive) error {
+			times = append(times, float64(d.startup)/float64(time.Millisecond))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s := bench.SpreadOf(times)
+	b.report.Start = &s
+	return nil
+}
+
+// replay measures the time to readiness with a log, after an orderly stop and after a crash.
+func (b *benchRun) replay(ctx context.Context) error {
+	dir, err := os.MkdirTemp(b.dir, "replay-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	t, err := b.launchTarget(ctx, targetPipeline, dir)
+	if err != nil {
+		return err
+	}
+	r := &bench.Replay{}
+	err = b.drive(ctx, t, func(ctx context.Context, d *drive) error {
+		for r.Events < b.Replay {
+			b.progress("fill the log: %d of %d events", r.Events, b.Replay)
+			result, _, err := d.flood(ctx, bench.Shape{Events: min(portion, b.Replay-r.Events)})
+			if err != nil {
+				return err
+			}
+			r.Events += result.Len()
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("fill the log: %w", err)
+	}
+	b.progress("restart with %d events", r.Events)
+	if t, err = b.launchTarget(ctx, targetPipeline, dir); err != nil {
+		return err
+	}
+	r.Seconds = t.startup.Seconds()
+	if err := t.kill(); err != nil {
+		return err
+	}
+	if t, err = b.launchTarget(ctx, targetPipeline, dir); err != nil {
+		return err
+	}
+	r.AfterKill = t.startup.Seconds()
+	b.report.Replay = r
+	return t.stop()
+}
+
+// openSteps is how many events an open leg has had: it rang and was answered.
+const openSteps = 2
+
+// open makes legs that stay open, at least so many.
+func (d *drive) open(ctx context.Context, legs int) (int, error) {
+	opened := 0
+	for opened < legs {
+		d.progress("open legs: %d of %d", opened, legs)
+		shape := bench.Shape{Events: min(portion, (legs-opened+2)*openSteps), PerLeg: openSteps, Open: true}
+		result, _, err := d.flood(ctx, shape)
+		if err != nil {
+			return opened, fmt.Errorf("open legs: %w", err)
+		}
+		opened += result.Len() / openSteps
+	}
+	return opened, nil
+}
+
+// heap measures the live heap that open legs take.
+func (b *benchRun) heap(ctx context.Context) error {
+	return b.driven(ctx, targetPipeline, func(ctx context.Context, d *drive) error {
+		idle, err := d.ask(askHeap)
+		if err != nil {
+			return err
+		}
+		legs, err := d.open(ctx, b.OpenLegs)
+		if err != nil {
+			return err
+		}
+		least, err := d.leastHeap(ctx)
+		if err != nil {
+			return err
+		}
+		b.report.Heap = &bench.Heap{
+			Legs: legs, IdleMiB: float64(idle.HeapBytes) / (1 << 20),
+			BytesPerLeg: (float64(least) - float64(idle.HeapBytes)) / float64(legs),
+		}
+		return nil
+	})
+}
+
+// leastHeap looks several times: NATS lets go of its block caches only after some seconds.
+func (d *drive) leastHeap(ctx context.Context) (uint64, error) {
+	const looks, apart = 8, 2 * time.Second
+	var least uint64
+	for range looks {
+		select {
+		case <-time.After(apart):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		reply, err := d.ask(askHeap)
+		if err != nil {
+			return 0, err
+		}
+		if least == 0 || reply.HeapBytes < least {
+			least = reply.HeapBytes
+		}
+	}
+	return least, nil
+}
+
+// growth measures CPU per event with few and many open sessions, and of short and long calls.
+func (b *benchRun) growth(ctx context.Context) error {
+	const few, short, long = 1000, 5, 500
+	var byFew, byMany, byShort, byLong []float64
+	for n := range b.Rounds {
+		for _, m := range []struct {
+			what   string
+			open   int // sessions
+			perLeg int
+			into   *[]float64
+		}{
+			{"few open sessions", few, 0, &byFew},
+			{"many open sessions", b.OpenLegs, 0, &byMany},
+			{"short calls", 0, short, &byShort},
+			{"long calls", 0, long, &byLong},
+		} {
+			b.progress("growth, round %d of %d: %s", n+1, b.Rounds, m.what)
+			micros, err := b.costWith(ctx, m.open, m.perLeg)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.what, err)
+			}
+			*m.into = append(*m.into, micros)
+		}
+	}
+	b.report.Sessions = bench.Compare(few, b.OpenLegs, byFew, byMany)
+	b.report.Calls = bench.Compare(short, long, byShort, byLong)
+	return nil
+}
+
+// costWith is the CPU time per event of legs of that many events beside that many open sessions.
+func (b *benchRun) costWith(ctx context.Context, open, perLeg int) (micros float64, err error) {
+	err = b.driven(ctx, targetPipeline, func(ctx context.Context, d *drive) error {
+		// Three sessions have four legs.
+		if _, err := d.open(ctx, (open*4+2)/3); err != nil {
+			return err
+		}
+		if _, _, err := d.flood(ctx, warmUp); err != nil {
+			return fmt.Errorf("warm up: %w", err)
+		}
+		_, cost, err := d.flood(ctx, bench.Shape{Events: b.Events, PerLeg: perLeg})
+		micros = cost.target
+		if err == nil && micros <= 0 {
+			err = errors.New("too few events to measure their CPU time")
+		}
+		return err
+	})
+	return micros, err
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/internal/service"
+
+	"github.com/labstack/echo/v4"
+	"github.com/legato-calls/legato/ingest"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// What bench measures, each in a process of its own.
+const (
+	// targetFloor reads the body, verifies it and answers.
+	targetFloor = "floor"
+	// targetPublish also publishes to an embedded JetStream that leaves syncing to the kernel.
+	targetPublish = "publish"
+	// targetSynced does so to one that syncs each message.
+	targetSynced = "publish-synced"
+	// targetPipeline is the service.
+	targetPipeline = "pipeline"
+)
+
+// targetWord is the argument that makes this program a target.
+const targetWord = "bench-target"
+
+// targetCmd is a process that bench measures. It serves until its standard
+// input ends, and takes commands there.
+type targetCmd struct {
+	Target string `arg:"" enum:"floor,publish,publish-synced,pipeline" help:"What to be."`
+	service.Settings
+}
+
+// targetHello is the first line that a target prints.
+type targetHello struct {
+	// Listen, Admin and NATS are addresses; only the pipeline has all.
+	Listen string `json:"listen"`
+	Admin  string `json:"admin,omitempty"`
+	NATS   string `json:"nats,omitempty"`
+}
+
+// targetReply answers one command.
+type targetReply struct {
+	// HeapBytes is the live heap after a collection.
+	HeapBytes uint64 `json:"heap_bytes,omitempty"`
+	// LiveBytes is what the last collection found alive.
+	LiveBytes uint64 `json:"live_bytes,omitempty"`
+	Error     string `json:"error,omitempty"`
+}
+
+// Commands of a target.
+const (
+	askHeap     = "heap"
+	askLive     = "live"
+	askProfile  = "profile" // followed by a file name
+	askProfiled = "profiled"
+)
+
+// Run serves until standard input ends or ctx does.
+func (cmd *targetCmd) Run(ctx context.Context, c *console) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hello, serve, err := cmd.start(ctx, c)
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(c.stdout)
+	if err := out.Encode(hello); err != nil {
+		return fmt.Errorf("tell the addresses: %w", err)
+	}
+	// Not waited for: a read of standard input ends with the process.
+	go func() {
+		defer cancel()
+		var p profile
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			if out.Encode(p.obey(lines.Text())) != nil {
+				return // whoever asked is gone
+			}
+		}
+	}()
+	return serve(ctx)
+}
+
+func (cmd *targetCmd) start(ctx context.Context, c *console) (targetHello, func(context.Context) error, error) {
+	if cmd.Target != targetPipeline {
+		service.TuneCollector(cmd.Logger(c.stderr)) // as the service does: else the floors would look dearer than they are
+		return cmd.startFloor(ctx)
+	}
+	s, err := service.Start(ctx, &cmd.Settings, cmd.Logger(c.stderr))
+	if err != nil {
+		return targetHello{}, nil, err
+	}
+	return targetHello{Listen: s.WebhookAddr(), Admin: s.AdminAddr(), NATS: s.NATSURL()}, s.Run, nil
+}
+
+// profile is the CPU profile that is being written, if any.
+type profile struct{ file *os.File }
+
+func (p *profile) obey(line string) targetReply {
+	command, file, _ := strings.Cut(line, " ")
+	var err error
+	switch command {
+	case askHeap:
+		// Twice: what a finalizer or a pool held is gone after the second.
+		runtime.GC()
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return targetReply{HeapBytes: stats.HeapAlloc}
+	case askLive:
+		return targetReply{LiveBytes: service.LiveHeap()}
+	case askProfile:
+		err = p.begin(file)
+	case askProfiled:
+		err = p.end()
+	default:
+		err = fmt.Errorf("unknown command %q", command)
+	}
+	if err != nil {
+		return targetReply{Error: err.Error()}
+	}
+	return targetReply{}
+}
+
+func (p *profile) begin(file string) (err error) {
+	if p.file, err = os.Create(file); err != nil {
+		return fmt.Errorf("write a profile: %w", err)
+	}
+	return pprof.StartCPUProfile(p.file)
+}
+
+// end completes the CPU profile and writes that of allocations beside it.
+func (p *profile) end() error {
+	if p.file == nil {
+		return errors.New("no profile was begun")
+	}
+	pprof.StopCPUProfile()
+	err := p.file.Close()
+	allocs, failed := os.Create(strings.TrimSuffix(p.file.Name(), ".cpu.pprof") + ".allocs.pprof")
+	if failed != nil {
+		return errors.Join(err, fmt.Errorf("write a profile: %w", failed))
+	}
+	p.file = nil
+	return errors.Join(err, pprof.Lookup("allocs").WriteTo(allocs, 0), allocs.Close())
+}
+
+// startFloor serves the least that a webhook can cost, alone or with a publish.
+func (cmd *targetCmd) startFloor(ctx context.Context) (targetHello, func(context.Context) error, error) {
+	keys, err := telnyx.ParseKeys(cmd.TelnyxPublicKey)
+	if err != nil {
+		return targetHello{}, nil, err
+	}
+	store, stop := func(context.Context, []byte) error { return nil }, func() {}
+	if cmd.Target != targetFloor {
+		if store, stop, err = publishing(ctx, cmd.DataDir, cmd.Target == targetSynced); err != nil {
+			return targetHello{}, nil, err
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cmd.Listen)
+	if err != nil {
+		stop()
+		return targetHello{}, nil, fmt.Errorf("listen: %w", err)
+	}
+	e := echo.New()
+	e.POST(ingest.Path, floor(keys[0], store)) //nolint:contextcheck // each request has its own
+	// The limits of the service's server, so that a slow rate does not close the connections.
+	srv := &http.Server{Handler: e, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 90 * time.Second}
+	serve := func(ctx context.Context) error {
+		defer stop()
+		var g errgroup.Group
+		g.Go(func() error {
+			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+		<-ctx.Done()
+		return errors.Join(srv.Close(), g.Wait())
+	}
+	return targetHello{Listen: listener.Addr().String()}, serve, nil
+}
+
+// floor verifies with the standard library, whatever the service verifies with.
+func floor(key ed25519.PublicKey, store func(context.Context, []byte) error) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		signature, err := base64.StdEncoding.DecodeString(r.Header.Get(telnyx.HeaderSignature))
+		if err != nil {
+			return echo.ErrUnauthorized
+		}
+		timestamp := r.Header.Get(telnyx.HeaderTimestamp)
+		message := make([]byte, 0, len(timestamp)+1+len(body))
+		message = append(append(append(message, timestamp...), '|'), body...)
+		if !ed25519.Verify(key, message, signature) {
+			return echo.ErrUnauthorized
+		}
+		if err := store(r.Context(), body); err != nil {
+			return err
+		}
+		return c.JSONBlob(http.StatusOK, []byte(`{"status":"stored"}`))
+	}
+}
+
+// publishing returns a publish that is awaited, to a JetStream in this process.
+func publishing(ctx context.Context, dir string, synced bool) (store func(context.Context, []byte) error, stop func(), err error) {
+	ns, err := server.NewServer(&server.Options{
+		ServerName: "bench", NoSigs: true, NoLog: true, DontListen: true,
+		JetStream: true, StoreDir: dir, SyncAlways: synced,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("make embedded NATS: %w", err)
+	}
+	ns.Start()
+	stop = func() { ns.Shutdown(); ns.WaitForShutdown() }
+	store, err = publisher(ctx, ns)
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return store, stop, nil
+}
+
+func publisher(ctx context.Context, ns *server.Server) (func(context.Context, []byte) error, error) {
+	if !ns.ReadyForConnections(10 * time.Second) {
+		return nil, errors.New("embedded NATS does not get ready")
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(ns))
+	if err != nil {
+		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "BENCH", Subjects: []string{"bench.>"}}); err != nil {
+		return nil, fmt.Errorf("create a stream: %w", err)
+	}
+	return func(ctx context.Context, body []byte) error {
+		_, err := js.Publish(ctx, "bench.event", body)
+		return err
+	}, nil
+}

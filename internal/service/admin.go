@@ -1,0 +1,156 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/legato-calls/legato/enrich/summary/schema"
+)
+
+// admin is the listener for operators: /healthz, /readyz, /metrics, and the
+// schemas of the summaries under /schemas/.
+type admin struct {
+	listener net.Listener
+	server   *http.Server
+	done     chan struct{}
+
+	// warning is what every answer of /readyz says besides. Empty: nothing.
+	warning string
+
+	mu       sync.Mutex
+	ready    func(context.Context) error
+	warnings func() []string
+}
+
+// newAdmin binds the listener and serves at once, so that a service that is
+// still starting can say so. An empty address serves nowhere.
+func newAdmin(ctx context.Context, addr, warning string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
+	a := &admin{
+		warning:  warning,
+		done:     make(chan struct{}),
+		ready:    func(context.Context) error { return errors.New("starting") },
+		warnings: func() []string { return nil },
+	}
+	if addr == "" {
+		close(a.done)
+		return a, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--admin-listen: %w", err)
+	}
+	a.listener = listener
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		warnings := a.warned()
+		if err := a.readiness(r.Context()); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "not ready:", err)
+			if a.warning != "" {
+				fmt.Fprintln(w, "warning:", a.warning)
+			}
+			return
+		}
+		if a.warning != "" {
+			warnings = append([]string{a.warning}, warnings...)
+		}
+		// It takes webhooks all the same: a balancer must not turn away from it.
+		if len(warnings) > 0 {
+			fmt.Fprintln(w, "ready, but: "+strings.Join(warnings, "; "))
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	for _, kind := range schema.Kinds() {
+		if err := serveSchema(mux, kind); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+	}
+	a.server = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(a.done)
+		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the admin listener failed", "error", err)
+		}
+	}()
+	return a, nil
+}
+
+// serveSchema adds the schema of a kind of summary.
+func serveSchema(mux *http.ServeMux, kind string) error {
+	body, err := schema.Of(kind)
+	if err != nil {
+		return fmt.Errorf("schema of a %s: %w", kind, err)
+	}
+	mux.HandleFunc("GET /schemas/"+schema.Name(kind), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", schema.MediaType)
+		// A reader that is gone misses it; that is its own affair.
+		_, _ = w.Write(body)
+	})
+	return nil
+}
+
+func (a *admin) Addr() net.Addr {
+	if a.listener == nil {
+		return nil
+	}
+	return a.listener.Addr()
+}
+
+func (a *admin) readiness(ctx context.Context) error {
+	a.mu.Lock()
+	ready := a.ready
+	a.mu.Unlock()
+	return ready(ctx)
+}
+
+func (a *admin) isReady() bool { return a.readiness(context.Background()) == nil }
+
+func (a *admin) setReadiness(ready func(context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ready = ready
+}
+
+func (a *admin) warned() []string {
+	a.mu.Lock()
+	warnings := a.warnings
+	a.mu.Unlock()
+	return warnings()
+}
+
+// setWarnings says what to ask for what is wrong while the service is ready.
+func (a *admin) setWarnings(warnings func() []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.warnings = warnings
+}
+
+func (a *admin) shutdown(ctx context.Context) error {
+	if a.server == nil {
+		return nil
+	}
+	err := a.server.Shutdown(ctx)
+	<-a.done
+	return err
+}

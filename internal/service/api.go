@@ -1,0 +1,171 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
+)
+
+const (
+	// apiWithin bounds an answer, and apiScanWithin the part of it that may go into reading the log.
+	apiWithin, apiScanWithin = 2 * time.Second, time.Second
+	// apiMostScanned bounds the entries that a question makes the server send: some 30 MB of headers.
+	apiMostScanned = 100_000
+	// apiMostBytes bounds an answer, as a summary.
+	apiMostBytes = publish.MaxBody
+	// apiParkedSince: parked messages are looked for in the last day.
+	apiParkedSince = 24 * time.Hour
+)
+
+// apiSubject is where questions about a call are asked: legato.call.get, and, of a deployment
+// with a prefix of its own, legato.<prefix>.call.get.
+func apiSubject(layout natsd.Layout) string {
+	if layout.Prefix == natsd.DefaultPrefix {
+		return "legato.call.get"
+	}
+	return "legato." + layout.Prefix + ".call.get"
+}
+
+// apiName is the service's: $SRV.PING finds all deployments, $SRV.PING.<name> one.
+func apiName(layout natsd.Layout) string {
+	if layout.Prefix == natsd.DefaultPrefix {
+		return "legato"
+	}
+	return "legato-" + layout.Prefix
+}
+
+var semantic = regexp.MustCompile(`^v?(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)$`)
+
+// apiVersion is this program's version as a micro service must state one.
+func apiVersion(version string) string {
+	if m := semantic.FindStringSubmatch(version); m != nil {
+		return m[1]
+	}
+	return "0.0.0-dev"
+}
+
+// api answers questions over NATS, one after the other: each costs the server a look.
+type api struct {
+	asker      *Asker
+	within     time.Duration
+	maxPayload int64
+
+	mu      sync.Mutex
+	stopped bool
+	wg      sync.WaitGroup
+}
+
+// answerQuestions registers the service. All replicas share a queue group: one of them answers. That a
+// permission is missing comes later and takes nothing else down; the connection logs it.
+func (s *Service) answerQuestions(ctx context.Context, publisher *publish.Publisher, lot *parked.Store) error {
+	if s.settings.API == "off" {
+		return nil
+	}
+	// ctx is that of the start, which the service outlives.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a := &api{
+		asker: &Asker{
+			Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Calls: publisher, Parked: lot,
+			Rules: s.settings.Rules(), Decode: Decoder(nil), table: s.worker.Table(),
+		},
+		within: apiWithin, maxPayload: s.nc.MaxPayload(),
+	}
+	registered, err := micro.AddService(s.nc, micro.Config{
+		Name: apiName(s.layout), Version: apiVersion(version), Description: "What Legato knows about a call",
+		Metadata: map[string]string{"subject_prefix": s.layout.Prefix},
+	})
+	if err != nil {
+		cancel()
+		return fmt.Errorf("register the NATS service: %w", err)
+	}
+	s.onStop("NATS service", func(ctx context.Context) error {
+		cancel()
+		err := registered.Stop()
+		return errors.Join(err, a.stop(ctx))
+	})
+	err = registered.AddEndpoint("call-get", micro.ContextHandler(ctx, a.handle), micro.WithEndpointSubject(apiSubject(s.layout)),
+		micro.WithEndpointMetadata(map[string]string{"request": "a call_session_id, call_leg_id or call_control_id", "response": "the story of the call as JSON"}))
+	if err != nil {
+		return fmt.Errorf("register %s: %w", apiSubject(s.layout), err)
+	}
+	return nil
+}
+
+// stop waits for the answer in hand.
+func (a *api) stop(ctx context.Context) error {
+	a.mu.Lock()
+	a.stopped = true
+	a.mu.Unlock()
+	done := make(chan struct{})
+	go func() { a.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the last answer: %w", ctx.Err())
+	}
+}
+
+// begin reports whether a question may still be taken.
+func (a *api) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return false
+	}
+	a.wg.Add(1)
+	return true
+}
+
+func (a *api) handle(ctx context.Context, r micro.Request) {
+	if !a.begin() {
+		return
+	}
+	defer a.wg.Done()
+	body, code, description := a.answer(ctx, string(r.Data()))
+	// Whoever asked hears nothing when the connection is gone, and asks again; the service counts it.
+	if code != "" {
+		_ = r.Error(code, description, nil)
+		return
+	}
+	_ = r.Respond(body, micro.WithHeaders(micro.Headers{"Content-Type": {"application/json"}}))
+}
+
+// answer returns the story as JSON, masked, or a code and what to say with it.
+func (a *api) answer(ctx context.Context, id string) (body []byte, code, description string) {
+	if !a.asker.table.Live() {
+		return nil, "503", "the log is being replayed, ask again in a moment"
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.within)
+	defer cancel()
+	s, err := a.asker.Ask(ctx, Question{
+		ID: id, Since: time.Now().Add(-apiParkedSince), scanWithin: min(apiScanWithin, a.within/2), mostScanned: apiMostScanned,
+	})
+	switch {
+	case errors.Is(err, errBadID):
+		return nil, "400", "the body must be an id: " + errBadID.Error()
+	case errors.Is(err, ErrUnknownCall):
+		return nil, "404", "no live call and no stored summary has this id; a control id is known only while its call is in memory, `legato explain` looks further"
+	case err != nil:
+		return nil, "503", "log and summaries could not be read in time"
+	}
+	s.Mask()
+	most := apiMostBytes
+	if a.maxPayload > 0 {
+		most = int(min(int64(most), a.maxPayload-4096)) // headers
+	}
+	if body, err = s.Fit(most); err != nil {
+		return nil, "500", "the answer could not be encoded"
+	}
+	return body, "", ""
+}

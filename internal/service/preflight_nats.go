@@ -1,0 +1,160 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// checkNATS connects as serve would, and asks the server about itself, the
+// account and the streams. It goes no further than it gets answers.
+func checkNATS(ctx context.Context, set *Settings, urls []string, layout natsd.Layout) []Finding {
+	const name = "NATS"
+	config, err := set.External(urls, "legato check", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return []Finding{fault(name, err, "Set one way to log in to NATS, whole.")}
+	}
+	dialing, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	nc, err := natsd.Connect(dialing, config)
+	if err != nil {
+		return []Finding{fault(name, err, "Look at --nats-url and its credentials, and whether the server runs and is let through to.")}
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return []Finding{fault(name, err, "Try again.")}
+	}
+	found := []Finding{ok(name, "connected to %s", nc.ConnectedUrlRedacted()), judgeVersion(nc), judgeCluster(nc, set)}
+
+	asking, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	account, err := js.AccountInfo(asking)
+	if err != nil {
+		return append(found, fault("JetStream", notEnabled(err),
+			"Enable JetStream on the server (jetstream {}) and for this account, or let its user ask for $JS.API.INFO."))
+	}
+	found = append(found, ok("JetStream", "enabled, %d streams, %d consumers, %s stored",
+		account.Streams, account.Consumers, size(int64(account.Store))))
+	missing, streams := checkStreams(asking, js, set, layout)
+	found = append(found, judgeAccount(account, set, missing))
+	return append(found, streams)
+}
+
+// notEnabled says in plain words that nobody answers JetStream's requests.
+func notEnabled(err error) error {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+		return jetstream.ErrJetStreamNotEnabled
+	}
+	return fmt.Errorf("ask for the account's limits: %w", err)
+}
+
+// judgeVersion says whether the server takes atomic batches.
+func judgeVersion(nc *nats.Conn) Finding {
+	const name = "NATS version"
+	v := nc.ConnectedServerVersion()
+	var major, minor int
+	if _, err := fmt.Sscanf(strings.TrimPrefix(v, "v"), "%d.%d", &major, &minor); err != nil {
+		return ok(name, "%q is no version", v).but(VerdictWarning, "2.12 or later is wanted.")
+	}
+	if major < 2 || major == 2 && minor < 12 {
+		return ok(name, "%s takes no atomic batches: webhooks are appended one by one", v).
+			but(VerdictWarning, "Update the servers to 2.12 or later.")
+	}
+	return ok(name, "%s", v)
+}
+
+func judgeCluster(nc *nats.Conn, set *Settings) Finding {
+	const name = "NATS cluster"
+	cluster := nc.ConnectedClusterName()
+	switch {
+	case set.NATSReplicas > 1 && cluster == "":
+		return fault(name, fmt.Errorf("a server by itself cannot hold %d copies", set.NATSReplicas),
+			"Connect to a cluster, or set --nats-replicas 1.")
+	case cluster == "":
+		return ok(name, "a server by itself: when its disk is gone, so is the log")
+	case set.NATSReplicas == 1:
+		return ok(name, "%s, but one copy of each stream is wanted", cluster).
+			but(VerdictWarning, "Set --nats-replicas 3: with one copy the loss of a server loses the log.")
+	}
+	return ok(name, "%s, %d copies of each stream", cluster, set.NATSReplicas)
+}
+
+// checkStreams holds the streams against what is wanted, and tells how many do not exist.
+func checkStreams(ctx context.Context, js jetstream.JetStream, set *Settings, layout natsd.Layout) (missing int, f Finding) {
+	const name = "streams"
+	names := layout.Events + ", " + layout.Calls + " and " + layout.Parked
+	// The size of an embedded log follows the disk, which changes: it is not held against anything.
+	_, err := natsd.Check(ctx, js, layout, natsd.Limits{
+		EventsMaxAge: set.EventsMaxAge, CallsMaxAge: set.CallsMaxAge, EventsMaxBytes: set.EventsMaxBytes, Replicas: set.NATSReplicas,
+	})
+	if err == nil {
+		return 0, ok(name, "%s are as wanted", names)
+	}
+	mismatch, known := errors.AsType[*natsd.MismatchError](err)
+	if !known {
+		return 0, fault(name, err, "Let this user look at its streams ($JS.API.STREAM.INFO.*), and try again.")
+	}
+	missing = len(mismatch.Missing)
+	f = Finding{Name: name, Detail: strings.Join(mismatch.Problems, "\n")}
+	switch {
+	case len(mismatch.Hopeless) > 0:
+		return missing, f.but(VerdictFault, "Decide which stream is to go, or choose another --subject-prefix.")
+	case set.Streams == "check":
+		return missing, f.but(VerdictFault, strings.Join(mismatch.Commands, "\n"))
+	case missing == len(mismatch.Problems):
+		return missing, ok(name, "serve makes %s", strings.Join(mismatch.Missing, ", "))
+	}
+	return missing, f.but(VerdictWarning, "serve changes them when it starts; with --streams check it would not.")
+}
+
+// judgeAccount says whether the account's limits leave room for the streams that are
+// still to be made and for their consumers: the queue, and one for each replica.
+func judgeAccount(account *jetstream.AccountInfo, set *Settings, missing int) Finding {
+	const name = "account limits"
+	tier := account.Tier
+	if t, ok := account.Tiers[fmt.Sprintf("R%d", set.NATSReplicas)]; ok {
+		tier = t
+	}
+	limit := tier.Limits
+	f := ok(name, "storage %s, streams %s, consumers %s", sizeLimit(limit.MaxStore), countLimit(limit.MaxStreams), countLimit(limit.MaxConsumers))
+	copies := int64(max(set.NATSReplicas, 1))
+	left := limit.MaxStore - int64(max(tier.Store, tier.ReservedStore))
+	switch {
+	case limit.MaxStreams > 0 && tier.Streams+missing > limit.MaxStreams:
+		return f.but(VerdictFault, fmt.Sprintf("Allow the account %d streams; it has %d.", tier.Streams+missing, tier.Streams))
+	case limit.MaxStore >= 0 && missing > 0 && set.EventsMaxBytes*copies > left:
+		return f.but(VerdictFault, fmt.Sprintf("Allow the account more storage: the log reserves %s in %d copies, and %s is left.", size(set.EventsMaxBytes), copies, size(max(left, 0))))
+	case limit.MaxStore >= 0 && int64(tier.Store) > limit.MaxStore-limit.MaxStore/10:
+		return f.but(VerdictWarning, "Allow the account more storage: more than nine tenths of it are taken.")
+	case limit.MaxBytesRequired && missing > 0:
+		return f.but(VerdictFault, "The account wants a size for every stream: make them by hand, with sizes, and run with --streams check.")
+	case limit.StoreMaxStreamBytes > 0 && set.EventsMaxBytes > limit.StoreMaxStreamBytes:
+		return f.but(VerdictFault, fmt.Sprintf("Lower --events-max-bytes to the account's limit of a stream, %s.", size(limit.StoreMaxStreamBytes)))
+	case limit.MaxConsumers > 0 && limit.MaxConsumers < 4:
+		return f.but(VerdictWarning, "Allow more consumers a stream: the log has one for the queue and one for each replica, the summaries one for each reader.")
+	case limit.MaxStore >= 0 && set.EventsMaxBytes == 0:
+		return f.but(VerdictWarning, "Set --events-max-bytes below the account's storage: then the log keeps the last eighth for finishing calls.")
+	}
+	return f
+}
+
+func sizeLimit(n int64) string {
+	if n < 0 {
+		return "without limit"
+	}
+	return size(n)
+}
+
+func countLimit(n int) string {
+	if n <= 0 {
+		return "without limit"
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,102 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+)
+
+const (
+	// probeEvery keeps the log's clock and the knowledge whether the log can be
+	// written fresh while no webhooks come.
+	probeEvery = 5 * time.Second
+	// outage: where the log has nothing for so long, nobody was there to write it.
+	outage = 4 * probeEvery
+	// writtenWithin is how recent a successful write must be for the service to be ready.
+	writtenWithin = 3 * probeEvery
+	// failingFor is how long writes may fail before the service is not ready: a
+	// cluster that chooses another leader is back sooner.
+	failingFor = 2 * time.Second
+)
+
+// probe appends an entry that says nothing whenever nothing else was appended
+// for a while, or the last write failed. It ends with ctx, or when the embedded log is beyond help.
+func (s *Service) probe(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var said time.Time
+	for {
+		if s.nc.IsClosed() && ctx.Err() == nil {
+			return errors.New("the connection to NATS is closed for good; it needs a restart")
+		}
+		since := s.journal.FailingSince()
+		if !since.IsZero() || time.Since(s.journal.LastStored()) >= probeEvery {
+			// A probe has no id: each one is to be stored.
+			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicProbe})
+			if err != nil && ctx.Err() == nil && time.Since(said) >= sayEvery {
+				said = time.Now()
+				s.log.Error("the log cannot be written", "error", err)
+			}
+		}
+		since = s.journal.FailingSince()
+		if s.embedded != nil && !since.IsZero() && time.Since(since) > hopeless {
+			return fmt.Errorf("the embedded log in %s has refused to be written for %v (is the disk full?); it needs a restart",
+				s.settings.DataDir, hopeless)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// unready makes the service not ready for a reason.
+func (s *Service) unready(why error) {
+	s.admin.setReadiness(func(context.Context) error { return why })
+}
+
+// ready reports why the service is not ready, nil when it is.
+func (s *Service) ready(context.Context) error {
+	if !s.nc.IsConnected() {
+		err := errors.New("not connected to NATS")
+		if where := natsd.Where(s.settings.URLs()); where != "" {
+			err = fmt.Errorf("not connected to NATS at %s", where)
+		}
+		if last := s.nc.LastError(); last != nil {
+			err = fmt.Errorf("%w: %w", err, last)
+		}
+		return err
+	}
+	if since := s.journal.FailingSince(); !since.IsZero() && time.Since(since) > failingFor {
+		return fmt.Errorf("the log has not been writable for %v: %w", time.Since(since).Round(time.Second), s.journal.Failure())
+	}
+	switch {
+	case !s.worker.Table().Live():
+		return fmt.Errorf("replaying the log, at %d", s.worker.Table().Position())
+	case time.Since(s.worker.QueueReached()) > writtenWithin:
+		return errors.New("the queue cannot be reached")
+	case s.journal.LastStored().IsZero():
+		return errors.New("the log has not been written yet")
+	case time.Since(s.journal.LastStored()) > writtenWithin:
+		return errors.New("the log cannot be written")
+	}
+	return nil
+}
+
+// warnings are what an operator must see to while the service takes webhooks all the same.
+func (s *Service) warnings() []string {
+	var found []string
+	if at, denied := s.status.LastDenied(); denied {
+		found = append(found, fmt.Sprintf("Telnyx refuses the API key (last at %s): calls go unconfirmed until it is put right",
+			at.Format(time.RFC3339)))
+	}
+	if skew := s.ingest.Skew(); skew != "" {
+		found = append(found, "webhooks are refused for their timestamp, the last one "+skew+": check this machine's clock")
+	}
+	return found
+}

@@ -1,0 +1,429 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/ingest"
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/parked"
+)
+
+const (
+	// queueName is the durable consumer that all replicas share.
+	queueName = "legato"
+	// stopWithin bounds the whole stop, below what Kubernetes and systemd give.
+	stopWithin = 14 * time.Second
+	// stagger spreads the checks of several replicas; an embedded NATS has one.
+	stagger = 100 * time.Millisecond
+	// hopeless is how long the embedded log may refuse to be written before the
+	// process gives up: after a full disk nats-server does not recover by itself.
+	hopeless = 10 * time.Second
+)
+
+// Service is the wired rooms of one process.
+type Service struct {
+	settings *Settings
+	log      *slog.Logger
+	layout   natsd.Layout
+	registry *prometheus.Registry
+
+	admin    *admin
+	embedded *natsd.Server
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	journal  *journal.Journal
+	worker   *enrich.Worker
+	status   *status.Client
+	ingest   *ingest.Server
+	tracer   trace.Tracer // nil: nothing is traced
+	apiKey   string       // as it was at the start
+
+	teardown []teardown
+}
+
+type teardown struct {
+	name string
+	stop func(context.Context) error
+}
+
+func (s *Service) onStop(name string, stop func(context.Context) error) {
+	s.teardown = append(s.teardown, teardown{name, stop})
+}
+
+// Start brings everything up, in the order of dependence. When it fails, what
+// was started is stopped again.
+func Start(ctx context.Context, set *Settings, log *slog.Logger) (*Service, error) {
+	TuneCollector(log)
+	s := &Service{settings: set, log: log, registry: newRegistry()}
+	err := s.up(ctx)
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		return nil, errors.Join(err, s.stop(ctx))
+	}
+	return s, nil
+}
+
+func (s *Service) up(ctx context.Context) error {
+	if err := s.settings.check(); err != nil {
+		return err
+	}
+	keys, err := s.settings.secrets()
+	if err != nil {
+		return err
+	}
+	if s.layout, err = natsd.NewLayout(s.settings.SubjectPrefix); err != nil {
+		return fmt.Errorf("--subject-prefix: %w", err)
+	}
+	warning := ""
+	if s.settings.InsecureSkipVerify {
+		warning = insecureWarning
+	}
+	if s.admin, err = newAdmin(ctx, s.settings.AdminListen, warning, s.registry, s.log); err != nil {
+		return err
+	}
+	s.onStop("admin", s.admin.shutdown)
+	s.registry.MustRegister(readyMetric(s.admin)) //nolint:contextcheck // a scrape has no context, and readiness waits for nothing
+	if a := s.admin.Addr(); a != nil {
+		// At once: whoever waits for the rest can look there what it waits for.
+		s.log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
+	}
+	if s.tracer, err = s.traces(ctx, os.Getenv); err != nil {
+		return err
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	if err := s.streams(ctx); err != nil {
+		return err
+	}
+	if err := s.rooms(ctx, keys); err != nil {
+		return err
+	}
+	s.admin.setReadiness(s.ready)
+	s.admin.setWarnings(s.warnings)
+	return nil
+}
+
+// connect reaches NATS: the embedded one, or one outside, for which it waits.
+func (s *Service) connect(ctx context.Context) (err error) {
+	s.unready(errors.New("connecting to NATS"))
+	if s.settings.NATSURL == "" {
+		s.settings.DataDir, err = filepath.Abs(s.settings.DataDir)
+		if err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+		var auth natsd.Auth
+		if auth, err = s.settings.auth(); err != nil {
+			return err
+		}
+		s.embedded, err = natsd.Start(natsd.Config{ //nolint:contextcheck // it only tries whether an address is free
+			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Auth: auth, Logger: s.log.With("component", "nats"),
+		})
+		if errors.Is(err, natsd.ErrOpen) {
+			return fmt.Errorf("--nats-listen: %w; set --nats-user and --nats-password, or --nats-token", err)
+		}
+		if err != nil {
+			return err
+		}
+		s.onStop("embedded NATS", s.embedded.Shutdown)
+		s.nc, err = s.embedded.Connect("legato")
+	} else {
+		var config natsd.ConnectConfig
+		if config, err = s.settings.External(s.settings.URLs(), "legato", s.log.With("component", "nats")); err != nil {
+			return err
+		}
+		config.Waiting = s.unready
+		s.nc, err = natsd.Connect(ctx, config)
+	}
+	if err != nil {
+		return err
+	}
+	s.onStop("NATS connection", func(ctx context.Context) error { return closeConn(ctx, s.nc) })
+	dataDir := ""
+	if s.embedded != nil {
+		dataDir = s.settings.DataDir
+	}
+	s.registry.MustRegister(natsMetrics(s.nc, dataDir)...)
+	s.js, err = jetstream.New(s.nc)
+	return err
+}
+
+// closeConn sends what is buffered, acknowledgements above all, and closes.
+func closeConn(ctx context.Context, nc *nats.Conn) error {
+	defer nc.Close()
+	if !nc.IsConnected() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return nc.FlushWithContext(ctx)
+}
+
+// streams sees to the streams, and waits for a cluster that cannot make them yet.
+func (s *Service) streams(ctx context.Context) error {
+	limits, err := s.settings.limits()
+	if err != nil {
+		return err
+	}
+	s.unready(errors.New("looking after the streams"))
+	if s.settings.Streams == "check" {
+		return s.await(ctx, "check the streams", func(ctx context.Context) error {
+			_, err := natsd.Check(ctx, s.js, s.layout, limits)
+			return err
+		})
+	}
+	var report natsd.Report
+	err = s.await(ctx, "make the streams", func(ctx context.Context) (err error) {
+		report, err = natsd.Manage(ctx, s.js, s.layout, limits)
+		return err
+	})
+	for _, line := range append(report.Made, report.Changed...) {
+		s.log.Info("streams", "change", line)
+	}
+	if err == nil && !report.AtomicPublish {
+		s.log.Warn("this NATS server takes no atomic batches (2.12 or later does); webhooks are appended one by one")
+	}
+	return err
+}
+
+// rooms makes the rooms and wires them to each other.
+func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
+	var queue *journal.Queue
+	var publisher *publish.Publisher
+	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
+		if s.journal == nil {
+			s.journal, err = journal.Open(ctx, journal.Config{
+				JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
+				Logger: s.log.With("component", "journal"), Registerer: s.registry, Tracer: s.tracer,
+			})
+			if err != nil {
+				return err
+			}
+			s.onStop("journal", s.journal.Close)
+		}
+		if queue, err = s.journal.Queue(ctx); err != nil {
+			return err
+		}
+		publisher, err = publish.New(ctx, s.js, s.layout)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.apiKey = keys.apiKey
+	lot := parked.New(s.js, s.layout)
+	s.status, err = status.New(status.Config{
+		BaseURL: s.settings.TelnyxBaseURL, APIKey: keys.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
+		Logger: s.log.With("component", "status"), Registerer: s.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
+	config := enrich.Config{
+		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, Watch: publisher.Watch,
+		Parking: lot, Decode: Decoder(s.settings.secretsKept()), Recall: recall,
+		Rules: s.settings.Rules(), Timing: s.settings.timing(),
+		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
+	}
+	if s.embedded == nil {
+		config.Stagger = stagger
+	}
+	s.worker = enrich.New(config)
+	if err := s.answerQuestions(ctx, publisher, lot); err != nil {
+		return err
+	}
+	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
+		Listen: s.settings.Listen, Keys: keys.keys, SkipVerify: s.settings.InsecureSkipVerify,
+		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
+		Journal: s.journal, Parking: lot,
+		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
+		Logger: s.log.With("component", "ingest"), Registerer: s.registry, Tracer: s.tracer,
+	})
+	return err
+}
+
+// bodyLimit leaves room for the headers of a log entry.
+func bodyLimit(maxPayload int64) int64 {
+	const headers = 64 << 10
+	if maxPayload <= headers {
+		return ingest.DefaultMaxBody
+	}
+	return min(ingest.DefaultMaxBody, maxPayload-headers)
+}
+
+// Decoder reads the event of a log entry, without the secrets that are not to be kept.
+func Decoder(keep []telnyx.Secret) func(call.Entry) (call.Event, error) {
+	return func(e call.Entry) (call.Event, error) {
+		ev, err := telnyx.Decode(e.Data, keep...)
+		if err != nil {
+			return ev, err
+		}
+		ev.Backfill = e.Backfill
+		return ev, nil
+	}
+}
+
+// recall makes an entry of a row of the provider's history; false when it tells of
+// no webhook of the leg.
+func recall(row []byte, leg call.Ref) (enrich.Recalled, bool) {
+	got, err := telnyx.FromHistory(row, leg)
+	if err != nil {
+		return enrich.Recalled{}, false
+	}
+	env, err := telnyx.ParseEnvelope(got.Body)
+	if err != nil {
+		return enrich.Recalled{}, false
+	}
+	return enrich.Recalled{Exact: got.Exact, Entry: call.Entry{
+		Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: got.Body,
+	}}, true
+}
+
+// queueAdapter hands the journal's tasks to enrich, which does not know the journal.
+type queueAdapter struct{ *journal.Queue }
+
+// Work implements enrich.Queue.
+func (q queueAdapter) Work(ctx context.Context, do func(enrich.Task)) error {
+	return q.Queue.Work(ctx, func(t *journal.Task) { do(t) })
+}
+
+var _ enrich.Sink = (*publish.Publisher)(nil)
+
+// Run works until ctx ends or something fails for good; then it stops in order:
+// webhooks first, then the queue's work, the fold, the appends, NATS last.
+func (s *Service) Run(ctx context.Context) error {
+	// Each stage ends only after the one before it has.
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	followCtx, stopFollow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	defer stopFollow()
+
+	g, failed := errgroup.WithContext(ctx)
+	serving, working, following := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	g.Go(func() error { defer close(serving); return s.ingest.Serve() })
+	g.Go(func() error { defer close(working); return s.worker.Run(workCtx) })
+	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
+	g.Go(func() error { return s.probe(failed) })
+	g.Go(func() error { return s.watchKey(failed) })
+	g.Go(func() error { return s.shout(failed) })
+	g.Go(func() error {
+		<-failed.Done()
+		s.log.Info("stopping")
+		s.unready(errors.New("stopping"))
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		err := s.ingest.Shutdown(stopCtx)
+		wait(stopCtx, serving)
+		stopWork()
+		wait(stopCtx, working)
+		stopFollow()
+		wait(stopCtx, following)
+		return errors.Join(err, s.stop(stopCtx))
+	})
+	return g.Wait()
+}
+
+// ended maps the end of a context that was asked for to success.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func wait(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// stop tears down what was started, the last first.
+func (s *Service) stop(ctx context.Context) error {
+	var errs []error
+	for _, t := range slices.Backward(s.teardown) {
+		if err := t.stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", t.name, err))
+		}
+	}
+	s.teardown = nil
+	return errors.Join(errs...)
+}
+
+// NATSURL is where subscribers reach NATS, empty when they cannot.
+func (s *Service) NATSURL() string {
+	if s.embedded != nil {
+		return s.embedded.ClientURL()
+	}
+	return s.nc.ConnectedUrlRedacted()
+}
+
+// JetStream is the service's own view of NATS, for whoever runs in its process.
+func (s *Service) JetStream() jetstream.JetStream { return s.js }
+
+// Layout names the streams and subjects of the service.
+func (s *Service) Layout() natsd.Layout { return s.layout }
+
+// WebhookAddr is the address on which webhooks are taken, as it can be dialled from here.
+func (s *Service) WebhookAddr() string { return reachable(s.ingest.Addr()) }
+
+// AdminAddr is the address of the admin listener, as it can be dialled from here; empty when there is none.
+func (s *Service) AdminAddr() string {
+	if a := s.admin.Addr(); a != nil {
+		return reachable(a)
+	}
+	return ""
+}
+
+// WebhookURL is where this process receives webhooks, as seen from itself.
+func (s *Service) WebhookURL() string {
+	return "http://" + reachable(s.ingest.Addr()) + ingest.Path
+}
+
+// reachable turns the address of a listener on all interfaces into one that can be dialled here.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// Announce says what a new user needs next: where webhooks go in and summaries come out.
+func (s *Service) Announce(log *slog.Logger) {
+	p := s.layout.Prefix
+	log.Info("taking webhooks", "listen", s.ingest.Addr().String(), "path", ingest.Path, "tls", s.settings.TLSCert != "")
+	args := []any{"nats", s.NATSURL(), "streams", s.layout.Events + " " + s.layout.Calls + " " + s.layout.Parked}
+	if s.embedded != nil {
+		args = append(args, "data_dir", s.settings.DataDir)
+	}
+	log.Info("publishing summaries", args...)
+	log.Info("subscribe to",
+		"legs", p+".leg.completed.>", "sessions", p+".session.completed.>",
+		"revisions", p+".leg.amended.> "+p+".session.amended.>", "raw_events", p+".event.>")
+}

@@ -1,0 +1,237 @@
+package service
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/legato-calls/legato/enrich"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/natsd"
+	"golang.org/x/term"
+)
+
+// Settings are the flags of the service, shared by serve and demo.
+type Settings struct {
+	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks."`
+	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz, /metrics and /schemas/."`
+
+	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required, but for --insecure-skip-verify." placeholder:"KEY"`
+	TelnyxPublicKeyFile string `env:"TELNYX_PUBLIC_KEY_FILE" help:"File to read the public key from." placeholder:"FILE" type:"path"`
+	TelnyxAPIKey        string `env:"TELNYX_API_KEY" help:"Bearer token of the status API. Required." name:"telnyx-api-key" placeholder:"KEY"`
+	TelnyxAPIKeyFile    string `env:"TELNYX_API_KEY_FILE" help:"File to read the API key from." name:"telnyx-api-key-file" placeholder:"FILE" type:"path"`
+	TelnyxBaseURL       string `default:"https://api.telnyx.com/v2" env:"TELNYX_BASE_URL" help:"Root of the status API." name:"telnyx-base-url"`
+
+	TLSCert            string `env:"LEGATO_TLS_CERT" help:"Certificate chain of the webhook listener, in PEM; empty: plain HTTP. Read again when it changes." name:"tls-cert" placeholder:"FILE" type:"path"`
+	TLSKey             string `env:"LEGATO_TLS_KEY" help:"Key of the certificate, in PEM." name:"tls-key" placeholder:"FILE" type:"path"`
+	MaxConnections     int    `default:"4096" env:"LEGATO_MAX_CONNECTIONS" help:"Most connections to the webhook listener; at the limit a new one takes the place of the one that has waited longest."`
+	InsecureSkipVerify bool   `env:"LEGATO_INSECURE_SKIP_VERIFY" help:"Take webhooks without checking signature and timestamp: anybody can then invent calls. For tests only."`
+
+	StatusRate float64 `default:"100" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; a 429 slows them down further."`
+
+	NATSSettings
+
+	NATSListen     string        `default:"127.0.0.1:4222" env:"LEGATO_NATS_LISTEN" help:"Where the embedded NATS serves subscribers; empty: nowhere." name:"nats-listen"`
+	DataDir        string        `default:"legato-data" env:"LEGATO_DATA_DIR" help:"Storage of the embedded NATS." type:"path"`
+	NATSReplicas   int           `default:"1" env:"LEGATO_NATS_REPLICAS" help:"Copies of each stream on a cluster." name:"nats-replicas"`
+	Streams        string        `default:"manage" enum:"manage,check" env:"LEGATO_STREAMS" help:"manage: create and update the streams; check: refuse to start when they are not as wanted."`
+	EventsMaxAge   time.Duration `default:"24h" env:"LEGATO_EVENTS_MAX_AGE" help:"How long the log keeps events."`
+	EventsMaxBytes int64         `default:"0" env:"LEGATO_EVENTS_MAX_BYTES" help:"Size at which the log refuses more; 0: 80 % of the free disk when embedded, else unlimited."`
+	CallsMaxAge    time.Duration `default:"72h" env:"LEGATO_CALLS_MAX_AGE" help:"How long summaries are kept."`
+
+	Settle             time.Duration `default:"1s" env:"LEGATO_SETTLE" help:"Wait after a hangup, for stragglers."`
+	SessionSettle      time.Duration `default:"5s" env:"LEGATO_SESSION_SETTLE" help:"Quiet time before a session counts as over."`
+	StatusDeadline     time.Duration `default:"10s" env:"LEGATO_STATUS_DEADLINE" help:"After this a summary goes out with status pending."`
+	StatusWindow       time.Duration `default:"10m" env:"LEGATO_STATUS_WINDOW" help:"How long after the end of a call the status API can answer."`
+	SweepAfter         time.Duration `default:"5m" env:"LEGATO_SWEEP_AFTER" help:"Silence after which a live leg is checked."`
+	AmendWindow        time.Duration `default:"15m" env:"LEGATO_AMEND_WINDOW" help:"How long a finished session stays in memory and log."`
+	GapRepair          string        `default:"auto" enum:"auto,off" env:"LEGATO_GAP_REPAIR" help:"auto: complete legs of which webhooks are missing from Telnyx's history of call events; off: leave them as they are."`
+	GapRepairAfter     time.Duration `default:"30s" env:"LEGATO_GAP_REPAIR_AFTER" help:"How long after the end of a leg the history is asked first."`
+	SignatureTolerance time.Duration `default:"5m" env:"LEGATO_SIGNATURE_TOLERANCE" help:"Age and skew accepted for a signature."`
+
+	API string `default:"on" enum:"on,off" env:"LEGATO_API" help:"on: answer questions about calls over NATS, at legato.call.get; off: do not." name:"api"`
+
+	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
+
+	LogSettings
+}
+
+// Defaults returns the settings of a service that nobody has configured: what the flags say by themselves,
+// whatever the environment says.
+func Defaults() *Settings {
+	var set Settings
+	parser, err := kong.New(&set)
+	if err == nil {
+		for _, f := range parser.Model.Flags {
+			f.Tag.Envs = nil
+		}
+		_, err = parser.Parse(nil)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("the defaults of the settings: %v", err)) // they are tags above
+	}
+	return &set
+}
+
+// LogSettings say how to log.
+type LogSettings struct {
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"LEGATO_LOG_LEVEL" help:"debug, info, warn or error."`
+	LogFormat string `default:"auto" enum:"auto,text,json" env:"LEGATO_LOG_FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+}
+
+// Logger returns a logger that writes to w as the settings say.
+func (s LogSettings) Logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		level = slog.LevelInfo // kong has refused everything else
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" || s.LogFormat == "auto" && !IsTerminal(w) {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// IsTerminal reports whether somebody reads w on a terminal.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// secrets are the keys, read from flags, environment or files.
+type secrets struct {
+	keys   []ed25519.PublicKey
+	apiKey string
+}
+
+// secrets reads the keys. Its errors name what is missing or unreadable and
+// never what is in it.
+func (s *Settings) secrets() (secrets, error) {
+	var out secrets
+	var err error
+	if out.keys, err = s.publicKeys(); err != nil {
+		return out, err
+	}
+	out.apiKey, err = s.readAPIKey()
+	return out, err
+}
+
+func (s *Settings) readAPIKey() (string, error) {
+	return Secret(s.TelnyxAPIKey, s.TelnyxAPIKeyFile, "TELNYX_API_KEY", "--telnyx-api-key",
+		"It is made in the Telnyx portal under API keys.")
+}
+
+// publicKeys reads the keys that webhooks are checked with: none when they are not checked.
+func (s *Settings) publicKeys() ([]ed25519.PublicKey, error) {
+	if s.InsecureSkipVerify {
+		if s.TelnyxPublicKey != "" || s.TelnyxPublicKeyFile != "" {
+			return nil, errors.New("--insecure-skip-verify and a public key (TELNYX_PUBLIC_KEY) exclude each other: with the key signatures are checked, without it nothing is; unset one")
+		}
+		return nil, nil
+	}
+	text, err := Secret(s.TelnyxPublicKey, s.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key",
+		"It is shown in the Telnyx portal under API keys, Public key.")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := telnyx.ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("TELNYX_PUBLIC_KEY: %w", err)
+	}
+	return keys, nil
+}
+
+// Secret reads a secret that must be there, from a value or from a file. Its error names the variable and the flag
+// to set, and never what is in them.
+func Secret(value, file, env, flag, hint string) (string, error) {
+	value, err := optionalSecret(value, file, env)
+	if err == nil && value == "" {
+		err = fmt.Errorf("%s is not set (or %s, or %s_FILE). %s", env, flag, env, hint)
+	}
+	return value, err
+}
+
+// check refuses settings that cannot work together.
+func (s *Settings) check() error {
+	positive := map[string]time.Duration{
+		"--events-max-age": s.EventsMaxAge, "--calls-max-age": s.CallsMaxAge, "--session-settle": s.SessionSettle,
+		"--status-deadline": s.StatusDeadline, "--status-window": s.StatusWindow, "--sweep-after": s.SweepAfter,
+		"--amend-window": s.AmendWindow, "--signature-tolerance": s.SignatureTolerance, "--gap-repair-after": s.GapRepairAfter,
+	}
+	for flag, d := range positive {
+		if d <= 0 {
+			return fmt.Errorf("%s must be more than 0", flag)
+		}
+	}
+	if s.StatusRate <= 0 {
+		return errors.New("--status-rate must be more than 0")
+	}
+	if s.Settle < 0 || s.EventsMaxBytes < 0 {
+		return errors.New("--settle and --events-max-bytes must not be negative")
+	}
+	// A late event for a call that has left the log is merged onto the stored summary: it must still be there.
+	if s.CallsMaxAge < s.EventsMaxAge+s.AmendWindow {
+		return fmt.Errorf("--calls-max-age (%v) must be at least --events-max-age plus --amend-window (%v)",
+			s.CallsMaxAge, s.EventsMaxAge+s.AmendWindow)
+	}
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key belong together; set both")
+	}
+	if s.MaxConnections <= 0 {
+		return errors.New("--max-connections must be more than 0")
+	}
+	if s.NATSURL != "" {
+		return nil
+	}
+	if s.NATSReplicas > 1 {
+		return errors.New("--nats-replicas needs a cluster: set --nats-url")
+	}
+	return s.checkEmbedded()
+}
+
+// Rules are the times by which the fold decides.
+func (s *Settings) Rules() session.Rules {
+	r := session.Rules{
+		SessionSettle: s.SessionSettle, StatusWindow: s.StatusWindow,
+		SweepAfter: s.SweepAfter, AmendWindow: s.AmendWindow, Outage: outage,
+	}
+	if s.GapRepair != "off" {
+		r.RepairAfter = s.GapRepairAfter
+	}
+	return r
+}
+
+// secretsKept are the secrets of events that summaries show.
+func (s *Settings) secretsKept() []telnyx.Secret {
+	var kept []telnyx.Secret
+	if slices.Contains(s.Include, "dtmf") {
+		kept = append(kept, telnyx.Digits)
+	}
+	return kept
+}
+
+func (s *Settings) timing() enrich.Timing {
+	return enrich.Timing{Settle: s.Settle, StatusDeadline: s.StatusDeadline}
+}
+
+func (s *Settings) limits() (natsd.Limits, error) {
+	var limits natsd.Limits
+	if s.NATSURL == "" {
+		var err error
+		if limits, err = natsd.DiskLimits(s.DataDir); err != nil {
+			return limits, err
+		}
+	}
+	limits.EventsMaxAge, limits.CallsMaxAge, limits.Replicas = s.EventsMaxAge, s.CallsMaxAge, s.NATSReplicas
+	if s.EventsMaxBytes > 0 {
+		limits.EventsMaxBytes = s.EventsMaxBytes
+	}
+	return limits, nil
+}
