@@ -93,7 +93,7 @@ func encode(prefix string, d summary.Draft) *nats.Msg {
 }
 
 // decode reads a stored summary back. It fails on a message that encode did not make.
-func decode(k summary.Key, m *jetstream.RawStreamMsg) (summary.Stored, error) {
+func decode(m *jetstream.RawStreamMsg) (summary.Stored, error) {
 	revision, err := strconv.Atoi(m.Header.Get(HeaderRevision))
 	if err != nil || revision < 1 {
 		return summary.Stored{}, fmt.Errorf("header %s is %.32q", HeaderRevision, m.Header.Get(HeaderRevision))
@@ -106,15 +106,15 @@ func decode(k summary.Key, m *jetstream.RawStreamMsg) (summary.Stored, error) {
 	if err != nil {
 		return summary.Stored{}, fmt.Errorf("header ce-time: %w", err)
 	}
-	connection, err := connectionOf(m.Subject)
-	if err != nil {
-		return summary.Stored{}, err
+	of, ok := ParseSubject(m.Subject)
+	if !ok {
+		return summary.Stored{}, fmt.Errorf("subject %.128q is none of a summary", m.Subject)
 	}
 	return summary.Stored{
 		Seq: m.Sequence,
 		Draft: summary.Draft{
-			Key:         k,
-			Connection:  connection,
+			Key:         of.Key,
+			Connection:  of.Connection,
 			Revision:    revision,
 			Position:    summary.Position{Log: m.Header.Get(HeaderLog), Seq: position},
 			PublishedAt: at.UTC(),

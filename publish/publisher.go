@@ -70,7 +70,7 @@ func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, 
 	case err != nil:
 		return summary.Stored{}, false, fmt.Errorf("read last summary of %s: %w", name(key), err)
 	}
-	stored, err := decode(key, m)
+	stored, err := decode(m)
 	if err != nil {
 		return summary.Stored{}, false, fmt.Errorf("read last summary of %s at sequence %d: %w: %w", name(key), m.Sequence, ErrInvalid, err)
 	}
@@ -134,7 +134,7 @@ func validDraft(d summary.Draft, prev summary.Stored) error {
 		return fmt.Errorf("%w: connection id %.64q is no subject token", ErrInvalid, d.Connection)
 	case len(d.Body) > MaxBody:
 		return fmt.Errorf("%w: body has %d bytes, limit %d", ErrInvalid, len(d.Body), MaxBody)
-	case natsd.HeaderValue(d.Position.Log) != d.Position.Log:
+	case call.HeaderValue(d.Position.Log) != d.Position.Log:
 		return fmt.Errorf("%w: the log's identity cannot stand in a header", ErrInvalid)
 	case d.Revision < 1:
 		return fmt.Errorf("%w: revision %d", ErrInvalid, d.Revision)

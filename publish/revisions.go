@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,9 +15,6 @@ import (
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
-// bodiesAtOnce is how many summaries are asked for at a time: 32 × MaxBody = 16 MiB.
-const bodiesAtOnce = 32
-
 // Revisions returns every revision of a session and of its legs that is stored, in the
 // order of the stream; none when none is. What Legato did not write is passed over. Errors are those of
 // infrastructure, and ErrInvalid for a session that no subject can name.
@@ -27,37 +23,21 @@ func (p *Publisher) Revisions(ctx context.Context, session string) ([]summary.St
 		return nil, err
 	}
 	var all []summary.Stored
-	cfg := jetstream.ConsumerConfig{FilterSubjects: []string{
+	scan := natsd.Scan{Stream: p.layout.Calls, Subjects: []string{
 		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: session}),
 		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: session, Leg: "*"}),
 	}}
-	err := natsd.Scan(ctx, p.stream, cfg, bodiesAtOnce, "read the summaries of session "+session,
-		func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-			key, ok := keyOf(m.Subject())
-			if !ok {
-				return nil
-			}
-			stored, err := decode(key, &jetstream.RawStreamMsg{
-				Subject: m.Subject(), Sequence: meta.Sequence.Stream, Header: m.Headers(), Data: m.Data(), Time: meta.Timestamp,
-			})
-			if err == nil {
-				all = append(all, stored)
-			}
-			return nil // It says nothing about the others that one is not Legato's.
-		})
-	return all, err
-}
-
-// keyOf reads the key back from the subject of a summary.
-func keyOf(subject string) (summary.Key, bool) {
-	tokens := strings.Split(subject, ".")
-	switch {
-	case len(tokens) == connectionToken+2 && tokens[1] == summary.KindSession:
-		return summary.Key{Kind: summary.KindSession, Session: tokens[connectionToken+1]}, true
-	case len(tokens) == connectionToken+3 && tokens[1] == summary.KindLeg:
-		return summary.Key{Kind: summary.KindLeg, Session: tokens[connectionToken+1], Leg: tokens[connectionToken+2]}, true
+	err := scan.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
+		// One that is not Legato's says nothing about the others.
+		if stored, err := decode(m); err == nil {
+			all = append(all, stored)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the summaries of session %s: %w", session, err)
 	}
-	return summary.Key{}, false
+	return all, nil
 }
 
 // SessionOf returns the session of a leg of which a summary is stored; false when none
@@ -76,8 +56,8 @@ func (p *Publisher) SessionOf(ctx context.Context, leg string) (string, bool, er
 	case err != nil:
 		return "", false, fmt.Errorf("look for the session of leg %s: %w", leg, err)
 	}
-	key, ok := keyOf(m.Subject)
-	return key.Session, ok, nil
+	of, ok := ParseSubject(m.Subject)
+	return of.Key.Session, ok, nil
 }
 
 var errFound = errors.New("found")
@@ -86,32 +66,31 @@ var errFound = errors.New("found")
 // call_control_id, which no subject names: some tens of thousands a second. Seen, if any, is told how many it
 // has looked at. It returns the session, or false.
 func (p *Publisher) SessionByControl(ctx context.Context, control string, since time.Time, seen func(n int)) (session string, ok bool, err error) {
-	cfg := jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
-		FilterSubject: subject(p.layout.Prefix, completed, "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"}),
-	}
+	legs := subject(p.layout.Prefix, completed, "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"})
 	n := 0
-	err = natsd.Scan(ctx, p.stream, cfg, bodiesAtOnce, "look for a control id in the summaries",
-		func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-			if n++; seen != nil {
-				seen(n)
-			}
-			// Most are of other calls, and are not worth decoding.
-			if !bytes.Contains(m.Data(), []byte(control)) {
-				return nil
-			}
-			var leg struct {
-				Session string `json:"call_session_id"`
-				Control string `json:"call_control_id"`
-			}
-			if err := json.Unmarshal(m.Data(), &leg); err == nil && leg.Control == control {
-				session = leg.Session
-				return errFound
-			}
+	err = natsd.Scan{Stream: p.layout.Calls, Subjects: []string{legs}, Since: since}.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
+		if n++; seen != nil {
+			seen(n)
+		}
+		// Most are of other calls, and are not worth decoding.
+		if !bytes.Contains(m.Data, []byte(control)) {
 			return nil
-		})
-	if errors.Is(err, errFound) {
+		}
+		var leg struct {
+			Session string `json:"call_session_id"`
+			Control string `json:"call_control_id"`
+		}
+		if err := json.Unmarshal(m.Data, &leg); err == nil && leg.Control == control {
+			session = leg.Session
+			return errFound
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errFound):
 		return session, true, nil
+	case err != nil:
+		return "", false, fmt.Errorf("look for a control id in the summaries: %w", err)
 	}
-	return "", false, err
+	return "", false, nil
 }

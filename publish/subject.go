@@ -8,7 +8,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Subjects of a leg, and of a session without the last token:
+// Subjects of a leg, and of a session without the last token; a prefix is one token:
 //
 //	<prefix>.leg.completed.<connection>.<session>.<leg>
 //	<prefix>.leg.amended.<connection>.<session>.<leg>
@@ -18,8 +18,6 @@ const (
 	// unknownConnection stands for a connection that the first publication did not
 	// know. No id is a lone "_", see call.ValidToken.
 	unknownConnection = "_"
-	// connectionToken is the place of the connection, counted from 0. A prefix is one token.
-	connectionToken = 3
 )
 
 // subject returns the subject of a key; verb and connection may be wildcards.
@@ -60,16 +58,33 @@ func validKey(k summary.Key) error {
 	return nil
 }
 
-// connectionOf returns the connection that a subject names, empty when it names none.
-func connectionOf(subject string) (string, error) {
+// Subject is what the subject of a summary tells.
+type Subject struct {
+	// Completed tells that it is of a first publication, and not of an amendment.
+	Completed bool
+	// Connection is the connection_id. Empty: not known at the first publication.
+	Connection string
+	Key        summary.Key
+}
+
+// ParseSubject reads the subject of a summary, whatever the prefix; false when it is none.
+func ParseSubject(subject string) (Subject, bool) {
 	tokens := strings.Split(subject, ".")
-	if len(tokens) <= connectionToken {
-		return "", fmt.Errorf("subject %q has no connection", subject)
+	if len(tokens) < 5 || tokens[2] != completed && tokens[2] != amended {
+		return Subject{}, false
 	}
-	if tokens[connectionToken] == unknownConnection {
-		return "", nil
+	s := Subject{Completed: tokens[2] == completed, Key: summary.Key{Kind: tokens[1], Session: tokens[4]}}
+	if tokens[3] != unknownConnection {
+		s.Connection = tokens[3]
 	}
-	return tokens[connectionToken], nil
+	switch {
+	case s.Key.Kind == summary.KindSession && len(tokens) == 5:
+	case s.Key.Kind == summary.KindLeg && len(tokens) == 6:
+		s.Key.Leg = tokens[5]
+	default:
+		return Subject{}, false
+	}
+	return s, true
 }
 
 // token returns the connection as a subject token.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,13 +34,11 @@ func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(summar
 		if err != nil {
 			return fmt.Errorf("watch stream %s: %w", p.layout.Calls, err)
 		}
-		// <prefix>.leg.<verb>.<connection>.<session>.<leg>, by the filter.
-		tokens := strings.Split(m.Subject(), ".")
+		of, ok := ParseSubject(m.Subject())
 		position, err := strconv.ParseUint(m.Headers().Get(HeaderPosition), 10, 64)
-		if err != nil {
+		if !ok || err != nil {
 			continue // not Legato's
 		}
-		seen(summary.Key{Kind: summary.KindLeg, Session: tokens[connectionToken+1], Leg: tokens[connectionToken+2]},
-			summary.Position{Log: m.Headers().Get(HeaderLog), Seq: position})
+		seen(of.Key, summary.Position{Log: m.Headers().Get(HeaderLog), Seq: position})
 	}
 }

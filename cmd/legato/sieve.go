@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/publish"
 )
 
 // sieve lets through the summaries that tail is asked for. What a subject tells is left to
@@ -66,6 +66,6 @@ func (s sieve) wants(subject string, data []byte) (bool, error) {
 	if len(s.connections) == 0 || slices.Contains(s.connections, body.Connection) {
 		return true, nil
 	}
-	tokens := strings.Split(subject, ".")
-	return len(tokens) > 3 && slices.Contains(s.connections, tokens[3]), nil
+	of, ok := publish.ParseSubject(subject)
+	return ok && slices.Contains(s.connections, of.Connection), nil
 }

@@ -8,8 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (
@@ -119,7 +120,7 @@ func (j *Journal) admit(e *call.Entry) error {
 	if j.room.Load() <= 0 && strings.HasPrefix(e.Topic, call.TopicEvent) {
 		return fmt.Errorf("%w: the rest is kept for what drains it", ErrFull)
 	}
-	if size, most := messageSize(e), j.js.Conn().MaxPayload(); most > 0 && size > most {
+	if size, limit := messageSize(e), j.js.Conn().MaxPayload(); limit > 0 && size > limit {
 		return fmt.Errorf("%w: an entry of %d bytes: %w", ErrUnavailable, size, nats.ErrMaxPayload)
 	}
 	return nil

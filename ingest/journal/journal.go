@@ -5,17 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Errors of Append. All mean that the entry may come again later; none
@@ -168,89 +167,21 @@ func (j *Journal) Trim(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// Header names of an entry. They carry what the queue needs to know without
-// opening the body, and what a later reader needs to verify it.
-const (
-	headerSession    = "Legato-Session"
-	headerLeg        = "Legato-Leg"
-	headerControl    = "Legato-Control"
-	headerConnection = "Legato-Connection"
-	headerAttempt    = "Legato-Attempt"
-	headerSource     = "Legato-Source"
-	headerTrace      = "traceparent" // as written by W3C Trace Context; NATS heeds case
-	headerSignature  = "Telnyx-Signature-Ed25519"
-	headerTimestamp  = "Telnyx-Timestamp"
-
-	sourceBackfill = "backfill"
-)
+// messageSize is what the server holds against its limit, headers of an atomic batch included.
+func messageSize(e *call.Entry) int64 {
+	const batchHeaders = 128
+	return e.Size() + batchHeaders
+}
 
 // message builds the NATS message of an entry. Each write gets a new one:
 // publishing a batch leaves the batch's headers on its messages.
 func (j *Journal) message(e *call.Entry) *nats.Msg {
-	h := make(nats.Header, 9)
-	set := func(name, value string) {
-		if value != "" {
-			h[name] = []string{value}
-		}
-	}
-	set(jetstream.MsgIDHeader, e.ID)
-	set(headerSession, string(e.Ref.Session))
-	set(headerLeg, string(e.Ref.Leg))
-	set(headerControl, string(e.Ref.Control))
-	set(headerConnection, string(e.Ref.Connection))
-	set(headerSignature, e.Signature)
-	set(headerTimestamp, e.Timestamp)
-	set(headerTrace, e.Trace)
-	if e.Attempt > 0 {
-		set(headerAttempt, strconv.Itoa(e.Attempt))
-	}
-	if e.Backfill {
-		set(headerSource, sourceBackfill)
-	}
-	return &nats.Msg{Subject: j.cfg.Prefix + "." + e.Topic, Header: h, Data: e.Data}
-}
-
-// messageSize is what the server holds against its limit: the body and the
-// headers as they travel, those of a batch included.
-func messageSize(e *call.Entry) int64 {
-	const (
-		names = 256 // all header names of message, with ": " and line ends
-		batch = 128 // those of an atomic batch
-	)
-	return int64(names + batch + len(e.ID) + len(e.Ref.Session) + len(e.Ref.Leg) + len(e.Ref.Control) + len(e.Ref.Connection) +
-		len(e.Signature) + len(e.Timestamp) + len(e.Trace) + len(e.Data))
+	return &nats.Msg{Subject: e.Subject(j.cfg.Prefix), Header: e.Header(), Data: e.Data}
 }
 
 // entry reads an entry back from a message of the stream.
 func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry {
-	e := entryOf(j.cfg.Prefix, m.Subject(), m.Headers())
+	e := call.ReadEntry(j.cfg.Prefix, m.Subject(), m.Headers())
 	e.Seq, e.ReceivedAt, e.Data = meta.Sequence.Stream, meta.Timestamp.UTC(), m.Data()
 	return e
-}
-
-// entryOf reads what subject and headers tell of an entry.
-func entryOf(prefix, subject string, h nats.Header) call.Entry {
-	get := func(name string) string {
-		if v := h[name]; len(v) > 0 {
-			return v[0]
-		}
-		return ""
-	}
-	// An attempt that is no number was never written by us; it counts as not stated.
-	attempt, _ := strconv.Atoi(get(headerAttempt))
-	return call.Entry{
-		Topic: strings.TrimPrefix(subject, prefix+"."),
-		ID:    get(jetstream.MsgIDHeader),
-		Ref: call.Ref{
-			Session:    call.SessionID(get(headerSession)),
-			Leg:        call.LegID(get(headerLeg)),
-			Control:    call.ControlID(get(headerControl)),
-			Connection: call.ConnectionID(get(headerConnection)),
-		},
-		Attempt:   attempt,
-		Signature: get(headerSignature),
-		Timestamp: get(headerTimestamp),
-		Backfill:  get(headerSource) == sourceBackfill,
-		Trace:     get(headerTrace),
-	}
 }

@@ -3,11 +3,12 @@ package journal
 import (
 	"context"
 
-	"github.com/legato-calls/legato/internal/call"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // begin makes the span of an append, and the entry say which it is, so that whoever
@@ -25,7 +26,7 @@ func (j *Journal) begin(ctx context.Context, e *call.Entry) (context.Context, tr
 	))
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
-	e.Trace = carrier[headerTrace]
+	e.Trace = carrier["traceparent"]
 	return ctx, span
 }
 

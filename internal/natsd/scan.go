@@ -2,84 +2,128 @@ package natsd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// scanPatience is how long one request of a read may take.
-const scanPatience = 2 * time.Second
+// Scan reads a stream from a place to its end. The zero value of each field leaves the choice open.
+type Scan struct {
+	// Stream is the name of the stream. Required.
+	Stream string
+	// Subjects are the filters; none: everything.
+	Subjects []string
+	// From is the first sequence that is wanted; 0: Since decides.
+	From uint64
+	// Since is when the first message that is wanted was stored; zero: whenever.
+	Since time.Time
+	// Last is the last sequence that is wanted; 0: the last that the stream has when the scan begins, since
+	// a busy stream would never end.
+	Last uint64
+	// HeadersOnly leaves the bodies with the server.
+	HeadersOnly bool
+}
 
-// Scan hands every message that a consumer of the configuration has at its beginning to do, in order,
-// asking for so many at once; what is stored meanwhile is left out. It returns do's error as it is, and wraps all
-// others with what is done.
-func Scan(ctx context.Context, stream jetstream.Stream, cfg jetstream.ConsumerConfig, atOnce uint64, what string,
-	do func(jetstream.Msg, *jetstream.MsgMetadata) error,
-) error {
-	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, time.Minute
-	consumer, err := stream.CreateConsumer(ctx, cfg)
+const (
+	// scanAhead and scanAheadBytes bound what is on its way or waits to be handled.
+	scanAhead, scanAheadBytes = 4000, 16 << 20
+	// scanSilence is how long nothing comes before the server is asked whether there is more.
+	scanSilence = 2 * time.Second
+	// scanResets is how often an interrupted consumer is made anew before the scan fails.
+	scanResets = 5
+	// scanForgotten is when the server drops the consumer of a scan that was killed.
+	scanForgotten = time.Minute
+)
+
+// Each hands the messages to do, in order, each once. An interrupted scan goes on where it was. It returns do's error
+// as it is, and wraps all others: that of ctx when it ended first, and those of infrastructure.
+func (s Scan) Each(ctx context.Context, js jetstream.JetStream, do func(*jetstream.RawStreamMsg) error) error {
+	fail := func(err error) error { return fmt.Errorf("read stream %s: %w", s.Stream, err) }
+	stream, err := js.Stream(ctx, s.Stream)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fail(err)
 	}
-	// Whoever cannot delete it leaves that to the server.
+	if s.Last == 0 {
+		s.Last = stream.CachedInfo().State.LastSeq
+	}
+	consumer, err := stream.OrderedConsumer(ctx, s.consumer())
+	if err != nil {
+		return fail(err)
+	}
+	// A consumer that cannot be deleted is left to the server.
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scanPatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scanSilence)
 		defer cancel()
 		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
 	}()
-	for done, all := uint64(0), consumer.CachedInfo().NumPending; done < all; {
-		asked := min(all-done, atOnce)
-		n, err := fetch(ctx, consumer, done, asked, what, do)
-		if err != nil {
-			return err
-		}
-		if done += n; n == asked {
-			continue
-		}
-		// It is late, or what was still to come has been removed.
-		info, err := consumer.Info(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if info.NumPending == 0 {
-			return nil
-		}
-		if n == 0 {
-			return fmt.Errorf("%s: the server sent nothing for %v", what, scanPatience)
-		}
+	if consumer.CachedInfo().NumPending == 0 {
+		return nil
 	}
-	return nil
-}
-
-// fetch asks for n messages behind those that are done, and returns how many came.
-func fetch(ctx context.Context, consumer jetstream.Consumer, done, n uint64, what string,
-	do func(jetstream.Msg, *jetstream.MsgMetadata) error,
-) (came uint64, err error) {
-	wait, cancel := context.WithTimeout(ctx, scanPatience)
-	defer cancel()
-	batch, err := consumer.Fetch(int(n), jetstream.FetchContext(wait))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanAhead, scanAheadBytes))
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", what, err)
+		return fail(err)
 	}
-	for m := range batch.Messages() {
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	wait, drained := scanSilence, false // drained: the server said that there is no more
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(wait))
+		switch {
+		case ctx.Err() != nil:
+			return fail(ctx.Err())
+		case errors.Is(err, nats.ErrTimeout) && drained:
+			return nil
+		case errors.Is(err, nats.ErrTimeout):
+			// The server is slow, or has removed what was still to come. Its answer arrives behind whatever it
+			// had sent before, so that a second silence is the end.
+			info, err := consumer.Info(ctx)
+			if err != nil {
+				return fail(err)
+			}
+			if drained = info.NumPending == 0; drained {
+				wait = scanSilence / 10
+			}
+			continue
+		case err != nil:
+			return fail(err)
+		}
+		wait, drained = scanSilence, false
 		meta, err := m.Metadata()
 		if err != nil {
-			return came, fmt.Errorf("%s: %w", what, err)
+			return fail(err)
 		}
-		// Nothing is acknowledged, so nothing is sent twice: what a broken connection swallows is missed.
-		if came++; meta.Sequence.Consumer != done+came {
-			return came, fmt.Errorf("%s: interrupted before message %d", what, meta.Sequence.Stream)
+		if meta.Sequence.Stream > s.Last {
+			return nil
 		}
-		if err := do(m, meta); err != nil {
-			return came, err
+		if err := do(s.message(m, meta)); err != nil {
+			return err
+		}
+		if meta.Sequence.Stream == s.Last || meta.NumPending == 0 {
+			return nil
 		}
 	}
-	if err := batch.Error(); err != nil && wait.Err() == nil {
-		return came, fmt.Errorf("%s: %w", what, err)
+}
+
+func (s Scan) consumer() jetstream.OrderedConsumerConfig {
+	cfg := jetstream.OrderedConsumerConfig{
+		FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly, MaxResetAttempts: scanResets, InactiveThreshold: scanForgotten,
 	}
-	if ctx.Err() != nil {
-		return came, fmt.Errorf("%s: %w", what, ctx.Err())
+	switch {
+	case s.From > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.From
+	case !s.Since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.Since
 	}
-	return came, nil
+	return cfg
+}
+
+func (s Scan) message(m jetstream.Msg, meta *jetstream.MsgMetadata) *jetstream.RawStreamMsg {
+	raw := &jetstream.RawStreamMsg{Subject: m.Subject(), Sequence: meta.Sequence.Stream, Header: m.Headers(), Time: meta.Timestamp}
+	if !s.HeadersOnly {
+		raw.Data = m.Data()
+	}
+	return raw
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
+
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // A checkpoint costs two syncs of the disk, its absence the repetition of what
@@ -69,16 +71,15 @@ func openSpool(p Plan, s state) (*spool, error) {
 // fetch appends the messages that are wanted to the spool.
 func (s *spool) fetch(ctx context.Context, from *source, wanted []uint64, seen func(rows int64)) error {
 	if len(wanted) > 0 {
-		cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: wanted[0]}
-		err := from.read(ctx, cfg, s.state.Last, func(m message) error {
-			for len(wanted) > 0 && wanted[0] < m.seq {
+		err := from.read(ctx, natsd.Scan{From: wanted[0], Last: s.state.Last}, func(m *jetstream.RawStreamMsg) error {
+			for len(wanted) > 0 && wanted[0] < m.Sequence {
 				wanted = wanted[1:]
 				s.state.Gone++
 			}
 			if len(wanted) == 0 {
 				return errEnough
 			}
-			if wanted[0] > m.seq {
+			if wanted[0] > m.Sequence {
 				return nil // superseded, or outside the time
 			}
 			wanted = wanted[1:]
@@ -103,15 +104,15 @@ func (s *spool) fetch(ctx context.Context, from *source, wanted []uint64, seen f
 	return s.checkpoint()
 }
 
-func (s *spool) append(m message) error {
-	body := m.data
+func (s *spool) append(m *jetstream.RawStreamMsg) error {
+	body := m.Data
 	if !gjson.ValidBytes(body) {
-		return fmt.Errorf("message %d of %s is not JSON", m.seq, s.state.Stream)
+		return fmt.Errorf("message %d of %s is not JSON", m.Sequence, s.state.Stream)
 	}
 	if bytes.IndexByte(body, '\n') >= 0 {
 		var line bytes.Buffer
 		if err := json.Compact(&line, body); err != nil {
-			return fmt.Errorf("message %d of %s: %w", m.seq, s.state.Stream, err)
+			return fmt.Errorf("message %d of %s: %w", m.Sequence, s.state.Stream, err)
 		}
 		body = line.Bytes()
 	}
@@ -122,7 +123,7 @@ func (s *spool) append(m message) error {
 	if err != nil {
 		return fmt.Errorf("keep what was fetched: %w", err)
 	}
-	s.state.Seq, s.state.Rows, s.state.Bytes = m.seq, s.state.Rows+1, s.state.Bytes+int64(len(body))+1
+	s.state.Seq, s.state.Rows, s.state.Bytes = m.Sequence, s.state.Rows+1, s.state.Bytes+int64(len(body))+1
 	// The clock is not read for each message.
 	if s.state.Bytes-s.noted >= checkpointBytes || s.state.Rows%100 == 0 && time.Since(s.notedLast) >= checkpointEvery {
 		return s.checkpoint()

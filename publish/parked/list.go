@@ -21,30 +21,20 @@ type Filter struct {
 	Since time.Time
 }
 
-// listAtOnce is how many messages, without their bodies, are asked for at a time.
-const listAtOnce = 256
-
 // List hands what is parked to do, oldest first, without the bodies, which are
 // not even read from the server; what is parked meanwhile is left out. It returns do's error
 // as it is, ErrInvalid for a reason that is no token, and a wrapped infrastructure error otherwise.
 func (s *Store) List(ctx context.Context, filter Filter, do func(Message) error) error {
-	cfg := jetstream.ConsumerConfig{HeadersOnly: true, FilterSubject: s.subject("*")}
+	scan := natsd.Scan{Stream: s.layout.Parked, Since: filter.Since, Subjects: []string{s.subject("*")}, HeadersOnly: true}
 	if filter.Reason != "" {
 		if !call.ValidToken(filter.Reason) {
 			return fmt.Errorf("list what is parked: %w: reason %.64q is no subject token", ErrInvalid, filter.Reason)
 		}
-		cfg.FilterSubject = s.subject(filter.Reason)
+		scan.Subjects[0] = s.subject(filter.Reason)
 	}
-	if !filter.Since.IsZero() {
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &filter.Since
-	}
-	stream, err := s.stream(ctx)
-	if err != nil {
-		return err
-	}
-	return natsd.Scan(ctx, stream, cfg, listAtOnce, "list what is parked", func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		listed := s.message(m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers(), nil)
-		if listed.Size, err = strconv.Atoi(m.Headers().Get(nats.MsgSize)); err != nil {
+	return scan.Each(ctx, s.js, func(m *jetstream.RawStreamMsg) (err error) {
+		listed := s.message(m)
+		if listed.Size, err = strconv.Atoi(m.Header.Get(nats.MsgSize)); err != nil {
 			return fmt.Errorf("list what is parked: size of message %d: %w", listed.Seq, err)
 		}
 		return do(listed)

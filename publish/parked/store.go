@@ -17,25 +17,6 @@ import (
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
-// Headers of a parked message, beside Content-Type. The two of Telnyx are as
-// received, so that the signature can be checked again over the body. Those of a
-// log's entry are there when it was one, so that it can be put back.
-const (
-	headerReason    = "Legato-Reason"
-	headerSignature = "Telnyx-Signature-Ed25519"
-	headerTimestamp = "Telnyx-Timestamp"
-
-	headerSequence   = "Legato-Sequence"
-	headerTopic      = "Legato-Topic"
-	headerSession    = "Legato-Session"
-	headerLeg        = "Legato-Leg"
-	headerControl    = "Legato-Control"
-	headerConnection = "Legato-Connection"
-	headerSource     = "Legato-Source"
-
-	sourceBackfill = "backfill"
-)
-
 var (
 	// ErrInvalid is wrapped by the error of what can never be parked, or asked for.
 	ErrInvalid = errors.New("not valid as parked input")
@@ -65,7 +46,7 @@ func (s *Store) Park(ctx context.Context, p call.Parked) error {
 	if !call.ValidToken(p.Reason) {
 		return fmt.Errorf("park: %w: reason %.64q is no subject token", ErrInvalid, p.Reason)
 	}
-	m := &nats.Msg{Subject: s.subject(p.Reason), Data: p.Data, Header: parkedHeader(p)}
+	m := &nats.Msg{Subject: s.subject(p.Reason), Data: p.Data, Header: p.Header(messageID(p))}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectStream(s.layout.Parked))
@@ -81,34 +62,15 @@ func (s *Store) Park(ctx context.Context, p call.Parked) error {
 
 func (s *Store) subject(reason string) string { return s.layout.Prefix + ".parked." + reason }
 
-func parkedHeader(p call.Parked) nats.Header {
+// messageID returns the idempotency key: the digest of the bytes, and the place in the log of an entry. What was put back
+// and is parked again has another place. Were it taken for what was parked before, which is removed by then, it would be lost.
+func messageID(p call.Parked) string {
 	digest := sha256.Sum256(p.Data)
 	id := "sha256:" + hex.EncodeToString(digest[:])
-	header := nats.Header{headerReason: {p.Reason}}
-	set := func(name, value string) {
-		if value = natsd.HeaderValue(value); value != "" {
-			header[name] = []string{value}
-		}
-	}
-	set("Content-Type", p.ContentType)
-	set(headerSignature, p.Signature)
-	set(headerTimestamp, p.Timestamp)
 	if p.Seq > 0 {
-		// What was put back and is parked again has another place in the log. Were it taken
-		// for what was parked before, which is removed by now, it would be lost.
 		id += "/" + strconv.FormatUint(p.Seq, 10)
-		set(headerSequence, strconv.FormatUint(p.Seq, 10))
 	}
-	set(headerTopic, p.Topic)
-	set(headerSession, string(p.Ref.Session))
-	set(headerLeg, string(p.Ref.Leg))
-	set(headerControl, string(p.Ref.Control))
-	set(headerConnection, string(p.Ref.Connection))
-	if p.Backfill {
-		set(headerSource, sourceBackfill)
-	}
-	header[jetstream.MsgIDHeader] = []string{id}
-	return header
+	return id
 }
 
 // Message is parked input as the store keeps it.
@@ -140,7 +102,7 @@ func (s *Store) Get(ctx context.Context, seq uint64) (Message, error) {
 	case err != nil:
 		return Message{}, fmt.Errorf("read parked message %d: %w", seq, err)
 	}
-	return s.message(m.Subject, m.Sequence, m.Time, m.Header, m.Data), nil
+	return s.message(m), nil
 }
 
 // Remove takes a message out of the store. That it is gone already is a success.
@@ -172,29 +134,9 @@ func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-func (s *Store) message(subject string, seq uint64, at time.Time, h nats.Header, data []byte) Message {
-	// Get knows only the canonical form of a name, which not all of these are in.
-	get := func(name string) string {
-		if v := h[name]; len(v) > 0 {
-			return v[0]
-		}
-		return ""
-	}
-	// A sequence that is no number was never written by us; it counts as not stated.
-	entry, _ := strconv.ParseUint(get(headerSequence), 10, 64)
-	return Message{
-		Seq: seq, At: at.UTC(), Size: len(data), Header: h,
-		Parked: call.Parked{
-			Reason:    strings.TrimPrefix(subject, s.subject("")),
-			Signature: get(headerSignature), Timestamp: get(headerTimestamp), ContentType: get("Content-Type"),
-			Seq: entry, Topic: get(headerTopic), Backfill: get(headerSource) == sourceBackfill,
-			Ref: call.Ref{
-				Session:    call.SessionID(get(headerSession)),
-				Leg:        call.LegID(get(headerLeg)),
-				Control:    call.ControlID(get(headerControl)),
-				Connection: call.ConnectionID(get(headerConnection)),
-			},
-			Data: data,
-		},
-	}
+// message makes a Message of what the stream has. The subject decides about the reason.
+func (s *Store) message(m *jetstream.RawStreamMsg) Message {
+	p := call.ReadParked(m.Header)
+	p.Reason, p.Data = strings.TrimPrefix(m.Subject, s.subject("")), m.Data
+	return Message{Seq: m.Sequence, At: m.Time.UTC(), Size: len(m.Data), Header: m.Header, Parked: p}
 }

@@ -1,0 +1,154 @@
+package call
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Names of the headers that messages of the log and parked messages have. They carry what the
+// queue needs to know without opening the body, and what a later reader needs to verify it.
+const (
+	headerID         = "Nats-Msg-Id"
+	headerSession    = "Legato-Session"
+	headerLeg        = "Legato-Leg"
+	headerControl    = "Legato-Control"
+	headerConnection = "Legato-Connection"
+	headerAttempt    = "Legato-Attempt"
+	headerSource     = "Legato-Source"
+	headerTrace      = "traceparent" // as written by W3C Trace Context; NATS heeds case
+	headerSignature  = "Telnyx-Signature-Ed25519"
+	headerTimestamp  = "Telnyx-Timestamp"
+
+	// Of parked messages only: the reason, and the place and topic of an entry of the log.
+	headerReason      = "Legato-Reason"
+	headerContentType = "Content-Type"
+	headerSequence    = "Legato-Sequence"
+	headerTopic       = "Legato-Topic"
+
+	sourceBackfill = "backfill"
+)
+
+// header is the header of a NATS message. Names keep their case: nats.Header's methods find only
+// canonical ones, which not all of these are.
+type header map[string][]string
+
+func (h header) get(name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// set leaves out what is not stated.
+func (h header) set(name, value string) {
+	if value != "" {
+		h[name] = []string{value}
+	}
+}
+
+// setOrigin writes what entries and parked input share.
+func (h header) setOrigin(ref Ref, signature, timestamp string, backfill bool) {
+	h.set(headerSession, string(ref.Session))
+	h.set(headerLeg, string(ref.Leg))
+	h.set(headerControl, string(ref.Control))
+	h.set(headerConnection, string(ref.Connection))
+	h.set(headerSignature, signature)
+	h.set(headerTimestamp, timestamp)
+	if backfill {
+		h.set(headerSource, sourceBackfill)
+	}
+}
+
+func (h header) origin() (ref Ref, signature, timestamp string, backfill bool) {
+	ref = Ref{
+		Session:    SessionID(h.get(headerSession)),
+		Leg:        LegID(h.get(headerLeg)),
+		Control:    ControlID(h.get(headerControl)),
+		Connection: ConnectionID(h.get(headerConnection)),
+	}
+	return ref, h.get(headerSignature), h.get(headerTimestamp), h.get(headerSource) == sourceBackfill
+}
+
+// Subject returns the subject of the entry in a deployment.
+func (e *Entry) Subject(prefix string) string { return prefix + "." + e.Topic }
+
+// Header returns the header of the entry's message, a new one each time. Beside what the log itself
+// adds (Seq, ReceivedAt), subject, header and Data are all of an entry.
+func (e *Entry) Header() map[string][]string {
+	h := make(header, 10)
+	h.set(headerID, e.ID)
+	h.setOrigin(e.Ref, e.Signature, e.Timestamp, e.Backfill)
+	h.set(headerTrace, e.Trace)
+	if e.Attempt > 0 {
+		h.set(headerAttempt, strconv.Itoa(e.Attempt))
+	}
+	return h
+}
+
+// headerNames is more than all header names of an entry take, with ": " and line ends.
+const headerNames = 256
+
+// Size bounds what the server holds against its limits: header and body as they travel.
+func (e *Entry) Size() int64 {
+	return int64(headerNames + len(e.ID) + len(e.Ref.Session) + len(e.Ref.Leg) + len(e.Ref.Control) + len(e.Ref.Connection) +
+		len(e.Signature) + len(e.Timestamp) + len(e.Trace) + len(e.Data))
+}
+
+// ReadEntry reads back what subject and header of a message in the log tell of an entry; what is not
+// stated is empty. The caller adds Seq, ReceivedAt and Data.
+func ReadEntry(prefix, subject string, fields map[string][]string) Entry {
+	h := header(fields)
+	e := Entry{Topic: strings.TrimPrefix(subject, prefix+"."), ID: h.get(headerID), Trace: h.get(headerTrace)}
+	e.Ref, e.Signature, e.Timestamp, e.Backfill = h.origin()
+	// An attempt that is no number was never written by Legato; it counts as not stated.
+	e.Attempt, _ = strconv.Atoi(h.get(headerAttempt))
+	return e
+}
+
+// Header returns the header of the input's message under an idempotency key, a new one each time. What a sender
+// chose is written as [HeaderValue] has it.
+func (p *Parked) Header(id string) map[string][]string {
+	h := make(header, 12)
+	h.setOrigin(p.Ref, p.Signature, p.Timestamp, p.Backfill)
+	h.set(headerReason, p.Reason)
+	h.set(headerContentType, p.ContentType)
+	h.set(headerTopic, p.Topic)
+	for name, values := range h {
+		if values[0] = HeaderValue(values[0]); values[0] == "" {
+			delete(h, name)
+		}
+	}
+	if p.Seq > 0 {
+		h.set(headerSequence, strconv.FormatUint(p.Seq, 10))
+	}
+	h.set(headerID, id)
+	return h
+}
+
+// ReadParked reads back what the header of a parked message tells; what is not stated is empty. The caller adds Data.
+func ReadParked(fields map[string][]string) Parked {
+	h := header(fields)
+	p := Parked{Reason: h.get(headerReason), ContentType: h.get(headerContentType), Topic: h.get(headerTopic)}
+	p.Ref, p.Signature, p.Timestamp, p.Backfill = h.origin()
+	// A sequence that is no number was never written by Legato; it counts as not stated.
+	p.Seq, _ = strconv.ParseUint(h.get(headerSequence), 10, 64)
+	return p
+}
+
+// maxHeaderValue bounds what a sender may put into one header of a message: the
+// server refuses headers over 64 KiB, and what cannot be stored would come again and again.
+const maxHeaderValue = 1024
+
+// HeaderValue returns s as it can stand in a header of a message: on one line, of bounded length.
+func HeaderValue(s string) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s))
+	if len(s) > maxHeaderValue {
+		s = strings.ToValidUTF8(s[:maxHeaderValue], "")
+	}
+	return s
+}

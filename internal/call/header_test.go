@@ -1,0 +1,108 @@
+package call_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// stated sets every field of a struct to a value of its own, so that a field which the codec forgets is missed.
+func stated(t *testing.T, v reflect.Value, n *int) {
+	t.Helper()
+	for i := range v.NumField() {
+		*n++
+		field, name := v.Field(i), v.Type().Field(i).Name
+		switch field.Interface().(type) {
+		case time.Time, []byte:
+			continue // The log's timestamp and the body travel beside subject and header.
+		}
+		switch field.Kind() {
+		case reflect.String:
+			field.SetString("v3:" + name)
+		case reflect.Int:
+			field.SetInt(int64(*n))
+		case reflect.Uint64:
+			field.SetUint(uint64(*n))
+		case reflect.Bool:
+			field.SetBool(true)
+		case reflect.Struct:
+			stated(t, field, n)
+		default:
+			t.Fatalf("%s has a kind that this test does not know: %v", name, field.Kind())
+		}
+	}
+}
+
+func TestEveryFieldOfAnEntrySurvivesItsMessage(t *testing.T) {
+	var full call.Entry
+	n := 0
+	stated(t, reflect.ValueOf(&full).Elem(), &n)
+	full.Seq, full.Topic = 0, call.TopicEvent+"call.machine.premium.greeting.ended"
+	for name, want := range map[string]call.Entry{
+		"with everything":                 full,
+		"with a topic alone":              {Topic: call.TopicProbe},
+		"of Legato's own":                 {Topic: call.TopicStatus, ID: "status", Ref: call.Ref{Session: "s", Leg: "l", Connection: "17"}},
+		"with a control id alone":         {Topic: call.TopicEvent + "call.cost", ID: "x", Ref: call.Ref{Control: "v3:abc+/="}},
+		"of a deployment's own name":      {Topic: call.TopicEvent + "emea.event", ID: "x"},
+		"of a type of one token":          {Topic: call.TopicEvent + "ping", ID: "x", Ref: call.Ref{Session: "s"}},
+		"that came from Telnyx's history": {Topic: call.TopicEvent + "call.hangup", ID: call.BackfillID("x"), Backfill: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := call.ReadEntry("emea", want.Subject("emea"), want.Header())
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-written +read:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheSizeOfAnEntryIsNeverLessThanWhatTravels(t *testing.T) {
+	var full call.Entry
+	n := 0
+	stated(t, reflect.ValueOf(&full).Elem(), &n)
+	full.Data = []byte("body")
+	travels := len("NATS/1.0\r\n\r\n") + len(full.Data)
+	for name, values := range full.Header() {
+		travels += len(name) + len(": \r\n") + len(values[0])
+	}
+	if got := full.Size(); got < int64(travels) {
+		t.Errorf("got %d, and %d bytes travel", got, travels)
+	}
+}
+
+func TestEveryFieldOfParkedInputSurvivesItsMessage(t *testing.T) {
+	var full call.Parked
+	n := 0
+	stated(t, reflect.ValueOf(&full).Elem(), &n)
+	for name, want := range map[string]call.Parked{
+		"with everything": full,
+		"of a webhook":    {Reason: "not_json", Signature: "c2ln", Timestamp: "1773500966", ContentType: "text/plain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(want, call.ReadParked(want.Header("id"))); diff != "" {
+				t.Errorf("-written +read:\n%s", diff)
+			}
+		})
+	}
+	hostile := call.Parked{Reason: "not_json", Signature: "c2ln\r\nX-Evil: 1", ContentType: strings.Repeat("é", 2000), Timestamp: " \x00 "}
+	want := map[string][]string{
+		"Nats-Msg-Id": {"id"}, "Legato-Reason": {"not_json"}, "Telnyx-Signature-Ed25519": {"c2lnX-Evil: 1"},
+		"Content-Type": {strings.Repeat("é", 512)},
+	}
+	if diff := cmp.Diff(want, hostile.Header("id")); diff != "" {
+		t.Errorf("of a hostile sender (-want +got):\n%s", diff)
+	}
+}
+
+func TestNumbersThatLegatoNeverWroteAreNotStated(t *testing.T) {
+	e := call.ReadEntry("calls", "calls.event.call.hangup", map[string][]string{"Legato-Attempt": {"two"}, "Legato-Leg": {}})
+	p := call.ReadParked(map[string][]string{"Legato-Sequence": {"-1"}})
+	if e.Attempt != 0 || e.Ref.Leg != "" || p.Seq != 0 {
+		t.Errorf("got attempt %d, leg %q, sequence %d", e.Attempt, e.Ref.Leg, p.Seq)
+	}
+}

@@ -1,0 +1,163 @@
+package natsd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
+)
+
+// fillStream stores n messages, the odd ones under calls.event.odd, the even ones under calls.event.even.
+func fillStream(t *testing.T, s *natsdtest.Server, n int) {
+	t.Helper()
+	for i := range n {
+		subject := "calls.event." + []string{"odd", "even"}[i%2]
+		if _, err := s.JS.Publish(t.Context(), subject, fmt.Append(nil, "body ", i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func consumersOf(t *testing.T, stream jetstream.Stream) (names []string) {
+	t.Helper()
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestAScanGivesWhatIsWantedInOrder(t *testing.T) {
+	s := natsdtest.Run(t)
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scan := func(what natsd.Scan) (seqs []uint64) {
+		t.Helper()
+		what.Stream = s.Layout.Events
+		err := what.Each(t.Context(), s.JS, func(m *jetstream.RawStreamMsg) error {
+			if (m.Data == nil) != what.HeadersOnly || m.Time.IsZero() {
+				t.Errorf("message %d came with %q, stored at %v", m.Sequence, m.Data, m.Time)
+			}
+			seqs = append(seqs, m.Sequence)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seqs
+	}
+	if got := scan(natsd.Scan{}); got != nil {
+		t.Errorf("an empty stream has %v", got)
+	}
+	fillStream(t, s, 10)
+	sixth, err := stream.GetMsg(t.Context(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		scan natsd.Scan
+		want []uint64
+	}{
+		"everything":                           {natsd.Scan{}, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
+		"headers only":                         {natsd.Scan{HeadersOnly: true}, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
+		"from a sequence on":                   {natsd.Scan{From: 8}, []uint64{8, 9, 10}},
+		"from a time on":                       {natsd.Scan{Since: sixth.Time}, []uint64{6, 7, 8, 9, 10}},
+		"from a time that is to come":          {natsd.Scan{Since: time.Now().Add(time.Hour)}, nil},
+		"up to a sequence":                     {natsd.Scan{Last: 3}, []uint64{1, 2, 3}},
+		"up to one that the filter leaves out": {natsd.Scan{Last: 4, Subjects: []string{"calls.event.odd"}}, []uint64{1, 3}},
+		"of one subject":                       {natsd.Scan{Subjects: []string{"calls.event.even"}}, []uint64{2, 4, 6, 8, 10}},
+		"of several subjects":                  {natsd.Scan{Subjects: []string{"calls.event.even", "calls.event.odd"}, From: 9}, []uint64{9, 10}},
+		"of a subject that nobody used":        {natsd.Scan{Subjects: []string{"calls.event.none"}}, nil},
+	} {
+		if diff := cmp.Diff(row.want, scan(row.scan)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if left := consumersOf(t, stream); left != nil {
+		t.Errorf("consumers were left behind: %v", left)
+	}
+}
+
+func TestAScanEnds(t *testing.T) {
+	s := natsdtest.Run(t)
+	fillStream(t, s, 20)
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scan := natsd.Scan{Stream: s.Layout.Events}
+	stop := errors.New("stop")
+	if err := scan.Each(t.Context(), s.JS, func(*jetstream.RawStreamMsg) error { return stop }); err != stop { //nolint:errorlint // As it is.
+		t.Errorf("with the error of its callback: got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := scan.Each(ctx, s.JS, func(*jetstream.RawStreamMsg) error { cancel(); return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("with its context: got %v", err)
+	}
+	seen := 0
+	if err := scan.Each(t.Context(), s.JS, func(m *jetstream.RawStreamMsg) error {
+		if seen++; m.Sequence == 1 {
+			fillStream(t, s, 5) // What is stored meanwhile is left out.
+		}
+		return nil
+	}); err != nil || seen != 20 {
+		t.Errorf("at the end that it found: got %d messages, %v", seen, err)
+	}
+	if err := scan.Each(t.Context(), s.JS, func(m *jetstream.RawStreamMsg) error {
+		if m.Sequence == 1 {
+			return stream.Purge(t.Context()) // What was still to come is removed.
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("where nothing is left: got %v", err)
+	}
+	if err := s.JS.DeleteStream(t.Context(), s.Layout.Events); err != nil {
+		t.Fatal(err)
+	}
+	if err := scan.Each(t.Context(), s.JS, nil); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("without a stream: got %v", err)
+	}
+}
+
+func TestAnInterruptedScanGoesOnWhereItWas(t *testing.T) {
+	s := natsdtest.Run(t)
+	// More than are asked for at a time: the consumer is lost while the server still has some.
+	const n = 9000
+	for i := range n {
+		if _, err := s.JS.PublishAsync("calls.event.x", fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+		if i%1000 == 999 {
+			<-s.JS.PublishAsyncComplete()
+		}
+	}
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(1)
+	err = natsd.Scan{Stream: s.Layout.Events}.Each(t.Context(), s.JS, func(m *jetstream.RawStreamMsg) error {
+		if m.Sequence != next {
+			return fmt.Errorf("message %d came, want %d", m.Sequence, next)
+		}
+		if next++; m.Sequence == 10 {
+			for _, name := range consumersOf(t, stream) {
+				if err := stream.DeleteConsumer(t.Context(), name); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || next != n+1 {
+		t.Errorf("it ended before message %d: %v", next, err)
+	}
+}
