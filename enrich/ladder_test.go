@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/cmd/legato/ladder"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/story"
@@ -87,7 +86,7 @@ func TestATransferredCallIsExplainedOnOneScreen(t *testing.T) {
 		t.Run("by "+name, func(t *testing.T) {
 			s := told(t, id, entries, stored, at)
 			s.Mask()
-			compareScreen(t, "transferred_call", ladder.Draw(s, 120, time.UTC))
+			compareScreen(t, "transferred_call", s.Ladder(120, time.UTC))
 		})
 	}
 	t.Run("when its log is gone", func(t *testing.T) {
@@ -96,7 +95,7 @@ func TestATransferredCallIsExplainedOnOneScreen(t *testing.T) {
 			t.Errorf("the log covers %s of %d legs", s.Log.Coverage, len(s.Legs))
 		}
 		s.Mask()
-		compareScreen(t, "transferred_call_without_log", ladder.Draw(s, 120, time.UTC))
+		compareScreen(t, "transferred_call_without_log", s.Ladder(120, time.UTC))
 	})
 }
 
@@ -113,7 +112,7 @@ func TestARepairedCallIsExplained(t *testing.T) {
 	entries, stored := play(t, f, append(deliveries, hangup), time.Minute)
 	s := told(t, "5f1c0a40-0000-11f1-9c00-02420a0d0a00", entries, stored, callStart.Add(4*time.Minute))
 	s.Mask()
-	compareScreen(t, "repaired_call", ladder.Draw(s, 120, time.UTC))
+	compareScreen(t, "repaired_call", s.Ladder(120, time.UTC))
 }
 
 // compareScreen holds a text against testdata, and against a screen of 120 × 40.

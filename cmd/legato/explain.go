@@ -15,7 +15,6 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
-	"github.com/legato-calls/legato/cmd/legato/ladder"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
@@ -52,15 +51,15 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	a := &service.Asker{
-		Log: journal.NewReader(js, layout.Events, layout.Prefix), Calls: calls, Parked: parked.New(js, layout),
+	sources := &story.Sources{
+		Log: journal.NewReader(js, layout.Events, layout.Prefix), Summaries: calls, Parked: parked.New(js, layout),
 		Rules: set.Rules(), Decode: service.Decoder(nil),
 	}
-	seen, done := scanProgress(c.stderr)
-	s, err := a.Ask(ctx, service.Question{ID: cmd.ID, Since: time.Now().Add(-cmd.Since), Search: true, Seen: seen})
+	progress, done := scanProgress(c.stderr)
+	s, err := sources.Story(ctx, story.Query{ID: cmd.ID, Since: time.Now().Add(-cmd.Since), Search: true, Progress: progress})
 	done()
 	switch {
-	case errors.Is(err, service.ErrUnknownCall):
+	case errors.Is(err, story.ErrUnknownCall):
 		return fmt.Errorf("nothing is known of %s: not in the log of the last %v, not among the stored summaries (by control id, those of that time); --since looks further back", cmd.ID, cmd.Since)
 	case err != nil:
 		return fmt.Errorf("explain: %w", err)
@@ -71,7 +70,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if cmd.JSON {
 		return printStory(c.stdout, &s)
 	}
-	_, err = io.WriteString(c.stdout, ladder.Draw(&s, width(c.stdout), time.Local))
+	_, err = io.WriteString(c.stdout, s.Ladder(width(c.stdout), time.Local))
 	return err
 }
 
@@ -106,13 +105,13 @@ func width(w io.Writer) int {
 }
 
 // scanProgress tells a person who waits how far it is; nobody else.
-func scanProgress(w io.Writer) (seen func(what string, n int), done func()) {
+func scanProgress(w io.Writer) (progress func(what string, n int), done func()) {
 	if !service.IsTerminal(w) {
 		return nil, func() {}
 	}
 	var said time.Time
 	longest := 0
-	seen = func(what string, n int) {
+	progress = func(what string, n int) {
 		if time.Since(said) < 100*time.Millisecond {
 			return
 		}
@@ -121,7 +120,7 @@ func scanProgress(w io.Writer) (seen func(what string, n int), done func()) {
 		longest = max(longest, len(text))
 		fmt.Fprintf(w, "\r%-*s", longest, text)
 	}
-	return seen, func() {
+	return progress, func() {
 		if longest > 0 {
 			fmt.Fprintf(w, "\r%s\r", strings.Repeat(" ", longest))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/parked"
 )
@@ -56,7 +57,7 @@ func apiVersion(version string) string {
 
 // api answers questions over NATS, one after the other: each costs the server a look.
 type api struct {
-	asker      *Asker
+	sources    *story.Sources
 	within     time.Duration
 	maxPayload int64
 
@@ -74,9 +75,9 @@ func (s *Service) answerQuestions(ctx context.Context, publisher *publish.Publis
 	// ctx is that of the start, which the service outlives.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &api{
-		asker: &Asker{
-			Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Calls: publisher, Parked: lot,
-			Rules: s.settings.Rules(), Decode: Decoder(nil), table: s.worker.Table(),
+		sources: &story.Sources{
+			Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: lot,
+			Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
 		},
 		within: apiWithin, maxPayload: s.nc.MaxPayload(),
 	}
@@ -143,18 +144,18 @@ func (a *api) handle(ctx context.Context, r micro.Request) {
 
 // answer returns the story as JSON, masked, or a code and what to say with it.
 func (a *api) answer(ctx context.Context, id string) (body []byte, code, description string) {
-	if !a.asker.table.Live() {
+	if !a.sources.Table.Live() {
 		return nil, "503", "the log is being replayed, ask again in a moment"
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.within)
 	defer cancel()
-	s, err := a.asker.Ask(ctx, Question{
-		ID: id, Since: time.Now().Add(-apiParkedSince), scanWithin: min(apiScanWithin, a.within/2), mostScanned: apiMostScanned,
+	s, err := a.sources.Story(ctx, story.Query{
+		ID: id, Since: time.Now().Add(-apiParkedSince), MaxScan: min(apiScanWithin, a.within/2), MaxScanned: apiMostScanned,
 	})
 	switch {
-	case errors.Is(err, errBadID):
-		return nil, "400", "the body must be an id: " + errBadID.Error()
-	case errors.Is(err, ErrUnknownCall):
+	case errors.Is(err, story.ErrInvalidID):
+		return nil, "400", "the body must be an id: " + story.ErrInvalidID.Error()
+	case errors.Is(err, story.ErrUnknownCall):
 		return nil, "404", "no live call and no stored summary has this id; a control id is known only while its call is in memory, `legato explain` looks further"
 	case err != nil:
 		return nil, "503", "log and summaries could not be read in time"

@@ -1,12 +1,12 @@
-// Package story tells what is known about one call: which entries of the log are
-// about it, what was published when and why, what is missing, and what is to come.
+// Package story tells what is known about one call: which entries of the log are about it, what was published when
+// and why, what is missing, and what is to come.
 //
-// In go what others have read (the view of the fold, entries of the log, stored summaries, parked messages);
-// out comes a Story, in the order in which Legato learned, which encodes to JSON.
+// Sources reads the parts for a Query: the live table, the log, the stored summaries, the parked messages. Compose
+// makes a Story of them, in the order in which Legato learned, which encodes to JSON. Ladder draws it as text.
 //
-// It guarantees that a story says how much of the log it was made from; that it
-// never holds digits, names, texts or a client state; and that a masked one holds no whole
-// phone number. It is a pure function of what goes in.
+// It guarantees that a story says how much of the log it was made from; that it never holds digits, names, texts or a
+// client state; and that a masked one holds no whole phone number. Compose and Ladder are pure functions; only
+// Sources reads.
 //
-// It does not know where any of it was read, nor how it is shown.
+// It does not know who asks, nor over what.
 package story

@@ -1,4 +1,4 @@
-package ladder
+package story
 
 import (
 	"fmt"
@@ -9,25 +9,24 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/internal/story"
 )
 
 // tell says an item in as few words as possible.
-func tell(i story.Item, marked bool) string {
+func tell(i Item, marked bool) string {
 	switch i.Kind {
-	case story.KindEvent:
+	case KindEvent:
 		return "● " + event(i, marked)
-	case story.KindRedelivery:
+	case KindRedelivery:
 		return "○ " + event(i, marked) + " once more"
-	case story.KindMissing:
+	case KindMissing:
 		return "✗ " + short(i.Event.Type) + " is missing"
-	case story.KindStatus:
+	case KindStatus:
 		return "? " + asked(i.Status)
-	case story.KindRepair:
+	case KindRepair:
 		return "? " + repaired(i.Repair)
-	case story.KindCheck:
+	case KindCheck:
 		return "… " + checked(*i.Check)
-	case story.KindPublished:
+	case KindPublished:
 		return "▶ " + published(i.Published)
 	}
 	return string(i.Kind)
@@ -37,7 +36,7 @@ func tell(i story.Item, marked bool) string {
 func short(eventType string) string { return strings.TrimPrefix(eventType, "call.") }
 
 // event says an event; marked: what is not in the log has a star.
-func event(i story.Item, marked bool) string {
+func event(i Item, marked bool) string {
 	e := i.Event
 	words := []string{short(e.Type)}
 	add := func(word string, holds bool) {
@@ -56,7 +55,7 @@ func event(i story.Item, marked bool) string {
 	return strings.Join(words, " ")
 }
 
-func asked(s *story.Status) string {
+func asked(s *Status) string {
 	if s.Result == "" { // by a summary
 		return fmt.Sprintf("status: %s, asked %d×", s.State, s.Attempt)
 	}
@@ -72,7 +71,7 @@ func asked(s *story.Status) string {
 	return text + refused(s.Result, s.Problem, s.HTTPStatus)
 }
 
-func repaired(r *story.Repair) string {
+func repaired(r *Repair) string {
 	text := fmt.Sprintf("history %d: ", r.Attempt)
 	if r.Result != status.Answered {
 		return text + refused(r.Result, r.Problem, r.HTTPStatus)
@@ -96,7 +95,7 @@ func refused(result status.Result, problem status.Problem, code int) string {
 }
 
 // checked says that something became due, due that it will.
-func checked(c story.Check) string {
+func checked(c Check) string {
 	switch c.What {
 	case session.CheckSettle:
 		return "quiet since its legs are over"
@@ -107,7 +106,7 @@ func checked(c story.Check) string {
 	return due(c) + ", no outcome"
 }
 
-func due(c story.Check) string {
+func due(c Check) string {
 	switch c.What {
 	case session.CheckStatus:
 		return fmt.Sprintf("status attempt %d", c.Attempt)
@@ -124,7 +123,7 @@ func due(c story.Check) string {
 // mostChanged is how many of the changed fields are named.
 const mostChanged = 3
 
-func published(p *story.Published) string {
+func published(p *Published) string {
 	text := fmt.Sprintf("r%d ", p.Revision)
 	if p.Level == summary.KindSession {
 		text = "session " + text

@@ -1,4 +1,4 @@
-package ladder
+package story
 
 import (
 	"fmt"
@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/internal/story"
 )
 
 const (
@@ -22,8 +21,10 @@ const (
 	rule     = "│ "
 )
 
-// Draw returns the story as lines of at most width characters, and never less than some 50, with times in a zone.
-func Draw(s *story.Story, width int, zone *time.Location) string {
+// Ladder draws the story for a terminal: one column a leg, time down, in lines of at most width characters (and never
+// less than some 50), with times in a zone. Legs that do not fit beside each other are stacked. A check whose outcome is
+// shown is left out, and things of one moment share a line.
+func (s *Story) Ladder(width int, zone *time.Location) string {
 	d := &drawing{s: s, width: max(width, minWidth), zone: zone, name: make(map[string]string)}
 	for i, leg := range s.Legs {
 		d.name[leg.CallLegID] = letter(i)
@@ -44,7 +45,7 @@ func letter(i int) string {
 }
 
 type drawing struct {
-	s     *story.Story
+	s     *Story
 	width int
 	zone  *time.Location
 	name  map[string]string // of a leg
@@ -121,7 +122,7 @@ type row struct {
 	times int
 }
 
-func (d *drawing) block(legs []story.Leg, sessionToo bool) {
+func (d *drawing) block(legs []Leg, sessionToo bool) {
 	columns := make(map[string]int)
 	for i, l := range legs {
 		columns[l.CallLegID] = i
@@ -130,7 +131,7 @@ func (d *drawing) block(legs []story.Leg, sessionToo bool) {
 	var rows []row
 	for _, item := range d.shown() {
 		i, ok := columns[item.CallLegID]
-		text := tell(item, d.s.Log.Coverage == story.CoveragePartial)
+		text := tell(item, d.s.Log.Coverage == CoveragePartial)
 		switch {
 		case item.CallLegID == "" && sessionToo:
 			rows = append(rows, row{at: item.At, all: text})
@@ -158,8 +159,8 @@ func (d *drawing) block(legs []story.Leg, sessionToo bool) {
 
 // repeats reports whether an event is of the same words as the one before it, with nothing between: keys that
 // were pressed, say, of which there can be dozens.
-func repeats(rows []row, item story.Item, column int, text string) bool {
-	if len(rows) == 0 || item.Kind != story.KindEvent {
+func repeats(rows []row, item Item, column int, text string) bool {
+	if len(rows) == 0 || item.Kind != KindEvent {
 		return false
 	}
 	last := &rows[len(rows)-1]
@@ -175,7 +176,7 @@ func repeats(rows []row, item story.Item, column int, text string) bool {
 }
 
 // joins reports whether an item stands on the line of what came before it.
-func joins(rows []row, item story.Item, column int) bool {
+func joins(rows []row, item Item, column int) bool {
 	if len(rows) == 0 {
 		return false
 	}
@@ -184,7 +185,7 @@ func joins(rows []row, item story.Item, column int) bool {
 }
 
 // separate draws the names of the legs.
-func (d *drawing) separate(legs []story.Leg) {
+func (d *drawing) separate(legs []Leg) {
 	w := d.column(max(len(legs), 1))
 	d.out.WriteString(strings.Repeat("─", timeWidth))
 	for _, l := range legs {
@@ -229,7 +230,7 @@ func (d *drawing) row(r *row, legs int) {
 }
 
 // shown are the items without the checks whose outcome stands beside them.
-func (d *drawing) shown() []story.Item {
+func (d *drawing) shown() []Item {
 	type question struct {
 		leg     string
 		what    session.CheckKind
@@ -244,7 +245,7 @@ func (d *drawing) shown() []story.Item {
 			done[question{i.CallLegID, session.CheckRepair, i.Repair.Attempt}] = true
 		}
 	}
-	var shown []story.Item
+	var shown []Item
 	for _, i := range d.s.Timeline {
 		if i.Check == nil || !done[question{i.CallLegID, i.Check.What, i.Check.Attempt}] {
 			shown = append(shown, i)
@@ -265,7 +266,7 @@ func (d *drawing) foot() {
 	for _, p := range d.s.Parked {
 		d.line(fmt.Sprintf("parked: %s %s at %s, see legato parked show %d", p.Reason, p.Topic, p.At.In(d.zone).Format(time.DateTime), p.Seq))
 	}
-	if d.s.Log.Coverage == story.CoveragePartial {
+	if d.s.Log.Coverage == CoveragePartial {
 		d.line("* not in the log (any more)")
 	}
 	for _, r := range d.s.Remarks {

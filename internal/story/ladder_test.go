@@ -1,4 +1,4 @@
-package ladder_test
+package story_test
 
 import (
 	"fmt"
@@ -9,15 +9,12 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/legato-calls/legato/cmd/legato/ladder"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/story"
 	"pgregory.net/rapid"
 )
-
-var began = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 // anyStory draws a story of a few legs with all that can happen.
 func anyStory(t *rapid.T) *story.Story {
@@ -64,7 +61,7 @@ func TestALadderIsNoWiderThanTheScreenAndLeavesNothingOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyStory(t)
 		width := rapid.IntRange(60, 200).Draw(t, "width")
-		text := ladder.Draw(s, width, time.UTC)
+		text := s.Ladder(width, time.UTC)
 		for line := range strings.Lines(text) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
 				t.Fatalf("%d columns on a screen of %d: %s", n, width, line)
@@ -93,7 +90,7 @@ func TestLegsThatDoNotFitAreStacked(t *testing.T) {
 	}
 	s.Timeline = append(s.Timeline, story.Item{At: began.Add(time.Minute), Kind: story.KindPublished, Published: &story.Published{Level: summary.KindSession, Revision: 1}})
 	for width, blocks := range map[int]int{60: 5, 90: 3, 120: 2, 200: 1} {
-		text := ladder.Draw(s, width, time.UTC)
+		text := s.Ladder(width, time.UTC)
 		if got := strings.Count(text, "┬─ A")*100 + strings.Count(text, "\n─────────────────────┬─"); got != 100+blocks {
 			t.Errorf("%d columns: %d blocks, want %d:\n%s", width, got-100, blocks, text)
 		}
@@ -115,7 +112,7 @@ func TestACheckIsShownOnlyWithoutItsOutcome(t *testing.T) {
 			check(2, time.Minute),
 		},
 	}
-	text := ladder.Draw(s, 120, time.UTC)
+	text := s.Ladder(120, time.UTC)
 	if strings.Contains(text, "status attempt 1") || !strings.Contains(text, "status attempt 2, no outcome") || !strings.Contains(text, "status 1: not_found 404") {
 		t.Error(text)
 	}
@@ -132,7 +129,7 @@ func TestEventsOfTheSameWordsShareALine(t *testing.T) {
 	press("a", 7)
 	press("b", 1)
 	press("a", 2)
-	text := ladder.Draw(s, 120, time.UTC)
+	text := s.Ladder(120, time.UTC)
 	if strings.Count(text, "dtmf.received") != 3 || !strings.Contains(text, "● dtmf.received ×7") || !strings.Contains(text, "● dtmf.received ×2") {
 		t.Error(text)
 	}
