@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Headers of a summary message that are Legato's own. The others are NATS's
@@ -71,7 +72,7 @@ func encode(prefix string, d summary.Draft) *nats.Msg {
 		about += "/" + d.Key.Leg
 	}
 	return &nats.Msg{
-		Subject: subject(prefix, verb(d.Revision), token(d.Connection), d.Key),
+		Subject: subject(prefix, verb(d.Revision), call.ConnectionID(d.Connection).Token(), d.Key),
 		Data:    d.Body,
 		Header: nats.Header{
 			jetstream.MsgIDHeader: {id},

@@ -12,12 +12,11 @@ import (
 //
 //	<prefix>.leg.completed.<connection>.<session>.<leg>
 //	<prefix>.leg.amended.<connection>.<session>.<leg>
+//
+// The connection is call.UnknownConnection where the first publication did not know it.
 const (
 	completed = "completed"
 	amended   = "amended"
-	// unknownConnection stands for a connection that the first publication did not
-	// know. No id is a lone "_", see call.ValidToken.
-	unknownConnection = "_"
 )
 
 // subject returns the subject of a key; verb and connection may be wildcards.
@@ -74,7 +73,7 @@ func ParseSubject(subject string) (Subject, bool) {
 		return Subject{}, false
 	}
 	s := Subject{Completed: tokens[2] == completed, Key: summary.Key{Kind: tokens[1], Session: tokens[4]}}
-	if tokens[3] != unknownConnection {
+	if tokens[3] != call.UnknownConnection {
 		s.Connection = tokens[3]
 	}
 	switch {
@@ -85,12 +84,4 @@ func ParseSubject(subject string) (Subject, bool) {
 		return Subject{}, false
 	}
 	return s, true
-}
-
-// token returns the connection as a subject token.
-func token(connection string) string {
-	if connection == "" {
-		return unknownConnection
-	}
-	return connection
 }

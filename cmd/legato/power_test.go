@@ -196,7 +196,7 @@ func (d *disk) cutWhenDone(s *server) *disk {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	last, err := stream.GetLastMsgForSubject(d.t.Context(), "calls.event.call.hangup")
+	last, err := stream.GetLastMsgForSubject(d.t.Context(), "calls.event.*.call.hangup")
 	if err != nil {
 		d.t.Fatal(err)
 	}

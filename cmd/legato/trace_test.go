@@ -203,7 +203,7 @@ func loggedTrace(t *testing.T, s *server, eventType string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := stream.GetLastMsgForSubject(t.Context(), "calls.event."+eventType)
+	m, err := stream.GetLastMsgForSubject(t.Context(), "calls.event.*."+eventType)
 	if err != nil {
 		t.Fatal(err)
 	}

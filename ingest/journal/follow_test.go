@@ -62,6 +62,51 @@ func TestEntriesComeBackByteForByte(t *testing.T) {
 	}
 }
 
+func TestWhatAnEarlierReleaseLoggedIsReadAlike(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	j := open(t, s.JS, journal.Config{})
+	earlier, later, unknown := webhook(1), webhook(2), webhook(3)
+	unknown.Ref.Connection = ""
+	m := j.Message(&earlier)
+	m.Subject = "calls." + earlier.Topic // without the connection
+	if _, err := s.JS.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	must(t)(j.Append(t.Context(), later))
+	must(t)(j.Append(t.Context(), unknown))
+	if got := must(t)(j.Append(t.Context(), earlier)); !got.Duplicate {
+		t.Error("a redelivery of what an earlier release logged is stored again")
+	}
+	want := []call.Entry{earlier, later, unknown}
+	r, _ := follow(t, j)
+	if diff := same(want, r.await(1, 3)); diff != "" {
+		t.Errorf("followed (-want +got):\n%s", diff)
+	}
+	w, _ := work(t, j, ack(t))
+	w.await(3)
+	var tasks []call.Entry
+	for _, task := range w.taken() {
+		tasks = append(tasks, task.Entry())
+	}
+	if diff := same(want, tasks); diff != "" {
+		t.Errorf("worked (-want +got):\n%s", diff)
+	}
+	read, err := journal.NewReader(s.JS, logStream, "calls").Entries(t.Context(), []uint64{1, 2, 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := same(want, read); diff != "" {
+		t.Errorf("read (-want +got):\n%s", diff)
+	}
+	for n, want := range []string{"calls.event.call.hangup", "calls.event.1684641123236054244.call.hangup", "calls.event._.call.hangup"} {
+		if m, err := s.JS.Conn().Request("$JS.API.STREAM.MSG.GET."+logStream, fmt.Appendf(nil, `{"seq":%d}`, n+1), patience); err != nil ||
+			!strings.Contains(string(m.Data), `"subject":"`+want+`"`) {
+			t.Errorf("entry %d is not on %s: %v", n+1, want, err)
+		}
+	}
+}
+
 func TestSizesAreNotUnderestimated(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)

@@ -13,8 +13,8 @@ type Entry struct {
 	// ReceivedAt is the stream's timestamp of the message: one clock for all
 	// replicas. Zero on an entry not yet appended.
 	ReceivedAt time.Time
-	// Topic is the subject less the deployment's prefix: TopicEvent and an event
-	// type, or one of the internal topics.
+	// Topic says what the entry is: TopicEvent and an event type, or one of the internal topics. Its subject
+	// begins with the deployment's prefix and, of an event, has the connection before the type.
 	Topic string
 	// ID is the idempotency key (Nats-Msg-Id): a second entry of the same id is not stored.
 	ID string

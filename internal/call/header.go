@@ -69,8 +69,28 @@ func (h header) origin() (ref Ref, signature, timestamp string, backfill bool) {
 	return ref, h.get(headerSignature), h.get(headerTimestamp), h.get(headerSource) == sourceBackfill
 }
 
-// Subject returns the subject of the entry in a deployment.
-func (e *Entry) Subject(prefix string) string { return prefix + "." + e.Topic }
+// Subject returns the subject of the entry in a deployment: of an event
+// <prefix>.event.<connection>.<event type>, of Legato's own <prefix>.internal.<kind>.
+func (e *Entry) Subject(prefix string) string {
+	if eventType, ok := strings.CutPrefix(e.Topic, TopicEvent); ok {
+		return prefix + "." + TopicEvent + e.Ref.Connection.Token() + "." + eventType
+	}
+	return prefix + "." + e.Topic
+}
+
+// topicOf returns the topic that a subject stands for. Logs of earlier releases have no connection in their subjects:
+// the token after TopicEvent is a connection only where it is "_", which no event type has in it, or what the
+// header states as the connection. So an entry of the earlier form would be misread only if Telnyx
+// gave a connection the name of a product, as "call"; its connection ids are numbers.
+func topicOf(prefix, subject string, ref Ref) string {
+	topic := strings.TrimPrefix(subject, prefix+".")
+	rest, isEvent := strings.CutPrefix(topic, TopicEvent)
+	first, eventType, more := strings.Cut(rest, ".")
+	if isEvent && more && (first == UnknownConnection || first == string(ref.Connection)) {
+		return TopicEvent + eventType
+	}
+	return topic
+}
 
 // Header returns the header of the entry's message, a new one each time. Beside what the log itself
 // adds (Seq, ReceivedAt), subject, header and Data are all of an entry.
@@ -98,8 +118,9 @@ func (e *Entry) Size() int64 {
 // stated is empty. The caller adds Seq, ReceivedAt and Data.
 func ReadEntry(prefix, subject string, fields map[string][]string) Entry {
 	h := header(fields)
-	e := Entry{Topic: strings.TrimPrefix(subject, prefix+"."), ID: h.get(headerID), Trace: h.get(headerTrace)}
+	e := Entry{ID: h.get(headerID), Trace: h.get(headerTrace)}
 	e.Ref, e.Signature, e.Timestamp, e.Backfill = h.origin()
+	e.Topic = topicOf(prefix, subject, e.Ref)
 	// An attempt that is no number was never written by Legato; it counts as not stated.
 	e.Attempt, _ = strconv.Atoi(h.get(headerAttempt))
 	return e

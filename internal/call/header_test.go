@@ -106,3 +106,44 @@ func TestNumbersThatLegatoNeverWroteAreNotStated(t *testing.T) {
 		t.Errorf("got attempt %d, leg %q, sequence %d", e.Attempt, e.Ref.Leg, p.Seq)
 	}
 }
+
+func TestTheSubjectOfAnEntryNamesItsConnection(t *testing.T) {
+	hangup := call.TopicEvent + "call.hangup"
+	for want, e := range map[string]call.Entry{
+		"calls.event.2201234567890123456.call.hangup": {Topic: hangup, Ref: call.Ref{Connection: "2201234567890123456"}},
+		"calls.event._.call.hangup":                   {Topic: hangup, Ref: call.Ref{Session: "s"}},
+		"calls.event._.ping":                          {Topic: call.TopicEvent + "ping", Ref: call.Ref{Connection: "no token"}},
+		"calls.internal.status":                       {Topic: call.TopicStatus, Ref: call.Ref{Connection: "17"}},
+	} {
+		if got := e.Subject("calls"); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if got := call.ReadEntry("calls", want, e.Header()).Topic; got != e.Topic {
+			t.Errorf("%s is read as %s, want %s", want, got, e.Topic)
+		}
+	}
+}
+
+func TestALogOfAnEarlierReleaseIsReadAsItWasMeant(t *testing.T) {
+	of := func(connection string) map[string][]string {
+		if connection == "" {
+			return nil
+		}
+		return map[string][]string{"Legato-Connection": {connection}}
+	}
+	for _, row := range []struct{ subject, connection, want string }{
+		{"calls.event.call.hangup", "2201234567890123456", "event.call.hangup"},
+		{"calls.event.call.hangup", "", "event.call.hangup"},
+		{"calls.event.call.machine.premium.detection.ended", "17", "event.call.machine.premium.detection.ended"},
+		{"calls.event.2201234567890123456.call.hangup", "2201234567890123456", "event.call.hangup"},
+		{"calls.event.ping", "17", "event.ping"},
+		{"calls.event.17", "17", "event.17"}, // a type of one token, equal to the connection
+		{"calls.event._.17", "", "event.17"},
+		{"calls.event.17.17.x", "17", "event.17.x"},
+		{"calls.internal.check", "17", "internal.check"},
+	} {
+		if got := call.ReadEntry("calls", row.subject, of(row.connection)).Topic; got != row.want {
+			t.Errorf("%s of connection %q: got %s, want %s", row.subject, row.connection, got, row.want)
+		}
+	}
+}

@@ -17,6 +17,17 @@ type ControlID string
 // float, hence text.
 type ConnectionID string
 
+// UnknownConnection stands in subjects for a connection that is not known. No id is a lone "_", see ValidToken.
+const UnknownConnection = "_"
+
+// Token returns the connection as a token of a subject.
+func (c ConnectionID) Token() string {
+	if !ValidToken(string(c)) {
+		return UnknownConnection
+	}
+	return string(c)
+}
+
 // Ref names the call that an event speaks of. Empty fields were not stated.
 type Ref struct {
 	// Session is call_session_id, or creator_call_session_id of an event that
