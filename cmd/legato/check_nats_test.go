@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/internal/natsd"
@@ -24,22 +26,22 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 		}
 		return "--config=" + path
 	}
-	fresh := externalNATS(t)
-	made := externalNATS(t)
+	fresh := legatotest.ExternalNATS(t)
+	made := legatotest.ExternalNATS(t)
 	streams(t, made, natsd.Limits{})
-	foreign := externalNATS(t)
-	if _, err := dial(t, foreign).CreateStream(t.Context(), jetstream.StreamConfig{Name: "CALLS", Subjects: []string{"somebody.else.>"}}); err != nil {
+	foreign := legatotest.ExternalNATS(t)
+	if _, err := legatotest.Dial(t, foreign).CreateStream(t.Context(), jetstream.StreamConfig{Name: "CALLS", Subjects: []string{"somebody.else.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	without := externalNATS(t, config(`accounts { A { users: [ { user: u, password: `+secretPassword+` } ] } }
+	without := legatotest.ExternalNATS(t, config(`accounts { A { users: [ { user: u, password: `+secretPassword+` } ] } }
 		no_auth_user: u`))
-	limited := externalNATS(t, config(`accounts { A {
+	limited := legatotest.ExternalNATS(t, config(`accounts { A {
 		users: [ { user: u, password: `+secretPassword+` } ], jetstream { max_file: 64M, max_streams: 2 } } }
 		no_auth_user: u`))
-	small := externalNATS(t, config(`accounts { A {
+	small := legatotest.ExternalNATS(t, config(`accounts { A {
 		users: [ { user: u, password: `+secretPassword+` } ], jetstream { max_file: 64M } } }
 		no_auth_user: u`))
-	closed := externalNATS(t, config(`authorization { user: u, password: `+secretPassword+` }`))
+	closed := legatotest.ExternalNATS(t, config(`authorization { user: u, password: `+secretPassword+` }`))
 	rows := []struct {
 		name string
 		url  string
@@ -90,14 +92,14 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			env := []string{"TELNYX_PUBLIC_KEY=" + validPublicKey(), "TELNYX_API_KEY=" + secretKey, "TELNYX_BASE_URL=http://127.0.0.1:1/v2"}
+			env := []string{"TELNYX_PUBLIC_KEY=" + legatotest.ValidPublicKey(), "TELNYX_API_KEY=" + secretKey, "TELNYX_BASE_URL=http://127.0.0.1:1/v2"}
 			lines, printed, _ := checkRun(t, env, append(append(apart(t), "--nats-url="+row.url), row.args...)...)
 			wantLine(t, lines, row.line, row.want)
 			wantNoSecret(t, printed)
 		})
 	}
 	t.Run("and changes nothing", func(t *testing.T) {
-		js := dial(t, fresh)
+		js := legatotest.Dial(t, fresh)
 		if info, err := js.AccountInfo(t.Context()); err != nil || info.Streams != 0 {
 			t.Errorf("%+v, %v", info, err)
 		}
@@ -107,8 +109,8 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 // TestCheckKnowsACluster asks a server that says it belongs to one, though it is alone in it.
 func TestCheckKnowsACluster(t *testing.T) {
 	t.Parallel()
-	url := externalNATS(t, "--name=east-1", "--cluster_name=east", "--cluster=nats://127.0.0.1:-1", "--routes=nats://127.0.0.1:1")
-	env := []string{"TELNYX_PUBLIC_KEY=" + validPublicKey(), "TELNYX_API_KEY=" + secretKey, "TELNYX_BASE_URL=http://127.0.0.1:1/v2"}
+	url := legatotest.ExternalNATS(t, "--name=east-1", "--cluster_name=east", "--cluster=nats://127.0.0.1:-1", "--routes=nats://127.0.0.1:1")
+	env := []string{"TELNYX_PUBLIC_KEY=" + legatotest.ValidPublicKey(), "TELNYX_API_KEY=" + secretKey, "TELNYX_BASE_URL=http://127.0.0.1:1/v2"}
 	for replicas, want := range map[string]checked{
 		"1": {Verdict: "warning", Detail: "east, but one copy", Do: "--nats-replicas 3"},
 		"3": {Verdict: "ok", Detail: "east, 3 copies of each stream"},
@@ -125,7 +127,7 @@ func streams(t *testing.T, url string, limits natsd.Limits) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := natsd.Manage(t.Context(), dial(t, url), layout, limits); err != nil {
+	if _, err := natsd.Manage(t.Context(), legatotest.Dial(t, url), layout, limits); err != nil {
 		t.Fatal(err)
 	}
 }

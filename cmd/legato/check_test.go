@@ -2,8 +2,6 @@ package main_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 
 	"github.com/legato-calls/legato/internal/natsd"
 )
@@ -29,9 +28,9 @@ type checked struct {
 // checkRun runs legato check and returns its lines by name, what it printed and its exit code.
 func checkRun(t *testing.T, env []string, args ...string) (lines map[string]checked, printed string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binaries.legato, append([]string{"check", "--json"}, args...)...)
+	cmd := exec.CommandContext(ctx, legatotest.Program(), append([]string{"check", "--json"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -99,14 +98,9 @@ const (
 	secretPassword = "s3cret-of-nats"
 )
 
-func validPublicKey() string {
-	private := ed25519.NewKeyFromSeed(slices.Repeat([]byte{7}, ed25519.SeedSize))
-	return base64.StdEncoding.EncodeToString(private.Public().(ed25519.PublicKey))
-}
-
 func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	t.Parallel()
-	key := validPublicKey()
+	key := legatotest.ValidPublicKey()
 	// taken is an address that somebody else listens on.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -302,14 +296,14 @@ func wantNoSecret(t *testing.T, printed string) {
 // TestCheckOfARunningServiceFindsNoFault runs it beside the service that it is about, for people.
 func TestCheckOfARunningServiceFindsNoFault(t *testing.T) {
 	t.Parallel()
-	world := newTelnyx(t)
+	world := legatotest.NewTelnyx(t)
 	dir := filepath.Join(t.TempDir(), "data")
-	s := serve(t, world.env(), embeddedFlags(dir)...)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(dir)...)
 	args := []string{
-		"--listen=" + s.webhooks, "--admin-listen=" + strings.TrimPrefix(s.admin, "http://"),
-		"--nats-listen=" + strings.TrimPrefix(s.nats, "nats://"), "--data-dir=" + dir,
+		"--listen=" + s.Webhooks, "--admin-listen=" + strings.TrimPrefix(s.Admin, "http://"),
+		"--nats-listen=" + strings.TrimPrefix(s.NATS, "nats://"), "--data-dir=" + dir,
 	}
-	lines, printed, code := checkRun(t, world.env(), args...)
+	lines, printed, code := checkRun(t, world.Env(), args...)
 	if code != 0 {
 		t.Errorf("exit %d:\n%s", code, printed)
 	}
@@ -325,8 +319,8 @@ func TestCheckOfARunningServiceFindsNoFault(t *testing.T) {
 		t.Errorf("it shows the API key:\n%s", printed)
 	}
 
-	cmd := exec.CommandContext(t.Context(), binaries.legato, append([]string{"check"}, args...)...)
-	cmd.Env = append(os.Environ(), world.env()...)
+	cmd := exec.CommandContext(t.Context(), legatotest.Program(), append([]string{"check"}, args...)...)
+	cmd.Env = append(os.Environ(), world.Env()...)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Errorf("for people: %v\n%s", err, out)

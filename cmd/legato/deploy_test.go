@@ -14,25 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 )
 
 // The files under deploy are held against the program, the image and each other. Whether
 // they are valid for the programs that read them is for those programs' validators.
-
-func deployPath(elem ...string) string {
-	return filepath.Join(append([]string{"..", "..", "deploy"}, elem...)...)
-}
-
-func readText(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
 
 // documents decodes every document of a YAML file.
 func documents[T any](t *testing.T, path string) []T {
@@ -102,7 +91,7 @@ type image struct {
 func theImage(t *testing.T) image {
 	t.Helper()
 	dockerfile := readText(t, filepath.Join("..", "..", "Dockerfile"))
-	seconds, err := strconv.Atoi(match(t, "service.go", readText(t, "service.go"), `stopWithin\s+= (\d+) \* time.Second`))
+	seconds, err := strconv.Atoi(match(t, "service.go", legatotest.ReadText(t, "internal", "service", "service.go"), `stopWithin\s+= (\d+) \* time.Second`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +193,7 @@ func takesEnvironment(t *testing.T, variables map[string]string) {
 
 func TestNATSTakesItsConfiguration(t *testing.T) {
 	t.Parallel()
-	path, err := natsServerOnce()
+	path, err := legatotest.NATSServer()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +217,7 @@ func TestSystemdUnitFitsTheProgram(t *testing.T) {
 	if command[0] != image.binary {
 		t.Errorf("it runs %s, the image has %s", command[0], image.binary)
 	}
-	if err := exec.CommandContext(t.Context(), binaries.legato, append(command[1:], "--help")...).Run(); err != nil {
+	if err := exec.CommandContext(t.Context(), legatotest.Program(), append(command[1:], "--help")...).Run(); err != nil {
 		t.Errorf("it runs %q: %v", command, err)
 	}
 	if stop, err := strconv.Atoi(unit["TimeoutStopSec"][0]); err != nil || time.Duration(stop)*time.Second <= image.stopWithin {
@@ -238,7 +227,7 @@ func TestSystemdUnitFitsTheProgram(t *testing.T) {
 	dir := t.TempDir()
 	for _, credential := range unit["LoadCredential"] {
 		name, _, _ := strings.Cut(credential, ":")
-		content := map[string]string{"telnyx-public-key": validPublicKey(), "telnyx-api-key": secretKey}[name]
+		content := map[string]string{"telnyx-public-key": legatotest.ValidPublicKey(), "telnyx-api-key": secretKey}[name]
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats.go"
@@ -30,9 +32,9 @@ import (
 // explain runs `legato explain` to its end.
 func explain(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binaries.legato, append([]string{"explain"}, args...)...)
+	cmd := exec.CommandContext(ctx, legatotest.Program(), append([]string{"explain"}, args...)...)
 	cmd.Env = append(os.Environ(), "TZ=UTC")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -62,42 +64,32 @@ func readStory(t *testing.T, body []byte) story.Story {
 }
 
 // bridgedCall plays a call of two legs and waits for its summaries.
-func (w *telnyxWorld) bridgedCall(t *testing.T, s *server, seed uint64) fake.Call {
+func bridgedCall(t *testing.T, w *legatotest.Telnyx, s *legatotest.Server, seed uint64) fake.Call {
 	t.Helper()
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: w.sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sender.Close()
 	c := fake.Generator{Seed: seed}.Of(fake.InboundBridged, 1, time.Now().UTC().Add(-5*time.Minute))
-	w.know(c)
+	w.Know(c)
 	for _, d := range c.Deliveries {
 		if out := sender.Send(t.Context(), d); !out.Accepted {
 			t.Fatalf("%s was not accepted: %+v", d.Type, out)
 		}
 	}
-	completed(t, s.nats, "calls.session.completed.*."+string(c.Session))
+	legatotest.Completed(t, s.NATS, "calls.session.completed.*."+string(c.Session))
 	return c
-}
-
-// ask puts a question to the service over NATS.
-func ask(t *testing.T, nc *nats.Conn, subject, id string) (body []byte, code string) {
-	t.Helper()
-	m, err := nc.Request(subject, []byte(id), patience)
-	if err != nil {
-		t.Fatalf("%s %q: %v", subject, id, err)
-	}
-	return m.Data, m.Header.Get(micro.ErrorCodeHeader)
 }
 
 func TestACallIsExplained(t *testing.T) {
 	t.Parallel()
-	url := externalNATS(t)
-	world := newTelnyx(t)
-	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
-	s := serve(t, world.env(), flags...)
-	c := world.bridgedCall(t, s, 61)
-	world.bridgedCall(t, s, 62) // another, of which nothing may be told
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
+	s := legatotest.Serve(t, world.Env(), flags...)
+	c := bridgedCall(t, world, s, 61)
+	bridgedCall(t, world, s, 62) // another, of which nothing may be told
 	at := "--nats-url=" + url
 
 	want := explained(t, string(c.Session), at)
@@ -115,7 +107,7 @@ func TestACallIsExplained(t *testing.T) {
 		if diff := cmp.Diff(want, explained(t, id, at), sameStory); diff != "" {
 			t.Errorf("by its %s id (-session +this):\n%s", name, diff)
 		}
-		body, code := ask(t, nc, "legato.call.get", id)
+		body, code := legatotest.Ask(t, nc, "legato.call.get", id)
 		if code != "" {
 			t.Fatalf("by its %s id over NATS: %s", name, code)
 		}
@@ -138,7 +130,7 @@ func TestACallIsExplained(t *testing.T) {
 	if screen, _, err := explain(t, string(c.Session), at, "--personal"); err != nil || !strings.Contains(screen, c.Legs[0].From) {
 		t.Errorf("--personal: %v\n%s", err, screen)
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 // sameStory compares two stories but for when they were told.
@@ -179,13 +171,13 @@ func wantTimeline(t *testing.T, s *story.Story, c fake.Call) {
 
 func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
 	t.Parallel()
-	url := externalNATS(t)
-	world := newTelnyx(t)
-	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
-	s := serve(t, world.env(), flags...)
-	c := world.bridgedCall(t, s, 63)
-	stopsCleanly(t, s)
-	js := dial(t, url)
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
+	s := legatotest.Serve(t, world.Env(), flags...)
+	c := bridgedCall(t, world, s, 63)
+	legatotest.StopsCleanly(t, s)
+	js := legatotest.Dial(t, url)
 	// What is parked of it is told; of a webhook nobody knows whose it is.
 	lot := parked.New(js, layout(t))
 	for _, p := range []call.Parked{
@@ -229,14 +221,14 @@ func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
 	}
 
 	// A service that never saw the call tells it as well, but for the control id, which only bodies name.
-	s = serve(t, world.env(), flags...)
+	s = legatotest.Serve(t, world.Env(), flags...)
 	nc, err := nats.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
 	for id, want := range map[string]string{string(c.Session): "", string(c.Legs[1].Ref.Leg): "", string(c.Legs[1].Ref.Control): "404"} {
-		body, code := ask(t, nc, "legato.call.get", id)
+		body, code := legatotest.Ask(t, nc, "legato.call.get", id)
 		if code != want {
 			t.Errorf("%s over NATS: %q, want %q", id, code, want)
 		}
@@ -249,15 +241,15 @@ func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
 		}
 		wantTimeline(t, &got, c)
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 // TestALiveCallIsExplained: what has not come yet is not missing, and what is due is told.
 func TestALiveCallIsExplained(t *testing.T) {
 	t.Parallel()
-	world := newTelnyx(t)
-	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.target(), Sign: world.sign})
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,20 +258,20 @@ func TestALiveCallIsExplained(t *testing.T) {
 	if out := sender.Send(t.Context(), c.Deliveries[0]); !out.Accepted {
 		t.Fatalf("it was not accepted: %+v", out)
 	}
-	nc, err := nats.Connect(s.nats)
+	nc, err := nats.Connect(s.NATS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
 	var body []byte
-	eventually(t, "the service knows the call", func() error {
+	legatotest.Eventually(t, "the service knows the call", func() error {
 		var code string
-		if body, code = ask(t, nc, "legato.call.get", string(c.Session)); code != "" {
+		if body, code = legatotest.Ask(t, nc, "legato.call.get", string(c.Session)); code != "" {
 			return errors.New(code)
 		}
 		return nil
 	})
-	got, want := readStory(t, body), explained(t, string(c.Session), "--nats-url="+s.nats)
+	got, want := readStory(t, body), explained(t, string(c.Session), "--nats-url="+s.NATS)
 	if diff := cmp.Diff(want, got, sameStory); diff != "" {
 		t.Errorf("-explain +NATS:\n%s", diff)
 	}
@@ -289,18 +281,18 @@ func TestALiveCallIsExplained(t *testing.T) {
 	if len(got.Next) != 1 || got.Next[0].What != session.CheckStatus || got.Next[0].At.Sub(got.Timeline[0].At) != 5*time.Minute {
 		t.Errorf("what is due: %+v", got.Next)
 	}
-	screen, _, err := explain(t, string(c.Session), "--nats-url="+s.nats)
+	screen, _, err := explain(t, string(c.Session), "--nats-url="+s.NATS)
 	if err != nil || !strings.Contains(screen, "no summary yet") || !strings.Contains(screen, "next: A status attempt 1, in 4m") {
 		t.Errorf("%v\n%s", err, screen)
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 func TestWhatCannotBeExplained(t *testing.T) {
 	t.Parallel()
-	world := newTelnyx(t)
-	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
-	nc, err := nats.Connect(s.nats)
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
+	nc, err := nats.Connect(s.NATS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,29 +309,29 @@ func TestWhatCannotBeExplained(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			if body, code := ask(t, nc, "legato.call.get", row.id); code != row.code || len(body) > 0 {
+			if body, code := legatotest.Ask(t, nc, "legato.call.get", row.id); code != row.code || len(body) > 0 {
 				t.Errorf("over NATS: %s %s, want %s", code, body, row.code)
 			}
-			if stdout, stderr, err := explain(t, "--nats-url="+s.nats, "--", row.id); err == nil || stdout != "" || !strings.Contains(stderr, row.want) {
+			if stdout, stderr, err := explain(t, "--nats-url="+s.NATS, "--", row.id); err == nil || stdout != "" || !strings.Contains(stderr, row.want) {
 				t.Errorf("explain: %v, %q, %q", err, stdout, stderr)
 			}
 		})
 	}
-	if _, _, err := explain(t, "x", "--since=-1s", "--nats-url="+s.nats); err == nil {
+	if _, _, err := explain(t, "x", "--since=-1s", "--nats-url="+s.NATS); err == nil {
 		t.Error("a negative --since was taken")
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 // TestQuestionsOverNATS looks at the service as the nats CLI does.
 func TestQuestionsOverNATS(t *testing.T) {
 	t.Parallel()
-	url := externalNATS(t)
-	world := newTelnyx(t)
-	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, quick...)
-	a, b := serve(t, world.env(), flags...), serve(t, world.env(), flags...)
-	emea := serve(t, world.env(), append(flags, "--subject-prefix=emea")...)
-	silent := serve(t, world.env(), append(flags, "--subject-prefix=silent", "--api=off")...)
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
+	a, b := legatotest.Serve(t, world.Env(), flags...), legatotest.Serve(t, world.Env(), flags...)
+	emea := legatotest.Serve(t, world.Env(), append(flags, "--subject-prefix=emea")...)
+	silent := legatotest.Serve(t, world.Env(), append(flags, "--subject-prefix=silent", "--api=off")...)
 	nc, err := nats.Connect(url)
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +345,7 @@ func TestQuestionsOverNATS(t *testing.T) {
 	hear := func(n int) (all []*nats.Msg) {
 		t.Helper()
 		for range n {
-			m, err := answers.NextMsg(patience)
+			m, err := answers.NextMsg(legatotest.Patience)
 			if err != nil {
 				t.Fatalf("%d of %d answered: %v", len(all), n, err)
 			}
@@ -386,7 +378,7 @@ func TestQuestionsOverNATS(t *testing.T) {
 	hear(2)
 
 	// Each question is answered once, by one of the replicas of its deployment.
-	c := world.bridgedCall(t, a, 64)
+	c := bridgedCall(t, world, a, 64)
 	const questions = 20
 	for range questions {
 		if err := nc.PublishRequest("legato.call.get", inbox, []byte(c.Session)); err != nil {
@@ -398,10 +390,10 @@ func TestQuestionsOverNATS(t *testing.T) {
 			t.Errorf("a replica answered %s", code)
 		}
 	}
-	if _, code := ask(t, nc, "legato.emea.call.get", string(c.Session)); code != "404" {
+	if _, code := legatotest.Ask(t, nc, "legato.emea.call.get", string(c.Session)); code != "404" {
 		t.Errorf("another deployment answered %q", code)
 	}
-	if _, err := nc.Request("legato.silent.call.get", []byte("x"), patience); err == nil || !strings.Contains(err.Error(), "no responders") {
+	if _, err := nc.Request("legato.silent.call.get", []byte("x"), legatotest.Patience); err == nil || !strings.Contains(err.Error(), "no responders") {
 		t.Errorf("--api=off: %v", err)
 	}
 	if err := nc.PublishRequest("$SRV.STATS.legato", inbox, nil); err != nil {
@@ -421,10 +413,10 @@ func TestQuestionsOverNATS(t *testing.T) {
 	if m, err := answers.NextMsg(50 * time.Millisecond); err == nil {
 		t.Errorf("one more answer: %s", m.Data)
 	}
-	for _, s := range []*server{a, b, emea, silent} {
-		stopsCleanly(t, s)
+	for _, s := range []*legatotest.Server{a, b, emea, silent} {
+		legatotest.StopsCleanly(t, s)
 	}
-	if _, err := nc.Request("legato.call.get", []byte("x"), patience); err == nil || !strings.Contains(err.Error(), "no responders") {
+	if _, err := nc.Request("legato.call.get", []byte("x"), legatotest.Patience); err == nil || !strings.Contains(err.Error(), "no responders") {
 		t.Errorf("after the stop: %v", err)
 	}
 }
@@ -440,14 +432,14 @@ func TestAServiceThatMayNotAnswerGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := externalNATS(t, "--config="+config)
+	url := legatotest.ExternalNATS(t, "--config="+config)
 	as := func(user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
-	world := newTelnyx(t)
-	s := serve(t, world.env(), append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s")}, quick...)...)
-	if line := s.logged("NATS reported an error"); !strings.Contains(line["error"].(string), "Permissions Violation") {
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s")}, legatotest.Quick...)...)
+	if line := s.Logged("NATS reported an error"); !strings.Contains(line["error"].(string), "Permissions Violation") {
 		t.Errorf("it is said as %v", line)
 	}
-	s.nats = as("other:o")
-	world.bridgedCall(t, s, 65)
-	stopsCleanly(t, s)
+	s.NATS = as("other:o")
+	bridgedCall(t, world, s, 65)
+	legatotest.StopsCleanly(t, s)
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 )
@@ -148,7 +150,7 @@ func TestKubernetesFitsTheImage(t *testing.T) {
 	if grace := time.Duration(pod.Grace-c.Lifecycle.PreStop.Sleep.Seconds) * time.Second; grace <= image.stopWithin {
 		t.Errorf("%v are left for a stop, which may take %v", grace, image.stopWithin)
 	}
-	if err := exec.CommandContext(t.Context(), binaries.legato, append(c.Args, "--help")...).Run(); err != nil {
+	if err := exec.CommandContext(t.Context(), legatotest.Program(), append(c.Args, "--help")...).Run(); err != nil {
 		t.Errorf("it runs %q: %v", c.Args, err)
 	}
 	ports := map[string]string{}
@@ -206,9 +208,9 @@ func TestKubernetesFitsTheImage(t *testing.T) {
 // answers asks a ready service for each path.
 func answers(t *testing.T, paths ...string) {
 	t.Helper()
-	s := serve(t, newTelnyx(t).env(), embeddedFlags(t.TempDir())...)
+	s := legatotest.Serve(t, legatotest.NewTelnyx(t).Env(), legatotest.EmbeddedFlags(t.TempDir())...)
 	for _, path := range paths {
-		response, err := http.Get(s.admin + path)
+		response, err := http.Get(s.Admin + path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -27,9 +29,9 @@ import (
 // runParked runs `legato parked` to its end.
 func runParked(t *testing.T, env []string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binaries.legato, append([]string{"parked"}, args...)...)
+	cmd := exec.CommandContext(ctx, legatotest.Program(), append([]string{"parked"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -68,13 +70,13 @@ var unusable = []struct{ reason, body string }{
 }
 
 // send posts a signed body as Telnyx does and returns the status.
-func (w *telnyxWorld) send(t *testing.T, target, body string) int {
+func sendBody(t *testing.T, w *legatotest.Telnyx, target, body string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	timestamp, signature := w.sign(time.Now(), []byte(body))
+	timestamp, signature := w.Sign(time.Now(), []byte(body))
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Telnyx-Timestamp", timestamp)
 	request.Header.Set("Telnyx-Signature-Ed25519", signature)
@@ -88,28 +90,28 @@ func (w *telnyxWorld) send(t *testing.T, target, body string) int {
 
 func TestParkedIsListedAndShown(t *testing.T) {
 	t.Parallel()
-	world := newTelnyx(t)
-	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
-	if got := listParked(t, s.nats); got != nil {
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
+	if got := listParked(t, s.NATS); got != nil {
 		t.Errorf("an empty lot lists %v", got)
 	}
 	var want []listed
 	for i, u := range unusable {
-		if status := world.send(t, s.target(), u.body); status != http.StatusOK {
+		if status := sendBody(t, world, s.Target(), u.body); status != http.StatusOK {
 			t.Fatalf("%s was answered %d", u.reason, status)
 		}
 		want = append(want, listed{uint64(i + 1), u.reason, len(u.body)})
 	}
-	if diff := cmp.Diff(want, listParked(t, s.nats)); diff != "" {
+	if diff := cmp.Diff(want, listParked(t, s.NATS)); diff != "" {
 		t.Errorf("list (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want[1:2], listParked(t, s.nats, "--reason=portal", "--since=1h")); diff != "" {
+	if diff := cmp.Diff(want[1:2], listParked(t, s.NATS, "--reason=portal", "--since=1h")); diff != "" {
 		t.Errorf("list of a reason (-want +got):\n%s", diff)
 	}
-	if got := listParked(t, s.nats, "--since=1ns"); got != nil {
+	if got := listParked(t, s.NATS, "--since=1ns"); got != nil {
 		t.Errorf("list of what was parked just now: %v", got)
 	}
-	stdout, stderr, err := runParked(t, nil, "list", "--nats-url="+s.nats, "--limit=3")
+	stdout, stderr, err := runParked(t, nil, "list", "--nats-url="+s.NATS, "--limit=3")
 	if err != nil || strings.Count(stdout, "\n") != 3 || stderr != "4 parked, 3 shown: 1 api_v1, 1 not_json, 1 other_product, 1 portal\n" {
 		t.Errorf("list for a person: %v\n%s%s", err, stdout, stderr)
 	}
@@ -118,11 +120,11 @@ func TestParkedIsListedAndShown(t *testing.T) {
 	}
 	for i, u := range unusable {
 		seq := fmt.Sprint(i + 1)
-		stdout, stderr, err := runParked(t, nil, "show", seq, "--raw", "--nats-url="+s.nats)
+		stdout, stderr, err := runParked(t, nil, "show", seq, "--raw", "--nats-url="+s.NATS)
 		if err != nil || stdout != u.body || !strings.Contains(stderr, "personal data") {
 			t.Errorf("show --raw of %s: %v, %q, %q", u.reason, err, stdout, stderr)
 		}
-		stdout, stderr, err = runParked(t, nil, "show", seq, "--nats-url="+s.nats)
+		stdout, stderr, err = runParked(t, nil, "show", seq, "--nats-url="+s.NATS)
 		if err != nil || !strings.Contains(stdout, "2025550"+fmt.Sprint(111+i)) || !strings.Contains(stdout, "Reason: "+u.reason) ||
 			!strings.Contains(stdout, "Telnyx-Signature-Ed25519: ") || !strings.Contains(stderr, "personal data") {
 			t.Errorf("show of %s: %v, %s%s", u.reason, err, stdout, stderr)
@@ -144,24 +146,24 @@ func TestParkedIsListedAndShown(t *testing.T) {
 		{"retry", "99"},
 		{"retry", "1", "--telnyx-public-key=none"},
 	} {
-		if stdout, _, err := runParked(t, nil, append(args, "--nats-url="+s.nats)...); err == nil {
+		if stdout, _, err := runParked(t, nil, append(args, "--nats-url="+s.NATS)...); err == nil {
 			t.Errorf("parked %v was content:\n%s", args, stdout)
 		}
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 func TestParkedIsRetried(t *testing.T) {
 	t.Parallel()
-	world := newTelnyx(t)
-	s := serve(t, world.env(), embeddedFlags(t.TempDir())...)
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
 	for _, u := range unusable {
-		world.send(t, s.target(), u.body)
+		sendBody(t, world, s.Target(), u.body)
 	}
-	lot := parked.New(dial(t, s.nats), layout(t))
+	lot := parked.New(legatotest.Dial(t, s.NATS), layout(t))
 	park := func(reason string, body []byte, signed []byte) {
 		t.Helper()
-		timestamp, signature := world.sign(time.Now().AddDate(0, 0, -1), signed)
+		timestamp, signature := world.Sign(time.Now().AddDate(0, 0, -1), signed)
 		p := call.Parked{Reason: reason, Signature: signature, Timestamp: timestamp, ContentType: "application/json", Data: body}
 		if err := lot.Park(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -169,19 +171,19 @@ func TestParkedIsRetried(t *testing.T) {
 	}
 	// A call whose webhooks were all parked, for a reason that does not hold any more.
 	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
-	world.know(c)
+	world.Know(c)
 	for _, d := range c.Deliveries {
 		body := d.Body(1, "")
 		park("other_product", body, body)
 	}
 	park("bad_id", []byte(`{"data":{"event_type":"call.hangup","id":"x","payload":{"call_leg_id":"forged"}}}`), []byte("other bytes"))
 	// Killed between the two steps: the event stands in the log, and in the lot.
-	if status := world.send(t, s.target(), string(c.Deliveries[0].Body(1, ""))); status != http.StatusOK {
+	if status := sendBody(t, world, s.Target(), string(c.Deliveries[0].Body(1, ""))); status != http.StatusOK {
 		t.Fatalf("answered %d", status)
 	}
 	retry := func(args ...string) (string, error) {
 		t.Helper()
-		stdout, stderr, err := runParked(t, world.env(), append([]string{"retry", "--nats-url=" + s.nats}, args...)...)
+		stdout, stderr, err := runParked(t, world.Env(), append([]string{"retry", "--nats-url=" + s.NATS}, args...)...)
 		for _, secret := range []string{"+1202555", "KEY-of-a-test"} {
 			if strings.Contains(stdout+stderr, secret) {
 				t.Errorf("retry shows %q:\n%s%s", secret, stdout, stderr)
@@ -190,11 +192,11 @@ func TestParkedIsRetried(t *testing.T) {
 		return stdout, err
 	}
 
-	before := listParked(t, s.nats)
+	before := listParked(t, s.NATS)
 	if out, err := retry("--all", "--dry-run"); err == nil || strings.Count(out, "would be stored as event.call.") != len(c.Deliveries) {
 		t.Errorf("a dry run: %v\n%s", err, out)
 	}
-	if diff := cmp.Diff(before, listParked(t, s.nats)); diff != "" {
+	if diff := cmp.Diff(before, listParked(t, s.NATS)); diff != "" {
 		t.Errorf("a dry run changed (-before +after):\n%s", diff)
 	}
 	out, err := retry("--all")
@@ -209,9 +211,9 @@ func TestParkedIsRetried(t *testing.T) {
 			t.Errorf("retry did not say %q:\n%s", want, out)
 		}
 	}
-	completed(t, s.nats, "calls.session.completed.*."+string(c.Session))
+	legatotest.Completed(t, s.NATS, "calls.session.completed.*."+string(c.Session))
 	var stay []string
-	for _, l := range listParked(t, s.nats) {
+	for _, l := range listParked(t, s.NATS) {
 		stay = append(stay, l.Reason)
 	}
 	if diff := cmp.Diff([]string{"api_v1", "portal", "other_product", "not_json", "bad_id"}, stay); diff != "" {
@@ -221,7 +223,7 @@ func TestParkedIsRetried(t *testing.T) {
 	if out, err := retry("--reason=poison"); err != nil || out != "" {
 		t.Errorf("retry of nothing: %v\n%s", err, out)
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 func layout(t *testing.T) natsd.Layout {
@@ -237,15 +239,15 @@ func layout(t *testing.T) natsd.Layout {
 // poison. Its events stand in the log, and within the server's duplicate window.
 func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	t.Parallel()
-	url := externalNATS(t)
-	world := newTelnyx(t)
-	js, names := dial(t, url), layout(t)
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	js, names := legatotest.Dial(t, url), layout(t)
 	if _, err := natsd.Manage(t.Context(), js, names, natsd.Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	lot := parked.New(js, names)
 	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
-	world.know(c)
+	world.Know(c)
 	if len(c.Legs) != 1 {
 		t.Fatalf("a call with %d legs", len(c.Legs))
 	}
@@ -255,12 +257,12 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 
 	// Nothing but the retry hands out work: the session would settle in an hour, and a leg whose
 	// status was never asked for is checked on in three minutes.
-	s := serve(t, world.env(), "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url="+url, "--settle=200ms", "--session-settle=1h")
-	stdout, stderr, err := runParked(t, world.env(), "retry", "--all", "--nats-url="+url)
+	s := legatotest.Serve(t, world.Env(), "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url="+url, "--settle=200ms", "--session-settle=1h")
+	stdout, stderr, err := runParked(t, world.Env(), "retry", "--all", "--nats-url="+url)
 	if err != nil {
 		t.Fatalf("retry: %v\n%s%s", err, stdout, stderr)
 	}
-	completed(t, url, "calls.leg.completed.*."+string(c.Session)+"."+string(c.Legs[0].Ref.Leg))
+	legatotest.Completed(t, url, "calls.leg.completed.*."+string(c.Session)+"."+string(c.Legs[0].Ref.Leg))
 
 	// An entry of Legato's own is put back as well.
 	settle := session.Check{Kind: session.CheckSettle, Session: c.Session, Upto: 1 << 60}
@@ -271,20 +273,20 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	if err := lot.Park(t.Context(), call.Parked{Reason: "poison", Seq: 1, Topic: call.TopicCheck, Ref: settle.Ref(), Data: data}); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, stderr, err := runParked(t, world.env(), "retry", "--reason=poison", "--nats-url="+url); err != nil {
+	if stdout, stderr, err := runParked(t, world.Env(), "retry", "--reason=poison", "--nats-url="+url); err != nil {
 		t.Fatalf("retry: %v\n%s%s", err, stdout, stderr)
 	}
-	completed(t, url, "calls.session.completed.*."+string(c.Session))
+	legatotest.Completed(t, url, "calls.session.completed.*."+string(c.Session))
 	if got := listParked(t, url); got != nil {
 		t.Errorf("still parked: %v", got)
 	}
-	stopsCleanly(t, s)
+	legatotest.StopsCleanly(t, s)
 }
 
 // giveUp puts a call into the log, and ends each of its tasks as a worker does that has failed too often.
-func giveUp(t *testing.T, w *telnyxWorld, c fake.Call, lot *parked.Store, cfg journal.Config) {
+func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, lot *parked.Store, cfg journal.Config) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
 	log, err := journal.Open(ctx, cfg)
 	if err != nil {
@@ -292,7 +294,7 @@ func giveUp(t *testing.T, w *telnyxWorld, c fake.Call, lot *parked.Store, cfg jo
 	}
 	for _, d := range c.Deliveries {
 		body := d.Body(1, "")
-		timestamp, signature := w.sign(time.Now(), body)
+		timestamp, signature := w.Sign(time.Now(), body)
 		e := call.Entry{
 			Topic: call.TopicEvent + d.Type, ID: d.EventID + "/" + d.Type, Ref: c.Legs[0].Ref, Attempt: 1,
 			Signature: signature, Timestamp: timestamp, Data: body,

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
@@ -32,8 +34,8 @@ type library struct {
 
 func newLibrary(t *testing.T) *library {
 	t.Helper()
-	l := &library{t: t, url: externalNATS(t)}
-	js := dial(t, l.url)
+	l := &library{t: t, url: legatotest.ExternalNATS(t)}
+	js := legatotest.Dial(t, l.url)
 	if _, err := natsd.Manage(t.Context(), js, layout(t), natsd.Limits{}); err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +117,9 @@ func TestTailShowsWhatItIsAskedFor(t *testing.T) {
 // readTail returns the first lines that tail prints.
 func readTail(t *testing.T, lines int, flags ...string) (got []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
-	tail := exec.CommandContext(ctx, binaries.legato, append([]string{"tail", "--json"}, flags...)...)
+	tail := exec.CommandContext(ctx, legatotest.Program(), append([]string{"tail", "--json"}, flags...)...)
 	stdout, err := tail.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +133,7 @@ func readTail(t *testing.T, lines int, flags ...string) (got []string) {
 	}()
 	scanner := bufio.NewScanner(stdout)
 	for len(got) < lines && scanner.Scan() {
-		var p published
+		var p legatotest.Published
 		if err := json.Unmarshal(scanner.Bytes(), &p); err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +161,7 @@ func TestReadingRefusesWhatItCannotUnderstand(t *testing.T) {
 		{args: "export --output=" + file + " --until=never", want: "--until"},
 		{args: "export --output=" + file + " --subject-prefix=A.B", want: "--subject-prefix"},
 	} {
-		out, err := exec.CommandContext(t.Context(), binaries.legato, strings.Fields(tt.args)...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), legatotest.Program(), strings.Fields(tt.args)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), tt.want) {
 			t.Errorf("legato %s: %v, want %q in:\n%s", tt.args, err, tt.want, out)
 		}
@@ -216,7 +218,7 @@ func TestAnExportThatWasKilledGoesOn(t *testing.T) {
 			undisturbed, file := filepath.Join(dir, "undisturbed."+format), filepath.Join(dir, "killed."+format)
 			export := func(url, file, says string) []byte {
 				t.Helper()
-				out, err := exec.CommandContext(t.Context(), binaries.legato, "export", "--nats-url="+url, "--since=24h", "--output="+file).CombinedOutput()
+				out, err := exec.CommandContext(t.Context(), legatotest.Program(), "export", "--nats-url="+url, "--since=24h", "--output="+file).CombinedOutput()
 				if err != nil || !strings.Contains(string(out), says) {
 					t.Fatalf("%v, want %q\n%s", err, says, out)
 				}
@@ -227,15 +229,15 @@ func TestAnExportThatWasKilledGoesOn(t *testing.T) {
 				return data
 			}
 			want := export(l.url, undisturbed, "exported 400")
-			killed := launch(t, nil, binaries.legato, "export", "--nats-url="+braked, "--since=24h", "--output="+file)
-			eventually(t, "some of the export is on disk", func() error {
+			killed := legatotest.Launch(t, nil, legatotest.Program(), "export", "--nats-url="+braked, "--since=24h", "--output="+file)
+			legatotest.Eventually(t, "some of the export is on disk", func() error {
 				data, err := os.ReadFile(file + ".state")
 				if err == nil && !strings.Contains(string(data), `"bytes": `) || strings.Contains(string(data), `"bytes": 0`) {
 					return fmt.Errorf("%s", data)
 				}
 				return err
 			})
-			killed.kill()
+			killed.Kill()
 			if _, err := os.Stat(file); err == nil {
 				t.Fatal("the export was whole before it was killed")
 			}

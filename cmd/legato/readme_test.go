@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
+
 	"golang.org/x/tools/txtar"
 )
 
@@ -61,7 +63,7 @@ func helpTexts(t *testing.T) string {
 	for _, command := range []string{
 		"serve", "demo", "check", "simulate", "tail", "export", "explain", "parked list", "parked show", "parked retry", "health", "version",
 	} {
-		out, err := exec.CommandContext(t.Context(), binaries.legato, append(strings.Fields(command), "--help")...).Output()
+		out, err := exec.CommandContext(t.Context(), legatotest.Program(), append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("legato %s --help: %v", command, err)
 		}
@@ -101,7 +103,7 @@ func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 	}
 	for _, command := range regexp.MustCompile(`CMD \[(.*)\]`).FindAllStringSubmatch(dockerfile, -1) {
 		words := strings.Split(strings.ReplaceAll(command[1], `"`, ""), ", ")
-		if err := exec.CommandContext(t.Context(), binaries.legato, words[len(words)-1], "--help").Run(); err != nil {
+		if err := exec.CommandContext(t.Context(), legatotest.Program(), words[len(words)-1], "--help").Run(); err != nil {
 			t.Errorf("the Dockerfile runs %q: %v", words, err)
 		}
 	}

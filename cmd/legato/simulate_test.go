@@ -8,19 +8,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 )
 
 // The service is started with the key that simulate prints, so simulate is there first:
 // it must not begin to play calls that nobody can take.
 func TestSimulateWaitsForItsTarget(t *testing.T) {
 	t.Parallel()
-	target := freeAddrs(t, 1)[0]
-	cmd := program(nil, binaries.legato, "simulate", "--target=http://"+target+"/webhooks/telnyx", "--api-listen=",
+	target := legatotest.FreeAddrs(t, 1)[0]
+	cmd := legatotest.Command(nil, legatotest.Program(), "simulate", "--target=http://"+target+"/webhooks/telnyx", "--api-listen=",
 		"--calls=2", "--rate=100", "--speed=1000", "--duplicates=0", "--reorder=0")
 	var out bytes.Buffer
 	cmd.Stdout = &out
-	p := launchCmd(t, cmd)
-	p.logged("waiting until something listens at " + target)
+	p := legatotest.LaunchCmd(t, cmd)
+	p.Logged("waiting until something listens at " + target)
 
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", target)
 	if err != nil {
@@ -31,11 +33,11 @@ func TestSimulateWaitsForItsTarget(t *testing.T) {
 	go func() { defer close(served); _ = service.Serve(listener) }()
 	defer func() { _ = service.Shutdown(context.WithoutCancel(t.Context())); <-served }()
 	select {
-	case <-p.done:
-	case <-time.After(patience):
-		t.Fatalf("simulate did not end:\n%s", p.text())
+	case <-p.Done:
+	case <-time.After(legatotest.Patience):
+		t.Fatalf("simulate did not end:\n%s", p.Text())
 	}
-	if p.err != nil || !strings.Contains(out.String(), "played 2 calls") || !strings.Contains(out.String(), " 0 failed") {
-		t.Errorf("simulate ended with %v:\n%s%s", p.err, out.String(), p.text())
+	if p.Err != nil || !strings.Contains(out.String(), "played 2 calls") || !strings.Contains(out.String(), " 0 failed") {
+		t.Errorf("simulate ended with %v:\n%s%s", p.Err, out.String(), p.Text())
 	}
 }

@@ -1,0 +1,346 @@
+package chaos_test
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// told is what was published in the whole run: the newest revisions.
+type told struct {
+	legs     map[string]*summary.Leg
+	sessions map[string]*summary.Session
+}
+
+// check holds what was published against what was answered and what was played.
+func (c *chaos) check() {
+	c.t.Helper()
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	for status, n := range c.ledger.posts {
+		c.result.Deliveries += n
+		switch status {
+		case http.StatusOK:
+			c.result.Answered += n
+		case http.StatusServiceUnavailable:
+			c.result.Refused += n
+		case 0:
+			c.result.Unanswered += n
+		}
+	}
+	c.result.Calls, c.result.StatusAsks = len(c.world.Calls), int(c.api.requests.Load())
+	published := c.read()
+	c.checkEvents(published)
+	c.checkPhantoms(published)
+	for _, played := range c.world.Calls {
+		c.result.Legs += len(played.Legs)
+		for _, l := range played.Legs {
+			c.checkLeg(played.Scenario, l, published)
+		}
+		c.checkSession(played, published)
+	}
+	c.checkParked()
+	c.checkMetrics()
+}
+
+// read reads every summary and holds the revisions of each against each other.
+func (c *chaos) read() told {
+	c.t.Helper()
+	published := told{legs: make(map[string]*summary.Leg), sessions: make(map[string]*summary.Session)}
+	revisions, messages := make(map[string]int), make(map[string]bool)
+	for _, m := range legatotest.Stored(c.t, c.js, "CALLS") {
+		var head struct {
+			Kind     string `json:"kind"`
+			Revision int    `json:"revision"`
+			Session  string `json:"call_session_id"`
+			Leg      string `json:"call_leg_id"`
+		}
+		if err := json.Unmarshal(m.Data(), &head); err != nil {
+			c.find("wrong", "%s: %v", m.Subject(), err)
+			continue
+		}
+		if err := schematest.Validate(head.Kind, m.Data()); err != nil {
+			c.find("wrong", "%v", err)
+		}
+		key := head.Kind + " " + head.Session + " " + head.Leg
+		id := m.Headers().Get(jetstream.MsgIDHeader)
+		switch before := revisions[key]; {
+		case head.Revision <= before, messages[id]:
+			c.find("doubled", "revision %d of %s follows %d, as %s", head.Revision, key, before, id)
+		case head.Revision > before+1:
+			c.find("wrong", "revision %d of %s follows %d", head.Revision, key, before)
+		}
+		first := strings.Contains(m.Subject(), ".completed.")
+		if first != (head.Revision == 1) {
+			c.find("wrong", "revision %d of %s stands on %s", head.Revision, key, m.Subject())
+		}
+		if first {
+			c.result.Completed++
+		} else {
+			c.result.Amended++
+		}
+		revisions[key], messages[id] = head.Revision, true
+		var err error
+		if head.Kind == summary.KindLeg {
+			leg := new(summary.Leg)
+			err, published.legs[head.Leg] = json.Unmarshal(m.Data(), leg), leg
+		} else {
+			session := new(summary.Session)
+			err, published.sessions[head.Session] = json.Unmarshal(m.Data(), session), session
+		}
+		if err != nil {
+			c.find("wrong", "%s: %v", key, err)
+		}
+	}
+	return published
+}
+
+// span is when the events that name a leg or a session were answered.
+type span struct{ first, last time.Time }
+
+func (s *span) add(e *sent) {
+	if s.first.IsZero() || e.First.Before(s.first) {
+		s.first = e.First
+	}
+	if e.Last.After(s.last) {
+		s.last = e.Last
+	}
+}
+
+// spans are those of every leg and session that a whole event named.
+func (c *chaos) spans() map[string]*span {
+	spans := make(map[string]*span)
+	for _, e := range c.ledger.sent {
+		if e.Deed != deedPlayed || !e.answered() {
+			continue
+		}
+		for _, id := range []string{e.Leg, e.Session} {
+			if spans[id] == nil {
+				spans[id] = new(span)
+			}
+			spans[id].add(e)
+		}
+	}
+	return spans
+}
+
+// near reports whether an event without a leg's id came while its call could be known.
+func (c *chaos) near(s *span, e *sent) bool {
+	const slack = 3 * time.Second
+	return s != nil && e.First.After(s.first.Add(slack-c.tempo.amend)) && e.First.Before(s.last.Add(c.tempo.amend-slack))
+}
+
+// checkEvents looks for every answered event in the newest revision of its leg.
+func (c *chaos) checkEvents(published told) {
+	c.t.Helper()
+	log := c.log()
+	where := func(e *sent) string {
+		if log[e.ID] {
+			return "in the log"
+		}
+		return "not in the log, or trimmed"
+	}
+	spans := c.spans()
+	inSession := make(map[string]struct{ least, most int })
+	for _, e := range c.sentInOrder() {
+		switch {
+		case e.Deed == "unknown", e.Deed == deedForged && e.answered():
+			c.find("phantom", "%s %s was answered 200", e.Deed, e.ID)
+		case e.Deed == deedSession:
+			n := inSession[e.Session]
+			if e.answered() && c.near(spans[e.Session], e) {
+				n.least++
+			} else if e.answered() {
+				c.result.Orphans++
+			}
+			n.most += min(e.Posts, 1)
+			inSession[e.Session] = n
+		case !e.answered() || e.Deed == deedParked || e.Deed == deedForged:
+		case e.words["parked"] > 0:
+			c.find("wrong", "%s %s was parked", e.Type, e.ID)
+		case c.has(published.legs[e.Leg], e):
+		case e.Deed == deedControl && !c.near(spans[e.Leg], e):
+			c.result.Orphans++
+		case published.legs[e.Leg] == nil:
+			c.find("lost", "%s %s of leg %s, which has no summary (%s)", e.Type, e.ID, e.Leg, where(e))
+		default:
+			c.find("lost", "%s %s (%s, answered %s) is not in revision %d of leg %s (%s)", e.Type, e.ID, e.Deed,
+				e.First.Format(time.TimeOnly), published.legs[e.Leg].Revision, e.Leg, where(e))
+		}
+	}
+	for id, want := range inSession {
+		got := 0
+		if s := published.sessions[id]; s != nil {
+			got = s.EventCount
+		} else if want.least > 0 {
+			c.find("lost", "session %s has %d events of its own and no summary", id, want.least)
+			continue
+		}
+		if got < want.least {
+			c.find("lost", "session %s counts %d events of its own, %d were answered", id, got, want.least)
+		}
+		if got > want.most {
+			c.find("phantom", "session %s counts %d events of its own, %d were sent", id, got, want.most)
+		}
+	}
+}
+
+func (c *chaos) sentInOrder() []*sent {
+	return slices.SortedFunc(maps.Values(c.ledger.sent), func(a, b *sent) int {
+		if o := a.First.Compare(b.First); o != 0 {
+			return o
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+}
+
+// has reports whether a summary shows an event, or left out so many that it may be among them.
+func (c *chaos) has(l *summary.Leg, e *sent) bool {
+	return l != nil && (l.EventsOmitted > 0 || slices.ContainsFunc(l.Events, func(shown summary.Event) bool {
+		return shown.ID == e.ID && shown.Type == e.Type
+	}))
+}
+
+// log returns the ids of what is still in the log, to tell where an event was lost.
+func (c *chaos) log() map[string]bool {
+	c.t.Helper()
+	ids := make(map[string]bool)
+	for _, m := range legatotest.Stored(c.t, c.js, "CALL_EVENTS") {
+		if id := identity(m.Data()); id != "" {
+			ids[id] = true
+		}
+	}
+	return ids
+}
+
+// checkPhantoms looks for what nobody has sent.
+func (c *chaos) checkPhantoms(published told) {
+	c.t.Helper()
+	for id, l := range published.legs {
+		seen := make(map[[2]string]bool)
+		for _, shown := range l.Events {
+			identity := [2]string{shown.ID, shown.Type}
+			if seen[identity] {
+				c.find("doubled", "leg %s shows %s %s twice", id, shown.Type, shown.ID)
+			}
+			seen[identity] = true
+			e := c.ledger.sent[shown.ID]
+			if e == nil && shown.Backfill {
+				if e = c.ledger.recalled(id, shown); e != nil && c.has(l, e) {
+					c.find("doubled", "leg %s shows %s %s, and its webhook %s as well", id, shown.Type, shown.ID, e.ID)
+				}
+			}
+			switch {
+			case e == nil:
+				c.find("phantom", "leg %s shows %s %s, which was never invented", id, shown.Type, shown.ID)
+			case e.Leg != id || e.Session != l.CallSessionID || e.Type != shown.Type:
+				c.find("phantom", "leg %s shows %s %s of leg %s", id, shown.Type, shown.ID, e.Leg)
+			case e.Deed != deedPlayed && e.Deed != deedControl:
+				c.find("phantom", "leg %s shows %s %s, which is %s", id, shown.Type, shown.ID, e.Deed)
+			case e.Posts == 0 && !shown.Backfill:
+				c.find("phantom", "leg %s shows %s %s, which was never delivered", id, shown.Type, shown.ID)
+			}
+		}
+	}
+	played := make(map[string]bool)
+	for _, call := range c.world.Calls {
+		played[string(call.Session)] = true
+	}
+	for id, s := range published.sessions {
+		if !played[id] {
+			c.find("phantom", "session %s was never played", id)
+		}
+		for _, l := range s.Legs {
+			if published.legs[l.CallLegID] == nil || published.legs[l.CallLegID].CallSessionID != id {
+				c.find("phantom", "session %s shows leg %s, which has no summary in it", id, l.CallLegID)
+			}
+		}
+	}
+}
+
+// checkParked looks for every parked body, byte for byte, and for others.
+func (c *chaos) checkParked() {
+	c.t.Helper()
+	parked := make(map[string]bool)
+	for _, m := range legatotest.Stored(c.t, c.js, "CALL_PARKED") {
+		parked[string(m.Data())] = true
+		if e := c.ledger.sent[identity(m.Data())]; e == nil || e.Deed != deedParked {
+			c.find("wrong", "on %s: %.200s", m.Subject(), m.Data())
+		}
+	}
+	c.result.Parked = len(parked)
+	for _, e := range c.ledger.sent {
+		for _, body := range e.parkedBodies {
+			if !parked[body] {
+				c.find("lost", "%s was answered 200 and is not parked", e.ID)
+			}
+		}
+	}
+}
+
+// checkMetrics balances what each replica counts in its present life.
+func (c *chaos) checkMetrics() {
+	c.t.Helper()
+	for _, h := range c.serves {
+		m, err := c.metrics(h)
+		if err != nil {
+			c.find("wrong", "metrics of %s: %v", h.name, err)
+			continue
+		}
+		life := c.ledger.byHost[h.webhooks]
+		for _, word := range []string{"stored", "duplicate", "parked"} {
+			// What was answered and did not arrive is known to the replica alone.
+			counted, answered := int(sum(m, "legato_webhooks_total", `result="`+word+`"`)), life.words[word]
+			if counted < answered || counted > answered+life.unclear {
+				c.find("wrong", "%s counts %d webhooks %s, %d were answered and %d got no answer", h.name, counted, word, answered, life.unclear)
+			}
+		}
+		c.checkBalance(h, m)
+	}
+}
+
+// checkBalance holds the counters of a replica at rest against each other. What it does not count is not asked for.
+func (c *chaos) checkBalance(h *host, m map[string]float64) {
+	c.t.Helper()
+	accepted := sum(m, "legato_webhooks_total", `result="stored"`) + sum(m, "legato_webhooks_total", `result="duplicate"`)
+	parked := sum(m, "legato_webhooks_total", `result="parked"`)
+	if _, ok := m[`legato_webhook_answers_total{code="200"}`]; ok {
+		answers := sum(m, "legato_webhook_answers_total", `code="200"`)
+		logged := sum(m, "legato_log_appends_total", `kind="event"`, `result="stored"`)
+		duplicates := sum(m, "legato_log_appends_total", `kind="event"`, `result="duplicate"`)
+		if answers != logged+duplicates+parked {
+			c.find("wrong", "%s: 200 was answered %v times, not for %v logged, %v duplicates and %v parked", h.name, answers, logged, duplicates, parked)
+		}
+	}
+	if appends := sum(m, "legato_log_appends_total", `result="stored"`) + sum(m, "legato_log_appends_total", `result="duplicate"`); accepted > appends {
+		c.find("wrong", "%s accepted %v webhooks and handed %v entries to the log", h.name, accepted, appends)
+	}
+	if over, ok := m["legato_legs_over_total"]; ok {
+		completed, pending := m["legato_legs_completed_total"], m["legato_legs_pending"]
+		if over != completed+pending || pending != 0 {
+			c.find("wrong", "%s: of %v legs that were over %v are completed and %v pending", h.name, over, completed, pending)
+		}
+	}
+}
+
+// sum adds up the series of a metric that have all of some labels.
+func sum(m map[string]float64, name string, labels ...string) (total float64) {
+	for series, value := range m {
+		if !strings.HasPrefix(series, name+"{") {
+			continue
+		}
+		if !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(series, l) }) {
+			total += value
+		}
+	}
+	return total
+}

@@ -1,0 +1,123 @@
+package chaos_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+)
+
+// condition is how a host is.
+type condition int
+
+const (
+	hostDown     condition = iota // until due, then it is started again
+	hostUp                        // it runs
+	hostFrozen                    // stopped by SIGSTOP until due
+	hostStopping                  // it was sent SIGTERM, by due at the latest it must have ended
+)
+
+// host is a place of a program that ends and is started again at the same
+// address and on the same data. Only the goroutine of the chaos touches it.
+type host struct {
+	tb   testing.TB
+	name string
+	// webhooks, admin and url are where it listens; what it does not have is empty.
+	webhooks, admin, url string
+
+	env  []string
+	path string
+	args []string
+	// log receives the log of all its lives.
+	log io.Writer
+
+	*legatotest.Process
+	condition condition
+	due       time.Time
+	// since is when its life began; taken when a balancer has taken it off.
+	since   time.Time
+	removed bool
+	// pause is how long it stays away after it has stopped.
+	pause time.Duration
+}
+
+func (h *host) start(now time.Time) {
+	h.Process = legatotest.Spawn(h.tb, h.log, h.env, h.path, h.args...)
+	h.condition, h.since, h.removed = hostUp, now, false
+}
+
+// ended reports whether the process has.
+func (h *host) ended() bool {
+	select {
+	case <-h.Done:
+		return true
+	default:
+		return false
+	}
+}
+
+// bury ends a life in the log and returns what it has logged.
+func (h *host) bury(now time.Time, pause time.Duration) string {
+	<-h.Done
+	text := h.Text()
+	_, _ = fmt.Fprintf(h.log, "== %s from %s to %s: %v\n\n", h.name, h.since.Format(time.TimeOnly), now.Format(time.TimeOnly), h.Err)
+	h.condition, h.due = hostDown, now.Add(pause)
+	return text
+}
+
+func (h *host) signal(s syscall.Signal) {
+	h.tb.Helper()
+	if err := h.Cmd.Process.Signal(s); err != nil && !h.ended() {
+		h.tb.Errorf("%s: %v: %v", h.name, s, err)
+	}
+}
+
+// crash kills a process as a failure of its machine would, frozen or not.
+func (h *host) crash(now time.Time, pause time.Duration) string {
+	h.Kill()
+	return h.bury(now, pause)
+}
+
+func (h *host) stop(now time.Time, pause time.Duration) {
+	h.signal(syscall.SIGTERM)
+	h.condition, h.due, h.pause = hostStopping, now.Add(legatotest.Patience), pause
+}
+
+func (h *host) freeze(now time.Time, pause time.Duration) {
+	h.signal(syscall.SIGSTOP)
+	h.condition, h.due = hostFrozen, now.Add(pause)
+}
+
+func (h *host) thaw() {
+	h.signal(syscall.SIGCONT)
+	h.condition = hostUp
+}
+
+// served reports whether this life got as far as to take webhooks.
+func served(text string) bool { return strings.Contains(text, "taking webhooks") }
+
+// gaveUp reports whether this life ended, as it must, because its embedded log could not be written.
+func gaveUp(text string) bool { return strings.Contains(text, "has refused to be written") }
+
+// secrets may stand in no log: every number of the fake, the beginning of every client_state, the API key.
+var secrets = []string{"+1202555", "eyJ0aWNrZXQiO", "KEY-of-a-test"}
+
+// misdeeds returns what no log may show: a race, a panic, a secret.
+func misdeeds(name, text string) []string {
+	var found []string
+	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:", "panicked"} {
+		if at := strings.Index(text, sign); at >= 0 {
+			found = append(found, fmt.Sprintf("%s: %.4000s", name, text[at:]))
+		}
+	}
+	for _, secret := range secrets {
+		if strings.Contains(text, secret) {
+			found = append(found, fmt.Sprintf("the log of %s shows %q", name, secret))
+		}
+	}
+	return found
+}

@@ -1,0 +1,215 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+
+	"github.com/legato-calls/legato/internal/fake"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// natsCluster is three nats-servers, each a process of its own.
+type natsCluster struct {
+	t     *testing.T
+	path  string
+	nodes []*natsNode
+}
+
+type natsNode struct {
+	name, url string
+	args      []string
+	*legatotest.Process
+}
+
+// newNATSCluster starts a cluster and waits until it takes streams in three copies.
+func newNATSCluster(t *testing.T) *natsCluster {
+	t.Helper()
+	path, err := legatotest.NATSServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &natsCluster{t: t, path: path}
+	const size = 3
+	addrs := legatotest.FreeAddrs(t, 2*size)
+	routes := make([]string, size)
+	for i := range size {
+		routes[i] = "nats://" + addrs[size+i]
+	}
+	for i := range size {
+		_, port, err := net.SplitHostPort(addrs[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := &natsNode{name: fmt.Sprintf("n%d", i), url: "nats://" + addrs[i], args: []string{
+			"--name", fmt.Sprintf("n%d", i), "--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir", t.TempDir(),
+			"--cluster_name", "legato", "--cluster", routes[i], "--routes", strings.Join(routes, ","),
+		}}
+		c.nodes = append(c.nodes, n)
+		c.start(n)
+	}
+	c.usable()
+	return c
+}
+
+func (c *natsCluster) start(n *natsNode) { n.Process = legatotest.Launch(c.t, nil, c.path, n.args...) }
+
+func (c *natsCluster) urls() string {
+	var urls []string
+	for _, n := range c.nodes {
+		urls = append(urls, n.url)
+	}
+	return strings.Join(urls, ",")
+}
+
+// usable waits until the nodes have found each other.
+func (c *natsCluster) usable() {
+	c.t.Helper()
+	var nc *nats.Conn
+	legatotest.Eventually(c.t, "a node listens", func() (err error) {
+		nc, err = nats.Connect(c.urls())
+		return err
+	})
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	legatotest.Eventually(c.t, "the cluster takes a stream", func() error {
+		// Until there is a leader each request runs into its time limit.
+		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "TRIAL", Replicas: len(c.nodes), Storage: jetstream.MemoryStorage})
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return err
+		}
+		return js.DeleteStream(ctx, "TRIAL")
+	})
+}
+
+// leader returns the node that leads a stream.
+func (c *natsCluster) leader(stream string) *natsNode {
+	c.t.Helper()
+	js := legatotest.Dial(c.t, c.urls())
+	var leads *natsNode
+	legatotest.Eventually(c.t, "the stream has a leader", func() error {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
+		defer cancel()
+		s, err := js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		for _, n := range c.nodes {
+			if info := s.CachedInfo().Cluster; info != nil && info.Leader == n.name {
+				leads = n
+				return nil
+			}
+		}
+		return errors.New("none of the nodes leads it")
+	})
+	return leads
+}
+
+// balancer hands a request to the other replica when one does not answer.
+type balancer struct{ spray }
+
+// RoundTrip implements http.RoundTripper.
+func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.spray.RoundTrip(r)
+	if err == nil || r.Context().Err() != nil {
+		return response, err
+	}
+	again := r.Clone(r.Context())
+	if again.Body, err = r.GetBody(); err != nil {
+		return nil, err
+	}
+	return b.spray.RoundTrip(again)
+}
+
+func TestAClusterLosesANodeAndAReplica(t *testing.T) {
+	t.Parallel()
+	cluster := newNATSCluster(t)
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{
+		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + cluster.urls(), "--nats-replicas=3",
+	}, legatotest.Quick...)
+	a, b := legatotest.Serve(t, world.Env(), flags...), legatotest.Serve(t, world.Env(), flags...)
+	transport := balancer{spray{hosts: []string{a.Webhooks, b.Webhooks}}}
+
+	first := world.Player(t, a.Target(), 20, 31, over(&transport))
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, cluster.urls(), first.Ledger())
+	for _, c := range world.Calls {
+		for _, l := range c.Legs {
+			if n := world.API.Requests(l.Ref.Control); n != 1 {
+				t.Errorf("the status of a leg of a call %s was asked for %d times", c.Scenario, n)
+			}
+		}
+	}
+
+	// The node that leads the log goes and comes back, and then a replica goes.
+	second := world.Player(t, a.Target(), 60, 32, over(&transport), func(c *fake.SenderConfig) {
+		c.Backoff, c.Attempts = 100*time.Millisecond, 10 // as far as 51 s: an election takes seconds
+	})
+	played := make(chan error, 1)
+	go func() { played <- second.Run(t.Context()) }()
+	accepted(t, second, 40)
+	node := cluster.leader("CALL_EVENTS")
+	node.Kill()
+	accepted(t, second, 70)
+	cluster.start(node)
+	accepted(t, second, 110)
+	b.Kill()
+	if err := <-played; err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, cluster.urls(), first.Ledger(), second.Ledger())
+	wantWhole(t, world, cluster.urls(), first.Ledger(), second.Ledger())
+	legatotest.StopsCleanly(t, a)
+}
+
+// wantWhole checks that every event that was accepted stands in the newest summary of its leg.
+func wantWhole(t *testing.T, w *legatotest.Telnyx, url string, ledgers ...*fake.Ledger) {
+	t.Helper()
+	type event struct{ summary, id string }
+	var want []event
+	for _, l := range ledgers {
+		fates := l.Fates()
+		for _, c := range w.Calls {
+			for _, d := range c.Deliveries {
+				if !d.Duplicate && d.LegID != "" && fates[d.EventID].Accepted > 0 {
+					want = append(want, event{string(c.Session) + "/" + string(d.LegID), d.EventID})
+				}
+			}
+		}
+	}
+	if len(want) < 3*len(w.Calls) {
+		t.Fatalf("only %d events of %d calls were accepted: the play itself failed", len(want), len(w.Calls))
+	}
+	legatotest.Eventually(t, "every accepted event is in the summary of its leg", func() error {
+		newest := make(map[string]map[string]bool)
+		for id, revisions := range legatotest.Summaries(t, url) {
+			newest[id] = make(map[string]bool)
+			for _, e := range revisions[len(revisions)-1].Events {
+				newest[id][e.ID] = true
+			}
+		}
+		for _, e := range want {
+			if len(newest[e.summary]) > 0 && !newest[e.summary][e.id] {
+				return fmt.Errorf("event %s is missing in %s", e.id, e.summary)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,214 @@
+package legatotest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var NATSServer = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(built.dir, "nats-server")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build nats-server: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// NATSProcess is a nats-server that can be stopped and come back where it was.
+type NATSProcess struct {
+	*Process
+	t    *testing.T
+	Addr string
+	URL  string
+	args []string
+}
+
+// StartNATS runs a nats-server with JetStream on a port that stays its own.
+func StartNATS(t *testing.T, addr string, flags ...string) *NATSProcess {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &NATSProcess{t: t, Addr: addr, URL: "nats://" + addr}
+	n.args = append([]string{"--addr=" + host, "--port=" + port}, flags...)
+	n.Start()
+	return n
+}
+
+func (n *NATSProcess) Start() {
+	n.t.Helper()
+	path, err := NATSServer()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.Process = Launch(n.t, nil, path, n.args...)
+	Eventually(n.t, "nats-server listens", func() error {
+		c, err := net.Dial("tcp", n.Addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+}
+
+// Freeze stops the process where it stands: its sockets stay open and say nothing.
+func (n *NATSProcess) Freeze() { n.signal(syscall.SIGSTOP) }
+
+func (n *NATSProcess) Thaw() { n.signal(syscall.SIGCONT) }
+
+func (n *NATSProcess) signal(s syscall.Signal) {
+	n.t.Helper()
+	if err := n.Cmd.Process.Signal(s); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// FreeAddr is an address on which nobody listens.
+func FreeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Stored reads all messages of a stream.
+func Stored(t *testing.T, js jetstream.JetStream, name string) []jetstream.Msg {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil
+	}
+	consumer, err := js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
+	var all []jetstream.Msg
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			t.Fatalf("read the stream %s: %v", name, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+		if meta.Sequence.Stream >= state.LastSeq {
+			return all
+		}
+	}
+}
+
+// Dial connects to a NATS server until the end of the test.
+func Dial(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// ExternalNATS runs a nats-server of its own process.
+func ExternalNATS(t *testing.T, flags ...string) string {
+	t.Helper()
+	path, err := NATSServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// nats-server tells its port only in a file; it is read back from there.
+	dir := t.TempDir()
+	Launch(t, nil, path, append([]string{
+		"--addr=127.0.0.1", "--port=-1", "--jetstream", "--store_dir=" + t.TempDir(), "--ports_file_dir=" + dir,
+	}, flags...)...)
+	var url string
+	Eventually(t, "nats-server listens", func() error {
+		url, err = portsFile(dir)
+		return err
+	})
+	if _, _, err := net.SplitHostPort(strings.TrimPrefix(url, "nats://")); err != nil {
+		t.Fatalf("nats-server listens at %q", url)
+	}
+	return url
+}
+
+// portsFile reads the client URL that nats-server wrote into its directory.
+func portsFile(dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.ports"))
+	if err != nil {
+		return "", err
+	}
+	if len(files) == 0 {
+		return "", errors.New("no ports file yet")
+	}
+	data, err := os.ReadFile(files[0])
+	if err != nil {
+		return "", err
+	}
+	var ports struct {
+		NATS []string `json:"nats"`
+	}
+	if err := json.Unmarshal(data, &ports); err != nil {
+		return "", err
+	}
+	if len(ports.NATS) == 0 {
+		return "", errors.New("no client port yet")
+	}
+	return ports.NATS[0], nil
+}
+
+// FreeAddrs returns loopback addresses for processes that are started at them again
+// and again. They lie below the ports that systems give out by themselves: there nobody
+// takes one while its process is down.
+func FreeAddrs(t *testing.T, n int) []string {
+	t.Helper()
+	var addrs []string
+	for range 100 * n {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(20_000))))
+		if err != nil {
+			continue
+		}
+		// Held until all are found, so that none is given twice.
+		defer l.Close()
+		if addrs = append(addrs, l.Addr().String()); len(addrs) == n {
+			return addrs
+		}
+	}
+	t.Fatalf("only %d of %d free ports found", len(addrs), n)
+	return nil
+}

@@ -1,0 +1,294 @@
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+
+	"github.com/legato-calls/legato/internal/fake"
+)
+
+// refusals posts webhooks that are refused while the log is away, and returns how
+// long the quickest took. They are numbered: one that was refused may have been stored all the same.
+func refusals(t *testing.T, w *legatotest.Telnyx, target string, from, to uint64) time.Duration {
+	t.Helper()
+	quickest := time.Hour
+	for i := from; i <= to; i++ {
+		a := w.Post(t, target, time.Now(), legatotest.Ringing(i))
+		if a.Status != http.StatusServiceUnavailable || a.RetryAfter == "" || a.Reason != "log_unavailable" {
+			t.Fatalf("a webhook was answered %+v", a)
+		}
+		quickest = min(quickest, a.Took)
+	}
+	return quickest
+}
+
+// readyz asks for readiness.
+func readyz(admin string) (status int, body string, err error) {
+	response, err := http.Get(admin + "/readyz")
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, strings.TrimSpace(string(text)), err
+}
+
+// says waits until readiness has a status and says something.
+func says(t *testing.T, admin string, status int, want string) string {
+	t.Helper()
+	var text string
+	legatotest.Eventually(t, fmt.Sprintf("readiness is %d and says %q", status, want), func() error {
+		got, body, err := readyz(admin)
+		if err != nil {
+			return err
+		}
+		if text = body; got != status || !strings.Contains(body, want) {
+			return fmt.Errorf("%d %s", got, body)
+		}
+		return nil
+	})
+	return text
+}
+
+// accepted waits until so many events of a play were answered 200.
+func accepted(t *testing.T, p *fake.Player, n int) {
+	t.Helper()
+	legatotest.Eventually(t, fmt.Sprintf("%d webhooks are accepted", n), func() error {
+		if got := p.Ledger().Totals().Accepted; got < n {
+			return fmt.Errorf("%d are", got)
+		}
+		return nil
+	})
+}
+
+// wantEveryEvent checks that each event that was answered 200 is in the newest summary of its leg.
+func wantEveryEvent(t *testing.T, w *legatotest.Telnyx, url string, ledger *fake.Ledger) {
+	t.Helper()
+	want := make(map[string][]string)
+	n := 0
+	fates := ledger.Fates()
+	for _, c := range w.Calls {
+		for _, d := range c.Deliveries {
+			if !d.Duplicate && d.LegID != "" && fates[d.EventID].Accepted > 0 {
+				id := string(c.Session) + "/" + string(d.LegID)
+				want[id] = append(want[id], d.EventID)
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		t.Fatal("no event was accepted")
+	}
+	legatotest.Eventually(t, fmt.Sprintf("all %d accepted events are in summaries", n), func() error {
+		found := legatotest.Summaries(t, url)
+		for id, events := range want {
+			if len(found[id]) == 0 {
+				return fmt.Errorf("no summary of %s", id)
+			}
+			newest := found[id][len(found[id])-1]
+			for _, e := range events {
+				if !slices.ContainsFunc(newest.Events, func(have struct {
+					ID string `json:"id"`
+				},
+				) bool {
+					return have.ID == e
+				}) {
+					return fmt.Errorf("event %s is not in revision %d of %s", e, newest.Revision, id)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func TestNATSFrozenKilledAndStartedAgainWhileWebhooksCome(t *testing.T) {
+	t.Parallel()
+	n := legatotest.StartNATS(t, legatotest.FreeAddr(t), "--jetstream", "--store_dir="+t.TempDir())
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=nats://" + n.Addr}, legatotest.Quick...)
+	s := legatotest.Serve(t, world.Env(), flags...)
+	player := world.Player(t, s.Target(), 80, 31)
+	played := make(chan error, 1)
+	go func() { played <- player.Run(t.Context()) }()
+
+	accepted(t, player, 40)
+	n.Freeze()
+	took := refusals(t, world, s.Target(), 1, 3)
+	t.Logf("frozen: the quickest of 3 refusals took %v", took)
+	if took > 1900*time.Millisecond {
+		t.Errorf("with NATS frozen the quickest refusal took %v", took)
+	}
+	t.Logf("frozen: %s", says(t, s.Admin, http.StatusServiceUnavailable, "the log has not been writable"))
+	n.Thaw()
+	s.Ready()
+
+	accepted(t, player, player.Ledger().Totals().Accepted+40)
+	n.Kill()
+	t.Logf("killed: %s", says(t, s.Admin, http.StatusServiceUnavailable, "not connected to NATS at "+n.URL))
+	took = refusals(t, world, s.Target(), 4, 8)
+	t.Logf("killed: the quickest of 5 refusals took %v", took)
+	if took > 500*time.Millisecond {
+		t.Errorf("with NATS gone the quickest refusal took %v", took)
+	}
+	n.Start()
+	s.Ready()
+	if err := <-played; err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, n.URL, player.Ledger())
+	wantEveryEvent(t, world, n.URL, player.Ledger())
+	legatotest.StopsCleanly(t, s)
+}
+
+// starting is a `legato serve` that is not up yet.
+func starting(t *testing.T, env []string, flags ...string) *legatotest.Server {
+	t.Helper()
+	s := &legatotest.Server{Process: legatotest.Launch(t, env, legatotest.Program(), append([]string{"serve"}, flags...)...)}
+	s.Admin = strings.TrimSuffix(s.Logged("watch")["health"].(string), "/readyz")
+	return s
+}
+
+func TestNATSThatIsNotThereAtTheStartIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	// Somebody listens there who is no NATS yet, and counts.
+	door, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	knocks := make(chan struct{}, 64)
+	go func() {
+		for {
+			c, err := door.Accept()
+			if err != nil {
+				close(knocks)
+				return
+			}
+			_ = c.Close()
+			knocks <- struct{}{}
+		}
+	}()
+	world := legatotest.NewTelnyx(t)
+	addr, listen := door.Addr().String(), legatotest.FreeAddr(t)
+	begun := time.Now()
+	s := starting(t, world.Env(), append([]string{
+		"--listen=" + listen, "--admin-listen=127.0.0.1:0", "--nats-url=nats://legato:a-secret@" + addr,
+	}, legatotest.Quick...)...)
+	for range 5 {
+		select {
+		case <-knocks:
+		case <-time.After(legatotest.Patience):
+			t.Fatal("it has given up to connect")
+		}
+	}
+	text := says(t, s.Admin, http.StatusServiceUnavailable, "connect to NATS at nats://"+addr)
+	t.Logf("before NATS: %s", text)
+	if c, err := net.Dial("tcp", listen); err == nil {
+		_ = c.Close()
+		t.Error("webhooks are listened for, though there is no log")
+	}
+	if lines := strings.Count(s.Text(), "NATS is not reachable"); lines != 1+int(time.Since(begun)/time.Minute) {
+		t.Errorf("in %v it was said %d times that NATS is not reachable", time.Since(begun), lines)
+	}
+	_ = door.Close()
+	n := legatotest.StartNATS(t, addr, "--user=legato", "--pass=a-secret", "--jetstream", "--store_dir="+t.TempDir())
+	s.Webhooks = s.Logged("taking webhooks")["listen"].(string)
+	s.Ready()
+	if a := world.Post(t, s.Target(), time.Now(), legatotest.Ringing(1)); a.Status != http.StatusOK {
+		t.Errorf("a webhook was answered %+v", a)
+	}
+	// Stopped while it waits for the next one, it ends well as well.
+	legatotest.StopsCleanly(t, s)
+	n.Kill()
+	waiting := starting(t, world.Env(), "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=nats://legato:a-secret@"+addr)
+	says(t, waiting.Admin, http.StatusServiceUnavailable, "connect to NATS at nats://"+addr)
+	legatotest.StopsCleanly(t, waiting)
+	for _, p := range []*legatotest.Process{s.Process, waiting.Process} {
+		if strings.Contains(p.Text(), "a-secret") {
+			t.Error("the log shows the password of NATS")
+		}
+	}
+	if strings.Contains(text, "a-secret") {
+		t.Error("readiness shows the password of NATS")
+	}
+}
+
+func TestAClusterWithoutAQuorumIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	routes := []string{legatotest.FreeAddr(t), legatotest.FreeAddr(t), legatotest.FreeAddr(t)}
+	node := func(i int) *legatotest.NATSProcess {
+		return legatotest.StartNATS(t, legatotest.FreeAddr(t), "--jetstream", "--store_dir="+t.TempDir(), fmt.Sprintf("--name=n%d", i),
+			"--cluster_name=legato", "--cluster=nats://"+routes[i], "--routes=nats://"+strings.Join(routes, ",nats://"))
+	}
+	first := node(0)
+	world := legatotest.NewTelnyx(t)
+	s := starting(t, world.Env(), append([]string{
+		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + first.URL,
+	}, legatotest.Quick...)...)
+	t.Logf("without a quorum: %s", says(t, s.Admin, http.StatusServiceUnavailable, "make the streams"))
+	s.Logged("NATS is not usable yet")
+	node(1)
+	node(2)
+	s.Webhooks = s.Logged("taking webhooks")["listen"].(string)
+	s.Ready()
+	if a := world.Post(t, s.Target(), time.Now(), legatotest.Ringing(1)); a.Status != http.StatusOK {
+		t.Errorf("a webhook was answered %+v", a)
+	}
+	legatotest.StopsCleanly(t, s)
+}
+
+func TestNATSThatCannotDoIsRefusedClearly(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name, config string
+		flags        []string
+		want         string
+	}{
+		{"without JetStream", `no_auth_user: legato
+			accounts { A { users: [ { user: legato, password: s } ] } }`, nil, "jetstream not enabled"},
+		{"an account without JetStream", `jetstream: enabled, no_auth_user: legato
+			accounts { A { users: [ { user: legato, password: s } ] } }`, nil, "not enabled for account"},
+		{"an account that may have one stream", `jetstream: enabled, no_auth_user: legato
+			accounts { A { jetstream: { max_streams: 1 }, users: [ { user: legato, password: s } ] } }`, nil, "maximum number of streams"},
+		{"more replicas than servers", `jetstream: enabled, no_auth_user: legato
+			accounts { A { jetstream: enabled, users: [ { user: legato, password: s } ] } }`, []string{"--nats-replicas=3"}, "replicas"},
+		{"a password that is wrong", `jetstream: enabled
+			accounts { A { jetstream: enabled, users: [ { user: legato, password: s } ] } }`, nil, "Authorization"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n := legatotest.StartNATS(t, legatotest.FreeAddr(t), "--store_dir="+t.TempDir(), "--config="+config(t, row.config))
+			p := legatotest.Launch(t, legatotest.NewTelnyx(t).Env(), legatotest.Program(), append([]string{
+				"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + n.URL,
+			}, row.flags...)...)
+			select {
+			case <-p.Done:
+			case <-time.After(legatotest.Patience):
+				t.Fatalf("it goes on:\n%s", p.Text())
+			}
+			if p.Err == nil || !strings.Contains(p.Text(), row.want) {
+				t.Errorf("it ended with %v, want %q:\n%s", p.Err, row.want, p.Text())
+			}
+		})
+	}
+}
+
+// config writes the configuration of a nats-server.
+func config(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
