@@ -267,7 +267,7 @@ func TestReleaseFitsTheProgram(t *testing.T) {
 	if b.Binary != filepath.Base(theImage(t).binary) {
 		t.Errorf("it builds %s", b.Binary)
 	}
-	variable := match(t, ".goreleaser.yaml", strings.Join(b.Ldflags, " "), `-X (main\.\w+)=`)
+	variable := match(t, ".goreleaser.yaml", strings.Join(b.Ldflags, " "), `-X ([\w./-]+\.version)=`)
 	if text := readText(t, filepath.Join(root, "Dockerfile")); !strings.Contains(text, "-X "+variable+"=") {
 		t.Errorf("it sets %s, the Dockerfile another", variable)
 	}
