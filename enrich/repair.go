@@ -7,11 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // HistorySource reads what Telnyx has on record of a leg. Its error is that of
@@ -59,15 +60,6 @@ type past struct {
 	exact   bool
 }
 
-// isOnce reports whether a leg has at most one event of a type.
-func isOnce(eventType string) bool {
-	switch eventType {
-	case call.TypeInitiated, call.TypeAnswered, call.TypeHangup:
-		return true
-	}
-	return false
-}
-
 // same reports whether a row of the history tells of an event that is known.
 // Its id can be another than the webhook's, or be missing, and its time can be written with
 // fewer digits: rather one event too few than one twice.
@@ -75,7 +67,7 @@ func same(row, known past) bool {
 	switch {
 	case row.typ != known.typ:
 		return false
-	case row.id == known.id, isOnce(row.typ), !row.exact:
+	case row.id == known.id, call.EventTypeOf(row.typ).Once, !row.exact:
 		return true
 	}
 	return row.at.Sub(known.at).Abs() < time.Millisecond
@@ -93,7 +85,7 @@ func missing(rows, known []past, sparse bool) (which []int) {
 	slices.SortStableFunc(order, func(a, b int) int { return rows[a].at.Compare(rows[b].at) })
 	for _, i := range order {
 		row := rows[i]
-		if sparse && !isOnce(row.typ) || slices.ContainsFunc(known, func(k past) bool { return same(row, k) }) {
+		if sparse && !call.EventTypeOf(row.typ).Once || slices.ContainsFunc(known, func(k past) bool { return same(row, k) }) {
 			continue
 		}
 		known = append(known, row)

@@ -65,7 +65,7 @@ func newMetrics(reg prometheus.Registerer, connections func() int) (*metrics, er
 	m.answers.WithLabelValues("200")
 	m.stored = make(map[string]prometheus.Counter)
 	for _, eventType := range call.EventTypes() {
-		m.stored[eventType] = m.results.WithLabelValues(string(resultStored), eventType)
+		m.stored[eventType.Name] = m.results.WithLabelValues(string(resultStored), eventType.Name)
 	}
 	m.results.WithLabelValues(string(resultStored), typeOther)
 	m.results.WithLabelValues(string(resultDuplicate), typeOther)

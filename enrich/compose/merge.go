@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Covers reports whether a leg's view knows every event that its stored summary
@@ -36,11 +37,7 @@ func isFilledFor(e summary.Event, w summary.Event) bool {
 	if !e.Backfill || w.Backfill || w.Type != e.Type {
 		return false
 	}
-	switch e.Type {
-	case "call.initiated", "call.answered", "call.hangup":
-		return true
-	}
-	return w.OccurredAt.Known().Sub(e.OccurredAt.Known()).Abs() < time.Millisecond
+	return call.EventTypeOf(e.Type).Once || w.OccurredAt.Known().Sub(e.OccurredAt.Known()).Abs() < time.Millisecond
 }
 
 // unrepeated returns the events that are not the webhooks of what the stored timeline

@@ -117,22 +117,11 @@ func (t *Table) apply(e *call.Entry, l *leg, event *Event) bool {
 		l.hangUp(e, event)
 	}
 	// What comes from the history is no sign of life.
-	if fresh && event.Seq > l.heardSeq && (l.heardSeq == 0 || !event.Backfill && !isAfterword(event.Type)) {
+	if fresh && event.Seq > l.heardSeq && (l.heardSeq == 0 || !event.Backfill && !call.EventTypeOf(event.Type).After) {
 		l.heard, l.heardSeq = event.ReceivedAt, event.Seq
 	}
 	l.session.firstAt = earlier(l.session.firstAt, event.ReceivedAt)
 	return t.identify(e, l, event) || fresh
-}
-
-// isAfterword reports whether events of a type come when the call is over: they
-// are no sign that it lives.
-func isAfterword(eventType string) bool {
-	switch eventType {
-	case call.TypeRecordingSaved, call.TypeRecordingError, call.TypeRecordingTranscription, call.TypeConferenceRecordingSaved,
-		call.TypeCost, call.TypeInsights:
-		return true
-	}
-	return false
 }
 
 func (l *leg) hangUp(e *call.Entry, event *Event) {

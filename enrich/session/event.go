@@ -138,9 +138,5 @@ func (e *Event) cameAfterAll(w *Event) bool {
 	if w.Backfill || w.Type != e.Type {
 		return false
 	}
-	switch e.Type {
-	case call.TypeInitiated, call.TypeAnswered, call.TypeHangup: // a leg has one of each
-		return true
-	}
-	return w.OccurredAt.Sub(e.OccurredAt).Abs() < time.Millisecond
+	return call.EventTypeOf(e.Type).Once || w.OccurredAt.Sub(e.OccurredAt).Abs() < time.Millisecond
 }

@@ -126,9 +126,8 @@ func (r *record) note(e *Event) {
 		if h, ok := e.Detail.(*call.Hangup); ok && hadAnswer(h) {
 			r.talked = true
 		}
-	case call.TypeRecordingSaved, call.TypeDTMF, call.TypeGatherEnded, call.TypeMachineDetection, call.TypeMachinePremium, call.TypeEnqueued:
-		r.active = true
 	}
+	r.active = r.active || call.EventTypeOf(e.Type).Answered
 }
 
 // hadAnswer reports whether only a leg that was answered hangs up like that. The

@@ -2,85 +2,75 @@ package telnyx
 
 import "github.com/legato-calls/legato/internal/call"
 
-// details says what becomes of the types whose events are read in one pass,
-// because nearly every call has them or because their fields are nothing special.
-var details = map[string]func(*payload) call.Detail{
-	call.TypeInitiated: (*payload).initiated,
-	call.TypeAnswered:  (*payload).answered,
-	call.TypeHangup:    (*payload).hangup,
-	call.TypeEnqueued:  (*payload).enqueued,
-	call.TypeDequeued:  (*payload).dequeued,
-	call.TypeCost:      (*payload).cost,
-
-	call.TypeMachineDetection:    (*payload).machine,
-	call.TypeMachineGreeting:     (*payload).machine,
-	call.TypeMachinePremium:      (*payload).machine,
-	call.TypeMachinePremiumGreet: (*payload).machine,
-
-	call.TypeSpeakEnded:      (*payload).speech,
-	call.TypePlaybackStarted: (*payload).playback,
-	call.TypePlaybackEnded:   (*payload).playback,
-	call.TypeDTMF:            (*payload).dtmf,
-	call.TypeGatherEnded:     (*payload).gather,
-	call.TypeTranscription:   (*payload).utterance,
-
-	call.TypeRecordingSaved: (*payload).recording,
-	call.TypeRecordingError: (*payload).recordingError,
-
-	call.TypeConferenceCreated: (*payload).conference,
-	call.TypeConferenceEnded:   (*payload).conference,
-	call.TypeConferenceFloor:   (*payload).conference,
-	call.TypeConferenceJoined:  (*payload).conference,
-	call.TypeConferenceLeft:    (*payload).conference,
-
-	call.TypeConferenceSpeakStarted:    (*payload).speech,
-	call.TypeConferenceSpeakEnded:      (*payload).speech,
-	call.TypeConferencePlaybackStarted: (*payload).playback,
-	call.TypeConferencePlaybackEnded:   (*payload).playback,
-	call.TypeConferenceRecordingSaved:  (*payload).recording,
-
-	call.TypeParticipantSpeakStarted:    (*payload).speech,
-	call.TypeParticipantSpeakEnded:      (*payload).speech,
-	call.TypeParticipantPlaybackStarted: (*payload).playback,
-	call.TypeParticipantPlaybackEnded:   (*payload).playback,
+// details reads what only events of a type state. Of the types that are not here that is nothing.
+var details = map[string]func(p *payload, body []byte) call.Detail{
+	call.TypeInitiated:                  common((*payload).initiated),
+	call.TypeAnswered:                   common((*payload).answered),
+	call.TypeEnqueued:                   common((*payload).enqueued),
+	call.TypeDequeued:                   common((*payload).dequeued),
+	call.TypeHangup:                     common((*payload).hangup),
+	call.TypeCost:                       common((*payload).cost),
+	call.TypeReferStarted:               rare((*refer).noun),
+	call.TypeReferCompleted:             rare((*refer).noun),
+	call.TypeReferFailed:                rare((*refer).noun),
+	call.TypeMachineDetection:           common((*payload).machine),
+	call.TypeMachineGreeting:            common((*payload).machine),
+	call.TypeMachinePremium:             common((*payload).machine),
+	call.TypeMachinePremiumGreet:        common((*payload).machine),
+	call.TypeDeepfakeResult:             rare((*deepfake).noun),
+	call.TypeDeepfakeError:              rare((*deepfake).noun),
+	call.TypeSpeakEnded:                 common((*payload).speech),
+	call.TypePlaybackStarted:            common((*payload).playback),
+	call.TypePlaybackEnded:              common((*payload).playback),
+	call.TypeDTMF:                       common((*payload).dtmf),
+	call.TypeGatherEnded:                common((*payload).gather),
+	call.TypePaymentProgress:            rare((*payment).progress),
+	call.TypePaymentDone:                rare((*payment).completed),
+	call.TypeTranscription:              common((*payload).utterance),
+	call.TypeDialogflow:                 rare((*dialogflow).noun),
+	call.TypeAIGatherEnded:              rare((*aiGather).ended),
+	call.TypeAIGatherHistory:            rare((*aiGather).updated),
+	call.TypeAIGatherPartial:            rare((*aiGather).updated),
+	call.TypeConversationNew:            rare((*conversation).noun),
+	call.TypeConversationEnded:          rare((*conversation).noun),
+	call.TypeConversationFailed:         rare((*conversation).noun),
+	call.TypeInsights:                   rare((*insights).noun),
+	call.TypeRecordingSaved:             common((*payload).recording),
+	call.TypeRecordingError:             common((*payload).recordingError),
+	call.TypeRecordingTranscription:     rare((*transcription).noun),
+	call.TypeForkStarted:                rare((*streaming).fork),
+	call.TypeForkStopped:                rare((*streaming).fork),
+	call.TypeStreamingStarted:           rare((*streaming).noun),
+	call.TypeStreamingStopped:           rare((*streaming).noun),
+	call.TypeStreamingFailed:            rare((*streaming).noun),
+	call.TypeSIPRECStarted:              rare((*siprec).noun),
+	call.TypeSIPRECStopped:              rare((*siprec).stopped),
+	call.TypeSIPRECFailed:               rare((*siprec).noun),
+	call.TypeConferenceCreated:          common((*payload).conference),
+	call.TypeConferenceEnded:            common((*payload).conference),
+	call.TypeConferenceFloor:            common((*payload).conference),
+	call.TypeConferenceJoined:           common((*payload).conference),
+	call.TypeConferenceLeft:             common((*payload).conference),
+	call.TypeConferenceSpeakStarted:     common((*payload).speech),
+	call.TypeConferenceSpeakEnded:       common((*payload).speech),
+	call.TypeConferencePlaybackStarted:  common((*payload).playback),
+	call.TypeConferencePlaybackEnded:    common((*payload).playback),
+	call.TypeConferenceRecordingSaved:   common((*payload).recording),
+	call.TypeParticipantSpeakStarted:    common((*payload).speech),
+	call.TypeParticipantSpeakEnded:      common((*payload).speech),
+	call.TypeParticipantPlaybackStarted: common((*payload).playback),
+	call.TypeParticipantPlaybackEnded:   common((*payload).playback),
 }
 
-// rareDetails says what becomes of the types whose fields no other event has.
-// Their bodies are read a second time, for these fields.
-var rareDetails = map[string]func(body []byte) call.Detail{
-	call.TypeReferStarted:   rare((*refer).noun),
-	call.TypeReferCompleted: rare((*refer).noun),
-	call.TypeReferFailed:    rare((*refer).noun),
-	call.TypeDeepfakeResult: rare((*deepfake).noun),
-	call.TypeDeepfakeError:  rare((*deepfake).noun),
-
-	call.TypePaymentProgress: rare((*payment).progress),
-	call.TypePaymentDone:     rare((*payment).completed),
-	call.TypeDialogflow:      rare((*dialogflow).noun),
-
-	call.TypeAIGatherEnded:      rare((*aiGather).ended),
-	call.TypeAIGatherHistory:    rare((*aiGather).updated),
-	call.TypeAIGatherPartial:    rare((*aiGather).updated),
-	call.TypeConversationNew:    rare((*conversation).noun),
-	call.TypeConversationEnded:  rare((*conversation).noun),
-	call.TypeConversationFailed: rare((*conversation).noun),
-	call.TypeInsights:           rare((*insights).noun),
-
-	call.TypeRecordingTranscription: rare((*transcription).noun),
-
-	call.TypeForkStarted:      rare((*streaming).fork),
-	call.TypeForkStopped:      rare((*streaming).fork),
-	call.TypeStreamingStarted: rare((*streaming).noun),
-	call.TypeStreamingStopped: rare((*streaming).noun),
-	call.TypeStreamingFailed:  rare((*streaming).noun),
-	call.TypeSIPRECStarted:    rare((*siprec).noun),
-	call.TypeSIPRECStopped:    rare((*siprec).stopped),
-	call.TypeSIPRECFailed:     rare((*siprec).noun),
+// common reads a detail of what was read in the first pass, because nearly every call has such events or
+// because their fields are nothing special.
+func common(noun func(*payload) call.Detail) func(*payload, []byte) call.Detail {
+	return func(p *payload, _ []byte) call.Detail { return noun(p) }
 }
 
-// rare returns a reader of the payload as P.
-func rare[P any](noun func(*P) call.Detail) func(body []byte) call.Detail {
-	return func(body []byte) call.Detail {
+// rare reads the body a second time, for the fields P that no other event has.
+func rare[P any](noun func(*P) call.Detail) func(*payload, []byte) call.Detail {
+	return func(_ *payload, body []byte) call.Detail {
 		f, err := parse[P](body)
 		if err != nil {
 			return nil // cannot be: the body was read before

@@ -263,6 +263,20 @@ func TestDigitsAreKeptOnlyForWhoAsks(t *testing.T) {
 	}
 }
 
+func TestEachTypeHasTheDetailThatItsRowSays(t *testing.T) {
+	// A transcription that says nothing has no detail.
+	const fields = `,"transcription_data":{"transcript":"yes","is_final":true}`
+	for _, row := range append(call.EventTypes(), call.EventTypeOf("call.not.known")) {
+		event, err := telnyx.Decode(body(row.Name, fields))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := reflect.TypeOf(event.Detail), reflect.TypeOf(row.Detail); got != want {
+			t.Errorf("%s has a %v, its row says %v", row.Name, got, want)
+		}
+	}
+}
+
 // A field that is missing, null or of a wrong type is not stated, and does not
 // disturb those beside it.
 func TestDetailOfFieldsThatStateNothing(t *testing.T) {

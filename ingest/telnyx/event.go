@@ -28,6 +28,10 @@ func Decode(body []byte, keep ...Secret) (call.Event, error) {
 	if err != nil {
 		return call.Event{}, err
 	}
+	var detail call.Detail
+	if read, known := details[env.Type]; known {
+		detail = read(p, body)
+	}
 	return call.Event{
 		ID:         env.ID,
 		Type:       env.Type,
@@ -35,25 +39,13 @@ func Decode(body []byte, keep ...Secret) (call.Event, error) {
 		Ref:        env.Ref,
 		Attempt:    env.Attempt,
 		Facts:      p.facts(env.Type),
-		Detail:     detail(env.Type, p, body),
+		Detail:     detail,
 	}, nil
-}
-
-// detail returns what only events of that type state, nil when that is nothing
-// or the type is not known.
-func detail(eventType string, p *payload, body []byte) call.Detail {
-	if noun, ok := details[eventType]; ok {
-		return noun(p)
-	}
-	if read, ok := rareDetails[eventType]; ok {
-		return read(body)
-	}
-	return nil
 }
 
 // payload is what events state about any leg, and what the events of nearly
 // every call state beyond that. Fields that only rare events have are read by
-// rareDetails, so that the others do not pay for them. Some names mean different
+// rare, so that the others do not pay for them. Some names mean different
 // things in different types (result, status, start_time): the type decides which
 // of them count.
 type payload struct {
@@ -90,9 +82,8 @@ func (p *payload) facts(eventType string) call.Facts {
 		Tags:        t.tags(p.Tags),
 	}
 	facts.Cut = t.cut
-	// Only in these four is start_time the leg's; in a recording's event it is the recording's.
-	switch eventType {
-	case call.TypeInitiated, call.TypeAnswered, call.TypeBridged, call.TypeHangup:
+	// In a recording's event it is the recording's.
+	if call.EventTypeOf(eventType).Starts {
 		facts.StartTime = instant(p.StartTime)
 	}
 	return facts

@@ -9,31 +9,6 @@ type Detail interface {
 	IsCut() bool
 }
 
-func (*Initiated) detail()      {}
-func (*Answered) detail()       {}
-func (*Hangup) detail()         {}
-func (*Queue) detail()          {}
-func (*Refer) detail()          {}
-func (*Cost) detail()           {}
-func (*Machine) detail()        {}
-func (*Deepfake) detail()       {}
-func (*Speech) detail()         {}
-func (*Playback) detail()       {}
-func (*DTMF) detail()           {}
-func (*Gather) detail()         {}
-func (*Payment) detail()        {}
-func (*Utterance) detail()      {}
-func (*AIGather) detail()       {}
-func (*Conversation) detail()   {}
-func (*Insights) detail()       {}
-func (*Recording) detail()      {}
-func (*RecordingError) detail() {}
-func (*Transcription) detail()  {}
-func (*Fork) detail()           {}
-func (*Streaming) detail()      {}
-func (*SIPREC) detail()         {}
-func (*Conference) detail()     {}
-
 // Bounds of an event. A leg keeps its events in memory for hours, and most of
 // what stands in them was chosen by an application or a far end, so that nothing
 // is as long as it likes. Lengths are in bytes of UTF-8, and a text is never cut
@@ -85,6 +60,8 @@ type Bounded struct {
 	// out, as were entries of a list. The whole is in the log. False: all is here.
 	Cut bool
 }
+
+func (Bounded) detail() {}
 
 // IsCut returns Cut.
 func (b Bounded) IsCut() bool { return b.Cut }
