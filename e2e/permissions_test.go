@@ -17,14 +17,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestReadmePermissionsSeparateSummariesFromRawEvents runs a NATS server with
-// the permissions that the README recommends for consumers.
-func TestReadmePermissionsSeparateSummariesFromRawEvents(t *testing.T) {
+// TestRecommendedPermissionsSeparateSummariesFromRawEvents runs a NATS server with
+// the permissions that docs/messages.md recommends for consumers.
+func TestRecommendedPermissionsSeparateSummariesFromRawEvents(t *testing.T) {
 	t.Parallel()
-	readme := legatotest.ReadText(t, "README.md")
-	permissions := regexp.MustCompile(`(?s)\n    permissions: \{.*?\n    \}\n`).FindString(readme)
+	page := legatotest.ReadText(t, "docs", "messages.md")
+	permissions := regexp.MustCompile(`(?s)\n    permissions: \{.*?\n    \}\n`).FindString(page)
 	if permissions == "" {
-		t.Fatal("the README recommends no permissions")
+		t.Fatal("docs/messages.md recommends no permissions")
 	}
 	config := filepath.Join(t.TempDir(), "nats.conf")
 	err := os.WriteFile(config, []byte(`authorization { users: [

@@ -99,6 +99,15 @@ func TestATransferredCallIsExplainedOnOneScreen(t *testing.T) {
 	})
 }
 
+// The README shows this one, beside a summary of the same call.
+func TestABridgedCallIsExplained(t *testing.T) {
+	f := flows(t)["inbound_bridged"]
+	entries, stored := play(t, f, f.deliveries, 4*time.Minute)
+	s := told(t, "5f1c0a02-0000-11f1-9c00-02420a0d0a00", entries, stored, callStart.Add(6*time.Minute))
+	s.Mask()
+	compareScreen(t, "bridged_call", s.Ladder(120, time.UTC))
+}
+
 func TestARepairedCallIsExplained(t *testing.T) {
 	f := flows(t)["repaired_answer"]
 	deliveries := slices.Clone(f.deliveries)

@@ -16,62 +16,31 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// Where the fields are explained to people, in the words of the schema.
-var (
-	page   = filepath.Join("..", "..", "..", "docs", "messages.md")
-	readme = filepath.Join("..", "..", "..", "README.md")
-)
+// page explains the fields to people, in the words of the schema, below what is written by hand.
+var page = filepath.Join("..", "..", "..", "docs", "messages.md")
 
-const pageHead = `# The messages, field by field
-
-What Legato publishes, as the JSON Schemas say it: a running service serves them on its admin listener under
-` + "`/schemas/`" + `, and they lie in ` + "`enrich/summary/schema`" + `. This page and the tables in the README are written from the same
-source by ` + "`go test ./enrich/summary/schema -update`" + `.
-
-A field that is not marked *always* is absent when it is not known; ` + "`null`" + ` is never written. Fields and words may be added within
-schema 1: pass over those that you do not know. None is renamed, retyped or removed.
-`
+const pageMark = "<!-- written by go test ./enrich/summary/schema -update, from the comments of package summary -->\n"
 
 func TestFieldsAreExplainedAsTheSchemaSaysThem(t *testing.T) {
-	p := &pages{source: readSource(t, "..")}
-	want := p.page()
-	readmeNow, err := os.ReadFile(readme)
+	now, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantReadme := string(readmeNow)
-	for kind, body := range bodies {
-		wantReadme = between(t, wantReadme, kind, p.table(reflect.TypeOf(body), "docs/messages.md"))
+	byHand, _, ok := strings.Cut(string(now), pageMark)
+	if !ok {
+		t.Fatalf("docs/messages.md has no %q", pageMark)
 	}
+	p := &pages{source: readSource(t, "..")}
+	want := byHand + pageMark + p.fields()
 	if *update {
-		for path, text := range map[string]string{page: want, readme: wantReadme} {
-			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
 		}
 		return
 	}
-	pageNow, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(now), "\n")); diff != "" {
+		t.Errorf("docs/messages.md is not current; go test ./enrich/summary/schema -update writes it (-want +committed):\n%s", diff)
 	}
-	for name, c := range map[string][2]string{"docs/messages.md": {want, string(pageNow)}, "README.md": {wantReadme, string(readmeNow)}} {
-		if diff := cmp.Diff(strings.Split(c[0], "\n"), strings.Split(c[1], "\n")); diff != "" {
-			t.Errorf("%s is not current; go test ./enrich/summary/schema -update writes it (-want +committed):\n%s", name, diff)
-		}
-	}
-}
-
-// between puts text between the two marks of a kind.
-func between(t *testing.T, document, kind, text string) string {
-	t.Helper()
-	from, to := "<!-- fields of a "+kind+" -->\n", "<!-- end of a "+kind+" -->\n"
-	before, rest, ok := strings.Cut(document, from)
-	_, after, ok2 := strings.Cut(rest, to)
-	if !ok || !ok2 {
-		t.Fatalf("the README has no place for the fields of a %s", kind)
-	}
-	return before + from + "\n" + text + "\n" + to + after
 }
 
 // pages writes what the comments of package summary say as Markdown.
@@ -81,20 +50,19 @@ type pages struct {
 	types []reflect.Type
 }
 
-func (p *pages) page() string {
+func (p *pages) fields() string {
 	var b strings.Builder
-	b.WriteString(pageHead)
 	for _, root := range []struct {
 		title string
 		typ   reflect.Type
 	}{{"A leg", reflect.TypeFor[summary.Leg]()}, {"A session", reflect.TypeFor[summary.Session]()}} {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n%s", root.title, prose(p.source.types[root.typ.Name()], root.typ), p.table(root.typ, ""))
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n%s", root.title, prose(p.source.types[root.typ.Name()], root.typ), p.table(root.typ))
 	}
 	for i := 0; i < len(p.types); i++ { // a table may name more
 		typ := p.types[i]
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", title(typ), prose(p.source.types[typ.Name()], typ))
 		if typ.Kind() == reflect.Struct {
-			fmt.Fprintf(&b, "\n%s", p.table(typ, ""))
+			fmt.Fprintf(&b, "\n%s", p.table(typ))
 			continue
 		}
 		if words := p.source.words[typ.Name()]; len(words) > 0 {
@@ -108,7 +76,7 @@ func (p *pages) page() string {
 }
 
 // table explains the fields of a struct, those that share a comment in one row.
-func (p *pages) table(typ reflect.Type, file string) string {
+func (p *pages) table(typ reflect.Type) string {
 	var b strings.Builder
 	b.WriteString("| field | is | meaning |\n|---|---|---|\n")
 	var names, forms []string
@@ -142,21 +110,21 @@ func (p *pages) table(typ reflect.Type, file string) string {
 			doc = text
 		}
 		names = append(names, "`"+name+"`")
-		forms = append(forms, p.form(f.Type, file))
+		forms = append(forms, p.form(f.Type))
 	}
 	flush()
 	return b.String()
 }
 
 // form says in words what a field holds.
-func (p *pages) form(typ reflect.Type, file string) string {
+func (p *pages) form(typ reflect.Type) string {
 	switch typ.Kind() {
 	case reflect.Pointer:
-		return p.form(typ.Elem(), file)
+		return p.form(typ.Elem())
 	case reflect.Slice:
-		return "list of " + p.form(typ.Elem(), file)
+		return "list of " + p.form(typ.Elem())
 	case reflect.Map:
-		return p.form(typ.Elem(), file) + " by name"
+		return p.form(typ.Elem()) + " by name"
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int, reflect.Int64:
@@ -180,7 +148,7 @@ func (p *pages) form(typ reflect.Type, file string) string {
 	if !known {
 		p.types = append(p.types, typ)
 	}
-	return fmt.Sprintf("[%s](%s#%s)", title(typ), file, anchor(typ))
+	return fmt.Sprintf("[%s](#%s)", title(typ), anchor(typ))
 }
 
 func element(typ reflect.Type) reflect.Type {
