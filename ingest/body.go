@@ -32,7 +32,11 @@ func checkContent(header http.Header) (media string, err error) {
 	if media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json") {
 		return media, nil
 	}
-	return "", refuse(resultContentType, nil)
+	problem := refuse(resultContentType, nil)
+	if media == "application/x-www-form-urlencoded" {
+		problem.detail = notTeXML
+	}
+	return "", problem
 }
 
 // readBody reads a body of the announced length (-1: not announced) once, into

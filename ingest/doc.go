@@ -19,7 +19,7 @@
 //
 // Anybody may connect. Connections, their time, headers, bodies and the memory for
 // bodies are bounded, and at a bound it is the idle, the slow and the strangers
-// that go, so that a sender with the key is heard: see crowd. The listener
+// that go, so that a sender with the key is heard: see connLimiter. The listener
 // speaks TLS where it is given a certificate.
 //
 // What was parked can be put back: [Retry] says what it becomes now, by the same

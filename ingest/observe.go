@@ -147,8 +147,8 @@ func newNotices(logger *slog.Logger) *notices {
 	return n
 }
 
-// crowded tells that a connection was closed to make room.
-func (n *notices) crowded(now time.Time, why string) {
+// evicted says that a connection was closed to make room.
+func (n *notices) evicted(now time.Time, why string) {
 	suppressed, ok := n.byWord["evicted/"+why].take(now)
 	if !ok {
 		return

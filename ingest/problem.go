@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -14,6 +15,8 @@ type problem struct {
 	result result
 	// cause is what failed, for the operator. Nil: there is nothing to add.
 	cause error
+	// detail says more to the sender than that of the result does, and is public. Empty: the result's.
+	detail string
 }
 
 // refuse returns the error that answers with that result.
@@ -77,7 +80,7 @@ func answerProblem(err error, c echo.Context) {
 	body, _ := json.Marshal(problemBody{
 		Title:  http.StatusText(how.status),
 		Status: how.status,
-		Detail: how.detail,
+		Detail: cmp.Or(p.detail, how.detail),
 		Reason: p.result,
 	})
 	// A sender that is gone gets no answer; that is its own affair.

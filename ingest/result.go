@@ -33,6 +33,10 @@ const (
 // setAPIVersion is what to do about webhook API version 1, said wherever it is met.
 const setAPIVersion = "Set the application's webhook API version to 2."
 
+// notTeXML is what to do about a form body: TeXML is Telnyx's other way to steer calls, and posts its callbacks as forms.
+const notTeXML = "A form is a callback of a TeXML application, which Legato does not take. Set this URL as the webhook URL of a " +
+	"Call Control application (Voice API) with webhook API version 2, which sends JSON, and take it out of the TeXML application."
+
 // refusal is how a result is answered and, where an operator should act on it, logged.
 type refusal struct {
 	status int
@@ -68,9 +72,14 @@ var refusals = map[result]refusal{
 		level:  slog.LevelWarn,
 		notice: "webhook timestamp outside the tolerance; check this machine's clock",
 	},
-	resultNotFound:    {status: http.StatusNotFound, detail: "There is nothing here but " + Path + "."},
-	resultMethod:      {status: http.StatusMethodNotAllowed, detail: "Only POST is allowed."},
-	resultContentType: {status: http.StatusUnsupportedMediaType, detail: "The body must be JSON without a content encoding."},
+	resultNotFound: {status: http.StatusNotFound, detail: "There is nothing here but " + Path + "."},
+	resultMethod:   {status: http.StatusMethodNotAllowed, detail: "Only POST is allowed."},
+	resultContentType: {
+		status: http.StatusUnsupportedMediaType,
+		detail: "The body must be JSON without a content encoding.",
+		level:  slog.LevelWarn,
+		notice: "webhook refused whose body is not plain JSON; a form is from a TeXML application, which Legato does not take",
+	},
 	resultTooLarge: {
 		status: http.StatusRequestEntityTooLarge,
 		detail: "The body is too large.",

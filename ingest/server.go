@@ -150,14 +150,14 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(serverNotices{s.notices}, "", 0),
-		ConnContext:       withMember,
+		ConnContext:       withConn,
 		// "OPTIONS *" is another path like any other.
 		DisableGeneralOptionsHandler: true,
 	}
 	return s, nil
 }
 
-// listen binds the listener: sockets, kept within bounds, under TLS where it is wanted.
+// listen binds the listener: sockets, their connections limited, under TLS where it is wanted.
 func (s *Server) listen(cfg Config) error {
 	var certificate *certificate
 	if cfg.TLSCert != "" {
@@ -170,28 +170,28 @@ func (s *Server) listen(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("ingest: listen: %w", err)
 	}
-	crowd := newCrowd(sockets, cfg.MaxConnections, s.evicted)
-	if s.metrics, err = newMetrics(cfg.Registerer, crowd.size); err != nil {
+	limiter := newConnLimiter(sockets, cfg.MaxConnections, s.evicted)
+	if s.metrics, err = newMetrics(cfg.Registerer, limiter.size); err != nil {
 		return errors.Join(err, sockets.Close())
 	}
-	s.listener = crowd
+	s.listener = limiter
 	if certificate != nil {
-		s.listener = tls.NewListener(crowd, certificate.config())
+		s.listener = tls.NewListener(limiter, certificate.config())
 	}
 	return nil
 }
 
-// evicted tells that a connection had to go for another's sake.
+// evicted counts a connection that was closed to make room for another, and says so.
 func (s *Server) evicted(why string) {
 	s.metrics.evicted.WithLabelValues(why).Inc()
-	s.notices.crowded(time.Now(), why)
+	s.notices.evicted(time.Now(), why)
 }
 
-type memberKey struct{}
+type connKey struct{}
 
-// withMember puts the connection's member where the handler finds it.
-func withMember(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, memberKey{}, memberOf(conn))
+// withConn puts the connection where the handler finds it.
+func withConn(ctx context.Context, served net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, connOf(served))
 }
 
 // complete fills in the defaults and reports what is missing or impossible.

@@ -60,7 +60,7 @@ func (s *Server) receive(c echo.Context) error {
 			return err
 		}
 	}
-	sender := r.Context().Value(memberKey{}).(*member)
+	sender := r.Context().Value(connKey{}).(*conn)
 	defer sender.release()
 	body, err := readBody(r.Body, r.ContentLength, s.maxBody, sender.hold)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Server) receive(c echo.Context) error {
 	if s.verifier == nil {
 		timestamp, signature = "", "" // what nobody has checked goes no further
 	}
-	entry, err := judge(signature, timestamp, body)
+	entry, err := classify(signature, timestamp, body)
 	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
 		return s.park(c, unusable, call.Parked{
 			Reason:      string(unusable.Reason),

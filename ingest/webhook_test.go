@@ -52,12 +52,14 @@ var (
 	notFound     = refused(404, "not_found", "There is nothing here but /webhooks/telnyx.")
 	wrongMethod  = refused(405, "method_not_allowed", "Only POST is allowed.")
 	notJSON      = refused(415, "content_type", "The body must be JSON without a content encoding.")
-	tooLarge     = refused(413, "too_large", "The body is too large.")
-	overloaded   = refused(503, "overloaded", "Too many webhooks at once.")
-	stopping     = refused(503, "stopping", "The server is stopping.")
-	logFailed    = refused(503, "log_unavailable", "The event could not be stored.")
-	parkFailed   = refused(503, "parking_unavailable", "The input could not be stored.")
-	internal     = refused(500, "internal", "An internal error.")
+	teXML        = refused(415, "content_type", "A form is a callback of a TeXML application, which Legato does not take. Set this URL as "+
+		"the webhook URL of a Call Control application (Voice API) with webhook API version 2, which sends JSON, and take it out of the TeXML application.")
+	tooLarge   = refused(413, "too_large", "The body is too large.")
+	overloaded = refused(503, "overloaded", "Too many webhooks at once.")
+	stopping   = refused(503, "stopping", "The server is stopping.")
+	logFailed  = refused(503, "log_unavailable", "The event could not be stored.")
+	parkFailed = refused(503, "parking_unavailable", "The input could not be stored.")
+	internal   = refused(500, "internal", "An internal error.")
 )
 
 func parkedAs(reason string) answer { return accepted(`{"status":"parked","reason":"` + reason + `"}`) }
@@ -204,7 +206,7 @@ func TestAnswers(t *testing.T) {
 		"a signed time that is none":  {func(_ *room, req *http.Request) { signText(req, 1, "soon", eventBody) }, clockOff, "clock"},
 		"milliseconds are no seconds": {func(_ *room, req *http.Request) { signText(req, 1, "1772366400000", eventBody) }, clockOff, "clock"},
 
-		"a form":                     {header("Content-Type", "application/x-www-form-urlencoded"), notJSON, "content_type"},
+		"a form":                     {header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"), teXML, "content_type"},
 		"no content type":            {without("Content-Type"), notJSON, "content_type"},
 		"a content type of no form":  {header("Content-Type", ";;"), notJSON, "content_type"},
 		"a word that ends in json":   {header("Content-Type", "text/vnd+json"), notJSON, "content_type"},

@@ -9,9 +9,9 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// judge decides what a body becomes whose signature was checked: an entry of the
+// classify decides what a body whose signature was checked becomes: an entry of the
 // log. It fails with *telnyx.Unusable when the body is to be parked.
-func judge(signature, timestamp string, body []byte) (call.Entry, error) {
+func classify(signature, timestamp string, body []byte) (call.Entry, error) {
 	envelope, err := telnyx.ParseEnvelope(body)
 	if err != nil {
 		return call.Entry{}, err
@@ -27,7 +27,7 @@ func judge(signature, timestamp string, body []byte) (call.Entry, error) {
 	}, nil
 }
 
-// Retry decides what parked input becomes now; seq is its place in the lot. A webhook
+// Retry decides what parked input becomes now; seq is its place in the parked store. A webhook
 // becomes what it would become if it came in now, except that its age is not
 // held against it: that was checked when it came. It fails with *telnyx.Unusable when
 // that still is no event, and with the verifier's error when the signature does
@@ -48,7 +48,7 @@ func Retry(p call.Parked, seq uint64, verifier *telnyx.Verifier) (call.Entry, er
 			return call.Entry{}, fmt.Errorf("verify parked message %d: %w", seq, err)
 		}
 	}
-	e, err := judge(p.Signature, p.Timestamp, p.Data)
+	e, err := classify(p.Signature, p.Timestamp, p.Data)
 	if err != nil {
 		return call.Entry{}, err
 	}

@@ -1,0 +1,221 @@
+package ingest
+
+import (
+	"container/list"
+	"crypto/tls"
+	"net"
+	"sync"
+)
+
+// maxHeld bounds what the bodies longer than firstBuffer take up together: some
+// 130 of the longest. Shorter ones, nearly all, are bounded by the number of
+// connections: 4096 of 16 KiB are 64 MiB.
+const maxHeld = 128 << 20
+
+// connLimiter is a listener that limits what its connections take, though anybody may connect. It never
+// makes a new connection wait: at the limit the new one takes the place of another. Connections that have not yet
+// sent a webhook with a good signature are evicted first, the oldest before the others; so
+// idle and slow connections, however many, cost a sender that knows the key nothing.
+// A connection whose webhook was received whole is never evicted.
+type connLimiter struct {
+	net.Listener
+	max     int
+	evicted func(why string)
+
+	mu    sync.Mutex
+	count int
+	held  int64
+	// Connections from which something is awaited, in the order in which they are evicted.
+	strangers, known list.List
+}
+
+// Why a connection was closed before its time: labels of a metric.
+const (
+	evictedForConnection = "connections"
+	evictedForBody       = "bodies"
+)
+
+func newConnLimiter(listener net.Listener, limit int, evicted func(why string)) *connLimiter {
+	return &connLimiter{Listener: listener, max: limit, evicted: evicted}
+}
+
+// conn is one connection of a limiter.
+type conn struct {
+	net.Conn
+	limiter *connLimiter
+
+	// All below is the limiter's, under its lock.
+	gone  bool
+	known bool  // a webhook of it was verified
+	held  int64 // bytes of a long body
+	line  *list.List
+	place *list.Element // nil while what it sent is being verified and stored
+}
+
+// Accept implements net.Listener.
+func (l *connLimiter) Accept() (net.Conn, error) {
+	for {
+		accepted, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c, victim := l.admit(accepted)
+		if victim != nil {
+			l.hangUp(victim, evictedForConnection)
+		}
+		if c != nil {
+			return c, nil
+		}
+		_ = accepted.Close() // all places are taken by webhooks that are being stored
+	}
+}
+
+// admit takes in one more, or none when no room is to be made. The victim lost its place to it.
+func (l *connLimiter) admit(accepted net.Conn) (c, victim *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count >= l.max {
+		if victim = l.evict(func(*conn) bool { return true }); victim == nil {
+			return nil, nil
+		}
+	}
+	c = &conn{Conn: accepted, limiter: l}
+	l.count++
+	c.wait(&l.strangers, l.strangers.PushBack)
+	return c, victim
+}
+
+// evict removes the first in line that fits, nil when none does.
+func (l *connLimiter) evict(fits func(*conn) bool) *conn {
+	for _, line := range []*list.List{&l.strangers, &l.known} {
+		for e := line.Front(); e != nil; e = e.Next() {
+			if c := e.Value.(*conn); fits(c) {
+				l.remove(c)
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// hangUp closes a connection that was evicted. Not under the lock: it waits for its reader to wake.
+func (l *connLimiter) hangUp(victim *conn, why string) {
+	_ = victim.Conn.Close()
+	l.evicted(why)
+}
+
+func (l *connLimiter) remove(c *conn) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	l.count--
+	l.held -= c.held
+	c.held = 0
+	c.unwait()
+}
+
+// size returns the number of connections.
+func (l *connLimiter) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
+func (c *conn) wait(line *list.List, push func(any) *list.Element) {
+	c.line, c.place = line, push(c)
+}
+
+func (c *conn) unwait() {
+	if c.place != nil {
+		c.line.Remove(c.place)
+		c.place = nil
+	}
+}
+
+// connOf finds the limited connection behind what the HTTP server got from the listener.
+func connOf(served net.Conn) *conn {
+	if t, ok := served.(*tls.Conn); ok {
+		served = t.NetConn()
+	}
+	c, _ := served.(*conn)
+	return c
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.limiter.mu.Lock()
+	c.limiter.remove(c)
+	c.limiter.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the HTTP server end its side first, so that a sender that is
+// still sending gets to read why it was refused.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// hold accounts for n more bytes of a body, and reports whether they may be
+// received. Others give way for them, never what is already being stored.
+func (c *conn) hold(n int64) bool {
+	granted, victims := c.take(n)
+	for _, victim := range victims {
+		c.limiter.hangUp(victim, evictedForBody)
+	}
+	return granted
+}
+
+func (c *conn) take(n int64) (granted bool, victims []*conn) {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !c.gone && l.held+n > maxHeld {
+		victim := l.evict(func(other *conn) bool { return other != c && other.held > 0 })
+		if victim == nil {
+			return false, victims
+		}
+		victims = append(victims, victim)
+	}
+	if c.gone {
+		return false, victims
+	}
+	c.held += n
+	l.held += n
+	return true, victims
+}
+
+// release gives back what the body held.
+func (c *conn) release() {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held -= c.held
+	c.held = 0
+}
+
+// busy takes the connection out of line: all that it sent is here.
+func (c *conn) busy() {
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	c.unwait()
+}
+
+// rest puts it in line again: last of those that are known if what it sent was
+// genuine; a stranger whose signature was wrong goes before all others.
+func (c *conn) rest(genuine bool) {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.gone {
+		return
+	}
+	if c.known = c.known || genuine; c.known {
+		c.wait(&l.known, l.known.PushBack)
+	} else {
+		c.wait(&l.strangers, l.strangers.PushFront)
+	}
+}
