@@ -123,12 +123,12 @@ func TestAReplayKeepsItsAccountsUntilTheSummariesAreRead(t *testing.T) {
 		}
 		r := w.start()
 		after(30 * time.Second)
-		want := session.Accounts{Over: calls, Pending: calls}
+		want := session.Tally{Over: calls, Pending: calls}
 		if diff := cmp.Diff(want, r.worker.Table().Accounts()); diff != "" {
 			t.Errorf("before the summaries are read (-want +got):\n%s", diff)
 		}
 		after(5 * time.Minute)
-		want = session.Accounts{Over: calls, Completed: calls}
+		want = session.Tally{Over: calls, Completed: calls}
 		if diff := cmp.Diff(want, r.worker.Table().Accounts()); diff != "" {
 			t.Errorf("after it (-want +got):\n%s", diff)
 		}

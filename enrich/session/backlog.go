@@ -7,9 +7,14 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// backlog remembers when the entries were received that the queue hands out, by
-// the second, so that it can be told how old the oldest is that nobody is through with.
-type backlog []stretch
+// backlog is what the queue is not through with: when those entries were received, by the second, and which of them
+// could not be folded.
+type backlog struct {
+	// floor is up to where the queue needs no more work.
+	floor     uint64
+	stretches []stretch
+	unusable  map[uint64]error
+}
 
 // stretch are entries that were received within a second.
 type stretch struct {
@@ -17,66 +22,35 @@ type stretch struct {
 	at   time.Time
 }
 
-// note takes the next entry.
-func (b *backlog) note(e *call.Entry) {
+func newBacklog() backlog { return backlog{unusable: make(map[uint64]error)} }
+
+// note takes the next entry; err is why it could not be folded.
+func (b *backlog) note(e *call.Entry, err error) {
+	if err != nil {
+		b.unusable[e.Seq] = err
+	}
 	// What the log keeps for its readers alone is nobody's task.
 	if e.Topic == call.TopicProbe || e.Topic == call.TopicRepair {
 		return
 	}
-	if n := len(*b); n > 0 && e.ReceivedAt.Sub((*b)[n-1].at) < time.Second {
-		(*b)[n-1].last = e.Seq
+	if n := len(b.stretches); n > 0 && e.ReceivedAt.Sub(b.stretches[n-1].at) < time.Second {
+		b.stretches[n-1].last = e.Seq
 		return
 	}
-	*b = append(*b, stretch{e.Seq, e.ReceivedAt})
+	b.stretches = append(b.stretches, stretch{e.Seq, e.ReceivedAt})
 }
 
-// through forgets what lies at or below a sequence.
-func (b *backlog) through(floor uint64) {
-	i := slices.IndexFunc(*b, func(s stretch) bool { return s.last > floor })
+// raise forgets what lies at or below a sequence.
+func (b *backlog) raise(floor uint64) {
+	b.floor = max(b.floor, floor)
+	i := slices.IndexFunc(b.stretches, func(s stretch) bool { return s.last > b.floor })
 	if i < 0 {
-		i = len(*b)
+		i = len(b.stretches)
 	}
-	*b = slices.Delete(*b, 0, i)
-}
-
-// Open tells what of the table is not over.
-type Open struct {
-	// Sessions counts the sessions.
-	Sessions int
-	// Oldest is how long ago, on the log's clock, the first entry of the leg was received
-	// that is open the longest; 0 when none is.
-	Oldest time.Duration
-}
-
-// Open walks the table.
-func (t *Table) Open() Open {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var o Open
-	now := t.clock.now(time.Now())
-	for _, s := range t.born.list {
-		if s.forgotten {
-			continue
-		}
-		if !s.over() {
-			o.Sessions++
-		}
-		for _, l := range s.legs {
-			if ending, _ := l.ending(); ending == NotOver {
-				o.Oldest = max(o.Oldest, now.Sub(l.since))
-			}
+	b.stretches = slices.Delete(b.stretches, 0, i)
+	for seq := range b.unusable {
+		if seq <= b.floor {
+			delete(b.unusable, seq)
 		}
 	}
-	return o
-}
-
-// Backlog returns how long ago, on the log's clock, the oldest entry was received
-// that the queue is not through with, to a second; 0 when there is none.
-func (t *Table) Backlog() time.Duration {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if len(t.backlog) == 0 {
-		return 0
-	}
-	return max(t.clock.now(time.Now()).Sub(t.backlog[0].at), 0)
 }

@@ -2,9 +2,7 @@ package session
 
 import (
 	"fmt"
-	"hash/fnv"
 	"strconv"
-	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
@@ -89,72 +87,4 @@ func (a Answer) ID() string {
 // attemptOf tells the attempts of one life of a session from those of another.
 func attemptOf(life uint64, attempt int) string {
 	return strconv.FormatUint(life, 10) + "/" + strconv.Itoa(attempt)
-}
-
-// Rules are the times by which the fold decides.
-type Rules struct {
-	// SessionSettle is how long a session must be quiet before it counts as over.
-	SessionSettle time.Duration
-	// StatusWindow is how long after its end the status API can tell about a leg.
-	StatusWindow time.Duration
-	// SweepAfter is the silence after which a live leg is checked.
-	SweepAfter time.Duration
-	// AmendWindow is how long a finished session is remembered after its last event.
-	AmendWindow time.Duration
-	// Outage is how long nothing must stand in the log for nobody to have been there
-	// to write it. Zero: there is always somebody.
-	Outage time.Duration
-	// RepairAfter is how long after its end the provider's history is asked for what
-	// is missing of a leg, for the first time. Zero: never.
-	RepairAfter time.Duration
-}
-
-const (
-	// maxLegLife: no leg lives longer than Telnyx's time_limit_secs of at most
-	// 14,400 s, plus at most 600 s of ringing, plus 5 minutes for stragglers.
-	maxLegLife = 4*time.Hour + 15*time.Minute
-	// lastAttemptAfter: "available 10 minutes after call ended" can be read as for
-	// or as from, so the last attempt comes a minute after the window.
-	lastAttemptAfter = time.Minute
-
-	firstBackoff = time.Second
-	maxBackoff   = time.Minute
-
-	// unaskedAfter: the first attempt after a hangup belongs to the hangup's own
-	// task. Where nothing came of that, for whatever reason, a check makes up for it:
-	// late enough not to ask twice when the status API is slow, well inside its window.
-	unaskedAfter = 3 * time.Minute
-	// lostAfter is how long a check may stay without an answer before another
-	// one, of a higher attempt, takes its place.
-	lostAfter = 5 * time.Minute
-	// lostAtMost checks of a leg that was never asked about are followed by no other.
-	lostAtMost = 3
-)
-
-// nextAttempt is the calendar: when to ask again about a leg that is over since
-// overSince, was asked made times since then, the last time at last with the
-// given wait imposed by Telnyx. It is zero when the calendar has ended.
-func (r Rules) nextAttempt(leg call.LegID, overSince, last time.Time, made int, imposed time.Duration) time.Time {
-	end := overSince.Add(r.StatusWindow)
-	final := end.Add(lastAttemptAfter)
-	if made > 0 && !last.Before(final) {
-		return time.Time{}
-	}
-	wait := maxBackoff
-	if made < 7 { // 1 s doubled six times exceeds the maximum
-		wait = min(firstBackoff<<max(made-1, 0), maxBackoff)
-	}
-	// Jitter of a fifth either way, the same on every replica: hence whole numbers.
-	h := fnv.New32a()
-	fmt.Fprintf(h, "%s/%d", leg, made)
-	wait += wait / 1000 * (time.Duration(h.Sum32()%401) - 200)
-
-	next := last.Add(max(wait, imposed))
-	if next.After(end) {
-		next = final
-		if imposedUntil := last.Add(imposed); imposedUntil.After(next) {
-			next = imposedUntil
-		}
-	}
-	return next
 }

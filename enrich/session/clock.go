@@ -16,13 +16,16 @@ type clock struct {
 // forever, for clocks drift and are set.
 const anchorFor = 30 * time.Second
 
-func (c *clock) set(stamp, seen time.Time) {
-	if c.stamp.IsZero() || stamp.After(c.now(seen)) || seen.Sub(c.seen) > anchorFor {
+// set takes the timestamp of an entry that came in, and returns how far that sets the clock back.
+func (c *clock) set(stamp, seen time.Time) (back time.Duration) {
+	before := c.now(seen)
+	if c.stamp.IsZero() || stamp.After(before) || seen.Sub(c.seen) > anchorFor {
 		c.stamp, c.seen = stamp, seen
 	}
+	return before.Sub(c.now(seen))
 }
 
-// anchored reports whether an entry has told the time.
+// anchored reports whether there is an entry to count from.
 func (c *clock) anchored() bool { return !c.stamp.IsZero() }
 
 func (c *clock) now(wall time.Time) time.Time {

@@ -42,16 +42,16 @@ func (f *Facts) equal(g *Facts) bool {
 		f.Cut == g.Cut && f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags)
 }
 
-// order is the order of occurrence; where two occurred at once their identity
-// decides, never their arrival. An event without a time comes first.
+// order is the order of occurrence; of two that occurred at once the ids
+// decide, never their arrival. An event without a time comes first.
 func order(a, b *Event) int {
 	if c := a.OccurredAt.Compare(b.OccurredAt); c != 0 {
 		return c
 	}
-	return identity(a, b)
+	return compareID(a, b)
 }
 
-func identity(a, b *Event) int {
+func compareID(a, b *Event) int {
 	if c := cmp.Compare(a.Type, b.Type); c != 0 {
 		return c
 	}
@@ -92,12 +92,7 @@ func (s *events) find(id, typ string) int {
 		}
 		return -1
 	}
-	for i, e := range s.list {
-		if e.ID == id && e.Type == typ {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(s.list, func(e *Event) bool { return e.ID == id && e.Type == typ })
 }
 
 // add puts e into the set and reports whether it is new there. A further
@@ -123,18 +118,16 @@ func (s *events) add(e *Event) bool {
 
 // sorted returns the events in order of occurrence.
 func (s *events) sorted() []*Event {
-	list := slices.Clone(s.list)
-	list = slices.DeleteFunc(list, func(e *Event) bool {
-		return e.Backfill && slices.ContainsFunc(s.list, e.cameAfterAll)
+	list := slices.DeleteFunc(slices.Clone(s.list), func(e *Event) bool {
+		return e.Backfill && slices.ContainsFunc(s.list, e.isOf)
 	})
 	slices.SortFunc(list, order)
 	return list
 }
 
-// cameAfterAll reports whether w is the webhook of what e was filled in for. The
-// provider's history can have an event under another name, and a webhook be later than its repair: rather
-// one event too few than one twice.
-func (e *Event) cameAfterAll(w *Event) bool {
+// isOf reports whether w is the webhook in whose place e was filled in. The provider's history can have an event
+// under another name, and a webhook can come after it was filled in: one event too few is better than one twice.
+func (e *Event) isOf(w *Event) bool {
 	if w.Backfill || w.Type != e.Type {
 		return false
 	}

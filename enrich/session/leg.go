@@ -16,7 +16,7 @@ type Ending int
 const (
 	// NotOver: it lives, for all that is known.
 	NotOver Ending = iota
-	// Expired: nothing was heard of it for longer than any leg lives.
+	// Expired: it was silent for longer than any leg lives.
 	Expired
 	// Gone: the status API does not know it any more.
 	Gone
@@ -46,16 +46,16 @@ type leg struct {
 	since     time.Time
 	initiated bool
 	// hangup is when the earliest hangup was received; zero: none was. hungUp is
-	// when the earliest occurred, by Telnyx's clock. recalled: the one that was
+	// when the earliest occurred, by Telnyx's clock. hangupBackfilled: the one that was
 	// received first came from the history.
-	hangup, hungUp time.Time
-	recalled       bool
+	hangup, hungUp   time.Time
+	hangupBackfilled bool
 	// askBy is when a check asks for the status unless the hangup's task has done so.
 	askBy time.Time
-	// heard is when the last sign of life was received (an event, or the word of
-	// the status API that it is alive), and heardSeq where it stands.
-	heard    time.Time
-	heardSeq uint64
+	// aliveAt is when the last sign of life was received (an event, or a status
+	// answer that it is alive), and aliveSeq where it stands.
+	aliveAt  time.Time
+	aliveSeq uint64
 	// checked is the highest attempt that a check has asked for, checkedAt when it
 	// did, and checkedSeq where that check stands.
 	checked    int
@@ -63,8 +63,9 @@ type leg struct {
 	checkedSeq uint64
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
-	// wasOver tells that it was over before, completed that its summary is known to be published.
-	wasOver, completed bool
+	// completed tells that its summary is known to be published, tallied as what it is counted.
+	completed bool
+	tallied   tallied
 }
 
 // connection is the leg's connection; empty: not known.
@@ -85,6 +86,86 @@ type Received struct {
 
 // fetchSkew is how far the clock of a replica may be behind Telnyx's.
 const fetchSkew = time.Minute
+
+// take folds an event by occasion of an entry: the event's own, or one that named the leg that an earlier event belongs
+// to. It reports whether the event is new.
+func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
+	l.share(event)
+	if isNew = l.events.add(event); isNew {
+		l.record.note(event)
+	}
+	switch event.Type {
+	case call.TypeInitiated:
+		l.initiated = true
+	case call.TypeHangup:
+		l.hangUp(e, event)
+	}
+	// What comes from the history is no sign of life.
+	if isNew && event.Seq > l.aliveSeq && (l.aliveSeq == 0 || !event.Backfill && !call.EventTypeOf(event.Type).After) {
+		l.aliveAt, l.aliveSeq = event.ReceivedAt, event.Seq
+	}
+	l.session.firstAt = earlier(l.session.firstAt, event.ReceivedAt)
+	return isNew
+}
+
+func (l *leg) hangUp(e *call.Entry, event *Event) {
+	switch {
+	case l.hangup.IsZero():
+		l.hangup, l.hungUp, l.hangupBackfilled = event.ReceivedAt, event.OccurredAt, event.Backfill
+		if l.askBy = e.ReceivedAt.Add(unaskedAfter); event.Seq != e.Seq {
+			// Its task has been acknowledged when nobody knew whose hangup it was.
+			l.askBy = e.ReceivedAt.Add(firstBackoff)
+		}
+		return
+	case event.ReceivedAt.Before(l.hangup):
+		l.hangup, l.hangupBackfilled = event.ReceivedAt, event.Backfill
+	}
+	l.hungUp = earlier(l.hungUp, event.OccurredAt)
+}
+
+// share lets an event use the facts, or at least the texts, that another event
+// of the leg has stated already: seven events that repeat the same parties keep them once.
+func (l *leg) share(e *Event) {
+	// The newest are the likeliest to agree.
+	for i := len(l.events.list) - 1; i >= max(len(l.events.list)-4, 0); i-- {
+		f := l.events.list[i].Facts
+		if f.equal(e.Facts) {
+			e.Facts = f
+			return
+		}
+		same(&e.Facts.From, f.From)
+		same(&e.Facts.To, f.To)
+		same(&e.Facts.ClientState, f.ClientState)
+		same(&e.Facts.Control, f.Control)
+		same(&e.Facts.Connection, f.Connection)
+	}
+}
+
+// same makes a share the memory of an equal b.
+func same[T ~string](a *T, b T) {
+	if *a == b {
+		*a = b
+	}
+}
+
+// noteCheck takes a check that the log has of the leg.
+func (l *leg) noteCheck(e *call.Entry, c *Check) {
+	switch {
+	case c.Kind == CheckStatus && c.Attempt > l.checked:
+		l.checked, l.checkedAt, l.checkedSeq = c.Attempt, e.ReceivedAt, e.Seq
+	case c.Kind == CheckRepair && c.Attempt > l.record.checked:
+		l.record.checked, l.record.checkedAt = c.Attempt, e.ReceivedAt
+	case c.Kind == CheckExpire:
+		wasOver := l.over()
+		l.expired = max(l.expired, min(c.Upto, e.Seq))
+		// The summary of a call that was trimmed from the log stands already.
+		l.completed = l.completed || c.Departed
+		l.record.trimmed = l.record.trimmed || c.Departed
+		if !wasOver && l.over() {
+			l.session.noteActivity(e)
+		}
+	}
+}
 
 // confirmation returns the answer that confirms the end, nil when none does: of
 // several the one fetched first. For a dialled leg is_alive can be false before
@@ -125,11 +206,18 @@ func (l *leg) ending() (Ending, time.Time) {
 		}
 	}
 	// An event after the check takes it back.
-	if l.expired > 0 && l.expired >= l.heardSeq {
-		return Expired, l.heard
+	if l.expired > 0 && l.expired >= l.aliveSeq {
+		return Expired, l.aliveAt
 	}
 	return NotOver, time.Time{}
 }
+
+func (l *leg) open() bool {
+	ending, _ := l.ending()
+	return ending == NotOver
+}
+
+func (l *leg) over() bool { return !l.open() }
 
 // wasGone reports whether Telnyx did not know the leg any more before its hangup came
 // in: late, that changes nothing.
@@ -154,9 +242,9 @@ func (l *leg) attempts(since time.Time) (highest, made int, last *Received) {
 	return highest, made, last
 }
 
-// answer puts an answer into the set, in order of fetching. An answer that the
+// noteAnswer puts an answer into the set, in order of fetching. An answer that the
 // log has twice stands where it stood first.
-func (l *leg) answer(r *Received) {
+func (l *leg) noteAnswer(r *Received) {
 	for i, a := range l.answers {
 		if a.Attempt == r.Attempt && a.FetchedAt.Equal(r.FetchedAt) && a.Result == r.Result {
 			if r.Seq < a.Seq {
@@ -167,115 +255,8 @@ func (l *leg) answer(r *Received) {
 	}
 	l.answers = append(l.answers, r)
 	slices.SortFunc(l.answers, func(a, b *Received) int {
-		if c := a.FetchedAt.Compare(b.FetchedAt); c != 0 {
-			return c
-		}
-		if c := cmp.Compare(a.Attempt, b.Attempt); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Result, b.Result)
+		return cmp.Or(a.FetchedAt.Compare(b.FetchedAt), cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Result, b.Result))
 	})
-}
-
-// asking is where the asking about a leg stands.
-type asking struct {
-	ending Ending
-	since  time.Time
-	// final: nothing that is asked can change the state any more.
-	final bool
-	// made counts the answers since the leg is over.
-	made int
-	// unseen: the leg lived through an outage, and nobody has told since that it still does.
-	unseen bool
-	// next is the attempt to make next, at due; due is zero when none is to be made.
-	next int
-	due  time.Time
-}
-
-func (l *leg) asking(r Rules) asking {
-	var a asking
-	a.ending, a.since = l.ending()
-	if l.control == "" {
-		a.final = a.ending != NotOver
-		return a
-	}
-	highest, made, last := l.attempts(a.since)
-	a.made, a.next = made, highest+1
-	switch {
-	case a.ending == NotOver:
-		// The sweep: silence of a live leg, counted from the last try as well.
-		a.due = l.heard.Add(r.SweepAfter)
-		if last != nil {
-			a.due = later(a.due, last.At.Add(max(r.SweepAfter, imposed(last.RetryAfter))))
-		}
-		if a.unseen = l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq); a.unseen {
-			a.due = l.record.outage
-		}
-	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired, l.wasGone():
-		a.final = true
-	case made == 0:
-		// The first attempt after a hangup belongs to the task of the hangup itself.
-		a.due = l.askBy
-	default:
-		a.due = r.nextAttempt(l.id, l.endedAt(a.since), last.At, made, imposed(last.RetryAfter))
-		a.final = a.due.IsZero()
-	}
-	return a
-}
-
-// endedAt is from when the status window counts: since it is known to be over. A
-// hangup that came from the history was long past when it was received.
-func (l *leg) endedAt(since time.Time) time.Time {
-	if l.recalled && !l.hungUp.IsZero() {
-		return earlier(since, l.hungUp)
-	}
-	return since
-}
-
-// check returns the leg's next check and when it is due; false when there is none.
-func (l *leg) check(r Rules, now time.Time) (Check, time.Time, bool) {
-	c := Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection(), Life: l.session.firstSeq}
-	a := l.asking(r)
-	if !a.due.IsZero() && l.checked >= a.next {
-		// A check has asked for this attempt already: it is its task's business, for a while.
-		a.due, a.next = l.lost(r, a), l.checked+1
-	}
-	if a.ending == NotOver {
-		expires := l.heard.Add(maxLegLife)
-		if a.due.IsZero() || !expires.After(now) || expires.Before(a.due) {
-			c.Kind, c.Upto = CheckExpire, l.heardSeq
-			return c, expires, true
-		}
-	}
-	c.Kind, c.Attempt = CheckStatus, a.next
-	return c, a.due, !a.due.IsZero()
-}
-
-// lost is when the check that is outstanding counts as lost; zero: never. After
-// the last attempt's time a leg that is over has no use for another one, unless it was never
-// asked about: then lostAtMost checks are lost before that is accepted.
-func (l *leg) lost(r Rules, a asking) time.Time {
-	if a.ending == NotOver {
-		switch {
-		case l.checkedSeq < l.record.outageSeq:
-			return a.due
-		case a.unseen:
-			return later(a.due, l.checkedAt.Add(outageLost))
-		}
-		return later(a.due, l.checkedAt.Add(max(lostAfter, 3*r.SweepAfter)))
-	}
-	late := !l.checkedAt.Before(a.since.Add(r.StatusWindow + lastAttemptAfter))
-	if late && (a.made > 0 || l.checked-a.next >= lostAtMost-1) {
-		return time.Time{}
-	}
-	return later(a.due, l.checkedAt.Add(lostAfter))
-}
-
-// imposed is the wait that Telnyx asked for, in seconds.
-func imposed(seconds float64) time.Duration {
-	// Bounded here as well: a number too large for a Duration converts to
-	// different values on different machines.
-	return time.Duration(min(max(seconds, 0), status.MaxRetryAfter.Seconds()) * float64(time.Second))
 }
 
 func later(a, b time.Time) time.Time {
@@ -283,4 +264,11 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -93,10 +93,6 @@ func (s *session) view(r Rules) View {
 func (l *leg) view(r Rules) LegView {
 	asking := l.asking(r)
 	highest, made, _ := l.attempts(asking.since)
-	repaired := 0
-	for _, a := range l.record.repairs {
-		repaired = max(repaired, a.attempt)
-	}
 	return LegView{
 		ID:         l.id,
 		Control:    l.control,
@@ -106,13 +102,13 @@ func (l *leg) view(r Rules) LegView {
 		Ending:     asking.ending,
 		Since:      asking.since,
 		Hangup:     l.hangup,
-		HeardSeq:   l.heardSeq,
+		HeardSeq:   l.aliveSeq,
 		Initiated:  l.initiated,
 		Confirmed:  l.confirmation(),
 		Asked:      highest,
 		AskedSince: made,
 		Final:      asking.final,
 		Lacks:      l.lacks(),
-		Repaired:   repaired,
+		Repaired:   l.record.highest(),
 	}
 }

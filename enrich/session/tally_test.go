@@ -16,7 +16,7 @@ func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {
 		tp := newTape(t)
 		want := func(when string, over, completed uint64, pending int) {
 			t.Helper()
-			if diff := cmp.Diff(session.Accounts{Over: over, Completed: completed, Pending: pending}, tp.table.Accounts()); diff != "" {
+			if diff := cmp.Diff(session.Tally{Over: over, Completed: completed, Pending: pending}, tp.table.Accounts()); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}

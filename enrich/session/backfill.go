@@ -1,0 +1,173 @@
+package session
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// Repair is the entry in which stands what came of one attempt to complete a
+// leg from the provider's history. The events that it brought stand before it, as events.
+type Repair struct {
+	// Answer says what came of the asking; of what a status states it has nothing.
+	status.Answer
+	// Rows counts the webhooks of the leg that the history had, Added those of them that were not known.
+	Rows  int `json:"rows,omitempty"`
+	Added int `json:"added,omitempty"`
+	// Whole tells that the history reached to the leg's hangup, and that no hole
+	// is left with what it had: asking again is of no use.
+	Whole bool `json:"whole,omitempty"`
+	// Life is that of the session when it was asked, as of a Check.
+	Life uint64 `json:"life,omitempty"`
+}
+
+// ID is the repair's idempotency key: one outcome an attempt, whoever asked.
+func (r Repair) ID() string {
+	return "repair/" + string(r.Session) + "/" + string(r.Leg) + "/" + attemptOf(r.Life, r.Attempt)
+}
+
+// Holes are the events that a leg must have had and that are not known.
+type Holes struct {
+	Initiated, Answered, Hangup bool
+}
+
+// Any reports whether there is one.
+func (h Holes) Any() bool { return h.Initiated || h.Answered || h.Hangup }
+
+// Fill takes out what an event of a type fills.
+func (h *Holes) Fill(eventType string) {
+	switch eventType {
+	case call.TypeInitiated:
+		h.Initiated = false
+	case call.TypeAnswered:
+		h.Answered = false
+	case call.TypeHangup:
+		h.Hangup = false
+	}
+}
+
+// record is what the fold keeps of what tells whether a leg is known as a whole.
+type record struct {
+	// answered: its call.answered was folded. talked: it was answered, for that
+	// is what another event says. active: an event was folded that hardly any leg has without an answer.
+	answered, talked, active bool
+	// again: an event came with an attempt that was not its first: the one before had no success.
+	again bool
+	// firstSeq is the first of its events by receipt, overtaken tells that it was the hangup.
+	firstSeq  uint64
+	overtaken bool
+	// outage is when the leg is to be checked that lived while nobody wrote
+	// the log, outageSeq the first entry after that; 0: it never did.
+	outage    time.Time
+	outageSeq uint64
+	// trimmed: its call had left the log, and its summary was read back.
+	trimmed bool
+
+	backfills []backfilled
+	// checked is the highest attempt that a check has asked for, checkedAt when it did.
+	checked   int
+	checkedAt time.Time
+}
+
+// backfilled is what came of one attempt to complete the leg.
+type backfilled struct {
+	attempt int
+	whole   bool
+	at      time.Time
+	imposed time.Duration
+}
+
+// note takes what an event says about whether all is known.
+func (r *record) note(e *Event) {
+	if r.firstSeq == 0 || e.Seq < r.firstSeq {
+		r.firstSeq, r.overtaken = e.Seq, e.Type == call.TypeHangup
+	}
+	r.again = r.again || e.Attempt > 1
+	switch e.Type {
+	case call.TypeAnswered:
+		r.answered = true
+	case call.TypeBridged:
+		r.talked = true
+	case call.TypeHangup:
+		if h, ok := e.Detail.(*call.Hangup); ok && hadAnswer(h) {
+			r.talked = true
+		}
+	}
+	r.active = r.active || call.EventTypeOf(e.Type).Answered
+}
+
+// hadAnswer reports whether only a leg that was answered hangs up like that. The
+// 200 is that to its INVITE or to the BYE that followed, unless the cause tells otherwise.
+func hadAnswer(h *call.Hangup) bool {
+	switch strings.ToLower(h.Cause) {
+	case "time_limit":
+		return true
+	case "", "normal_clearing", "unspecified":
+		return h.SIPCode == "200"
+	}
+	return false
+}
+
+// lacks tells what a leg that is over lacks for certain.
+func (l *leg) lacks() Holes {
+	return Holes{
+		Initiated: !l.initiated,
+		Answered:  l.record.talked && !l.record.answered,
+		Hangup:    l.hangup.IsZero(),
+	}
+}
+
+// doubtful reports whether a leg may lack something that does not show.
+func (l *leg) doubtful() bool {
+	r := &l.record
+	return r.again || r.overtaken || r.outageSeq > 0 || r.active && !r.answered
+}
+
+// nextBackfill returns the check that asks the history about the leg and when it is
+// due; false when there is none.
+func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
+	if r.RepairAfter <= 0 || l.record.trimmed && !l.initiated {
+		return Check{}, time.Time{}, false
+	}
+	ending, since := l.ending()
+	if ending == NotOver || !l.lacks().Any() && !l.doubtful() {
+		return Check{}, time.Time{}, false
+	}
+	var last backfilled
+	for _, b := range l.record.backfills {
+		if b.whole {
+			return Check{}, time.Time{}, false
+		}
+		if b.at.After(last.at) {
+			last = b
+		}
+	}
+	made, highest := len(l.record.backfills), l.record.highest()
+	due = r.nextBackfill(since, last.at, made, last.imposed)
+	if l.record.checked > highest {
+		// It is its task's business, for a while.
+		due = later(due, l.record.checkedAt.Add(r.backfillUnanswered()))
+	}
+	c = l.newCheck()
+	c.Kind, c.Attempt = CheckRepair, max(highest, l.record.checked)+1
+	return c, due, made < maxBackfills && c.Attempt <= maxBackfillChecks
+}
+
+// highest is the highest attempt that the log has an outcome of; 0: it has none.
+func (r *record) highest() int {
+	highest := 0
+	for _, b := range r.backfills {
+		highest = max(highest, b.attempt)
+	}
+	return highest
+}
+
+// noteBackfill takes what came of an attempt; one that the log has twice counts once.
+func (l *leg) noteBackfill(b *Repair, at time.Time) {
+	if !slices.ContainsFunc(l.record.backfills, func(o backfilled) bool { return o.attempt == b.Attempt }) {
+		l.record.backfills = append(l.record.backfills, backfilled{attempt: b.Attempt, whole: b.Whole, at: at, imposed: imposed(b.RetryAfter)})
+	}
+}

@@ -1,0 +1,163 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// fold makes of entries what is known about sessions and their legs.
+type fold struct {
+	rules Rules
+	ids   identity
+	// proven are the connections for which the API key has had a 200.
+	proven map[call.ConnectionID]struct{}
+	// types are the event types, each once in memory.
+	types map[string]string
+	// previous is when the entry before was received.
+	previous time.Time
+}
+
+func newFold(r Rules) fold {
+	return fold{rules: r, ids: newIdentity(), proven: make(map[call.ConnectionID]struct{}), types: make(map[string]string)}
+}
+
+// apply folds what an entry holds, and returns the session that it is about; nil: no session that is known. A fault
+// of this package in one entry must not stop the fold of all others, again at every replay.
+func (f *fold) apply(e *call.Entry, c *content) (s *session, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("fold entry %d: panic: %v", e.Seq, p)
+		}
+	}()
+	switch {
+	case c.err != nil:
+		return nil, c.err
+	case c.event != nil:
+		s = f.event(e, c.event)
+	case c.answer != nil:
+		s = f.answer(e, c.answer)
+	case c.check != nil:
+		s = f.check(e, c.check)
+	case c.backfill != nil:
+		s = f.backfill(e, c.backfill)
+	}
+	if s != nil && e.Trace != "" {
+		s.trace = strings.Clone(e.Trace) // and not all headers with it
+	}
+	return s, nil
+}
+
+// event folds an event into the leg or the session that it names, and into a leg also the events that were waiting for
+// an id that it states.
+func (f *fold) event(e *call.Entry, stated *call.Event) *session {
+	event := f.keep(e, stated)
+	// The horizon, before which orphans are not adopted any more, is the log's, so that
+	// a replay, in which nothing was forgotten yet, adopts the same.
+	horizon := e.ReceivedAt.Add(-f.rules.AmendWindow)
+	s, l, found := f.ids.attach(e, stated.Ref, horizon)
+	if s == nil {
+		f.ids.orphans.add(stated.Ref, event)
+		return nil
+	}
+	s.touch(e)
+	if l == nil {
+		if s.events.add(event) {
+			s.noteActivity(e)
+		}
+		return s
+	}
+	learned := false
+	for _, waited := range found {
+		learned = f.into(e, l, waited, horizon) || learned
+	}
+	if f.into(e, l, event, horizon) || learned {
+		s.noteActivity(e)
+	}
+	return s
+}
+
+// into folds an event into a leg, and the events that it leads to. It reports whether one of them was new.
+func (f *fold) into(e *call.Entry, l *leg, event *Event, horizon time.Time) (isNew bool) {
+	isNew = l.take(e, event)
+	for _, other := range f.ids.learn(l, event, horizon) {
+		// What goes by the same control id leads no further.
+		isNew = l.take(e, other) || isNew
+		l.learn(other)
+	}
+	return isNew
+}
+
+// keep makes of a decoded event what is kept of it.
+func (f *fold) keep(e *call.Entry, ev *call.Event) *Event {
+	return &Event{
+		ID: ev.ID, Type: f.intern(ev.Type), OccurredAt: ev.OccurredAt,
+		ReceivedAt: e.ReceivedAt, Seq: e.Seq, Attempt: ev.Attempt, Backfill: e.Backfill || ev.Backfill,
+		Facts:  &Facts{Facts: ev.Facts, Control: ev.Ref.Control, Connection: ev.Ref.Connection},
+		Detail: ev.Detail,
+	}
+}
+
+// maxTypes bounds the event types that are kept once: they come from outside, and an inventive sender must not fill memory.
+const maxTypes = 1024
+
+func (f *fold) intern(typ string) string {
+	if known, ok := f.types[typ]; ok {
+		return known
+	}
+	if len(f.types) < maxTypes {
+		f.types[typ] = typ
+	}
+	return typ
+}
+
+func (f *fold) answer(e *call.Entry, a *Answer) *session {
+	if a.Result == status.Answered && a.Connection != "" {
+		f.proven[a.Connection] = struct{}{}
+	}
+	l := f.ids.leg(a.Session, a.Leg)
+	if l == nil {
+		return nil
+	}
+	l.session.touch(e)
+	wasOver := l.over()
+	l.noteAnswer(&Received{Answer: *a, Seq: e.Seq, At: e.ReceivedAt})
+	if a.Result == status.Answered && a.IsAlive != nil && *a.IsAlive {
+		l.aliveAt, l.aliveSeq = e.ReceivedAt, e.Seq
+	}
+	if !wasOver && l.over() {
+		l.session.noteActivity(e)
+	}
+	return l.session
+}
+
+func (f *fold) check(e *call.Entry, c *Check) *session {
+	s := f.ids.session(c.Session)
+	if s == nil {
+		return nil
+	}
+	s.touch(e)
+	if c.Kind == CheckSettle {
+		wasOver := s.over()
+		s.settled = max(s.settled, min(c.Upto, e.Seq))
+		if !wasOver && s.over() {
+			s.settles++
+		}
+	} else if l := s.leg(c.Leg); l != nil {
+		l.noteCheck(e, c)
+	}
+	return s
+}
+
+func (f *fold) backfill(e *call.Entry, b *Repair) *session {
+	l := f.ids.leg(b.Session, b.Leg)
+	if l == nil {
+		return nil
+	}
+	l.session.touch(e)
+	l.noteBackfill(b, e.ReceivedAt)
+	return l.session
+}

@@ -1,0 +1,256 @@
+package session
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/patrickmn/go-cache"
+)
+
+// identity is which sessions and legs are known and by which ids, and the events that wait for a leg to be known.
+type identity struct {
+	// Entries expire on the log's clock, which go-cache does not know: the schedule
+	// decides when a session is forgotten, and no janitor ever walks it.
+	sessions  *cache.Cache // call_session_id → *session
+	byLeg     map[call.LegID]*leg
+	byControl map[call.ControlID]*leg
+	orphans   orphans
+
+	// inOrder are the sessions by their first entry, which is the order in which they are added. Of those that are
+	// forgotten some are still in it.
+	inOrder   []*session
+	forgotten int
+	// pins are entries older than the session of the leg that they were given to.
+	pins []pin
+}
+
+type pin struct {
+	seq uint64
+	s   *session
+}
+
+func newIdentity() identity {
+	return identity{
+		sessions: cache.New(cache.NoExpiration, 0),
+		byLeg:    make(map[call.LegID]*leg), byControl: make(map[call.ControlID]*leg),
+		orphans: newOrphans(),
+	}
+}
+
+func (i *identity) session(id call.SessionID) *session {
+	if v, ok := i.sessions.Get(string(id)); ok {
+		return v.(*session)
+	}
+	return nil
+}
+
+func (i *identity) leg(sid call.SessionID, id call.LegID) *leg {
+	if s := i.session(sid); s != nil {
+		return s.leg(id)
+	}
+	return nil
+}
+
+// all are the sessions, the oldest first.
+func (i *identity) all() iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for _, s := range i.inOrder {
+			if !s.forgotten && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// find looks up what a ref names. The most telling id that it states decides: a leg that is not
+// known is not looked for under its control id.
+func (i *identity) find(ref call.Ref) (*session, *leg) {
+	var l *leg
+	switch {
+	case ref.Session != "":
+		s := i.session(ref.Session)
+		if s == nil {
+			return nil, nil
+		}
+		if ref.Leg != "" {
+			return s, s.leg(ref.Leg)
+		}
+		return s, i.legOf(s, ref.Control)
+	case ref.Leg != "":
+		l = i.byLeg[ref.Leg]
+	default:
+		l = i.byControl[ref.Control]
+	}
+	if l == nil {
+		return nil, nil
+	}
+	return l.session, l
+}
+
+// legOf finds the leg of a session that goes by a control id.
+func (i *identity) legOf(s *session, c call.ControlID) *leg {
+	if c == "" {
+		return nil
+	}
+	if l := i.byControl[c]; l != nil && l.session == s {
+		return l
+	}
+	// It can be the same in two sessions: then only its own session's leg is right.
+	if n := slices.IndexFunc(s.legs, func(l *leg) bool { return l.goesBy(c) }); n >= 0 {
+		return s.legs[n]
+	}
+	return nil
+}
+
+// attach finds the place of an event, and makes session and leg where it names them. Found are the orphans that
+// named a leg that is new.
+func (i *identity) attach(e *call.Entry, ref call.Ref, horizon time.Time) (s *session, l *leg, found []*Event) {
+	if s, l = i.find(ref); ref.Session == "" {
+		return s, l, nil
+	}
+	if s == nil {
+		s = &session{id: ref.Session, slot: slot{place: -1}, firstSeq: e.Seq, firstAt: e.ReceivedAt}
+		i.sessions.Set(string(s.id), s, cache.NoExpiration)
+		i.inOrder = append(i.inOrder, s)
+	}
+	if l == nil && ref.Leg != "" {
+		l = &leg{id: ref.Leg, session: s, since: e.ReceivedAt}
+		s.legs = append(s.legs, l)
+		if _, ok := i.byLeg[l.id]; !ok {
+			i.byLeg[l.id] = l
+		}
+		found = i.adopt(s, orphanKey{leg: l.id}, horizon)
+	}
+	return s, l, found
+}
+
+// learn takes the ids that an event of a leg states, and returns the events that a control id which
+// is new to the leg leads to: orphans, and events of the session.
+func (i *identity) learn(l *leg, event *Event, horizon time.Time) (found []*Event) {
+	c := event.Facts.Control
+	isNew := l.learn(event)
+	if c == "" {
+		return nil
+	}
+	if _, ok := i.byControl[c]; !ok {
+		i.byControl[c] = l
+	}
+	if !isNew {
+		return nil
+	}
+	return append(i.adopt(l.session, orphanKey{control: c}, horizon), l.session.release(c)...)
+}
+
+// adopt takes the orphans that wait for an id of a leg of the session.
+func (i *identity) adopt(s *session, k orphanKey, horizon time.Time) []*Event {
+	found := i.orphans.take(k, horizon)
+	for _, event := range found {
+		if event.Seq < s.firstSeq {
+			i.pins = append(i.pins, pin{event.Seq, s})
+		}
+	}
+	return found
+}
+
+// release takes the events out of the session that name a control id, for its leg.
+func (s *session) release(c call.ControlID) (released []*Event) {
+	if !slices.ContainsFunc(s.events.list, func(e *Event) bool { return e.Facts.Control == c }) {
+		return nil
+	}
+	all := s.events.list
+	s.events = events{}
+	for _, event := range all {
+		if event.Facts.Control != c {
+			s.events.add(event)
+			continue
+		}
+		// Views of the session have the event already, so what the leg changes is a copy.
+		its, facts := *event, *event.Facts
+		its.Facts = &facts
+		released = append(released, &its)
+	}
+	return released
+}
+
+// learn takes the ids that an event states about its leg, and reports whether its control id was not known. Where
+// events disagree the first by occurrence is right, whatever order they came in; the others still lead to the leg.
+func (l *leg) learn(event *Event) (isNew bool) {
+	f := event.Facts
+	if f.Connection != "" && precedes(event, l.connectionBy, func(g *Facts) bool { return f.Connection < g.Connection }) {
+		l.connectionBy = event
+	}
+	if f.Control == "" {
+		return false
+	}
+	isNew = !l.goesBy(f.Control)
+	if precedes(event, l.controlBy, func(g *Facts) bool { return f.Control < g.Control }) {
+		if f.Control != l.control {
+			l.aliases = slices.DeleteFunc(l.aliases, func(c call.ControlID) bool { return c == f.Control })
+			if l.control != "" {
+				l.aliases = append(l.aliases, l.control)
+			}
+			l.control = f.Control
+		}
+		l.controlBy = event
+	} else if isNew {
+		l.aliases = append(l.aliases, f.Control)
+	}
+	return isNew
+}
+
+// precedes reports whether what a states about its leg goes before what b does:
+// by occurrence, and between deliveries that differ by the text itself.
+func precedes(a, b *Event, less func(*Facts) bool) bool {
+	if b == nil {
+		return true
+	}
+	if c := order(a, b); c != 0 {
+		return c < 0
+	}
+	return less(b.Facts)
+}
+
+func (l *leg) goesBy(c call.ControlID) bool {
+	return c != "" && (l.control == c || slices.Contains(l.aliases, c))
+}
+
+// forget drops a session and what it knows. Its place in the order stays until there are too many of
+// those: an old session at the front must not put that off.
+func (i *identity) forget(s *session) {
+	i.sessions.Delete(string(s.id))
+	for _, l := range s.legs {
+		if i.byLeg[l.id] == l {
+			delete(i.byLeg, l.id)
+		}
+		for _, c := range append(l.aliases, l.control) {
+			if i.byControl[c] == l {
+				delete(i.byControl, c)
+			}
+		}
+	}
+	s.forgotten, s.legs, s.events, s.slot.handedOut = true, nil, events{}, nil
+	if i.forgotten++; i.forgotten > len(i.inOrder)/2 {
+		i.inOrder = slices.DeleteFunc(i.inOrder, func(s *session) bool { return s.forgotten })
+		i.pins = slices.DeleteFunc(i.pins, func(p pin) bool { return p.s.forgotten })
+		i.forgotten = 0
+	}
+}
+
+// oldest returns the first sequence that any session or orphan needs, next when none needs any before it.
+func (i *identity) oldest(next uint64) uint64 {
+	oldest := next
+	if seq := i.orphans.oldest(); seq > 0 {
+		oldest = min(oldest, seq)
+	}
+	if n := slices.IndexFunc(i.inOrder, func(s *session) bool { return !s.forgotten }); n >= 0 {
+		oldest = min(oldest, i.inOrder[n].firstSeq)
+	}
+	for _, p := range i.pins {
+		if !p.s.forgotten {
+			oldest = min(oldest, p.seq)
+		}
+	}
+	return oldest
+}

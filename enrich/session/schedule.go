@@ -1,0 +1,256 @@
+package session
+
+import (
+	"container/heap"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+const (
+	// handedOutFor is how long a check may take into the log before it is handed out again.
+	handedOutFor = 5 * time.Second
+	// inFlight is how long an entry may be on its way from the log to this
+	// replica. What the fold could still need within it is not dropped.
+	inFlight = time.Minute
+	// completedWithin is how long it may take to read, from the published summaries, that a leg
+	// is completed: from the end of a replay and of the amend window.
+	completedWithin = 2 * time.Minute
+	// maxForgotten bounds how many sessions are forgotten under one lock: after a
+	// replay all that ended long ago leave together.
+	maxForgotten = 4096
+	// maxSetBack is how far the clock may be set back before the schedule is made anew: what was put off
+	// by some seconds was put off to a time that is far away then.
+	maxSetBack = time.Second
+)
+
+// schedule is what is due next: the sessions by the time at which they are due, and which checks were handed out.
+type schedule struct {
+	rules Rules
+	queue queue
+	// lag is how much later than its time this replica finds everything due.
+	lag time.Duration
+	// changed gets a value when something is due earlier than it was before.
+	changed chan struct{}
+}
+
+// slot is a session's part of the schedule.
+type slot struct {
+	// wake is when the session is due.
+	wake time.Time
+	// place is its index in the queue, -1 when it is not there.
+	place int
+	// handedOut are its due checks that are on their way into the log.
+	handedOut []handedOut
+}
+
+// handedOut is a check that was handed out, and when, by this machine's clock.
+type handedOut struct {
+	kind    CheckKind
+	leg     call.LegID
+	attempt int
+	upto    uint64
+	at      time.Time
+}
+
+// instant is what the schedule has to know of the time at which it is asked.
+type instant struct {
+	// now is on the log's clock, local on this machine's. anchored tells whether the log's is known.
+	now, local time.Time
+	anchored   bool
+	// floor is up to where the queue is through with the log, caughtUp when the replay was through.
+	floor    uint64
+	caughtUp time.Time
+}
+
+// queue is the heap of sessions by the time at which they are due.
+type queue []*session
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].slot.wake.Before(q[j].slot.wake) }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].slot.place, q[j].slot.place = i, j
+}
+
+// Push implements heap.Interface.
+func (q *queue) Push(x any) {
+	s := x.(*session)
+	s.slot.place = len(*q)
+	*q = append(*q, s)
+}
+
+// Pop implements heap.Interface.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	s := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	s.slot.place = -1
+	return s
+}
+
+func newSchedule(r Rules) schedule { return schedule{rules: r, changed: make(chan struct{}, 1)} }
+
+// clear takes all sessions out.
+func (c *schedule) clear() { c.queue = nil }
+
+// put puts the session where it belongs.
+func (c *schedule) put(s *session, now time.Time) {
+	s.slot.wake = c.wake(s, now)
+	if s.slot.place < 0 {
+		heap.Push(&c.queue, s)
+	} else {
+		heap.Fix(&c.queue, s.slot.place)
+	}
+	if c.queue[0] == s {
+		c.announce()
+	}
+}
+
+// rebuild makes the schedule anew.
+func (c *schedule) rebuild(all iter.Seq[*session], now time.Time) {
+	clear(c.queue)
+	c.queue = c.queue[:0]
+	for s := range all {
+		s.slot.wake, s.slot.place = c.wake(s, now), len(c.queue)
+		c.queue = append(c.queue, s)
+	}
+	heap.Init(&c.queue)
+	c.announce()
+}
+
+func (c *schedule) announce() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// wake is when the session is due, as far as the log tells.
+func (c *schedule) wake(s *session, now time.Time) time.Time {
+	switch _, since, next := c.checks(s, now); {
+	case !since.IsZero():
+		return since
+	case !next.IsZero():
+		return next
+	}
+	return s.expires(c.rules)
+}
+
+// checks returns the checks that are due at now, since when the first of them is,
+// and when the next one will be (zero: none is to come).
+func (c *schedule) checks(s *session, now time.Time) (due []Check, since, next time.Time) {
+	s.checks(c.rules, now, func(check Check, at time.Time) {
+		into := &next
+		if !at.After(now) {
+			due, into = append(due, check), &since
+		}
+		if into.IsZero() || at.Before(*into) {
+			*into = at
+		}
+	})
+	return due, since, next
+}
+
+// Planned is a check that is to come, as far as is known now.
+type Planned struct {
+	Check
+	// Due is when, on the log's clock. It can have passed: then nobody has acted on it yet.
+	Due time.Time
+}
+
+// upcoming returns the next check of each kind of a session and its legs, the soonest first.
+func (c *schedule) upcoming(s *session, now time.Time) []Planned {
+	var all []Planned
+	s.checks(c.rules, now, func(check Check, at time.Time) {
+		all = append(all, Planned{Check: check, Due: at.UTC()})
+	})
+	slices.SortStableFunc(all, func(a, b Planned) int { return a.Due.Compare(b.Due) })
+	return all
+}
+
+// due hands out checks that are due, at most limit of them, takes out the sessions that are finished, and
+// returns how long nothing else is due.
+func (c *schedule) due(at instant, limit int) (checks []Check, finished []*session, wait time.Duration) {
+	for len(c.queue) > 0 && len(checks) < limit && len(finished) < maxForgotten {
+		s := c.queue[0]
+		if s.slot.wake.After(at.now) {
+			break
+		}
+		ready, wake := c.handOut(s, at, limit-len(checks))
+		if wake.IsZero() {
+			heap.Pop(&c.queue)
+			finished = append(finished, s)
+			continue
+		}
+		checks = append(checks, ready...)
+		s.slot.wake = wake
+		heap.Fix(&c.queue, 0)
+	}
+	if len(c.queue) == 0 {
+		return checks, finished, time.Minute
+	}
+	return checks, finished, max(c.queue[0].slot.wake.Sub(at.now), 0)
+}
+
+// handOut returns the checks of a session to hand out, at most room of them, and when it is due
+// again; zero: it is finished.
+func (c *schedule) handOut(s *session, at instant, room int) (ready []Check, wake time.Time) {
+	due, _, wake := c.checks(s, at.now)
+	wakeBy := func(t time.Time) {
+		if wake.IsZero() || t.Before(wake) {
+			wake = t
+		}
+	}
+	var out []handedOut
+	for _, check := range due {
+		h := handedOut{kind: check.Kind, leg: check.Leg, attempt: check.Attempt, upto: check.Upto, at: at.local}
+		before := slices.IndexFunc(s.slot.handedOut, h.same)
+		switch {
+		case before >= 0 && at.local.Sub(s.slot.handedOut[before].at) < handedOutFor:
+			h.at = s.slot.handedOut[before].at
+		case check.Kind == CheckExpire && !at.anchored:
+			// Right after a replay there is only this machine's clock, and what
+			// is wrong by hours would end a live leg. The next entry sets the clock.
+			wakeBy(at.now.Add(handedOutFor))
+			continue
+		case len(ready) < room:
+			ready = append(ready, check)
+		default:
+			wakeBy(at.now)
+			continue
+		}
+		out = append(out, h)
+		wakeBy(at.now.Add(handedOutFor - at.local.Sub(h.at)))
+	}
+	s.slot.handedOut = out
+	if wake.IsZero() {
+		wake = c.keepUntil(s, at)
+	}
+	return ready, wake
+}
+
+// same reports whether two are of the same check.
+func (h *handedOut) same(other handedOut) bool {
+	other.at = h.at
+	return *h == other
+}
+
+// keepUntil is until when to keep a session for which no check is to come; zero: it is finished.
+func (c *schedule) keepUntil(s *session, at instant) time.Time {
+	switch expires := s.expires(c.rules); {
+	case expires.After(at.now):
+		return expires
+	case s.lastSeq > at.floor, !at.anchored:
+		// A task of it is still with a worker, which must find its session.
+		return at.now.Add(handedOutFor)
+	case s.pending() && (at.now.Before(expires.Add(completedWithin)) || at.local.Before(at.caughtUp.Add(completedWithin))):
+		// Forgotten now, a leg that another replica completed, or this one before its
+		// restart, would be missing in the tally.
+		return at.now.Add(handedOutFor)
+	}
+	return time.Time{}
+}
