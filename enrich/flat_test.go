@@ -14,7 +14,7 @@ func TestAReplicaThatReplaysTrimsNothing(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		w.replicas[0].stop()
 		for range 100 {
-			w.log.store(call.Entry{Topic: call.TopicProbe}) // nobody needs them
+			w.log.store(call.Entry{Topic: call.TopicHeartbeat}) // nobody needs them
 		}
 		a := newLeg("s1", 1)
 		w.lives(a)

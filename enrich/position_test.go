@@ -19,7 +19,7 @@ func TestASummaryWhosePositionTheLogHasLostIsMergedWith(t *testing.T) {
 		a := newLeg("s1", 1)
 		w.deliver(a.initiated())
 		for range 200 {
-			w.log.store(call.Entry{Topic: call.TopicProbe})
+			w.log.store(call.Entry{Topic: call.TopicHeartbeat})
 		}
 		w.deliver(a.answered())
 		after(time.Second)

@@ -71,7 +71,7 @@ func (q *fakeQueue) pull() (changed <-chan struct{}) {
 	q.next = max(q.next, q.log.first)
 	for ; q.next < q.log.first+uint64(len(q.log.entries)); q.next++ {
 		e := q.log.entries[q.next-q.log.first]
-		if e.Topic != call.TopicProbe {
+		if e.Topic != call.TopicHeartbeat {
 			q.tasks[e.Seq] = &queued{entry: e}
 			q.order = append(q.order, e.Seq)
 		}

@@ -82,7 +82,7 @@ func (w *world) probe(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			w.log.store(call.Entry{Topic: call.TopicProbe})
+			w.log.store(call.Entry{Topic: call.TopicHeartbeat})
 		case <-ctx.Done():
 			return
 		}
@@ -100,7 +100,7 @@ func (w *world) silence(d time.Duration) {
 func (w *world) startProbes() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.stopProbes = cancel
-	w.log.store(call.Entry{Topic: call.TopicProbe})
+	w.log.store(call.Entry{Topic: call.TopicHeartbeat})
 	w.probes.Go(func() { w.probe(ctx) })
 }
 

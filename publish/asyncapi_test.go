@@ -239,7 +239,7 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, topic := range []string{call.TopicEvent + "call.hangup", call.TopicStatus, call.TopicCheck, call.TopicProbe} {
+	for _, topic := range []string{call.TopicEvent + "call.hangup", call.TopicStatus, call.TopicCheck, call.TopicHeartbeat} {
 		e := call.Entry{
 			Topic: topic, ID: topic, Ref: call.Ref{Session: "7a1c", Leg: "7a1d", Control: "v3:c", Connection: "42"},
 			Attempt: 1, Signature: "c2ln", Timestamp: "1773500966", Backfill: true, Data: []byte(`{}`),

@@ -84,7 +84,7 @@ func (c *legComposer) facts(e *session.Event) {
 	setFirst(&c.leg.From, f.From)
 	setFirst(&c.leg.To, f.To)
 	c.setTime("started_at", &c.leg.StartedAt, f.StartTime, e)
-	c.doubt(summary.NoteDetailsCut, f.Cut)
+	c.doubt(summary.NoteDetailsCut, f.Truncated)
 	// The application may change these during the call: the last one stands.
 	if f.ClientState != "" {
 		c.leg.ClientState = f.ClientState
@@ -113,7 +113,7 @@ func (c *legComposer) event(e *session.Event) {
 		c.machine().Premium = true
 	}
 	if e.Detail != nil {
-		c.doubt(summary.NoteDetailsCut, e.Detail.IsCut())
+		c.doubt(summary.NoteDetailsCut, e.Detail.IsTruncated())
 		c.detail(e)
 	}
 }

@@ -467,7 +467,7 @@ func TestNotesAndCompleteness(t *testing.T) {
 			})}}, notes{"mos_without_packets"}, parts{"initiated", "hangup"}, nil,
 		},
 		"something was cut": {
-			session.LegView{Final: true, Events: []*session.Event{initiated, happened(call.TypeRecordingSaved, 1, &call.Recording{Bounded: call.Bounded{Cut: true}}), none}},
+			session.LegView{Final: true, Events: []*session.Event{initiated, happened(call.TypeRecordingSaved, 1, &call.Recording{Truncation: call.Truncation{Truncated: true}}), none}},
 			notes{"details_cut"},
 			parts{"initiated", "hangup", "recording"},
 			nil,

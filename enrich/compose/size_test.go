@@ -18,7 +18,7 @@ import (
 // busyCall is a call of n events of all sorts, with texts as long as size lets them be.
 func busyCall(n int, size int) []call.Event {
 	text := func(most int) string { return strings.Repeat("ü\"", min(size, most)/3) }
-	bounded := func(i int) call.Bounded { return call.Bounded{Cut: i%7 == 0} }
+	bounded := func(i int) call.Truncation { return call.Truncation{Truncated: i%7 == 0} }
 	details := []struct {
 		typ  string
 		make func(i int) call.Detail
@@ -28,7 +28,7 @@ func busyCall(n int, size int) []call.Event {
 		{call.TypePlaybackEnded, func(int) call.Detail { return &call.Playback{Media: text(call.MaxText), Status: "completed"} }},
 		{call.TypeSpeakEnded, func(int) call.Detail { return &call.Speech{Status: "completed"} }},
 		{call.TypeTranscription, func(i int) call.Detail {
-			return &call.Utterance{Track: "inbound", Text: text(call.MaxUtterance), TextOmitted: i % 2, Bounded: bounded(i)}
+			return &call.Utterance{Track: "inbound", Text: text(call.MaxUtterance), TextOmitted: i % 2, Truncation: bounded(i)}
 		}},
 		{call.TypeRecordingSaved, func(i int) call.Detail {
 			return &call.Recording{ID: fmt.Sprint("r", i), URLs: map[string]string{"mp3": text(call.MaxURL)}}

@@ -33,7 +33,7 @@ func TestTheBacklogIsAsOldAsTheOldestEntryThatTheQueueHasNotDone(t *testing.T) {
 		age("all but the last are done", 5*time.Second)
 		tp.table.SetFloor(later)
 		age("all are done", 0)
-		tp.fold(call.Entry{Topic: call.TopicProbe})
+		tp.fold(call.Entry{Topic: call.TopicHeartbeat})
 		tp.repaired(ref(0), session.Repair{})
 		time.Sleep(time.Minute)
 		age("what the queue does not hand out", 0)

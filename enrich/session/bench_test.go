@@ -160,7 +160,7 @@ func BenchmarkDue(b *testing.B) {
 		}
 		l.at = l.at.Add(time.Hour)
 		l.seq++
-		l.table.Fold(call.Entry{Seq: l.seq, ReceivedAt: l.at, Topic: call.TopicProbe})
+		l.table.Fold(call.Entry{Seq: l.seq, ReceivedAt: l.at, Topic: call.TopicHeartbeat})
 		b.StartTimer()
 		for n := 0; n < legs; {
 			checks, _, _ := l.table.Due(256)

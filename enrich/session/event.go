@@ -39,7 +39,7 @@ type Facts struct {
 func (f *Facts) equal(g *Facts) bool {
 	return f.Control == g.Control && f.Connection == g.Connection &&
 		f.From == g.From && f.To == g.To && f.StartTime.Equal(g.StartTime) &&
-		f.Cut == g.Cut && f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags)
+		f.Truncated == g.Truncated && f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags)
 }
 
 // order is the order of occurrence; of two that occurred at once the ids

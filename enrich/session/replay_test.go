@@ -202,7 +202,7 @@ func TestTheClockIsTheLogs(t *testing.T) {
 		const ahead = 3 * time.Hour
 		fold := func(delay time.Duration) {
 			seq++
-			tp.table.Fold(call.Entry{Seq: seq, ReceivedAt: time.Now().Add(ahead - delay), Topic: call.TopicProbe})
+			tp.table.Fold(call.Entry{Seq: seq, ReceivedAt: time.Now().Add(ahead - delay), Topic: call.TopicHeartbeat})
 		}
 		behind := func() time.Duration { return time.Now().Add(ahead).Sub(tp.table.Now()) }
 
@@ -246,7 +246,7 @@ func TestAMachineWhoseClockIsWrongDecidesByTheLogs(t *testing.T) {
 					t.Errorf("due right after the replay: %v", checks)
 				}
 				pass(time.Second)
-				table.Fold(entry(2, call.TopicProbe))
+				table.Fold(entry(2, call.TopicHeartbeat))
 				if checks, wait, _ := table.Due(10); len(checks) != 0 || wait > legLife {
 					t.Errorf("due %v, next look in %v", checks, wait)
 				}

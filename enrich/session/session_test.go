@@ -138,7 +138,7 @@ func (tp *tape) repaired(ref call.Ref, r session.Repair) uint64 {
 }
 
 // probe records an entry that says nothing but the time.
-func (tp *tape) probe() uint64 { return tp.fold(call.Entry{Topic: call.TopicProbe}) }
+func (tp *tape) probe() uint64 { return tp.fold(call.Entry{Topic: call.TopicHeartbeat}) }
 
 // due returns what is due now, without recording it.
 func (tp *tape) due() []session.Check {

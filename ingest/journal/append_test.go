@@ -74,7 +74,7 @@ func gathered(t *testing.T, s *natsdtest.Server, l *link, j *journal.Journal, en
 	l.hold()
 	first := make(chan error, 1)
 	go func() {
-		_, err := j.Append(t.Context(), call.Entry{Topic: call.TopicProbe})
+		_, err := j.Append(t.Context(), call.Entry{Topic: call.TopicHeartbeat})
 		first <- err
 	}()
 	receipts, errs := make([]call.Receipt, len(entries)), make([]error, len(entries))
@@ -263,7 +263,7 @@ func TestEntriesWithoutAnIDAreAllStored(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
 	j := open(t, s.JS, journal.Config{})
-	probes := slices.Repeat([]call.Entry{{Topic: call.TopicProbe}}, 50)
+	probes := slices.Repeat([]call.Entry{{Topic: call.TopicHeartbeat}}, 50)
 	receipts, errs := appendAll(t.Context(), j, probes)
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -479,7 +479,7 @@ func TestAppendsAreCountedByWhatTheirCallersAreTold(t *testing.T) {
 	backfill := entry(11)
 	backfill.Backfill = true
 	must(t)(j.Append(t.Context(), backfill))
-	must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicProbe}))
+	must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicHeartbeat}))
 	// An entry whose acknowledgement comes when nobody waits for it any more.
 	impatient, cancel := context.WithCancel(t.Context())
 	sent := js.Conn().Stats().OutMsgs

@@ -35,7 +35,7 @@ func TestEntriesComeBackByteForByte(t *testing.T) {
 			Attempt: 3, Signature: "rQ2lRXn1JU4mRZ4kq+/4QHq1f6wG8v8G6b4m0kD0L7w9r3Wl2nGz9QkJb7w6Qd3mUeE4dF5sR1tYyXvZ0aBcCw==", Timestamp: "1700000000",
 			Backfill: true, Data: []byte("{\"data\": {\r\n\t\"emoji\":\"\xf0\x9f\x93\x9e\", \"broken\": \"\xff\x00\"}}\r\n"),
 		}},
-		{"with nothing but a topic", call.Entry{Topic: call.TopicProbe}},
+		{"with nothing but a topic", call.Entry{Topic: call.TopicHeartbeat}},
 		{"with a body alone", call.Entry{Topic: call.TopicStatus, Data: []byte("{}")}},
 		{"with an id and no body", call.Entry{Topic: call.TopicCheck, ID: "check-1"}},
 		{"with a control id alone", call.Entry{Topic: call.TopicEvent + "call.cost", ID: "x", Ref: call.Ref{Control: "v3:abc"}, Data: []byte("{}")}},
@@ -111,7 +111,7 @@ func TestSizesAreNotUnderestimated(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
 	j := open(t, s.JS, journal.Config{})
-	entries := []call.Entry{{Topic: call.TopicProbe}, entry(1), webhook(1)}
+	entries := []call.Entry{{Topic: call.TopicHeartbeat}, entry(1), webhook(1)}
 	all := webhook(2)
 	all.Backfill, all.Attempt = true, 99
 	for _, e := range append(entries, all) {

@@ -49,7 +49,7 @@ func TestTheRestOfANearlyFullLogIsNotForEvents(t *testing.T) {
 			if _, err := j.Append(t.Context(), filled); !errors.Is(err, journal.ErrFull) {
 				t.Errorf("an event from the history: got error %v, want %v", err, journal.ErrFull)
 			}
-			for _, topic := range []string{call.TopicStatus, call.TopicCheck, call.TopicProbe} {
+			for _, topic := range []string{call.TopicStatus, call.TopicCheck, call.TopicHeartbeat} {
 				if _, err := j.Append(t.Context(), call.Entry{Topic: topic, ID: topic + name}); err != nil {
 					t.Errorf("%s: %v", topic, err)
 				}

@@ -124,7 +124,7 @@ func kind(e *call.Entry) string {
 		return kindStatus
 	case e.Topic == call.TopicCheck:
 		return kindCheck
-	case e.Topic == call.TopicProbe:
+	case e.Topic == call.TopicHeartbeat:
 		return kindProbe
 	}
 	return kindOther

@@ -134,7 +134,7 @@ func TestATaskIsTheEntry(t *testing.T) {
 	want := []call.Entry{webhook(1), {Topic: call.TopicStatus, ID: "status", Data: []byte("{}")}, {Topic: call.TopicCheck, ID: "check"}}
 	for _, e := range want {
 		must(t)(j.Append(t.Context(), e))
-		must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicProbe})) // Asks for nothing.
+		must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicHeartbeat})) // Asks for nothing.
 	}
 	w, _ := work(t, j, ack(t))
 	if diff := cmp.Diff([]uint64{1, 3, 5}, w.await(3)); diff != "" {
@@ -282,7 +282,7 @@ func TestAWorkerThatStopsGivesBackWhatItDidNotBegin(t *testing.T) {
 
 func TestDepth(t *testing.T) {
 	t.Parallel()
-	probe := call.Entry{Topic: call.TopicProbe}
+	probe := call.Entry{Topic: call.TopicHeartbeat}
 	tests := []struct {
 		name    string
 		entries []call.Entry

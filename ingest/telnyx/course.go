@@ -81,7 +81,7 @@ func (p *payload) initiated() call.Detail {
 		Screening:     t.word(p.Screening),
 		OfferedCodecs: t.text(p.OfferedCodecs),
 		Headers:       t.headers(p),
-		Bounded:       t.bounded(),
+		Truncation:    t.truncation(),
 	}
 }
 
@@ -92,27 +92,27 @@ func (p *payload) answered() call.Detail {
 		Codec:        t.word(p.Codec),
 		SamplingRate: p.SamplingRate.count(),
 		Headers:      t.headers(p),
-		Bounded:      t.bounded(),
+		Truncation:   t.truncation(),
 	}
 }
 
 func (p *payload) hangup() call.Detail {
 	var t trimmer
 	return &call.Hangup{
-		Cause:   t.word(p.HangupCause),
-		Source:  t.word(p.HangupSource),
-		SIPCode: t.word(string(p.SIPCode)),
-		EndTime: instant(p.EndTime),
-		Quality: p.Quality.noun(),
-		Fault:   t.fault(p.Fault),
-		Headers: t.headers(p),
-		Bounded: t.bounded(),
+		Cause:      t.word(p.HangupCause),
+		Source:     t.word(p.HangupSource),
+		SIPCode:    t.word(string(p.SIPCode)),
+		EndTime:    instant(p.EndTime),
+		Quality:    p.Quality.noun(),
+		Fault:      t.fault(p.Fault),
+		Headers:    t.headers(p),
+		Truncation: t.truncation(),
 	}
 }
 
 func (p *payload) enqueued() call.Detail {
 	var t trimmer
-	return &call.Queue{Name: t.text(p.Queue), Bounded: t.bounded()}
+	return &call.Queue{Name: t.text(p.Queue), Truncation: t.truncation()}
 }
 
 func (p *payload) dequeued() call.Detail {
@@ -121,7 +121,7 @@ func (p *payload) dequeued() call.Detail {
 		Name:        t.text(p.Queue),
 		Reason:      t.word(p.Reason),
 		WaitSeconds: p.WaitSeconds.count(),
-		Bounded:     t.bounded(),
+		Truncation:  t.truncation(),
 	}
 }
 
@@ -132,13 +132,13 @@ func (p *payload) cost() call.Detail {
 		Total:         p.TotalCost.decimal(),
 		BilledSeconds: p.BilledSeconds.count(),
 		Parts:         t.parts(p.CostParts),
-		Bounded:       t.bounded(),
+		Truncation:    t.truncation(),
 	}
 }
 
 func (p *payload) machine() call.Detail {
 	var t trimmer
-	return &call.Machine{Result: t.word(p.Result), Bounded: t.bounded()}
+	return &call.Machine{Result: t.word(p.Result), Truncation: t.truncation()}
 }
 
 // headers returns both lists, nil when they are empty.
@@ -161,7 +161,7 @@ func (t *trimmer) list(wire []header) []call.Header {
 			continue
 		}
 		if len(known) == call.MaxHeaders {
-			t.cut = true
+			t.truncated = true
 			break
 		}
 		known = append(known, call.Header{Name: t.word(name), Value: t.text(string(value))})
@@ -210,7 +210,7 @@ func (t *trimmer) parts(wire []costPart) []call.CostPart {
 			continue
 		}
 		if len(known) == call.MaxCostParts {
-			t.cut = true
+			t.truncated = true
 			break
 		}
 		known = append(known, call.CostPart{
@@ -231,7 +231,7 @@ type refer struct {
 
 func (r *refer) noun() call.Detail {
 	var t trimmer
-	return &call.Refer{SIPCode: t.word(string(r.SIPCode)), Bounded: t.bounded()}
+	return &call.Refer{SIPCode: t.word(string(r.SIPCode)), Truncation: t.truncation()}
 }
 
 // deepfake is the call.deepfake_detection events' own.
@@ -249,6 +249,6 @@ func (d *deepfake) noun() call.Detail {
 		Score:       d.Score.measure(),
 		Consistency: d.Consistency.measure(),
 		Error:       t.word(d.Error),
-		Bounded:     t.bounded(),
+		Truncation:  t.truncation(),
 	}
 }

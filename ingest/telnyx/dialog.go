@@ -27,7 +27,7 @@ type piece struct {
 
 func (p *payload) speech() call.Detail {
 	var t trimmer
-	return &call.Speech{Status: t.word(p.Status), Conference: t.word(p.Conference), Bounded: t.bounded()}
+	return &call.Speech{Status: t.word(p.Status), Conference: t.word(p.Conference), Truncation: t.truncation()}
 }
 
 func (p *payload) playback() call.Detail {
@@ -36,7 +36,7 @@ func (p *payload) playback() call.Detail {
 		Media:      t.media(p.MediaName, p.MediaURL),
 		Status:     t.word(p.Status),
 		Conference: t.word(p.Conference),
-		Bounded:    t.bounded(),
+		Truncation: t.truncation(),
 	}
 }
 
@@ -45,7 +45,7 @@ func (p *payload) dtmf() call.Detail {
 		return new(call.DTMF)
 	}
 	var t trimmer
-	return &call.DTMF{Digit: t.word(string(p.Digit)), Bounded: t.bounded()}
+	return &call.DTMF{Digit: t.word(string(p.Digit)), Truncation: t.truncation()}
 }
 
 func (p *payload) gather() call.Detail {
@@ -58,7 +58,7 @@ func (p *payload) gather() call.Detail {
 		Digits:     t.start(digits, call.MaxDigits),
 		DigitCount: len(p.Digits),
 		Status:     t.word(p.Status),
-		Bounded:    t.bounded(),
+		Truncation: t.truncation(),
 	}
 }
 
@@ -80,7 +80,7 @@ func (w *piece) noun() call.Detail {
 		Text:        text,
 		TextOmitted: len(w.Text) - len(text),
 		Confidence:  w.Confidence.measure(),
-		Bounded:     t.bounded(),
+		Truncation:  t.truncation(),
 	}
 }
 
@@ -111,10 +111,10 @@ type payment struct {
 func (p *payment) progress() call.Detail {
 	var t trimmer
 	return &call.Payment{
-		Step:      t.word(p.Step),
-		Status:    t.word(p.Status),
-		ErrorCode: t.code(p.StepError),
-		Bounded:   t.bounded(),
+		Step:       t.word(p.Step),
+		Status:     t.word(p.Status),
+		ErrorCode:  t.code(p.StepError),
+		Truncation: t.truncation(),
 	}
 }
 
@@ -125,10 +125,10 @@ func (p *payment) completed() call.Detail {
 		errorCode = t.code(string(p.PaymentError))
 	}
 	return &call.Payment{
-		Status:    t.word(p.Result),
-		ChargeID:  t.code(string(p.ChargeID)),
-		ErrorCode: errorCode,
-		Bounded:   t.bounded(),
+		Status:     t.word(p.Result),
+		ChargeID:   t.code(string(p.ChargeID)),
+		ErrorCode:  errorCode,
+		Truncation: t.truncation(),
 	}
 }
 
@@ -148,17 +148,17 @@ type message struct {
 func (g *aiGather) ended() call.Detail {
 	var t trimmer
 	kept, total := t.messages(g.History, call.MaxMessages)
-	t.cut = t.cut || len(kept) < total
+	t.truncated = t.truncated || len(kept) < total
 	return &call.AIGather{
 		Status:        t.word(g.Status),
 		Result:        t.value(g.Result),
 		Messages:      kept,
 		MessagesTotal: total,
-		Bounded:       t.bounded(),
+		Truncation:    t.truncation(),
 	}
 }
 
-// updated keeps of the history only what is new in it; that is not called cut.
+// updated keeps of the history only what is new in it; that is no truncation.
 func (g *aiGather) updated() call.Detail {
 	var t trimmer
 	kept, total := t.messages(g.History, call.MaxUpdateMessages)
@@ -166,7 +166,7 @@ func (g *aiGather) updated() call.Detail {
 		Result:        t.value(g.Partial),
 		Messages:      kept,
 		MessagesTotal: total,
-		Bounded:       t.bounded(),
+		Truncation:    t.truncation(),
 	}
 }
 
@@ -210,7 +210,7 @@ func (c *conversation) noun() call.Detail {
 		Reason:          t.reason(c.Reason),
 		DurationSeconds: c.Duration.count(),
 		Models:          t.models(c.models),
-		Bounded:         t.bounded(),
+		Truncation:      t.truncation(),
 	}
 }
 
@@ -237,7 +237,7 @@ type insight struct {
 
 func (w *insights) noun() call.Detail {
 	var t trimmer
-	return &call.Insights{Group: t.word(w.Group), Results: t.insights(w.Results), Bounded: t.bounded()}
+	return &call.Insights{Group: t.word(w.Group), Results: t.insights(w.Results), Truncation: t.truncation()}
 }
 
 // insights returns the first ones; one that states nothing is left out.
@@ -245,7 +245,7 @@ func (t *trimmer) insights(wire []insight) []call.Insight {
 	var known []call.Insight
 	for _, w := range wire {
 		if len(known) == call.MaxInsights {
-			t.cut = true
+			t.truncated = true
 			break
 		}
 		if i := (call.Insight{ID: t.word(w.ID), Result: t.value(w.Result)}); i != (call.Insight{}) {

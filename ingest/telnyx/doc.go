@@ -13,7 +13,7 @@
 // identity, type and call of a body, and on why it is unusable.
 //
 // The details of an event are bounded as package call says, because they stay in
-// memory; what is longer is cut and says so. Secrets that no summary needs are not
+// memory; what is longer is truncated and says so. Secrets that no summary needs are not
 // read at all: what names or masks a card or a payer, where media is streamed to,
 // the user, password and query of a medium's URL. The digits that a caller entered are read
 // only for whoever asks for them: of the others' events nothing but their number stays.

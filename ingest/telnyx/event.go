@@ -81,7 +81,7 @@ func (p *payload) facts(eventType string) call.Facts {
 		ClientState: t.whole(p.ClientState, call.MaxState),
 		Tags:        t.tags(p.Tags),
 	}
-	facts.Cut = t.cut
+	facts.Truncated = t.truncated
 	// In a recording's event it is the recording's.
 	if call.EventTypeOf(eventType).Starts {
 		facts.StartTime = instant(p.StartTime)
@@ -103,7 +103,7 @@ func firstTime(texts ...string) (at time.Time) {
 func (t *trimmer) tags(values []string) []string {
 	values = stated(values)
 	if len(values) > call.MaxTags {
-		t.cut = true
+		t.truncated = true
 		values = slices.Clone(values[:call.MaxTags]) // the rest does not stay in memory with it
 	}
 	for i, v := range values {

@@ -168,7 +168,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // withoutDigits is an event as it is read where digits are not asked for. What was
-// cut of them is then not missed either.
+// truncated of them is then not missed either.
 func withoutDigits(e call.Event) call.Event {
 	switch d := e.Detail.(type) {
 	case *call.DTMF:
@@ -176,7 +176,7 @@ func withoutDigits(e call.Event) call.Event {
 	case *call.Gather:
 		without := *d
 		without.Digits = ""
-		without.Cut = len(d.Status) == call.MaxWord && d.Cut
+		without.Truncated = len(d.Status) == call.MaxWord && d.Truncated
 		e.Detail = &without
 	}
 	return e

@@ -29,18 +29,18 @@ func (p *payload) recording() call.Detail {
 		EndedAt:    firstTime(p.EndedAt, p.EndTime),
 		URLs:       t.links(p.URLs),
 		PublicURLs: t.links(p.PublicURLs),
-		Bounded:    t.bounded(),
+		Truncation: t.truncation(),
 	}
 }
 
 func (p *payload) recordingError() call.Detail {
 	var t trimmer
-	return &call.RecordingError{Reason: t.reason(p.Reason), Bounded: t.bounded()}
+	return &call.RecordingError{Reason: t.reason(p.Reason), Truncation: t.truncation()}
 }
 
 func (p *payload) conference() call.Detail {
 	var t trimmer
-	return &call.Conference{ID: t.word(p.Conference), Reason: t.word(p.Reason), Bounded: t.bounded()}
+	return &call.Conference{ID: t.word(p.Conference), Reason: t.word(p.Reason), Truncation: t.truncation()}
 }
 
 // links returns the URLs by format without those that are null; nil when none is left.
@@ -53,7 +53,7 @@ func (t *trimmer) links(wire map[string]string) map[string]string {
 		case url == "":
 			continue
 		case len(known) == call.MaxURLs || len(format) > call.MaxWord || len(url) > call.MaxURL:
-			t.cut = true
+			t.truncated = true
 			continue
 		case known == nil:
 			known = make(map[string]string, 1)
@@ -80,7 +80,7 @@ func (w *transcription) noun() call.Detail {
 		Status:      t.word(w.Status),
 		Text:        text,
 		TextOmitted: len(w.Text) - len(text),
-		Bounded:     t.bounded(),
+		Truncation:  t.truncation(),
 	}
 }
 
@@ -97,17 +97,17 @@ type streaming struct {
 func (s *streaming) noun() call.Detail {
 	var t trimmer
 	return &call.Streaming{
-		ID:      t.word(s.ID),
-		Type:    t.word(s.Type),
-		Track:   t.word(s.Params.Track),
-		Reason:  t.reason(s.Reason),
-		Bounded: t.bounded(),
+		ID:         t.word(s.ID),
+		Type:       t.word(s.Type),
+		Track:      t.word(s.Params.Track),
+		Reason:     t.reason(s.Reason),
+		Truncation: t.truncation(),
 	}
 }
 
 func (s *streaming) fork() call.Detail {
 	var t trimmer
-	return &call.Fork{Type: t.word(s.Type), Bounded: t.bounded()}
+	return &call.Fork{Type: t.word(s.Type), Truncation: t.truncation()}
 }
 
 // siprec is what SIPREC sessions have.
@@ -118,10 +118,10 @@ type siprec struct {
 
 func (s *siprec) noun() call.Detail {
 	var t trimmer
-	return &call.SIPREC{Cause: t.reason(s.FailureCause), Bounded: t.bounded()}
+	return &call.SIPREC{Cause: t.reason(s.FailureCause), Truncation: t.truncation()}
 }
 
 func (s *siprec) stopped() call.Detail {
 	var t trimmer
-	return &call.SIPREC{Cause: t.word(s.HangupCause), Bounded: t.bounded()}
+	return &call.SIPREC{Cause: t.word(s.HangupCause), Truncation: t.truncation()}
 }

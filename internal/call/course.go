@@ -24,7 +24,7 @@ type Initiated struct {
 	OfferedCodecs string
 	// Headers are the SIP headers of the call. Nil: none stated.
 	Headers *Headers
-	Bounded
+	Truncation
 }
 
 // Answered is the detail of call.answered.
@@ -37,7 +37,7 @@ type Answered struct {
 	SamplingRate *int64
 	// Headers are the SIP headers of the answer. Nil: none stated.
 	Headers *Headers
-	Bounded
+	Truncation
 }
 
 // Headers are the SIP headers that an event repeats.
@@ -73,7 +73,7 @@ type Hangup struct {
 	Fault *Fault
 	// Headers are the SIP headers of the hangup. Nil: none stated.
 	Headers *Headers
-	Bounded
+	Truncation
 }
 
 // Fault is an error that Telnyx reports with an event, without its free text.
@@ -108,7 +108,7 @@ type Queue struct {
 	Reason string
 	// WaitSeconds is wait_time_secs of call.dequeued. Nil: not stated.
 	WaitSeconds *int64
-	Bounded
+	Truncation
 }
 
 // Refer is the detail of the three call.refer events: the leg is handed to
@@ -117,7 +117,7 @@ type Refer struct {
 	// SIPCode is sip_notify_response: the SIP status that the referred party
 	// notified, as text.
 	SIPCode string
-	Bounded
+	Truncation
 }
 
 // Cost is the detail of call.cost. Amounts are decimal text as Telnyx sent it.
@@ -130,7 +130,7 @@ type Cost struct {
 	BilledSeconds *int64
 	// Parts are the first MaxCostParts of cost_parts, in Telnyx's order.
 	Parts []CostPart
-	Bounded
+	Truncation
 }
 
 // CostPart is one charge of a leg.
@@ -146,7 +146,7 @@ type CostPart struct {
 type Machine struct {
 	// Result is Telnyx's word: "human", "machine", "not_sure", "human_residence", "beep_detected", ….
 	Result string
-	Bounded
+	Truncation
 }
 
 // Deepfake is the detail of call.deepfake_detection.result and .error.
@@ -159,5 +159,5 @@ type Deepfake struct {
 	Consistency *float64
 	// Error is error_message: "detection_timeout", "rtp_timeout", …. Empty on a result.
 	Error string
-	Bounded
+	Truncation
 }

@@ -5,13 +5,13 @@ package call
 // pointer and an empty list mean: not stated.
 type Detail interface {
 	detail()
-	// IsCut reports whether something in the detail was past its bound.
-	IsCut() bool
+	// IsTruncated reports whether something in the detail was past its limit.
+	IsTruncated() bool
 }
 
-// Bounds of an event. A leg keeps its events in memory for hours, and most of
-// what stands in them was chosen by an application or a far end, so that nothing
-// is as long as it likes. Lengths are in bytes of UTF-8, and a text is never cut
+// Limits of an event. A leg keeps its events in memory for hours, and most of
+// what stands in them was chosen by an application or a far end, so everything in them has
+// a limit. Lengths are in bytes of UTF-8, and a text is never truncated
 // within a character.
 const (
 	// MaxWord bounds a word of Telnyx's vocabularies, a code or an id. The
@@ -53,18 +53,18 @@ const (
 	MaxURL  = 4 << 10
 )
 
-// Bounded is part of every detail.
-type Bounded struct {
-	// Cut tells that something in the detail was past its bound: a text was cut
-	// at its end; what is of no use without its end (a URL, a JSON value) was left
+// Truncation is part of every detail.
+type Truncation struct {
+	// Truncated tells that something in the detail was past its limit: a text lost
+	// its end; what is of no use without its end (a URL, a JSON value) was left
 	// out, as were entries of a list. The whole is in the log. False: all is here.
-	Cut bool
+	Truncated bool
 }
 
-func (Bounded) detail() {}
+func (Truncation) detail() {}
 
-// IsCut returns Cut.
-func (b Bounded) IsCut() bool { return b.Cut }
+// IsTruncated returns Truncated.
+func (t Truncation) IsTruncated() bool { return t.Truncated }
 
 // RawJSON is a JSON value as Telnyx wrote it, without white space around its
 // tokens: valid UTF-8, at most MaxResult long and MaxResultDepth deep. Empty: not stated.

@@ -7,7 +7,7 @@ type Speech struct {
 	Status string
 	// Conference is conference_id. Empty: it was spoken to the leg.
 	Conference string
-	Bounded
+	Truncation
 }
 
 // Playback is the detail of the playback events of a leg or a conference.
@@ -20,7 +20,7 @@ type Playback struct {
 	Status string
 	// Conference is conference_id. Empty: it was played to the leg.
 	Conference string
-	Bounded
+	Truncation
 }
 
 // DTMF is the detail of call.dtmf.received.
@@ -28,7 +28,7 @@ type DTMF struct {
 	// Digit is digit: the key that was pressed. Digits are secrets (PINs,
 	// cards): empty unless they were asked for, or not stated.
 	Digit string
-	Bounded
+	Truncation
 }
 
 // Gather is the detail of call.gather.ended.
@@ -40,7 +40,7 @@ type Gather struct {
 	DigitCount int
 	// Status is status: "valid", "invalid", "call_hangup", "timeout", ….
 	Status string
-	Bounded
+	Truncation
 }
 
 // Payment is the detail of call.payment.progress and call.payment.completed. Of
@@ -58,7 +58,7 @@ type Payment struct {
 	// ErrorCode is pay_error_code, payment_error or error_type, the first that is
 	// a code. Empty: no error, or one that is told in free text.
 	ErrorCode string
-	Bounded
+	Truncation
 }
 
 // Utterance is a piece of a live transcript: the detail of call.transcription,
@@ -73,7 +73,7 @@ type Utterance struct {
 	TextOmitted int
 	// Confidence is confidence, from 0 to 1. Nil: not stated.
 	Confidence *float64
-	Bounded
+	Truncation
 }
 
 // AIGather is the detail of the three call.ai_gather events.
@@ -91,7 +91,7 @@ type AIGather struct {
 	// MessagesTotal is how many the history had: the first of Messages is its
 	// message number MessagesTotal - len(Messages), counting from zero.
 	MessagesTotal int
-	Bounded
+	Truncation
 }
 
 // Message is what one side said in an AI gather.
@@ -116,7 +116,7 @@ type Conversation struct {
 	DurationSeconds *int64
 	// Models is what the assistant ran on. Nil: not stated, as before the end.
 	Models *Models
-	Bounded
+	Truncation
 }
 
 // Models are what an assistant thought, heard and spoke with, in Telnyx's names.
@@ -133,7 +133,7 @@ type Insights struct {
 	Group string
 	// Results are the first MaxInsights of results, in Telnyx's order.
 	Results []Insight
-	Bounded
+	Truncation
 }
 
 // Insight is one answer to a question that is asked about every conversation.

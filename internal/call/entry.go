@@ -46,16 +46,16 @@ func (e Entry) EventType() string {
 
 // Topics of the log. TopicEvent is followed by the event's type.
 const (
-	TopicEvent  = "event."
-	TopicStatus = "internal.status"
-	TopicCheck  = "internal.check"
-	TopicProbe  = "internal.probe"
-	TopicRepair = "internal.repair"
+	TopicEvent     = "event."
+	TopicStatus    = "internal.status"
+	TopicCheck     = "internal.check"
+	TopicHeartbeat = "internal.probe"
+	TopicRepair    = "internal.repair"
 )
 
 // InternalTopics returns the topics of Legato's own entries, in order: all that the log
 // takes beside events.
-func InternalTopics() []string { return []string{TopicCheck, TopicProbe, TopicRepair, TopicStatus} }
+func InternalTopics() []string { return []string{TopicCheck, TopicHeartbeat, TopicRepair, TopicStatus} }
 
 // Receipt is the log's word that an entry is stored.
 type Receipt struct {

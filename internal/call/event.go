@@ -41,6 +41,6 @@ type Facts struct {
 	ClientState string
 	// Tags are the first MaxTags of the application's tags, in its order.
 	Tags []string
-	// Cut tells that something of these was past its bound.
-	Cut bool
+	// Truncated tells that something of these was past its limit.
+	Truncated bool
 }

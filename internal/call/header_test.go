@@ -45,7 +45,7 @@ func TestEveryFieldOfAnEntrySurvivesItsMessage(t *testing.T) {
 	full.Seq, full.Topic = 0, call.TopicEvent+"call.machine.premium.greeting.ended"
 	for name, want := range map[string]call.Entry{
 		"with everything":                 full,
-		"with a topic alone":              {Topic: call.TopicProbe},
+		"with a topic alone":              {Topic: call.TopicHeartbeat},
 		"of Legato's own":                 {Topic: call.TopicStatus, ID: "status", Ref: call.Ref{Session: "s", Leg: "l", Connection: "17"}},
 		"with a control id alone":         {Topic: call.TopicEvent + "call.cost", ID: "x", Ref: call.Ref{Control: "v3:abc+/="}},
 		"of a deployment's own name":      {Topic: call.TopicEvent + "emea.event", ID: "x"},

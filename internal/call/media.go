@@ -17,7 +17,7 @@ type Recording struct {
 	URLs map[string]string
 	// PublicURLs are public_recording_urls by format.
 	PublicURLs map[string]string
-	Bounded
+	Truncation
 }
 
 // RecordingError is the detail of call.recording.error.
@@ -25,7 +25,7 @@ type RecordingError struct {
 	// Reason is reason, a sentence: "Internal server error", …. URLs in it are
 	// reduced to their host.
 	Reason string
-	Bounded
+	Truncation
 }
 
 // Transcription is the detail of call.recording.transcription.saved.
@@ -38,7 +38,7 @@ type Transcription struct {
 	Text string
 	// TextOmitted is how many bytes of the text are left out.
 	TextOmitted int
-	Bounded
+	Truncation
 }
 
 // Streaming is the detail of streaming.started, .stopped and .failed. Where the
@@ -52,14 +52,14 @@ type Streaming struct {
 	Track string
 	// Reason is failure_reason. URLs in it are reduced to their host. Empty: it did not fail.
 	Reason string
-	Bounded
+	Truncation
 }
 
 // Fork is the detail of call.fork.started and call.fork.stopped.
 type Fork struct {
 	// Type is stream_type: "decrypted".
 	Type string
-	Bounded
+	Truncation
 }
 
 // SIPREC is the detail of siprec.started, .stopped and .failed.
@@ -67,7 +67,7 @@ type SIPREC struct {
 	// Cause is hangup_cause of a session that stopped, failure_cause of one that
 	// failed. Empty on siprec.started.
 	Cause string
-	Bounded
+	Truncation
 }
 
 // Conference is the detail of a conference's course: created, ended, floor
@@ -77,5 +77,5 @@ type Conference struct {
 	ID string
 	// Reason is why it ended: "all_left", "host_left" or "time_exceeded". Empty on other events.
 	Reason string
-	Bounded
+	Truncation
 }

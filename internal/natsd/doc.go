@@ -13,7 +13,7 @@
 //     sent fails at once, and the caller decides.
 //   - [Manage] never takes over a stream that is not Legato's, never lowers a
 //     replica count, and leaves alone what Legato does not depend on.
-//   - A server that is away is waited for; [Passing] tells what else is worth waiting for.
+//   - A server that is away is waited for; [Transient] tells what else is worth waiting for.
 //   - No error and no log line shows a password, a token, or what is in a file of secrets.
 //
 // It does not know what is in a message.

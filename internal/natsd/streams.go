@@ -27,8 +27,8 @@ type MismatchError struct {
 	Problems []string
 	// Missing are the names of the streams that do not exist.
 	Missing []string
-	// Hopeless are those of the problems that only a person can mend.
-	Hopeless []string
+	// Permanent are those of the problems that only a person can mend.
+	Permanent []string
 	// Commands are the lines of the nats command-line tool that would put it
 	// right. Empty where none can.
 	Commands []string
@@ -88,7 +88,7 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	changed := have
 	var problems []string
 	for _, r := range differences(&have, &want) {
-		if reason := hopeless(r, &have, &want); reason != "" {
+		if reason := permanent(r, &have, &want); reason != "" {
 			problems = append(problems, problem(r, &have, &want)+": "+reason)
 			continue
 		}
@@ -96,7 +96,7 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		r.set(&changed, &want)
 	}
 	if len(problems) > 0 {
-		return have, &MismatchError{Problems: problems, Hopeless: problems}
+		return have, &MismatchError{Problems: problems, Permanent: problems}
 	}
 	if len(differences(&have, &want)) == 0 {
 		return have, nil
@@ -147,9 +147,9 @@ func compare(mismatch *MismatchError, have, want *jetstream.StreamConfig) {
 			continue
 		}
 		text := problem(r, have, want)
-		if reason := hopeless(r, have, want); reason != "" {
+		if reason := permanent(r, have, want); reason != "" {
 			text += ": " + reason
-			mismatch.Hopeless = append(mismatch.Hopeless, text)
+			mismatch.Permanent = append(mismatch.Permanent, text)
 		} else {
 			flags = append(flags, r.flags(want)...)
 		}
@@ -188,8 +188,8 @@ func problem(r rule, have, want *jetstream.StreamConfig) string {
 	return fmt.Sprintf("stream %s: %s is %s, want %s", want.Name, r.name, r.show(have), r.show(want))
 }
 
-// hopeless returns why a difference is not for a program to mend, empty when it is.
-func hopeless(r rule, have, want *jetstream.StreamConfig) string {
+// permanent returns why a difference is not for a program to mend, empty when it is.
+func permanent(r rule, have, want *jetstream.StreamConfig) string {
 	if r.set == nil {
 		return "an existing stream cannot be changed so; remove it or choose another subject prefix"
 	}

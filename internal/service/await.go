@@ -26,7 +26,7 @@ func (s *Service) await(ctx context.Context, what string, try func(context.Conte
 			return nil
 		}
 		err = fmt.Errorf("%s: %w", what, err)
-		if s.embedded != nil || ctx.Err() != nil || !natsd.Passing(err) {
+		if s.embedded != nil || ctx.Err() != nil || !natsd.Transient(err) {
 			return err
 		}
 		if last := s.nc.LastError(); last != nil {

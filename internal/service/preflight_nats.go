@@ -104,7 +104,7 @@ func checkStreams(ctx context.Context, js jetstream.JetStream, set *Settings, la
 	missing = len(mismatch.Missing)
 	f = Finding{Name: name, Detail: strings.Join(mismatch.Problems, "\n")}
 	switch {
-	case len(mismatch.Hopeless) > 0:
+	case len(mismatch.Permanent) > 0:
 		return missing, f.but(VerdictFault, "Decide which stream is to go, or choose another --subject-prefix.")
 	case set.Streams == "check":
 		return missing, f.but(VerdictFault, strings.Join(mismatch.Commands, "\n"))

@@ -36,7 +36,7 @@ func (s *Service) probe(ctx context.Context) error {
 		since := s.journal.FailingSince()
 		if !since.IsZero() || time.Since(s.journal.LastStored()) >= probeEvery {
 			// A probe has no id: each one is to be stored.
-			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicProbe})
+			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicHeartbeat})
 			if err != nil && ctx.Err() == nil && time.Since(said) >= sayEvery {
 				said = time.Now()
 				s.log.Error("the log cannot be written", "error", err)

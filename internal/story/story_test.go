@@ -311,7 +311,7 @@ func TestAFinderPicksTheEntriesOfACall(t *testing.T) {
 	l.event(call.TypeAnswered, call.Ref{Leg: "a"}, 0, 0)                    // 6
 	l.event(call.TypeAnswered, call.Ref{Leg: "z", Control: "v3:a"}, 0, 0)   // 7: its leg decides
 	l.event("conference.created", call.Ref{Session: "s"}, 0, 0)             // 8
-	l.add(call.TopicProbe, "", call.Ref{}, 0, "")                           // 9
+	l.add(call.TopicHeartbeat, "", call.Ref{}, 0, "")                       // 9
 	for _, id := range []string{"s", "a", "b", "v3:a", "v3:b"} {
 		f := story.NewFinder(id, "")
 		for range 2 {

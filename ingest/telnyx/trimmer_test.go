@@ -26,7 +26,7 @@ func times(n int, format string) string {
 
 func TestWhatIsPastItsBoundIsCutAndSaysSo(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
-	cut := call.Bounded{Cut: true}
+	truncated := call.Truncation{Truncated: true}
 	headers := make([]call.Header, call.MaxHeaders)
 	parts := make([]call.CostPart, call.MaxCostParts)
 	for i := range headers {
@@ -50,63 +50,63 @@ func TestWhatIsPastItsBoundIsCutAndSaysSo(t *testing.T) {
 		want              call.Detail
 	}{
 		"a word at its bound": {call.TypeHangup, `"hangup_cause":"` + x(call.MaxWord) + `"`, &call.Hangup{Cause: x(call.MaxWord)}},
-		"a word past it":      {call.TypeHangup, `"hangup_cause":"` + x(call.MaxWord+1) + `"`, &call.Hangup{Cause: x(call.MaxWord), Bounded: cut}},
+		"a word past it":      {call.TypeHangup, `"hangup_cause":"` + x(call.MaxWord+1) + `"`, &call.Hangup{Cause: x(call.MaxWord), Truncation: truncated}},
 		"a text at its bound": {call.TypeInitiated, `"caller_id_name":"` + x(call.MaxText) + `"`, &call.Initiated{CallerName: x(call.MaxText)}},
-		"a text past it, cut between characters": {
-			call.TypeInitiated, `"caller_id_name":"` + x(call.MaxText-1) + `é!"`, &call.Initiated{CallerName: x(call.MaxText - 1), Bounded: cut},
+		"a text past it, truncated between characters": {
+			call.TypeInitiated, `"caller_id_name":"` + x(call.MaxText-1) + `é!"`, &call.Initiated{CallerName: x(call.MaxText - 1), Truncation: truncated},
 		},
-		"digits": {call.TypeGatherEnded, `"digits":"` + strings.Repeat("7", 200) + `"`, &call.Gather{Digits: strings.Repeat("7", call.MaxDigits), DigitCount: 200, Bounded: cut}},
+		"digits": {call.TypeGatherEnded, `"digits":"` + strings.Repeat("7", 200) + `"`, &call.Gather{Digits: strings.Repeat("7", call.MaxDigits), DigitCount: 200, Truncation: truncated}},
 		"a header's name and value": {
 			call.TypeAnswered, `"custom_headers":[{"name":"` + x(200) + `","value":"` + x(1000) + `"}]`,
-			&call.Answered{Headers: &call.Headers{Custom: []call.Header{{Name: x(call.MaxWord), Value: x(call.MaxText)}}}, Bounded: cut},
+			&call.Answered{Headers: &call.Headers{Custom: []call.Header{{Name: x(call.MaxWord), Value: x(call.MaxText)}}}, Truncation: truncated},
 		},
 		"headers at their bound": {call.TypeHangup, `"sip_headers":` + times(call.MaxHeaders, `{"name":"h%d"}`), &call.Hangup{Headers: &call.Headers{SIP: headers}}},
-		"headers past it":        {call.TypeHangup, `"sip_headers":` + times(call.MaxHeaders+1, `{"name":"h%d"}`), &call.Hangup{Headers: &call.Headers{SIP: headers}, Bounded: cut}},
+		"headers past it":        {call.TypeHangup, `"sip_headers":` + times(call.MaxHeaders+1, `{"name":"h%d"}`), &call.Hangup{Headers: &call.Headers{SIP: headers}, Truncation: truncated}},
 		"charges past their bound": {
-			call.TypeCost, `"cost_parts":` + times(call.MaxCostParts+3, `{"call_part":"p%d"}`), &call.Cost{Parts: parts, Bounded: cut},
+			call.TypeCost, `"cost_parts":` + times(call.MaxCostParts+3, `{"call_part":"p%d"}`), &call.Cost{Parts: parts, Truncation: truncated},
 		},
 		"a piece of a transcript": {
 			call.TypeTranscription, `"transcription_data":{"is_final":true,"transcript":"` + x(5000) + `"}`,
-			&call.Utterance{Text: x(call.MaxUtterance), TextOmitted: 5000 - call.MaxUtterance, Bounded: cut},
+			&call.Utterance{Text: x(call.MaxUtterance), TextOmitted: 5000 - call.MaxUtterance, Truncation: truncated},
 		},
 		"a recording's text": {
 			call.TypeRecordingTranscription, `"transcription_text":"` + strings.Repeat("é", 40_000) + `"`,
-			&call.Transcription{Text: strings.Repeat("é", 32<<10), TextOmitted: 80_000 - 64<<10, Bounded: cut},
+			&call.Transcription{Text: strings.Repeat("é", 32<<10), TextOmitted: 80_000 - 64<<10, Truncation: truncated},
 		},
 		"messages by number": {
 			call.TypeAIGatherEnded, `"message_history":` + times(70, `{"role":"r%d","content":"c"}`),
-			&call.AIGather{Messages: messages(6, 69, "c"), MessagesTotal: 70, Bounded: cut},
+			&call.AIGather{Messages: messages(6, 69, "c"), MessagesTotal: 70, Truncation: truncated},
 		},
 		"messages by size": {
 			call.TypeAIGatherEnded, `"message_history":` + times(20, `{"role":"r%d","content":"`+x(call.MaxMessage)+`"}`),
-			&call.AIGather{Messages: messages(12, 19, x(call.MaxMessage)), MessagesTotal: 20, Bounded: cut},
+			&call.AIGather{Messages: messages(12, 19, x(call.MaxMessage)), MessagesTotal: 20, Truncation: truncated},
 		},
 		"one message": {
 			call.TypeAIGatherPartial, `"message_history":` + times(1, `{"role":"r%d","content":"`+x(3000)+`"}`),
-			&call.AIGather{Messages: messages(0, 0, x(call.MaxMessage)), MessagesTotal: 1, Bounded: cut},
+			&call.AIGather{Messages: messages(0, 0, x(call.MaxMessage)), MessagesTotal: 1, Truncation: truncated},
 		},
-		"a history so far is not cut": {
+		"a history so far is not truncated": {
 			call.TypeAIGatherHistory, `"message_history":` + times(70, `{"role":"r%d","content":"c"}`),
 			&call.AIGather{Messages: messages(68, 69, "c"), MessagesTotal: 70},
 		},
 		"a result at its bound": {
 			call.TypeAIGatherEnded, `"result":["` + x(call.MaxResult-4) + `" ]`, &call.AIGather{Result: call.RawJSON(`["` + x(call.MaxResult-4) + `"]`)},
 		},
-		"a result past it":           {call.TypeAIGatherEnded, `"result":["` + x(call.MaxResult-3) + `"]`, &call.AIGather{Bounded: cut}},
+		"a result past it":           {call.TypeAIGatherEnded, `"result":["` + x(call.MaxResult-3) + `"]`, &call.AIGather{Truncation: truncated}},
 		"a result at its depth":      {call.TypeAIGatherEnded, `"result":` + nested(call.MaxResultDepth), &call.AIGather{Result: call.RawJSON(nested(call.MaxResultDepth))}},
-		"a result past it, in depth": {call.TypeAIGatherEnded, `"result":` + nested(call.MaxResultDepth+1), &call.AIGather{Bounded: cut}},
+		"a result past it, in depth": {call.TypeAIGatherEnded, `"result":` + nested(call.MaxResultDepth+1), &call.AIGather{Truncation: truncated}},
 		"a text that is a result": {
 			call.TypeInsights, `"results":[{"result":"` + x(10_000) + `"}]`,
-			&call.Insights{Results: []call.Insight{{Result: call.RawJSON(`"` + x(call.MaxResult-2) + `"`)}}, Bounded: cut},
+			&call.Insights{Results: []call.Insight{{Result: call.RawJSON(`"` + x(call.MaxResult-2) + `"`)}}, Truncation: truncated},
 		},
-		"insights": {call.TypeInsights, `"results":` + times(17, `{"insight_id":"i%d"}`), &call.Insights{Results: insights, Bounded: cut}},
+		"insights": {call.TypeInsights, `"results":` + times(17, `{"insight_id":"i%d"}`), &call.Insights{Results: insights, Truncation: truncated}},
 		"a URL is left out whole": {
 			call.TypeRecordingSaved, `"recording_urls":{"mp3":"https://files.test/` + x(call.MaxURL) + `","wav":"w"}`,
-			&call.Recording{URLs: map[string]string{"wav": "w"}, Bounded: cut},
+			&call.Recording{URLs: map[string]string{"wav": "w"}, Truncation: truncated},
 		},
 		"URLs": {
 			call.TypeRecordingSaved, `"public_recording_urls":{"f":"6","e":"5","d":"4","c":"3","b":"2","a":"1"}`,
-			&call.Recording{PublicURLs: map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"}, Bounded: cut},
+			&call.Recording{PublicURLs: map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"}, Truncation: truncated},
 		},
 	}
 	for name, tt := range tests {
@@ -127,8 +127,8 @@ func TestWhatIsPastItsBoundIsCutAndSaysSo(t *testing.T) {
 func checkCutText(t *testing.T, got *call.Insights) {
 	t.Helper()
 	value := string(got.Results[0].Result)
-	if n := len(value); !got.Cut || n > call.MaxResult || n < call.MaxResult*9/10 || strings.Trim(value, `"x`) != "" {
-		t.Errorf("cut %t, a text of %d bytes: %.20s…", got.Cut, n, value)
+	if n := len(value); !got.Truncated || n > call.MaxResult || n < call.MaxResult*9/10 || strings.Trim(value, `"x`) != "" {
+		t.Errorf("cut %t, a text of %d bytes: %.20s…", got.Truncated, n, value)
 	}
 }
 
@@ -236,13 +236,13 @@ func TestWhatAnyEventStatesIsBounded(t *testing.T) {
 			`"from":"` + x(call.MaxText) + `","to":"sip:a@b"`, call.Facts{From: x(call.MaxText), To: "sip:a@b"},
 		},
 		"a party past it, cut between characters": {
-			`"to":"` + x(call.MaxText-1) + `é"`, call.Facts{To: x(call.MaxText - 1), Cut: true},
+			`"to":"` + x(call.MaxText-1) + `é"`, call.Facts{To: x(call.MaxText - 1), Truncated: true},
 		},
 		"a state at its bound": {`"client_state":"` + x(call.MaxState) + `"`, call.Facts{ClientState: x(call.MaxState)}},
-		"a state past it":      {`"client_state":"` + x(call.MaxState+1) + `"`, call.Facts{Cut: true}},
+		"a state past it":      {`"client_state":"` + x(call.MaxState+1) + `"`, call.Facts{Truncated: true}},
 		"tags at their bound":  {`"tags":` + times(call.MaxTags, `"t%d"`), call.Facts{Tags: tags}},
-		"tags past it":         {`"tags":` + times(call.MaxTags+9, `"t%d"`), call.Facts{Tags: tags, Cut: true}},
-		"a long tag":           {`"tags":["` + x(5000) + `"]`, call.Facts{Tags: []string{x(call.MaxText)}, Cut: true}},
+		"tags past it":         {`"tags":` + times(call.MaxTags+9, `"t%d"`), call.Facts{Tags: tags, Truncated: true}},
+		"a long tag":           {`"tags":["` + x(5000) + `"]`, call.Facts{Tags: []string{x(call.MaxText)}, Truncated: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			event, err := telnyx.Decode([]byte(`{"data":{"event_type":"call.bridged","payload":{"call_leg_id":"leg-1",` + c.fields + `}}}`))

@@ -32,13 +32,13 @@ func TestOnlyWhatPassesByItselfIsWaitedFor(t *testing.T) {
 		"nothing":                             {nil, false},
 		"a server without JetStream, as sent": {&jetstream.APIError{Code: 503, ErrorCode: jetstream.JSErrCodeJetStreamNotEnabled}, false},
 	} {
-		if got := natsd.Passing(row.err); got != row.want {
+		if got := natsd.Transient(row.err); got != row.want {
 			t.Errorf("%s: got %v, want %v", name, got, row.want)
 		}
 		if row.err == nil {
 			continue
 		}
-		if got := natsd.Passing(fmt.Errorf("wrapped: %w", row.err)); got != row.want {
+		if got := natsd.Transient(fmt.Errorf("wrapped: %w", row.err)); got != row.want {
 			t.Errorf("%s, wrapped: got %v, want %v", name, got, row.want)
 		}
 	}

@@ -12,21 +12,21 @@ import (
 // codeNoPeers: too few servers of the cluster are up for the replicas that are wanted.
 const codeNoPeers jetstream.ErrorCode = 10005
 
-// Passing reports whether an exchange with NATS failed for what passes without
+// Transient reports whether an exchange with NATS failed for what ends without
 // anybody changing the configuration: a server that is away, a cluster without a
-// quorum. Of the rest it says no: JetStream that is not enabled, an account's limits,
+// quorum. It is false for the rest: JetStream that is not enabled, an account's limits,
 // permissions, streams that are not as wanted.
-func Passing(err error) bool {
+func Transient(err error) bool {
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 		return false
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeNoPeers
 	}
-	for _, passing := range []error{
+	for _, transient := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrStaleConnection,
 	} {
-		if errors.Is(err, passing) {
+		if errors.Is(err, transient) {
 			return true
 		}
 	}

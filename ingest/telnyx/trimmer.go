@@ -13,15 +13,15 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// trimmer keeps what a detail repeats within the bounds of package call, and
+// trimmer truncates what an event repeats to the limits of package call, and
 // notes whether anything was past them.
-type trimmer struct{ cut bool }
+type trimmer struct{ truncated bool }
 
-// bounded says whether anything was cut. It is called last in a literal: Go calls
+// truncation says whether anything was truncated. It is called last in a literal: Go calls
 // the functions of an expression in the order in which they stand there.
-func (t *trimmer) bounded() call.Bounded { return call.Bounded{Cut: t.cut} }
+func (t *trimmer) truncation() call.Truncation { return call.Truncation{Truncated: t.truncated} }
 
-// word bounds a word, a code or an id.
+// word truncates a word, a code or an id.
 func (t *trimmer) word(s string) string {
 	if known, ok := vocabulary[s]; ok {
 		return known
@@ -29,32 +29,32 @@ func (t *trimmer) word(s string) string {
 	return t.start(s, call.MaxWord)
 }
 
-// text bounds what was named freely.
+// text truncates what was named freely.
 func (t *trimmer) text(s string) string { return t.start(s, call.MaxText) }
 
 // whole leaves out what is longer than limit and of no use in part.
 func (t *trimmer) whole(s string, limit int) string {
 	if len(s) > limit {
-		t.cut = true
+		t.truncated = true
 		return ""
 	}
 	return s
 }
 
-// start returns the start of s that fits into limit, cut between characters. It is a
+// start returns the start of s that fits into limit, truncated between characters. It is a
 // copy, so that the rest does not stay in memory with it.
 func (t *trimmer) start(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	t.cut = true
+	t.truncated = true
 	for limit > 0 && !utf8.RuneStart(s[limit]) {
 		limit--
 	}
 	return strings.Clone(s[:limit])
 }
 
-// reason bounds a sentence of Telnyx's; what URLs in it say beyond their host is
+// reason truncates a sentence of Telnyx's; what URLs in it say beyond their host is
 // taken out, as it can be a password.
 func (t *trimmer) reason(s string) string {
 	if strings.Contains(s, "://") {
@@ -114,8 +114,8 @@ func (t *trimmer) code(s string) string {
 	return t.word(s)
 }
 
-// value bounds JSON of any form: a string is cut like other texts; half an
-// object would be none, so that one past the bounds is left out.
+// value limits JSON of any form: a string is truncated like other texts; half an
+// object would be none, so one past the limits is left out.
 func (t *trimmer) value(raw json.RawMessage) call.RawJSON {
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
@@ -129,13 +129,13 @@ func (t *trimmer) value(raw json.RawMessage) call.RawJSON {
 	}
 	value := strings.ToValidUTF8(compact.String(), "\uFFFD")
 	if len(value) > call.MaxResult || depth(value) > call.MaxResultDepth {
-		t.cut = true
+		t.truncated = true
 		return ""
 	}
 	return call.RawJSON(value)
 }
 
-// quoted bounds a JSON string: cut, it still is one.
+// quoted truncates a JSON string so that it still is one.
 func (t *trimmer) quoted(raw json.RawMessage) call.RawJSON {
 	var s string
 	if json.Unmarshal(raw, &s) != nil || s == "" {
