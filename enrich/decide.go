@@ -34,12 +34,16 @@ const (
 	reasonFinal     reason = "final"
 	reasonCollect   reason = "collecting_late_events"
 	reasonLate      reason = "late"
+	reasonQuiet     reason = "quiet"
+	reasonUnchanged reason = "unchanged"
+	reasonBehind    reason = "behind"
+	reasonRefused   reason = "refused"
 )
 
-// verdict is what is to be done now: act, or look again at a time.
+// verdict is what is to be done now: act, or decide again at a time.
 type verdict struct {
 	reason reason
-	// act: publish now. Otherwise look again at until; zero: when something changes.
+	// act: publish now. Otherwise decide again at until; zero: when something changes.
 	act   bool
 	until time.Time
 }
@@ -80,7 +84,7 @@ func decideAmend(since, now time.Time) verdict {
 }
 
 // decideAsk returns the attempt to make now for a leg, 0 when there is none, and
-// when to look again (zero: not on account of this). hangup tells that the worker holds the task
+// when to decide again (zero: not on account of this). hangup tells that the worker holds the task
 // of the leg's hangup, check the attempt that a check asks for (0: none does). With neither it holds some
 // other task of the leg, and asks when nobody has: the hangup may have been nobody's task,
 // because its leg was not known then, or because it had no control id to ask with.
@@ -104,31 +108,4 @@ func decideAsk(v *session.LegView, t Timing, hangup bool, check int, now time.Ti
 		return 0, due
 	}
 	return v.Asked + 1, time.Time{}
-}
-
-// newsSince returns when the first event of the leg after position p was
-// received, or, when there is none, the last answer; zero when there is neither. Of the answers all but
-// the last are known to have been no news: an attempt that failed says nothing.
-func newsSince(v *session.LegView, p uint64) time.Time {
-	if first := firstReceived(v.Events, p); !first.IsZero() {
-		return first
-	}
-	var last time.Time
-	for _, a := range v.Answers {
-		if a.Seq > p && a.At.After(last) {
-			last = a.At
-		}
-	}
-	return last
-}
-
-// firstReceived is when the first of the events after position p was received,
-// zero when there is none.
-func firstReceived(events []*session.Event, p uint64) (first time.Time) {
-	for _, e := range events {
-		if e.Seq > p && (first.IsZero() || e.ReceivedAt.Before(first)) {
-			first = e.ReceivedAt
-		}
-	}
-	return first
 }

@@ -34,7 +34,7 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 			Help: "Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.",
 		}, []string{"result"}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_work_failures_total", Help: "Failed looks at a session; each is tried again.",
+			Name: "legato_work_failures_total", Help: "Failed passes over a session; each is tried again.",
 		}),
 		unusable: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_unusable_total", Help: "Log entries that could not be folded.",
@@ -197,7 +197,7 @@ func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, open.Oldest.Seconds())
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.OpenLegs), "open")
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.Legs-st.OpenLegs), "over")
-	// One look, so that they balance in every scrape.
+	// Read at once, so that they balance in every scrape.
 	a := c.table.Accounts()
 	ch <- prometheus.MustNewConstMetric(overDesc, prometheus.CounterValue, float64(a.Over))
 	ch <- prometheus.MustNewConstMetric(completedDesc, prometheus.CounterValue, float64(a.Completed))
@@ -205,55 +205,25 @@ func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(orphansDesc, prometheus.GaugeValue, float64(st.Orphans))
 }
 
-// publishedLeg counts and logs one published revision of a leg: one wide line, no parties.
-func (w *Worker) publishedLeg(leg *summary.Leg, v *session.LegView, why string, now time.Time) {
-	kind := kindOf(leg.Revision)
-	w.metrics.summaries.WithLabelValues(summary.KindLeg, kind, string(leg.Outcome)).Inc()
-	if leg.Revision == 1 && !v.Hangup.IsZero() {
-		w.metrics.completion.Observe(now.Sub(v.Hangup).Seconds())
+// report counts and logs one published revision: one wide line, no parties. duration_ms is
+// since the leg, or the last leg of the session, was over; hangup is when the log took its hangup. Zero: not known.
+func (w *Worker) report(k summary.Key, revision int, o summary.Outcome, reasons []summary.Reason, now, over, hangup time.Time, more ...any) {
+	kind := kindOf(revision)
+	w.metrics.summaries.WithLabelValues(k.Kind, kind, string(o)).Inc()
+	for _, r := range reasons {
+		w.metrics.amendments.WithLabelValues(k.Kind, string(r)).Inc()
 	}
-	for _, r := range leg.Reasons {
-		w.metrics.amendments.WithLabelValues(summary.KindLeg, string(r)).Inc()
+	args := []any{"kind", k.Kind, "call_session_id", k.Session}
+	if k.Leg != "" {
+		args = append(args, "call_leg_id", k.Leg)
 	}
-	args := []any{
-		"kind", leg.Kind, "call_session_id", leg.CallSessionID, "call_leg_id", leg.CallLegID, "connection_id", leg.ConnectionID,
-		"revision", leg.Revision, "outcome", string(leg.Outcome), "ended_by", string(leg.EndedBy), "status", string(leg.Status.State),
-		"why", why, "reasons", leg.Reasons, "events", len(leg.Events) + leg.EventsOmitted, "recordings", len(leg.Recordings),
-		"attempts", leg.Status.Attempts, "duration_ms", now.Sub(v.Since).Milliseconds(),
-	}
-	if !v.Hangup.IsZero() {
-		args = append(args, "hangup_to_published_ms", now.Sub(v.Hangup).Milliseconds())
-	}
-	w.log.Info("leg "+kind, args...)
-}
-
-// publishedSession counts and logs one published revision of a session: duration_ms
-// is since its last leg was over.
-func (w *Worker) publishedSession(s *summary.Session, v *session.View, now time.Time) {
-	kind := kindOf(s.Revision)
-	w.metrics.summaries.WithLabelValues(summary.KindSession, kind, string(s.Outcome)).Inc()
-	for _, r := range s.Reasons {
-		w.metrics.amendments.WithLabelValues(summary.KindSession, string(r)).Inc()
-	}
-	args := []any{
-		"kind", s.Kind, "call_session_id", s.CallSessionID, "connection_id", s.ConnectionID, "revision", s.Revision,
-		"outcome", string(s.Outcome), "status", string(s.StatusState), "reasons", s.Reasons,
-		"legs", s.LegCount, "answered_legs", s.AnsweredLegs, "events", s.EventCount,
-	}
-	var over, hangup time.Time
-	for _, l := range v.Legs {
-		if l.Since.After(over) {
-			over = l.Since
-		}
-		if l.Hangup.After(hangup) {
-			hangup = l.Hangup
-		}
-	}
+	args = append(args, "revision", revision, "outcome", string(o), "reasons", reasons)
+	args = append(args, more...)
 	if !over.IsZero() {
 		args = append(args, "duration_ms", now.Sub(over).Milliseconds())
 	}
 	if !hangup.IsZero() {
 		args = append(args, "hangup_to_published_ms", now.Sub(hangup).Milliseconds())
 	}
-	w.log.Info("session "+kind, args...)
+	w.log.Info(k.Kind+" "+kind, args...)
 }

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
+	"github.com/cenkalti/backoff/v5"
+	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // HistorySource reads what Telnyx has on record of a leg. Its error is that of
@@ -94,20 +94,11 @@ func missing(rows, known []past, sparse bool) (which []int) {
 	return which
 }
 
-// repair starts an attempt to complete a leg from the history, unless one is under
-// way. What comes of it comes back through the log.
-func (j *job) repair(ctx context.Context, v *session.LegView, life uint64, attempt int) {
-	key := errand{v.ID, session.CheckRepair}
-	if j.asking[key] >= attempt {
-		return
-	}
-	j.asking[key] = attempt
+// repair starts an attempt to complete a leg from the history, and reports whether
+// its outcome is to come through the log.
+func (j *job) repair(ctx context.Context, v *session.LegView, life uint64, attempt int) bool {
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
-	j.w.wg.Go(func() {
-		if !j.recall(ctx, ref, life, attempt) && ctx.Err() == nil {
-			j.giveUp(key, attempt)
-		}
-	})
+	return j.start(ctx, errand{v.ID, session.CheckRepair}, attempt, func() bool { return j.recall(ctx, ref, life, attempt) })
 }
 
 // recall makes an attempt to complete a leg. It reports whether its outcome is in the log; if not,
@@ -120,7 +111,8 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 	defer cancel()
 	if whole, ok := j.isWhole(patient, ref.Leg); whole || !ok {
 		// The beginning of the call has left the log, not the summary: as after each start.
-		outcome := wholeAlready(ref, life, attempt)
+		outcome := session.Repair{Whole: true, Life: life, Answer: answerAbout(ref, status.Answered)}
+		outcome.Attempt = attempt
 		return ok && j.record(ctx, internalEntry(call.TopicRepair, outcome.ID(), ref, outcome))
 	}
 	got, err := j.w.cfg.History.History(patient, ref)
@@ -131,11 +123,7 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 		j.w.metrics.repairs.WithLabelValues(repairBusy).Inc()
 		return false
 	case err != nil:
-		got = status.Past{Answer: status.Answer{
-			Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
-			FetchedAt: time.Now().UTC().Truncate(time.Microsecond),
-			Result:    status.Unreachable, Problem: status.ProblemTimeout,
-		}}
+		got = status.Past{Answer: unreachable(ref)}
 	}
 	answered(span, &got.Answer, attempt)
 	outcome := session.Repair{Answer: got.Answer, Life: life}
@@ -174,14 +162,6 @@ func (j *job) isWhole(ctx context.Context, id call.LegID) (whole, ok bool) {
 	}
 	// Where nothing is known to be missing, something invisible may be: that is what is asked for.
 	return ok && leg.Lacks.Any() && !holes.Any(), ok
-}
-
-// wholeAlready is the outcome of an attempt for which nobody had to be asked.
-func wholeAlready(ref call.Ref, life uint64, attempt int) session.Repair {
-	return session.Repair{Whole: true, Life: life, Answer: status.Answer{
-		Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
-		Attempt: attempt, FetchedAt: time.Now().UTC().Truncate(time.Microsecond), Result: status.Answered,
-	}}
 }
 
 // fill appends the events of the history that are not known, and says in the
@@ -234,17 +214,19 @@ func (j *job) known(ctx context.Context, leg *session.LegView) (known []past, sp
 	for _, e := range leg.Events {
 		known = append(known, past{e.Type, e.ID, e.OccurredAt, true})
 	}
-	stored, found, err := j.w.cfg.Sink.Last(ctx, key(j.id, leg.ID))
+	k := key(j.id, leg.ID)
+	stored, found, err := j.w.cfg.Sink.Last(ctx, k)
 	if err != nil {
 		return nil, false, false
 	}
 	if !found {
 		return known, false, true
 	}
-	var before summary.Leg
-	if json.Unmarshal(stored.Body, &before) != nil {
+	d, err := compose.Read(k, stored.Body)
+	if err != nil {
 		return nil, false, false
 	}
+	before := d.Leg
 	for _, e := range before.Events {
 		p := past{typ: e.Type, id: e.ID, exact: true}
 		if e.OccurredAt != nil {
@@ -257,17 +239,13 @@ func (j *job) known(ctx context.Context, leg *session.LegView) (known []past, sp
 
 // store appends an event from the history, if the log takes it within some tries.
 func (j *job) store(ctx context.Context, e call.Entry) bool {
-	for try, wait := 1, retryFirst; ; try, wait = try+1, 2*wait {
-		receipt, err := j.w.cfg.Log.Append(ctx, e)
-		if err == nil {
-			if !receipt.Duplicate {
-				j.w.metrics.backfilled.Inc()
-			}
-			return true
-		}
-		if try == recallTries || !sleep(ctx, wait) {
-			j.w.log.Warn("an event from the history could not be appended", "call_leg_id", string(e.Ref.Leg), "error", err)
-			return false
-		}
+	receipt, err := j.appendEntry(ctx, e, backoff.WithMaxTries(recallTries))
+	if err != nil {
+		j.w.log.Warn("an event from the history could not be appended", "call_leg_id", string(e.Ref.Leg), "error", err)
+		return false
 	}
+	if !receipt.Duplicate {
+		j.w.metrics.backfilled.Inc()
+	}
+	return true
 }

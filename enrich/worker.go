@@ -3,7 +3,6 @@ package enrich
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -302,7 +301,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 	id := place.Session
 	j := w.jobs[id]
 	if j == nil {
-		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[errand]int)}
+		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[errand]int), busy: make(map[errand]int)}
 		w.jobs[id] = j
 		ctx, j.span = w.workSpan(ctx, place, t)
 		w.wg.Go(func() { j.run(ctx) })
@@ -397,11 +396,11 @@ func key(sid call.SessionID, leg call.LegID) summary.Key {
 
 func cacheKey(k summary.Key) string { return k.Session + "/" + k.Leg }
 
-// errPoison marks a failure that repeating the work will not mend.
-var errPoison = errors.New("the task cannot be done")
+var errPanic = errors.New("the work panicked")
 
-func poison(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", errPoison, fmt.Errorf(format, args...))
+// isPermanent reports whether a failure is the work's own: repeating it will not mend it.
+func isPermanent(err error) bool {
+	return errors.Is(err, summary.ErrInvalid) || errors.Is(err, errPanic)
 }
 
 func kindOf(revision int) string {

@@ -49,7 +49,7 @@ func BenchmarkSessionSummary(b *testing.B) {
 	legs := sessionLegs()
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := compose.FitSession(compose.Session(v, legs))
+		s, _, err := compose.FitSession(compose.Session(v, legs))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -40,7 +40,7 @@ func Changed(before, after []byte) ([]string, error) {
 		d := json.NewDecoder(bytes.NewReader(side.content))
 		d.UseNumber() // 4.030 and 4.03 must not become equal by a float's grace, nor 1e20 different
 		if err := d.Decode(side.into); err != nil {
-			return nil, fmt.Errorf("compare two summaries: %w", err)
+			return nil, fmt.Errorf("%w: compare two summaries: %w", summary.ErrInvalid, err)
 		}
 	}
 	var changed []string

@@ -173,7 +173,7 @@ func TestASessionPastTheLimitCarriesLess(t *testing.T) {
 			for i := range row.legs {
 				s.Legs = append(s.Legs, leg(i))
 			}
-			got, err := compose.FitSession(s)
+			got, _, err := compose.FitSession(s)
 			if err != nil {
 				t.Fatal(err)
 			}

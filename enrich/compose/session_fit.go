@@ -8,26 +8,39 @@ import (
 )
 
 const (
-	// maxSession is what a session's JSON may have, so that with its headers it
+	// maxSession is what a session's content may have, in bytes, so that with its headers it
 	// stays well under the 512 KiB that consumers may count on.
 	maxSession = 448 << 10
 	// mostBridges bounds the bridges of a session whose message would be too large.
 	mostBridges = 500
 )
 
-// FitSession returns the session as it can be published. Past the limit it is shed of
+// FitSession returns the session as it can be published, and its content. Past the limit it is shed of
 // what its own events told, but for the ends of the lists; then its legs carry their ids and results
 // in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
 // are left out and counted; totals always count all.
-func FitSession(s summary.Session) (summary.Session, error) {
-	size, err := sessionSize(s)
-	if err != nil || size <= maxSession {
-		return s, err
+func FitSession(s summary.Session) (summary.Session, []byte, error) {
+	content, err := SessionContent(s)
+	for step := 0; err == nil && len(content) > maxSession; step++ {
+		switch {
+		case step == 0:
+			shedSession(&s)
+		case step == 1:
+			shedLegs(&s)
+		case len(s.Legs) == 0:
+			return s, content, nil
+		default:
+			keep := len(s.Legs) * 9 / 10
+			s.LegsOmitted += len(s.Legs) - keep
+			s.Legs = s.Legs[:keep]
+		}
+		content, err = SessionContent(s)
 	}
-	shedSession(&s)
-	if size, err = sessionSize(s); err != nil || size <= maxSession {
-		return s, err
-	}
+	return s, content, err
+}
+
+// shedLegs leaves of the legs their ids and results, and of the bridges the first.
+func shedLegs(s *summary.Session) {
 	legs := make([]summary.SessionLeg, len(s.Legs))
 	for i, l := range s.Legs {
 		legs[i] = summary.SessionLeg{
@@ -35,18 +48,7 @@ func FitSession(s summary.Session) (summary.Session, error) {
 		}
 	}
 	s.Legs = legs
-	if len(s.Bridges) > mostBridges {
-		s.Bridges = s.Bridges[:mostBridges]
-	}
-	for {
-		size, err = sessionSize(s)
-		if err != nil || size <= maxSession || len(s.Legs) == 0 {
-			return s, err
-		}
-		keep := len(s.Legs) * 9 / 10
-		s.LegsOmitted += len(s.Legs) - keep
-		s.Legs = s.Legs[:keep]
-	}
+	s.Bridges = s.Bridges[:min(len(s.Bridges), mostBridges)]
 }
 
 // asLeg is what a session's own events told, in the form in which a leg has it.
@@ -149,9 +151,4 @@ func shedSession(s *summary.Session) {
 	shedURLs(&l)
 	shedEvents(&l, 20)
 	takeEvents(s, &l)
-}
-
-func sessionSize(s summary.Session) (int, error) {
-	data, err := summary.Encode(s)
-	return len(data), err
 }

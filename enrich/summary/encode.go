@@ -7,7 +7,7 @@ import (
 )
 
 // Encode returns the JSON of a Leg or a Session as it is published. HTML
-// characters stay as they are: the readers are programs.
+// characters stay as they are: the readers are programs. It fails with ErrInvalid.
 func Encode(v any) ([]byte, error) {
 	switch s := v.(type) { // what is always present is never null
 	case Leg:
@@ -25,7 +25,7 @@ func Encode(v any) ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode a summary: %w", err)
+		return nil, fmt.Errorf("%w: encode it: %w", ErrInvalid, err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -1,0 +1,160 @@
+package enrich
+
+import (
+	"context"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/compose"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// leg is one leg in a pass: a subject.
+type leg struct {
+	pass *pass
+	view *session.LegView
+	// hangup: a task of the leg's hangup is held; again: it was handed out before.
+	hangup, again bool
+	// check and repair are the highest attempts that held checks ask for.
+	check, repair int
+	// wanted: a task names this leg. Others are worked on only for their session.
+	wanted bool
+
+	// done: nothing is left to publish about the leg in this view.
+	done bool
+	// summary is the one that stands, stored and equal to the view, once done; nil when it has none.
+	summary *summary.Leg
+	// trimmed: of the leg's call something was trimmed from the log that its stored summary knows.
+	trimmed bool
+}
+
+// run asks for and publishes what is due for the leg.
+func (l *leg) run(ctx context.Context) error {
+	v, p := l.view, l.pass
+	if v.Ending == session.NotOver {
+		if !v.Initiated {
+			if err := l.runHeadless(ctx); err != nil || l.trimmed {
+				return err
+			}
+		}
+		sweep := l.check > v.Asked && v.Control != ""
+		l.done = !sweep || !p.job.ask(ctx, v, p.view.Life, l.check)
+		return nil
+	}
+	asking := false
+	if l.wanted {
+		attempt, until := decideAsk(v, p.w.cfg.Timing, l.hangup, l.check, p.now)
+		p.later(until)
+		asking = attempt > 0 && p.job.ask(ctx, v, p.view.Life, attempt)
+	}
+	if p.w.cfg.History != nil {
+		if attempt := decideRepair(v, l.repair); attempt > 0 && p.job.repair(ctx, v, p.view.Life, attempt) {
+			asking = true
+		}
+	}
+	if _, err := p.reconcile(ctx, l); err != nil {
+		return err
+	}
+	// Who asks is through when the answer is in the log: from there the calendar
+	// goes on, and before that nobody else would ask again.
+	l.done = l.done && !asking
+	return nil
+}
+
+// runHeadless merges events of a leg whose history does not begin with its
+// call.initiated onto its stored summary, if it has one: then its call was trimmed from the log.
+func (l *leg) runHeadless(ctx context.Context) error {
+	p := l.pass
+	none := "none/" + cacheKey(l.key())
+	if _, ok := p.w.stored.Get(none); ok {
+		return nil
+	}
+	why, err := p.reconcile(ctx, l)
+	if why == reasonNotOver {
+		// Nothing is stored: it counts as new. Once it is over it is compared with what is stored anyway.
+		// It is not forgotten within the amend window, after which a summary may well be stored.
+		p.w.stored.Set(none, struct{}{}, min(rememberStored, p.w.cfg.Rules.AmendWindow))
+		return nil
+	}
+	l.trimmed = true
+	if err != nil || !l.done {
+		return err
+	}
+	// The fold takes it for a leg that goes on. Said in the log that it is over, every
+	// replica lets it go in time; an event that comes later takes it back.
+	c := session.Check{
+		Kind: session.CheckExpire, Session: p.view.ID, Leg: l.view.ID,
+		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.HeardSeq, Departed: true,
+	}
+	_, err = p.w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	l.done = err == nil
+	return err
+}
+
+func (l *leg) key() summary.Key { return key(l.pass.view.ID, l.view.ID) }
+
+func (l *leg) isNew() bool { return l.view.Ending != session.NotOver && l.hangup && !l.again }
+
+func (l *leg) due(stored summary.Stored) verdict {
+	if stored.Revision == 0 {
+		return decideFirst(l.view, l.pass.w.cfg.Timing, l.hangup || l.check > 0, l.pass.now)
+	}
+	return decideAmend(newsSince(l.view, l.pass.after(stored)), l.pass.now)
+}
+
+func (l *leg) draft() (compose.Draft, error) {
+	return compose.LegDraft(compose.Leg(l.pass.view.ID, l.view))
+}
+
+func (l *leg) merge(_ context.Context, stored summary.Stored, draft compose.Draft, lost bool) (m merged, err error) {
+	if m.before, err = compose.Read(l.key(), stored.Body); err != nil {
+		return m, err
+	}
+	m.after, m.again = draft, !lost && compose.Covers(*draft.Leg, *m.before.Leg)
+	if !m.again { // the draft alone does not make it again
+		l.trimmed = true
+		m.after, err = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg))
+	}
+	return m, err
+}
+
+func (l *leg) settle(d compose.Draft) { l.done, l.summary = true, d.Leg }
+
+// report counts and logs a published revision: one wide line, no parties.
+func (l *leg) report(d compose.Draft, why reason) {
+	leg, v, w, now := d.Leg, l.view, l.pass.w, l.pass.now
+	if leg.Revision == 1 && !v.Hangup.IsZero() {
+		w.metrics.completion.Observe(now.Sub(v.Hangup).Seconds())
+	}
+	w.report(l.key(), leg.Revision, leg.Outcome, leg.Reasons, now, v.Since, v.Hangup,
+		"connection_id", leg.ConnectionID, "ended_by", string(leg.EndedBy), "status", string(leg.Status.State), "why", string(why),
+		"events", len(leg.Events)+leg.EventsOmitted, "recordings", len(leg.Recordings), "attempts", leg.Status.Attempts)
+}
+
+// newsSince returns when the first event of the leg after position p was
+// received, or, when there is none, the last answer; zero when there is neither. Of the answers all but
+// the last are known to have been no news: an attempt that failed says nothing.
+func newsSince(v *session.LegView, p uint64) time.Time {
+	if first := firstReceived(v.Events, p); !first.IsZero() {
+		return first
+	}
+	var last time.Time
+	for _, a := range v.Answers {
+		if a.Seq > p && a.At.After(last) {
+			last = a.At
+		}
+	}
+	return last
+}
+
+// firstReceived is when the first of the events after position p was received,
+// zero when there is none.
+func firstReceived(events []*session.Event, p uint64) (first time.Time) {
+	for _, e := range events {
+		if e.Seq > p && (first.IsZero() || e.ReceivedAt.Before(first)) {
+			first = e.ReceivedAt
+		}
+	}
+	return first
+}

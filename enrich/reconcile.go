@@ -1,0 +1,229 @@
+package enrich
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"hash/maphash"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/compose"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// subject is a leg or a session: what has one stored summary that is to say what the view says.
+type subject interface {
+	key() summary.Key
+	// isNew reports whether nothing can be stored yet. Only who holds the task of the subject's
+	// completion for the first time may suppose that; for anybody else somebody may have published before.
+	isNew() bool
+	// due decides whether to publish what is news to the stored summary; of the zero Stored, the first summary.
+	due(stored summary.Stored) verdict
+	// draft makes the summary that the view gives by itself.
+	draft() (compose.Draft, error)
+	// merge makes of what is stored and the draft what should stand.
+	merge(ctx context.Context, stored summary.Stored, draft compose.Draft, lost bool) (merged, error)
+	// settle takes note of the summary that stands: nothing is left to publish in this view.
+	settle(compose.Draft)
+	// report counts and logs a published revision.
+	report(compose.Draft, reason)
+}
+
+// merged is a stored summary, and the one that should stand in its place.
+type merged struct {
+	before, after compose.Draft
+	// again tells that the same draft leads to the same summary again.
+	again bool
+}
+
+const (
+	publishTimeout = 5 * time.Second
+	// refusedPause lets a publication that is being stored become readable.
+	refusedPause = 50 * time.Millisecond
+	behindPause  = 500 * time.Millisecond
+	// maxBehind is how long a fold may be behind a stored summary before the
+	// position is taken for one that the log lost: it ended below it after a failure of its disk.
+	// Even then what is stored is merged with, never replaced by what knows less.
+	maxBehind = time.Minute
+)
+
+// reconcile brings the stored summary of a subject up to the view. It returns for
+// which reason it published, or what it found instead; where time will tell, the pass is to be repeated then.
+func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
+	known, isKnown := p.w.remembered(s.key())
+	isNew := !isKnown && s.isNew()
+	if isNew {
+		// Most passes over a leg that is just over find that its time has not come: they need no summary of it.
+		if d := s.due(summary.Stored{}); !d.act {
+			return p.wait(d), nil
+		}
+	}
+	draft, err := s.draft()
+	if err != nil {
+		return "", err
+	}
+	if isKnown && known.content == contentHash(draft) {
+		draft, err = draft.Revise(compose.Draft{}, known.stored.Revision, known.stored.PublishedAt)
+		s.settle(draft)
+		return reasonUnchanged, err
+	}
+	if isNew {
+		why, err := p.publish(ctx, s, draft, merged{after: draft, again: true}, summary.Stored{})
+		if why != reasonRefused || err != nil {
+			return why, err
+		}
+	}
+	// Where it was refused, this may be its own, from before a crash or a lost acknowledgement.
+	stored, found, err := p.w.cfg.Sink.Last(ctx, s.key())
+	switch {
+	case err != nil:
+		return "", err
+	case found:
+		return p.amend(ctx, s, draft, stored)
+	case isNew:
+		return reasonRefused, nil // it is not readable yet
+	}
+	return p.publish(ctx, s, draft, merged{after: draft, again: true}, summary.Stored{})
+}
+
+// amend holds what is stored against the view, and revises it where the view knows more.
+func (p *pass) amend(ctx context.Context, s subject, draft compose.Draft, stored summary.Stored) (reason, error) {
+	p.completed(s.key())
+	wait, lost := p.behind(stored)
+	if wait {
+		return reasonBehind, nil
+	}
+	m, err := s.merge(ctx, stored, draft, lost)
+	if err != nil {
+		return "", err
+	}
+	if bytes.Equal(m.before.Content, m.after.Content) {
+		if m.again {
+			p.w.remember(stored, draft)
+		}
+		s.settle(m.before)
+		return reasonUnchanged, nil
+	}
+	return p.publish(ctx, s, draft, m, stored)
+}
+
+// publish publishes the revision that follows a stored summary, when that is due.
+func (p *pass) publish(ctx context.Context, s subject, draft compose.Draft, m merged, stored summary.Stored) (reason, error) {
+	d := s.due(stored)
+	if !d.act {
+		return p.wait(d), nil
+	}
+	next, err := m.after.Revise(m.before, stored.Revision+1, p.now)
+	if err != nil {
+		return "", err
+	}
+	put, err := p.put(ctx, s.key(), next, stored)
+	if errors.Is(err, summary.ErrRefused) {
+		// The key stands elsewhere than supposed: the next pass reads what is there.
+		p.w.metrics.refused.Inc()
+		p.later(p.now.Add(refusedPause))
+		return reasonRefused, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if m.again {
+		p.w.remember(put, draft)
+	}
+	if stored.Revision == 0 {
+		p.completed(s.key())
+	}
+	s.settle(next)
+	s.report(next, d.reason)
+	return d.reason, nil
+}
+
+// put stores a revision if the key still stands at prev.
+func (p *pass) put(ctx context.Context, k summary.Key, d compose.Draft, prev summary.Stored) (summary.Stored, error) {
+	body, connection, err := d.Encode()
+	if err != nil {
+		return summary.Stored{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	ctx, span := p.w.span(ctx, "publish", trace.SpanKindProducer, k)
+	defer span.End()
+	revision := prev.Revision + 1
+	stored, err := p.w.cfg.Sink.Publish(ctx, summary.Draft{
+		Key: k, Connection: connection, Revision: revision,
+		Position: p.position(), PublishedAt: p.now, Body: body,
+	}, prev)
+	publishedSpan(span, revision, err)
+	return stored, err
+}
+
+// wait has the pass repeated when a decision can be another.
+func (p *pass) wait(d verdict) reason {
+	p.later(d.until)
+	return d.reason
+}
+
+// completed tells the fold that the first summary of a leg is stored.
+func (p *pass) completed(k summary.Key) {
+	if k.Kind == summary.KindLeg {
+		p.w.table.Complete(call.SessionID(k.Session), call.LegID(k.Leg))
+	}
+}
+
+// behind reports whether a stored summary was made by somebody who has read
+// further. Nothing can be said about it before this fold has, too. Where it waits in vain, lost tells
+// that the log has lost the position: the view may know less, and is to be merged.
+func (p *pass) behind(stored summary.Stored) (wait, lost bool) {
+	if stored.Position.Log != p.view.Log || stored.Position.Seq <= p.view.Position {
+		return false, false
+	}
+	if p.job.behind.IsZero() {
+		p.job.behind = time.Now()
+	}
+	p.isBehind = true
+	if time.Since(p.job.behind) > maxBehind {
+		return false, true
+	}
+	p.later(p.now.Add(behindPause))
+	return true, false
+}
+
+// position is the place in the log that the view was folded to.
+func (p *pass) position() summary.Position {
+	return summary.Position{Log: p.view.Log, Seq: p.view.Position}
+}
+
+// after is the sequence in this log up to which a stored summary was made.
+func (p *pass) after(stored summary.Stored) uint64 {
+	if stored.Position.Log != p.view.Log {
+		return 0 // sequences of another log say nothing
+	}
+	return stored.Position.Seq
+}
+
+// known is what this replica knows to be stored for a key.
+type known struct {
+	stored summary.Stored // without its body
+	// content is the hash of the draft that was found equal to the stored summary.
+	content uint64
+}
+
+var seed = maphash.MakeSeed()
+
+func contentHash(d compose.Draft) uint64 { return maphash.Bytes(seed, d.Content) }
+
+func (w *Worker) remembered(k summary.Key) (known, bool) {
+	v, ok := w.stored.Get(cacheKey(k))
+	if !ok {
+		return known{}, false
+	}
+	return v.(known), true
+}
+
+// remember notes which summary stands for a draft.
+func (w *Worker) remember(s summary.Stored, d compose.Draft) {
+	s.Body = nil
+	w.stored.SetDefault(cacheKey(s.Key), known{stored: s, content: contentHash(d)})
+}
