@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 )
 
 // option is a flag as the help of a command prints it.
@@ -94,8 +96,12 @@ func TestConfigurationExplainsEveryFlagAsTheProgramHasIt(t *testing.T) {
 	t.Parallel()
 	explained := tables(t, readText(t, "configuration.md"))
 	used := make(map[string]bool)
-	for _, command := range commands(t) {
-		has := options(help(t, command))
+	help := map[string]string{"legato-bench": legatotest.BenchHelp(t)}
+	for _, command := range legatotest.Commands(t) {
+		help["legato "+command] = legatotest.Help(t, command)
+	}
+	for command, text := range help {
+		has := options(text)
 		for name, o := range has {
 			r, own := explained[command][name]
 			if !own {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/ingest"
 )
 
@@ -21,7 +22,7 @@ const root = ".."
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
-	for _, pattern := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/consumers/*.md"} {
+	for _, pattern := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/decisions/*.md", "docs/consumers/*.md"} {
 		paths, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -50,7 +51,7 @@ var (
 // TestPagesNameOnlyWhatExists holds the documents against the command line, the tree, the code's words and each other.
 func TestPagesNameOnlyWhatExists(t *testing.T) {
 	t.Parallel()
-	help, code := helpOfAll(t), sources(t)
+	help, code := legatotest.AllHelp(t), sources(t)
 	for page, text := range pages(t) {
 		flags := flagInCommand.FindAllString(strings.Join(commandLine.FindAllString(text, -1), "\n"), -1)
 		for _, flag := range flagInText.FindAllStringSubmatch(text, -1) {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
 
@@ -145,7 +146,7 @@ func TestReadmeShowsWhatTailPrints(t *testing.T) {
 	// tail ends with the first line that is missing.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	tail := exec.CommandContext(ctx, filepath.Join(bin, "legato"), "tail", "--all", "--nats-url="+server.URL())
+	tail := exec.CommandContext(ctx, legatotest.Program(), "tail", "--all", "--nats-url="+server.URL())
 	tail.Env = append(os.Environ(), "TZ=UTC", "NO_COLOR=1")
 	out, err := tail.StdoutPipe()
 	if err != nil {

@@ -1,4 +1,4 @@
-package main_test
+package deploy_test
 
 import (
 	"fmt"
@@ -105,7 +105,7 @@ func subset(want, labels map[string]string) bool {
 // kubernetes reads every object, and holds the kustomization against the files.
 func kubernetes(t *testing.T) map[string]object {
 	t.Helper()
-	files, err := filepath.Glob(deployPath("kubernetes", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join("kubernetes", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +123,12 @@ func kubernetes(t *testing.T) map[string]object {
 	k := documents[struct {
 		Resources []string
 		Images    []struct{ Name string }
-	}](t, deployPath("kubernetes", "kustomization.yaml"))[0]
+	}](t, filepath.Join("kubernetes", "kustomization.yaml"))[0]
 	slices.Sort(k.Resources)
 	if diff := cmp.Diff(names, k.Resources); diff != "" {
 		t.Errorf("kustomization.yaml (-files +resources):\n%s", diff)
 	}
-	if text := readText(t, deployPath("kubernetes", "deployment.yaml")); len(k.Images) != 1 || !strings.Contains(text, "image: "+k.Images[0].Name+" ") {
+	if text := readText(t, filepath.Join("kubernetes", "deployment.yaml")); len(k.Images) != 1 || !strings.Contains(text, "image: "+k.Images[0].Name+" ") {
 		t.Errorf("kustomization.yaml names the images %v, the deployment another", k.Images)
 	}
 	return found

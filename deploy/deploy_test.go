@@ -1,4 +1,4 @@
-package main_test
+package deploy_test
 
 import (
 	"errors"
@@ -19,9 +19,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 )
-
-// The files under deploy are held against the program, the image and each other. Whether
-// they are valid for the programs that read them is for those programs' validators.
 
 // documents decodes every document of a YAML file.
 func documents[T any](t *testing.T, path string) []T {
@@ -54,10 +51,10 @@ func match(t *testing.T, what, text, pattern string) string {
 // TestDeployFilesNameOnlyVariablesThatExist reads all of them, whatever their form.
 func TestDeployFilesNameOnlyVariablesThatExist(t *testing.T) {
 	t.Parallel()
-	help := helpTexts(t)
+	help := legatotest.AllHelp(t)
 	files, variables := 0, 0
-	err := filepath.WalkDir(deployPath(), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) == ".go" {
 			return err
 		}
 		files++
@@ -90,7 +87,7 @@ type image struct {
 
 func theImage(t *testing.T) image {
 	t.Helper()
-	dockerfile := readText(t, filepath.Join("..", "..", "Dockerfile"))
+	dockerfile := readText(t, filepath.Join("..", "Dockerfile"))
 	seconds, err := strconv.Atoi(match(t, "service.go", legatotest.ReadText(t, "internal", "service", "service.go"), `stopWithin\s+= (\d+) \* time.Second`))
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +95,7 @@ func theImage(t *testing.T) image {
 	i := image{
 		user:       match(t, "the Dockerfile", dockerfile, `--chown=(\d+):\d+ `),
 		binary:     match(t, "the Dockerfile", dockerfile, `ENTRYPOINT \["(.*)"\]`),
-		webhooks:   match(t, "the help", helpTexts(t), `--listen=":(\d+)"`),
+		webhooks:   match(t, "the help", legatotest.Help(t, "serve"), `--listen=":(\d+)"`),
 		admin:      match(t, "the Dockerfile", dockerfile, `LEGATO_ADMIN_LISTEN=:(\d+)`),
 		stopWithin: time.Duration(seconds) * time.Second,
 	}
@@ -126,7 +123,7 @@ type composeFile struct {
 func TestComposeFitsTheImage(t *testing.T) {
 	t.Parallel()
 	image := theImage(t)
-	file := documents[composeFile](t, deployPath("compose.yaml"))[0]
+	file := documents[composeFile](t, filepath.Join("compose.yaml"))[0]
 	legato := file.Services["legato"]
 	if !strings.HasPrefix(legato.User, image.user+":") || !legato.ReadOnly {
 		t.Errorf("it runs as %q, read-only %v; the image's user is %s", legato.User, legato.ReadOnly, image.user)
@@ -137,7 +134,7 @@ func TestComposeFitsTheImage(t *testing.T) {
 	if want := []string{image.webhooks + ":" + image.webhooks, "127.0.0.1:" + image.admin + ":" + image.admin}; !slices.Equal(legato.Ports, want) {
 		t.Errorf("ports (-want +got):\n%s", cmp.Diff(want, legato.Ports))
 	}
-	if _, err := os.Stat(deployPath(legato.Build, "Dockerfile")); err != nil {
+	if _, err := os.Stat(filepath.Join(legato.Build, "Dockerfile")); err != nil {
 		t.Error(err)
 	}
 	var urls []string
@@ -150,7 +147,7 @@ func TestComposeFitsTheImage(t *testing.T) {
 			t.Errorf("legato does not wait for %s", name)
 		}
 		// The server that is tested with.
-		version := match(t, "go.mod", readText(t, filepath.Join("..", "..", "go.mod")), `github.com/nats-io/nats-server/v2 v(\S+)`)
+		version := match(t, "go.mod", readText(t, filepath.Join("..", "go.mod")), `github.com/nats-io/nats-server/v2 v(\S+)`)
 		if s.Image != "nats:"+version+"-alpine" {
 			t.Errorf("%s runs %s, go.mod has %s", name, s.Image, version)
 		}
@@ -163,7 +160,7 @@ func TestComposeFitsTheImage(t *testing.T) {
 		for _, v := range s.Volumes {
 			from, _, _ := strings.Cut(v, ":")
 			if strings.HasPrefix(from, ".") {
-				if _, err := os.Stat(deployPath(from)); err != nil {
+				if _, err := os.Stat(filepath.Join(from)); err != nil {
 					t.Errorf("%s mounts what does not exist: %v", name, err)
 				}
 			} else if _, known := file.Volumes[from]; !known {
@@ -172,7 +169,7 @@ func TestComposeFitsTheImage(t *testing.T) {
 		}
 	}
 	takesEnvironment(t, legato.Environment)
-	scrape := readText(t, deployPath("prometheus", "prometheus.yml"))
+	scrape := readText(t, filepath.Join("prometheus", "prometheus.yml"))
 	if port := match(t, "prometheus.yml", scrape, `names: \[legato\]\s+type: A\s+port: (\d+)`); port != image.admin {
 		t.Errorf("Prometheus asks port %s, metrics are on %s", port, image.admin)
 	}
@@ -187,8 +184,8 @@ func takesEnvironment(t *testing.T, variables map[string]string) {
 		env = append(env, name+"="+value)
 	}
 	env = append(env, "LEGATO_NATS_URL=nats://127.0.0.1:1", "TELNYX_BASE_URL=http://127.0.0.1:1", "LEGATO_LISTEN=127.0.0.1:0", "LEGATO_ADMIN_LISTEN=127.0.0.1:0")
-	lines, _, _ := checkRun(t, env)
-	wantLine(t, lines, "settings", checked{Verdict: "ok"})
+	lines := check(t, env)
+	wantLine(t, lines, "settings", "ok", "")
 }
 
 func TestNATSTakesItsConfiguration(t *testing.T) {
@@ -197,7 +194,7 @@ func TestNATSTakesItsConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), path, "--config="+deployPath("nats.conf"), "-t").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), path, "--config="+filepath.Join("nats.conf"), "-t").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -206,7 +203,7 @@ func TestNATSTakesItsConfiguration(t *testing.T) {
 func TestSystemdUnitFitsTheProgram(t *testing.T) {
 	t.Parallel()
 	image := theImage(t)
-	text := readText(t, deployPath("systemd", "legato.service"))
+	text := readText(t, filepath.Join("systemd", "legato.service"))
 	unit := map[string][]string{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
@@ -227,7 +224,7 @@ func TestSystemdUnitFitsTheProgram(t *testing.T) {
 	dir := t.TempDir()
 	for _, credential := range unit["LoadCredential"] {
 		name, _, _ := strings.Cut(credential, ":")
-		content := map[string]string{"telnyx-public-key": legatotest.ValidPublicKey(), "telnyx-api-key": secretKey}[name]
+		content := map[string]string{"telnyx-public-key": legatotest.ValidPublicKey(), "telnyx-api-key": "KEY-of-a-file"}[name]
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -241,24 +238,30 @@ func TestSystemdUnitFitsTheProgram(t *testing.T) {
 	for name, value := range env {
 		lines = append(lines, name+"="+value)
 	}
-	found, _, _ := checkRun(t, lines, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=")
-	wantLine(t, found, "public key", checked{Verdict: "ok"})
-	wantLine(t, found, "API key", checked{Verdict: "warning", Detail: "connection"}) // read, and nobody to ask
-	wantLine(t, found, "data directory", checked{Verdict: "ok", Detail: filepath.Join(dir, unit["StateDirectory"][0])})
+	found := check(t, lines, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=")
+	wantLine(t, found, "public key", "ok", "")
+	wantLine(t, found, "API key", "warning", "connection") // read, and nobody to ask
+	wantLine(t, found, "data directory", "ok", filepath.Join(dir, unit["StateDirectory"][0]))
 }
 
 // TestReleaseFitsTheProgram holds what a release builds against the program and the image.
 func TestReleaseFitsTheProgram(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join("..", "..")
+	root := ".."
 	release := documents[struct {
 		Builds []struct {
 			Main, Binary string
 			Ldflags      []string
 		}
+		Archives []struct{ Files []string }
 	}](t, filepath.Join(root, ".goreleaser.yaml"))[0]
 	if len(release.Builds) != 1 {
 		t.Fatalf("%d builds", len(release.Builds))
+	}
+	for _, pattern := range release.Archives[0].Files {
+		if found, err := filepath.Glob(filepath.Join(root, pattern)); err != nil || len(found) == 0 {
+			t.Errorf("an archive has %s, and nothing is there: %v", pattern, err)
+		}
 	}
 	b := release.Builds[0]
 	if _, err := os.Stat(filepath.Join(root, b.Main, "main.go")); err != nil {

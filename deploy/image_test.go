@@ -1,7 +1,6 @@
-package main_test
+package deploy_test
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,32 +11,12 @@ import (
 	"github.com/legato-calls/legato/e2e/legatotest"
 )
 
-// helpTexts is the help of all commands, and of the program that measures.
-func helpTexts(t *testing.T) string {
-	t.Helper()
-	var all bytes.Buffer
-	for _, command := range []string{
-		"serve", "demo", "check", "simulate", "tail", "export", "explain", "parked list", "parked show", "parked retry", "health", "version",
-	} {
-		out, err := exec.CommandContext(t.Context(), legatotest.Program(), append(strings.Fields(command), "--help")...).Output()
-		if err != nil {
-			t.Fatalf("legato %s --help: %v", command, err)
-		}
-		all.Write(out)
-	}
-	bench, err := exec.CommandContext(t.Context(), "go", "run", "../legato-bench", "--help").Output()
-	if err != nil {
-		t.Fatalf("legato-bench --help: %v", err)
-	}
-	return all.String() + string(bench)
-}
-
 // TestDockerfileNamesOnlyWhatExists checks what can be checked without building
 // the image: every path that it copies or builds, every variable that it sets,
 // and every command that it runs.
 func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join("..", "..")
+	root := ".."
 	data, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +30,7 @@ func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	help := helpTexts(t)
+	help := legatotest.AllHelp(t)
 	for _, env := range regexp.MustCompile(`LEGATO_[A-Z_]+[A-Z]`).FindAllString(dockerfile, -1) {
 		if !strings.Contains(help, "$"+env) {
 			t.Errorf("the Dockerfile names the variable %s, which no command reads", env)
@@ -64,7 +43,7 @@ func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 		}
 	}
 	// The version is set in a variable that exists.
-	mainGo, err := os.ReadFile(filepath.Join("..", "..", "internal", "service", "build.go"))
+	mainGo, err := os.ReadFile(filepath.Join("..", "internal", "service", "build.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
