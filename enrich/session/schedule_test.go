@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,29 +357,6 @@ func TestASessionIsForgottenOnlyWhenNobodyNeedsIt(t *testing.T) {
 	})
 }
 
-func TestALegGoesByNoControlIDAfterItWasForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tp := newTape(t)
-		// The delivery that stands does not name the control id that a later one named.
-		ev := call.Event{ID: "x", Type: call.TypeHangup, Ref: call.Ref{Session: "s", Leg: ref(0).Leg}}
-		tp.event(ev)
-		ev.Ref.Control = "v3:named"
-		tp.event(ev)
-		ev.Ref.Control = "v3:also"
-		tp.event(ev)
-		tp.answer(ref(0), ended(1))
-		tp.run(time.Now().Add(time.Minute), nil)
-		tp.table.SetFloor(tp.last())
-		tp.run(time.Now().Add(time.Hour), nil)
-		for _, c := range []call.ControlID{"v3:named", "v3:also"} {
-			tp.says(call.TypeCost, call.Ref{Control: c})
-		}
-		if got := tp.table.Stats(); got != (session.Stats{Orphans: 2}) {
-			t.Errorf("%+v; want two orphans and nothing else", got)
-		}
-	})
-}
-
 func TestTheFloorOfAnotherLogIsNotBelieved(t *testing.T) {
 	tp := newTape(t)
 	tp.probe()
@@ -390,117 +366,43 @@ func TestTheFloorOfAnotherLogIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestOrphansLeaveWithTheAmendWindowAndAreCounted(t *testing.T) {
+func TestThePlanOfASessionIsWhatBecomesDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tp := newTape(t)
-		tp.probe()
-		for i := range 3 {
-			tp.says(call.TypeAnswered, call.Ref{Control: ref(i).Control})
-			tp.says(call.TypeHangup, call.Ref{Leg: ref(i).Leg})
+		tp := newRepairTape(t)
+		if plan := tp.table.Plan("s"); plan != nil {
+			t.Errorf("a session that nobody knows has the plan %v", plan)
 		}
-		tp.fold(tp.log[1]) // a redelivery is no other event
-		if got := tp.table.Needed(); got != 2 {
-			t.Errorf("the log is needed from %d; want from the first orphan on", got)
-		}
-		pass(rules.AmendWindow)
 		tp.says(call.TypeInitiated, ref(0))
-		if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, Orphans: 4}) {
-			t.Errorf("at the end of the window: %+v", got)
-		}
-		pass(time.Second)
+		pass(time.Minute)
 		tp.says(call.TypeInitiated, ref(1))
-		if l := tp.leg(ref(1)); len(l.Events) != 1 {
-			t.Errorf("%d events; want none adopted after the window", len(l.Events))
+		tp.hangsUp(ref(1), "normal_clearing", "200") // it was answered, and nobody told of that
+		tp.answer(ref(1), unreachable(1))
+		kinds := make(map[session.CheckKind]int)
+		for range 40 {
+			plan := tp.table.Plan("s")
+			if len(plan) == 0 {
+				break
+			}
+			again := tp.table.Plan("s")
+			if diff := gocmp.Diff(plan, again); diff != "" {
+				t.Fatalf("a look at the plan changes it:\n%s", diff)
+			}
+			for i := 1; i < len(plan); i++ {
+				if plan[i].Due.Before(plan[i-1].Due) {
+					t.Errorf("the plan is not in order: %v", plan)
+				}
+			}
+			all := tp.run(plan[0].Due.Add(time.Millisecond), nil)
+			if len(all) == 0 {
+				t.Fatalf("nothing became due; planned was %v", plan[0])
+			}
+			if diff := gocmp.Diff(plan[0].Check, all[0].Check); diff != "" || all[0].at.Sub(plan[0].Due).Abs() > time.Millisecond {
+				t.Errorf("due at %v, planned for %v (-plan +due):\n%s", all[0].at, plan[0].Due, diff)
+			}
+			kinds[all[0].Kind]++
 		}
-		if got := tp.table.Needed(); got != 2 {
-			t.Errorf("the log is needed from %d; want from the orphan on that was adopted", got)
-		}
-		pass(2 * time.Minute)
-		_, _, lost := tp.table.Due(1)
-		if lost != 4 || tp.table.Stats().Orphans != 0 {
-			t.Errorf("%d lost and %d left; want 4 and none", lost, tp.table.Stats().Orphans)
-		}
-		if _, _, again := tp.table.Due(1); again != 0 {
-			t.Errorf("%d counted again", again)
+		if kinds[session.CheckStatus] == 0 || kinds[session.CheckRepair] == 0 {
+			t.Errorf("of all kinds only %v became due", kinds)
 		}
 	})
-}
-
-func TestAReplayAdoptsTheOrphansThatWereAdopted(t *testing.T) {
-	for name, after := range map[string]time.Duration{
-		"adopted in time": rules.AmendWindow - time.Second, "too late": rules.AmendWindow + time.Second,
-		"when they had long been forgotten": 2 * rules.AmendWindow,
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				tp := newTape(t)
-				tp.says(call.TypeHangup, call.Ref{Control: ref(0).Control})
-				tp.run(time.Now().Add(after), nil)
-				tp.says(call.TypeInitiated, ref(0))
-				want, _ := contentOf(tp.table, "s")
-				got, _ := contentOf(tp.replay(), "s")
-				if diff := gocmp.Diff(want, got); diff != "" {
-					t.Errorf("(-live +replayed):\n%s", diff)
-				}
-				if over := want.OpenLegs == 0; over != (after < rules.AmendWindow) {
-					t.Errorf("over is %t", over)
-				}
-			})
-		})
-	}
-}
-
-// TestForgottenSessionsLeaveNothingBehind has thousands of calls come and go
-// while one stays, and looks at what is left.
-func TestForgottenSessionsLeaveNothingBehind(t *testing.T) {
-	const calls = 5000
-	synctest.Test(t, func(t *testing.T) {
-		tp := newTape(t)
-		tp.says(call.TypeInitiated, call.Ref{Session: "stays", Leg: "stays"}) // the oldest of all, and no control id: nothing is due
-		round := func(n int) {
-			for i := range calls {
-				r := call.Ref{
-					Session: call.SessionID(fmt.Sprintf("session-%d-%d", n, i)), Leg: call.LegID(fmt.Sprintf("leg-%d-%d", n, i)),
-					Control: call.ControlID(fmt.Sprintf("v3:%d-%d", n, i)),
-				}
-				tp.says(call.TypeHangup, call.Ref{Control: r.Control}) // an orphan first
-				tp.says(call.TypeInitiated, r)
-				tp.answer(r, ended(1))
-			}
-			tp.run(time.Now().Add(10*time.Second), nil)
-			tp.table.SetFloor(tp.last())
-			tp.before, tp.log, tp.events, tp.changed = tp.last(), nil, nil, nil
-			pass(rules.AmendWindow + 2*time.Minute)
-			for {
-				checks, wait, _ := tp.table.Due(100)
-				if len(checks) == 0 && wait > 0 {
-					break
-				}
-			}
-			if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, OpenLegs: 1}) {
-				t.Fatalf("left: %+v", got)
-			}
-		}
-		round(0)
-		before := heap()
-		for n := range 4 {
-			round(n + 1)
-		}
-		// 20,000 sessions of some 2 KiB would be 40 MB.
-		grown := int64(heap()) - int64(before)
-		if grown > 2<<20 {
-			t.Errorf("%d bytes are still held", grown)
-		}
-		if got := tp.table.Needed(); got != 1 {
-			t.Errorf("the log is needed from %d; want 1", got)
-		}
-	})
-}
-
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }

@@ -56,3 +56,27 @@ func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {
 		want("when the log is read anew", 0, 0, 0)
 	})
 }
+
+func TestALegWhoseSummaryNobodySawStaysPendingForTwoMinutesMoreAndIsMissingAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp, end := hungUp(t, ended)
+		tp.run(end.Add(rules.SessionSettle+time.Second), nil)
+		tp.table.SetFloor(tp.last())
+		settled := tp.log[tp.last()-1].ReceivedAt
+		for _, c := range []struct {
+			after time.Duration
+			want  session.Tally
+		}{
+			{rules.AmendWindow + 2*time.Minute - time.Second, session.Tally{Over: 1, Pending: 1}},
+			{rules.AmendWindow + 2*time.Minute + 6*time.Second, session.Tally{Over: 1}},
+		} {
+			tp.run(settled.Add(c.after), nil)
+			if got := tp.table.Accounts(); got != c.want {
+				t.Errorf("%v after it settled: %+v; want %+v", c.after, got, c.want)
+			}
+		}
+		if st := tp.table.Stats(); st != (session.Stats{}) {
+			t.Errorf("left: %+v", st)
+		}
+	})
+}

@@ -109,6 +109,26 @@ func TestARestartDiscardsEverything(t *testing.T) {
 	})
 }
 
+func TestALogIsKnownByItsIDAndWhenItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		want := func(id string, began time.Time) {
+			t.Helper()
+			if gotID, gotBegan := tp.table.Life(); gotID != id || !gotBegan.Equal(began) {
+				t.Errorf("log %q that began at %v; want %q, %v", gotID, gotBegan, id, began)
+			}
+		}
+		want("first life", time.Time{})
+		first := time.Now()
+		tp.probe()
+		pass(time.Second)
+		tp.probe()
+		want("first life", first)
+		tp.table.Restart(call.Log{ID: "second life", First: 1})
+		want("second life", time.Time{})
+	})
+}
+
 func TestAfterAReplayTheSameIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newTape(t)
@@ -257,32 +277,4 @@ func TestAMachineWhoseClockIsWrongDecidesByTheLogs(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestATablePlacesEntries(t *testing.T) {
-	tp := newTape(t)
-	r := ref(0)
-	check := func(want session.Place, refs ...call.Ref) {
-		t.Helper()
-		want.Position = tp.last()
-		for _, ref := range refs {
-			if diff := gocmp.Diff(want, tp.table.Place(ref)); diff != "" {
-				t.Errorf("%+v (-want +got):\n%s", ref, diff)
-			}
-		}
-	}
-	all := []call.Ref{r, {Leg: r.Leg}, {Control: r.Control}, {Session: "s", Control: r.Control}}
-	check(session.Place{Idle: true}, all...)
-	tp.says(call.TypeAnswered, r)
-	check(session.Place{Session: "s", Leg: r.Leg}, all...) // its history has no beginning
-	tp.says(call.TypeInitiated, r)
-	check(session.Place{Session: "s", Leg: r.Leg, Idle: true}, all...)
-	check(session.Place{Session: "s", Idle: true}, call.Ref{Session: "s"}, call.Ref{Session: "s", Leg: "other"})
-	check(session.Place{Idle: true}, call.Ref{Session: "other"}, call.Ref{Leg: "other"}, call.Ref{Control: "other"},
-		call.Ref{}, call.Ref{Connection: r.Connection}, call.Ref{Leg: "other", Control: r.Control})
-	tp.says(call.TypeHangup, r)
-	check(session.Place{Session: "s", Leg: r.Leg}, all...)
-	check(session.Place{Session: "s", Idle: true}, call.Ref{Session: "s"})
-	tp.check(session.Check{Kind: session.CheckSettle, Session: "s", Upto: tp.last()})
-	check(session.Place{Session: "s"}, call.Ref{Session: "s"})
 }

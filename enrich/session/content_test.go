@@ -78,17 +78,6 @@ func TestADecoderThatPanicsStopsNothing(t *testing.T) {
 	survives(t, tp)
 }
 
-func TestEventsThatNameNothingAreOrphans(t *testing.T) {
-	tp := newTape(t)
-	tp.says(call.TypeInitiated, ref(0))
-	tp.event(call.Event{})
-	tp.event(call.Event{Type: call.TypeHangup, Ref: call.Ref{Connection: "1"}})
-	survives(t, tp)
-	if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, Orphans: 2}) {
-		t.Errorf("%+v", got)
-	}
-}
-
 func FuzzFold(f *testing.F) {
 	for _, body := range malformed {
 		f.Add(true, []byte(body), []byte(body))

@@ -280,67 +280,6 @@ func TestAnyOrderAndRepetitionOfTheSameEntriesGivesTheSameView(t *testing.T) {
 	})
 }
 
-func TestWhereEventsDisagreeTheFirstByOccurrenceStands(t *testing.T) {
-	first, second := ref(0), ref(0)
-	second.Control, second.Connection = "v3:other", "2"
-	for name, secondFirst := range map[string]bool{
-		"received in order of occurrence":    false,
-		"received against the order of time": true,
-	} {
-		t.Run(name, func(t *testing.T) {
-			tp := newTape(t)
-			a := call.Event{Type: call.TypeInitiated, Ref: first, OccurredAt: epoch}
-			b := call.Event{Type: call.TypeAnswered, Ref: second, OccurredAt: epoch.Add(time.Second)}
-			if secondFirst {
-				a, b = b, a
-			}
-			tp.event(a)
-			tp.event(b)
-			if l := tp.leg(first); l.Control != first.Control || l.Connection != first.Connection {
-				t.Errorf("control %s of connection %s; want %s of %s", l.Control, l.Connection, first.Control, first.Connection)
-			}
-			for _, c := range []call.ControlID{first.Control, second.Control} {
-				if p := tp.table.Place(call.Ref{Control: c}); p.Leg != first.Leg {
-					t.Errorf("control id %s leads to leg %q", c, p.Leg)
-				}
-			}
-		})
-	}
-}
-
-func TestOrphansFindTheirLeg(t *testing.T) {
-	full := ref(0)
-	bare := call.Ref{Session: full.Session, Leg: full.Leg}
-	byControl := call.Ref{Control: full.Control}
-	for name, refs := range map[string][]call.Ref{
-		"a control id that the leg's first event names":    {byControl, full},
-		"a control id that a later event of the leg names": {byControl, bare, full},
-		"a leg id": {{Leg: full.Leg}, full},
-		"a control id that only an orphan of the leg names":  {byControl, {Leg: full.Leg, Control: full.Control}, bare},
-		"session and control id":                             {{Session: "s", Control: full.Control}, full},
-		"session and control id, told by an orphan":          {{Session: "s", Control: full.Control}, {Leg: full.Leg, Control: full.Control}, bare},
-		"a second control id of the leg":                     {{Control: "v3:alias"}, full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}},
-		"a control id that comes after the leg was known":    {full, byControl},
-		"session and control id after the leg was known":     {full, {Session: "s", Control: full.Control}},
-		"a second control id after the leg was known by two": {full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}, {Control: "v3:alias"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tp := newTape(t)
-			for _, r := range refs {
-				tp.says(call.TypeAnswered, r)
-			}
-			v := tp.view("s")
-			if l := tp.leg(full); len(l.Events) != len(refs) || len(v.Events) != 0 || tp.table.Stats().Orphans != 0 {
-				t.Errorf("the leg has %d of %d events, the session %d, %d are orphans",
-					len(l.Events), len(refs), len(v.Events), tp.table.Stats().Orphans)
-			}
-			if v.FirstAt != tp.log[0].ReceivedAt {
-				t.Errorf("first received at %v; want %v", v.FirstAt, tp.log[0].ReceivedAt)
-			}
-		})
-	}
-}
-
 func TestAViewIsNotChangedByWhatComesLater(t *testing.T) {
 	tp := newTape(t)
 	full := ref(0)
@@ -415,25 +354,5 @@ func TestEventsOfEqualIDAndDifferentTypeAreTwo(t *testing.T) {
 	}
 	if got := len(tp.leg(ref(0)).Events); got != 120 {
 		t.Errorf("%d events; want 120", got)
-	}
-}
-
-func TestAControlIDOfTwoSessionsLeadsToTheLegOfTheSessionThatIsNamed(t *testing.T) {
-	a, b := ref(0), ref(1)
-	b.Session, b.Control = "other", a.Control
-	for name, refs := range map[string][]call.Ref{
-		"told after both legs were known":  {a, b, {Session: "other", Control: a.Control}},
-		"told before the leg was known":    {a, {Session: "other", Control: a.Control}, b},
-		"told before either leg was known": {{Session: "other", Control: a.Control}, a, b},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tp := newTape(t)
-			for _, r := range refs {
-				tp.says(call.TypeAnswered, r)
-			}
-			if got := len(tp.leg(b).Events); got != 2 {
-				t.Errorf("%d events of the leg; want 2", got)
-			}
-		})
 	}
 }

@@ -1,0 +1,271 @@
+package session_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+func TestALegGoesByNoControlIDAfterItWasForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		// The delivery that stands does not name the control id that a later one named.
+		ev := call.Event{ID: "x", Type: call.TypeHangup, Ref: call.Ref{Session: "s", Leg: ref(0).Leg}}
+		tp.event(ev)
+		ev.Ref.Control = "v3:named"
+		tp.event(ev)
+		ev.Ref.Control = "v3:also"
+		tp.event(ev)
+		tp.answer(ref(0), ended(1))
+		tp.run(time.Now().Add(time.Minute), nil)
+		tp.table.SetFloor(tp.last())
+		tp.run(time.Now().Add(time.Hour), nil)
+		for _, c := range []call.ControlID{"v3:named", "v3:also"} {
+			tp.says(call.TypeCost, call.Ref{Control: c})
+		}
+		if got := tp.table.Stats(); got != (session.Stats{Orphans: 2}) {
+			t.Errorf("%+v; want two orphans and nothing else", got)
+		}
+	})
+}
+
+func TestOrphansLeaveWithTheAmendWindowAndAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.probe()
+		for i := range 3 {
+			tp.says(call.TypeAnswered, call.Ref{Control: ref(i).Control})
+			tp.says(call.TypeHangup, call.Ref{Leg: ref(i).Leg})
+		}
+		tp.fold(tp.log[1]) // a redelivery is no other event
+		if got := tp.table.Needed(); got != 2 {
+			t.Errorf("the log is needed from %d; want from the first orphan on", got)
+		}
+		pass(rules.AmendWindow)
+		tp.says(call.TypeInitiated, ref(0))
+		if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, Orphans: 4}) {
+			t.Errorf("at the end of the window: %+v", got)
+		}
+		pass(time.Second)
+		tp.says(call.TypeInitiated, ref(1))
+		if l := tp.leg(ref(1)); len(l.Events) != 1 {
+			t.Errorf("%d events; want none adopted after the window", len(l.Events))
+		}
+		if got := tp.table.Needed(); got != 2 {
+			t.Errorf("the log is needed from %d; want from the orphan on that was adopted", got)
+		}
+		pass(2 * time.Minute)
+		_, _, lost := tp.table.Due(1)
+		if lost != 4 || tp.table.Stats().Orphans != 0 {
+			t.Errorf("%d lost and %d left; want 4 and none", lost, tp.table.Stats().Orphans)
+		}
+		if _, _, again := tp.table.Due(1); again != 0 {
+			t.Errorf("%d counted again", again)
+		}
+	})
+}
+
+func TestAReplayAdoptsTheOrphansThatWereAdopted(t *testing.T) {
+	for name, after := range map[string]time.Duration{
+		"adopted in time": rules.AmendWindow - time.Second, "too late": rules.AmendWindow + time.Second,
+		"when they had long been forgotten": 2 * rules.AmendWindow,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tp := newTape(t)
+				tp.says(call.TypeHangup, call.Ref{Control: ref(0).Control})
+				tp.run(time.Now().Add(after), nil)
+				tp.says(call.TypeInitiated, ref(0))
+				want, _ := contentOf(tp.table, "s")
+				got, _ := contentOf(tp.replay(), "s")
+				if diff := gocmp.Diff(want, got); diff != "" {
+					t.Errorf("(-live +replayed):\n%s", diff)
+				}
+				if over := want.OpenLegs == 0; over != (after < rules.AmendWindow) {
+					t.Errorf("over is %t", over)
+				}
+			})
+		})
+	}
+}
+
+// TestForgottenSessionsLeaveNothingBehind has thousands of calls come and go
+// while one stays, and looks at what is left.
+func TestForgottenSessionsLeaveNothingBehind(t *testing.T) {
+	const calls = 5000
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.says(call.TypeInitiated, call.Ref{Session: "stays", Leg: "stays"}) // the oldest of all, and no control id: nothing is due
+		round := func(n int) {
+			for i := range calls {
+				r := call.Ref{
+					Session: call.SessionID(fmt.Sprintf("session-%d-%d", n, i)), Leg: call.LegID(fmt.Sprintf("leg-%d-%d", n, i)),
+					Control: call.ControlID(fmt.Sprintf("v3:%d-%d", n, i)),
+				}
+				tp.says(call.TypeHangup, call.Ref{Control: r.Control}) // an orphan first
+				tp.says(call.TypeInitiated, r)
+				tp.answer(r, ended(1))
+			}
+			tp.run(time.Now().Add(10*time.Second), nil)
+			tp.table.SetFloor(tp.last())
+			tp.before, tp.log, tp.events, tp.changed = tp.last(), nil, nil, nil
+			pass(rules.AmendWindow + 2*time.Minute)
+			for {
+				checks, wait, _ := tp.table.Due(100)
+				if len(checks) == 0 && wait > 0 {
+					break
+				}
+			}
+			if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, OpenLegs: 1}) {
+				t.Fatalf("left: %+v", got)
+			}
+		}
+		round(0)
+		before := heap()
+		for n := range 4 {
+			round(n + 1)
+		}
+		// 20,000 sessions of some 2 KiB would be 40 MB.
+		grown := int64(heap()) - int64(before)
+		if grown > 2<<20 {
+			t.Errorf("%d bytes are still held", grown)
+		}
+		if got := tp.table.Needed(); got != 1 {
+			t.Errorf("the log is needed from %d; want 1", got)
+		}
+	})
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestOrphansFindTheirLeg(t *testing.T) {
+	full := ref(0)
+	bare := call.Ref{Session: full.Session, Leg: full.Leg}
+	byControl := call.Ref{Control: full.Control}
+	for name, refs := range map[string][]call.Ref{
+		"a control id that the leg's first event names":    {byControl, full},
+		"a control id that a later event of the leg names": {byControl, bare, full},
+		"a leg id": {{Leg: full.Leg}, full},
+		"a control id that only an orphan of the leg names":  {byControl, {Leg: full.Leg, Control: full.Control}, bare},
+		"session and control id":                             {{Session: "s", Control: full.Control}, full},
+		"session and control id, told by an orphan":          {{Session: "s", Control: full.Control}, {Leg: full.Leg, Control: full.Control}, bare},
+		"a second control id of the leg":                     {{Control: "v3:alias"}, full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}},
+		"a control id that comes after the leg was known":    {full, byControl},
+		"session and control id after the leg was known":     {full, {Session: "s", Control: full.Control}},
+		"a second control id after the leg was known by two": {full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}, {Control: "v3:alias"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tp := newTape(t)
+			for _, r := range refs {
+				tp.says(call.TypeAnswered, r)
+			}
+			v := tp.view("s")
+			if l := tp.leg(full); len(l.Events) != len(refs) || len(v.Events) != 0 || tp.table.Stats().Orphans != 0 {
+				t.Errorf("the leg has %d of %d events, the session %d, %d are orphans",
+					len(l.Events), len(refs), len(v.Events), tp.table.Stats().Orphans)
+			}
+			if v.FirstAt != tp.log[0].ReceivedAt {
+				t.Errorf("first received at %v; want %v", v.FirstAt, tp.log[0].ReceivedAt)
+			}
+		})
+	}
+}
+
+func TestAControlIDOfTwoSessionsLeadsToTheLegOfTheSessionThatIsNamed(t *testing.T) {
+	a, b := ref(0), ref(1)
+	b.Session, b.Control = "other", a.Control
+	for name, refs := range map[string][]call.Ref{
+		"told after both legs were known":  {a, b, {Session: "other", Control: a.Control}},
+		"told before the leg was known":    {a, {Session: "other", Control: a.Control}, b},
+		"told before either leg was known": {{Session: "other", Control: a.Control}, a, b},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tp := newTape(t)
+			for _, r := range refs {
+				tp.says(call.TypeAnswered, r)
+			}
+			if got := len(tp.leg(b).Events); got != 2 {
+				t.Errorf("%d events of the leg; want 2", got)
+			}
+		})
+	}
+}
+
+func TestWhereEventsDisagreeTheFirstByOccurrenceStands(t *testing.T) {
+	first, second := ref(0), ref(0)
+	second.Control, second.Connection = "v3:other", "2"
+	for name, secondFirst := range map[string]bool{
+		"received in order of occurrence":    false,
+		"received against the order of time": true,
+	} {
+		t.Run(name, func(t *testing.T) {
+			tp := newTape(t)
+			a := call.Event{Type: call.TypeInitiated, Ref: first, OccurredAt: epoch}
+			b := call.Event{Type: call.TypeAnswered, Ref: second, OccurredAt: epoch.Add(time.Second)}
+			if secondFirst {
+				a, b = b, a
+			}
+			tp.event(a)
+			tp.event(b)
+			if l := tp.leg(first); l.Control != first.Control || l.Connection != first.Connection {
+				t.Errorf("control %s of connection %s; want %s of %s", l.Control, l.Connection, first.Control, first.Connection)
+			}
+			for _, c := range []call.ControlID{first.Control, second.Control} {
+				if p := tp.table.Place(call.Ref{Control: c}); p.Leg != first.Leg {
+					t.Errorf("control id %s leads to leg %q", c, p.Leg)
+				}
+			}
+		})
+	}
+}
+
+func TestEventsThatNameNothingAreOrphans(t *testing.T) {
+	tp := newTape(t)
+	tp.says(call.TypeInitiated, ref(0))
+	tp.event(call.Event{})
+	tp.event(call.Event{Type: call.TypeHangup, Ref: call.Ref{Connection: "1"}})
+	survives(t, tp)
+	if got := tp.table.Stats(); got != (session.Stats{Sessions: 1, Legs: 1, Orphans: 2}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestATablePlacesEntries(t *testing.T) {
+	tp := newTape(t)
+	r := ref(0)
+	check := func(want session.Place, refs ...call.Ref) {
+		t.Helper()
+		want.Position = tp.last()
+		for _, ref := range refs {
+			if diff := gocmp.Diff(want, tp.table.Place(ref)); diff != "" {
+				t.Errorf("%+v (-want +got):\n%s", ref, diff)
+			}
+		}
+	}
+	all := []call.Ref{r, {Leg: r.Leg}, {Control: r.Control}, {Session: "s", Control: r.Control}}
+	check(session.Place{Idle: true}, all...)
+	tp.says(call.TypeAnswered, r)
+	check(session.Place{Session: "s", Leg: r.Leg}, all...) // its history has no beginning
+	tp.says(call.TypeInitiated, r)
+	check(session.Place{Session: "s", Leg: r.Leg, Idle: true}, all...)
+	check(session.Place{Session: "s", Idle: true}, call.Ref{Session: "s"}, call.Ref{Session: "s", Leg: "other"})
+	check(session.Place{Idle: true}, call.Ref{Session: "other"}, call.Ref{Leg: "other"}, call.Ref{Control: "other"},
+		call.Ref{}, call.Ref{Connection: r.Connection}, call.Ref{Leg: "other", Control: r.Control})
+	tp.says(call.TypeHangup, r)
+	check(session.Place{Session: "s", Leg: r.Leg}, all...)
+	check(session.Place{Session: "s", Idle: true}, call.Ref{Session: "s"})
+	tp.check(session.Check{Kind: session.CheckSettle, Session: "s", Upto: tp.last()})
+	check(session.Place{Session: "s"}, call.Ref{Session: "s"})
+}
