@@ -26,7 +26,7 @@ func newPauses() *backoff.ExponentialBackOff {
 	}
 }
 
-// errand is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckRepair).
+// errand is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckBackfill).
 type errand struct {
 	leg call.LegID
 	of  session.CheckKind
@@ -67,7 +67,7 @@ func (j *job) ask(ctx context.Context, v *session.LegView, life uint64, attempt 
 		}
 		answered(span, &got, attempt)
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
-		a.Attempt, a.Life = attempt, life
+		a.Attempt, a.Epoch = attempt, life
 		return j.record(ctx, internalEntry(call.TopicStatus, a.ID(), ref, a))
 	})
 }

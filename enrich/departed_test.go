@@ -89,7 +89,7 @@ func TestAReplayOfHalvesOfCallsLetsThemGo(t *testing.T) {
 			t.Errorf("the table holds %+v, want the one call that lives", st)
 		}
 		// All halves were brought back and let go again; none is missed.
-		if a := r.worker.Table().Accounts(); a.Over < uint64(len(legs)) || a.Over != a.Completed || a.Pending != 0 {
+		if a := r.worker.Table().Tally(); a.Over < uint64(len(legs)) || a.Over != a.Completed || a.Pending != 0 {
 			t.Errorf("the legs that were over do not balance: %+v", a)
 		}
 		for _, a := range legs {
@@ -124,12 +124,12 @@ func TestAReplayKeepsItsAccountsUntilTheSummariesAreRead(t *testing.T) {
 		r := w.start()
 		after(30 * time.Second)
 		want := session.Tally{Over: calls, Pending: calls}
-		if diff := cmp.Diff(want, r.worker.Table().Accounts()); diff != "" {
+		if diff := cmp.Diff(want, r.worker.Table().Tally()); diff != "" {
 			t.Errorf("before the summaries are read (-want +got):\n%s", diff)
 		}
 		after(5 * time.Minute)
 		want = session.Tally{Over: calls, Completed: calls}
-		if diff := cmp.Diff(want, r.worker.Table().Accounts()); diff != "" {
+		if diff := cmp.Diff(want, r.worker.Table().Tally()); diff != "" {
 			t.Errorf("after it (-want +got):\n%s", diff)
 		}
 		if st := r.worker.Table().Stats(); st.Sessions != 1 {

@@ -39,17 +39,17 @@ func (l *leg) run(ctx context.Context) error {
 			}
 		}
 		sweep := l.check > v.Asked && v.Control != ""
-		l.done = !sweep || !p.job.ask(ctx, v, p.view.Life, l.check)
+		l.done = !sweep || !p.job.ask(ctx, v, p.view.Epoch, l.check)
 		return nil
 	}
 	asking := false
 	if l.wanted {
 		attempt, until := decideAsk(v, p.w.cfg.Timing, l.hangup, l.check, p.now)
 		p.later(until)
-		asking = attempt > 0 && p.job.ask(ctx, v, p.view.Life, attempt)
+		asking = attempt > 0 && p.job.ask(ctx, v, p.view.Epoch, attempt)
 	}
 	if p.w.cfg.History != nil {
-		if attempt := decideRepair(v, l.repair); attempt > 0 && p.job.repair(ctx, v, p.view.Life, attempt) {
+		if attempt := decideRepair(v, l.repair); attempt > 0 && p.job.repair(ctx, v, p.view.Epoch, attempt) {
 			asking = true
 		}
 	}
@@ -85,7 +85,7 @@ func (l *leg) runHeadless(ctx context.Context) error {
 	// replica lets it go in time; an event that comes later takes it back.
 	c := session.Check{
 		Kind: session.CheckExpire, Session: p.view.ID, Leg: l.view.ID,
-		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.HeardSeq, Departed: true,
+		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.AliveSeq, Trimmed: true,
 	}
 	_, err = p.w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
 	l.done = err == nil

@@ -123,7 +123,7 @@ func (m *metrics) beginAtZero() {
 	for _, why := range ParkReasons() {
 		m.parked.WithLabelValues(why)
 	}
-	for _, k := range []session.CheckKind{session.CheckStatus, session.CheckSettle, session.CheckExpire, session.CheckRepair} {
+	for _, k := range []session.CheckKind{session.CheckStatus, session.CheckSettle, session.CheckExpire, session.CheckBackfill} {
 		m.checks.WithLabelValues(string(k))
 	}
 	for _, result := range []string{sweepAlive, sweepEnded, sweepBusy} {
@@ -198,7 +198,7 @@ func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.OpenLegs), "open")
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.Legs-st.OpenLegs), "over")
 	// Read at once, so that they balance in every scrape.
-	a := c.table.Accounts()
+	a := c.table.Tally()
 	ch <- prometheus.MustNewConstMetric(overDesc, prometheus.CounterValue, float64(a.Over))
 	ch <- prometheus.MustNewConstMetric(completedDesc, prometheus.CounterValue, float64(a.Completed))
 	ch <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(a.Pending))

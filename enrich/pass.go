@@ -59,7 +59,7 @@ func (p *pass) assign(t Task) {
 		l.again = l.again || t.Again() || e.ReceivedAt.After(l.view.Hangup)
 	case c.Kind == session.CheckStatus:
 		l.check = max(l.check, c.Attempt)
-	case c.Kind == session.CheckRepair:
+	case c.Kind == session.CheckBackfill:
 		l.repair = max(l.repair, c.Attempt)
 	}
 }

@@ -47,7 +47,7 @@ const (
 // decideRepair returns the attempt to make now to complete a leg from the
 // history, 0 when there is none. check is the attempt that a check asks for.
 func decideRepair(v *session.LegView, check int) int {
-	if v.Ending == session.NotOver || check <= v.Repaired {
+	if v.Ending == session.NotOver || check <= v.Backfilled {
 		return 0
 	}
 	return check
@@ -98,7 +98,7 @@ func missing(rows, known []past, sparse bool) (which []int) {
 // its outcome is to come through the log.
 func (j *job) repair(ctx context.Context, v *session.LegView, life uint64, attempt int) bool {
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
-	return j.start(ctx, errand{v.ID, session.CheckRepair}, attempt, func() bool { return j.recall(ctx, ref, life, attempt) })
+	return j.start(ctx, errand{v.ID, session.CheckBackfill}, attempt, func() bool { return j.recall(ctx, ref, life, attempt) })
 }
 
 // recall makes an attempt to complete a leg. It reports whether its outcome is in the log; if not,
@@ -111,9 +111,9 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 	defer cancel()
 	if whole, ok := j.isWhole(patient, ref.Leg); whole || !ok {
 		// The beginning of the call has left the log, not the summary: as after each start.
-		outcome := session.Repair{Whole: true, Life: life, Answer: answerAbout(ref, status.Answered)}
+		outcome := session.Backfill{Whole: true, Epoch: life, Answer: answerAbout(ref, status.Answered)}
 		outcome.Attempt = attempt
-		return ok && j.record(ctx, internalEntry(call.TopicRepair, outcome.ID(), ref, outcome))
+		return ok && j.record(ctx, internalEntry(call.TopicBackfill, outcome.ID(), ref, outcome))
 	}
 	got, err := j.w.cfg.History.History(patient, ref)
 	switch {
@@ -126,7 +126,7 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 		got = status.Past{Answer: unreachable(ref)}
 	}
 	answered(span, &got.Answer, attempt)
-	outcome := session.Repair{Answer: got.Answer, Life: life}
+	outcome := session.Backfill{Answer: got.Answer, Epoch: life}
 	outcome.Attempt = attempt
 	if got.Result == status.Answered && !j.fill(ctx, ref, got.Rows, &outcome) {
 		return false
@@ -137,7 +137,7 @@ func (j *job) recall(ctx context.Context, ref call.Ref, life uint64, attempt int
 			result = repairWhole
 		}
 	}
-	if !j.record(ctx, internalEntry(call.TopicRepair, outcome.ID(), ref, outcome)) {
+	if !j.record(ctx, internalEntry(call.TopicBackfill, outcome.ID(), ref, outcome)) {
 		return false
 	}
 	j.w.metrics.repairs.WithLabelValues(result).Inc()
@@ -156,17 +156,17 @@ func (j *job) isWhole(ctx context.Context, id call.LegID) (whole, ok bool) {
 		return false, false
 	}
 	known, _, ok := j.known(ctx, leg)
-	holes := leg.Lacks
+	holes := leg.Missing
 	for _, p := range known {
 		holes.Fill(p.typ)
 	}
 	// Where nothing is known to be missing, something invisible may be: that is what is asked for.
-	return ok && leg.Lacks.Any() && !holes.Any(), ok
+	return ok && leg.Missing.Any() && !holes.Any(), ok
 }
 
 // fill appends the events of the history that are not known, and says in the
 // outcome what came of it; false when it could not be done.
-func (j *job) fill(ctx context.Context, ref call.Ref, raw []json.RawMessage, outcome *session.Repair) bool {
+func (j *job) fill(ctx context.Context, ref call.Ref, raw []json.RawMessage, outcome *session.Backfill) bool {
 	var entries []call.Entry
 	var rows []past
 	for _, row := range raw {
@@ -197,7 +197,7 @@ func (j *job) fill(ctx context.Context, ref call.Ref, raw []json.RawMessage, out
 		}
 		outcome.Added++
 	}
-	holes, ended := leg.Lacks, false
+	holes, ended := leg.Missing, false
 	for _, p := range slices.Concat(known, rows) {
 		holes.Fill(p.typ)
 	}

@@ -95,8 +95,8 @@ func TestDecideRepair(t *testing.T) {
 		check int
 		want  int
 	}{
-		"what a check asks for":                 {session.LegView{Ending: session.ByHangup, Repaired: 1}, 2, 2},
-		"not what has its outcome already":      {session.LegView{Ending: session.ByHangup, Repaired: 2}, 2, 0},
+		"what a check asks for":                 {session.LegView{Ending: session.ByHangup, Backfilled: 1}, 2, 2},
+		"not what has its outcome already":      {session.LegView{Ending: session.ByHangup, Backfilled: 2}, 2, 0},
 		"not a leg that came to life meanwhile": {session.LegView{}, 1, 0},
 		"nothing without a check":               {session.LegView{Ending: session.Gone}, 0, 0},
 	} {
@@ -128,8 +128,8 @@ func (w *world) holes(l leg) (notes []summary.Note) {
 // repairs returns what came of the attempts to complete a leg, by the log.
 func (w *world) repairs(l leg) (all []string) {
 	for _, e := range w.log.all() {
-		var r session.Repair
-		if e.Topic == call.TopicRepair && e.Ref.Leg == call.LegID(l.id) && json.Unmarshal(e.Data, &r) == nil {
+		var r session.Backfill
+		if e.Topic == call.TopicBackfill && e.Ref.Leg == call.LegID(l.id) && json.Unmarshal(e.Data, &r) == nil {
 			all = append(all, fmt.Sprintf("%d %s %d+%d %t", r.Attempt, r.Result, r.Rows, r.Added, r.Whole))
 		}
 	}
@@ -289,7 +289,7 @@ func TestACrashInARepairDoublesNothing(t *testing.T) {
 	for name, dies := range map[string]func(e call.Entry, n int) bool{
 		"before an event is appended":    func(e call.Entry, _ int) bool { return e.Backfill },
 		"between two events":             func(e call.Entry, n int) bool { return e.Backfill && n == 2 },
-		"before the outcome is appended": func(e call.Entry, _ int) bool { return e.Topic == call.TopicRepair },
+		"before the outcome is appended": func(e call.Entry, _ int) bool { return e.Topic == call.TopicBackfill },
 		"before the check that asks for one": func(e call.Entry, _ int) bool {
 			return e.Topic == call.TopicCheck && strings.HasPrefix(e.ID, "check/repair/")
 		},

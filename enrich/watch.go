@@ -18,7 +18,7 @@ const (
 // watch tells the table which of its legs are completed, until ctx ends: other
 // replicas publish as well, and so did this one before its last start. It decides nothing.
 func (w *Worker) watch(ctx context.Context) error {
-	log, began := w.table.Life()
+	log, began := w.table.Epoch()
 	if began.IsZero() {
 		began = w.table.Now()
 	}

@@ -182,7 +182,7 @@ func (w *Worker) live(ctx context.Context) error {
 			return nil
 		}
 		// Taken before the look at Live: a restart in between cannot be missed.
-		if r := w.table.Restarted(); w.table.Live() {
+		if r := w.table.Restarted(); w.table.HasCaughtUp() {
 			restarted = r
 		}
 	}
@@ -345,7 +345,7 @@ func (w *Worker) checks(ctx context.Context) error {
 		timer := time.NewTimer(max(wait, time.Millisecond))
 		select {
 		case <-timer.C:
-		case <-w.table.AgendaChanged():
+		case <-w.table.ScheduleChanged():
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()

@@ -24,7 +24,7 @@ var (
 	rules = session.Rules{
 		SessionSettle: 5 * time.Second, StatusWindow: 10 * time.Minute,
 		SweepAfter: 5 * time.Minute, AmendWindow: 15 * time.Minute,
-		Outage: 20 * time.Second, RepairAfter: 30 * time.Second,
+		Outage: 20 * time.Second, BackfillAfter: 30 * time.Second,
 	}
 	timing = enrich.Timing{Settle: time.Second, StatusDeadline: 10 * time.Second}
 )

@@ -101,7 +101,7 @@ func (l *leg) unansweredAt(r Rules, a asking) time.Time {
 }
 
 func (l *leg) newCheck() Check {
-	return Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection(), Life: l.session.firstSeq}
+	return Check{Session: l.session.id, Leg: l.id, Control: l.control, Connection: l.connection(), Epoch: l.session.firstSeq}
 }
 
 // imposed is the wait that Telnyx asked for, in seconds.

@@ -9,9 +9,9 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Repair is the entry in which stands what came of one attempt to complete a
+// Backfill is the entry in which stands what came of one attempt to complete a
 // leg from the provider's history. The events that it brought stand before it, as events.
-type Repair struct {
+type Backfill struct {
 	// Answer says what came of the asking; of what a status states it has nothing.
 	status.Answer
 	// Rows counts the webhooks of the leg that the history had, Added those of them that were not known.
@@ -20,25 +20,25 @@ type Repair struct {
 	// Whole tells that the history reached to the leg's hangup, and that no hole
 	// is left with what it had: asking again is of no use.
 	Whole bool `json:"whole,omitempty"`
-	// Life is that of the session when it was asked, as of a Check.
-	Life uint64 `json:"life,omitempty"`
+	// Epoch is that of the session when it was asked, as of a Check.
+	Epoch uint64 `json:"life,omitempty"`
 }
 
 // ID is the repair's idempotency key: one outcome an attempt, whoever asked.
-func (r Repair) ID() string {
-	return "repair/" + string(r.Session) + "/" + string(r.Leg) + "/" + attemptOf(r.Life, r.Attempt)
+func (r Backfill) ID() string {
+	return "repair/" + string(r.Session) + "/" + string(r.Leg) + "/" + attemptOf(r.Epoch, r.Attempt)
 }
 
-// Holes are the events that a leg must have had and that are not known.
-type Holes struct {
+// Missing are the events that a leg must have had and that are not known.
+type Missing struct {
 	Initiated, Answered, Hangup bool
 }
 
 // Any reports whether there is one.
-func (h Holes) Any() bool { return h.Initiated || h.Answered || h.Hangup }
+func (h Missing) Any() bool { return h.Initiated || h.Answered || h.Hangup }
 
 // Fill takes out what an event of a type fills.
-func (h *Holes) Fill(eventType string) {
+func (h *Missing) Fill(eventType string) {
 	switch eventType {
 	case call.TypeInitiated:
 		h.Initiated = false
@@ -112,8 +112,8 @@ func hadAnswer(h *call.Hangup) bool {
 }
 
 // lacks tells what a leg that is over lacks for certain.
-func (l *leg) lacks() Holes {
-	return Holes{
+func (l *leg) lacks() Missing {
+	return Missing{
 		Initiated: !l.initiated,
 		Answered:  l.record.talked && !l.record.answered,
 		Hangup:    l.hangup.IsZero(),
@@ -129,7 +129,7 @@ func (l *leg) doubtful() bool {
 // nextBackfill returns the check that asks the history about the leg and when it is
 // due; false when there is none.
 func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
-	if r.RepairAfter <= 0 || l.record.trimmed && !l.initiated {
+	if r.BackfillAfter <= 0 || l.record.trimmed && !l.initiated {
 		return Check{}, time.Time{}, false
 	}
 	ending, since := l.ending()
@@ -152,7 +152,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 		due = later(due, l.record.checkedAt.Add(r.backfillUnanswered()))
 	}
 	c = l.newCheck()
-	c.Kind, c.Attempt = CheckRepair, max(highest, l.record.checked)+1
+	c.Kind, c.Attempt = CheckBackfill, max(highest, l.record.checked)+1
 	return c, due, made < maxBackfills && c.Attempt <= maxBackfillChecks
 }
 
@@ -166,7 +166,7 @@ func (r *record) highest() int {
 }
 
 // noteBackfill takes what came of an attempt; one that the log has twice counts once.
-func (l *leg) noteBackfill(b *Repair, at time.Time) {
+func (l *leg) noteBackfill(b *Backfill, at time.Time) {
 	if !slices.ContainsFunc(l.record.backfills, func(o backfilled) bool { return o.attempt == b.Attempt }) {
 		l.record.backfills = append(l.record.backfills, backfilled{attempt: b.Attempt, whole: b.Whole, at: at, imposed: imposed(b.RetryAfter)})
 	}

@@ -17,7 +17,7 @@ import (
 // repairing are the rules of the service.
 var repairing = func() session.Rules {
 	r := rules
-	r.Outage, r.RepairAfter = 20*time.Second, 30*time.Second
+	r.Outage, r.BackfillAfter = 20*time.Second, 30*time.Second
 	return r
 }()
 
@@ -70,12 +70,12 @@ func (tp *tape) hangsUp(r call.Ref, cause, sip string) {
 
 func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 	r := ref(0)
-	none := session.Holes{}
+	none := session.Missing{}
 	for name, tc := range map[string]struct {
 		tell func(tp *tape)
 		// looked is whether the history is asked; lacks is what the leg lacks for certain.
 		looked bool
-		lacks  session.Holes
+		lacks  session.Missing
 	}{
 		"not a leg of which all came": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
@@ -91,7 +91,7 @@ func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 			tp.says(call.TypeInitiated, r)
 			tp.hangsUp(r, "originator_cancel", "200")
 		}, false, none},
-		"not a live leg": {func(tp *tape) { tp.says(call.TypeAnswered, r) }, false, session.Holes{Initiated: true, Hangup: true}},
+		"not a live leg": {func(tp *tape) { tp.says(call.TypeAnswered, r) }, false, session.Missing{Initiated: true, Hangup: true}},
 		"not a leg whose hole is filled before": {func(tp *tape) {
 			tp.says(call.TypeAnswered, r)
 			tp.hangsUp(r, "normal_clearing", "200")
@@ -100,25 +100,25 @@ func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 		}, false, none},
 		"not a leg whose call has left the log": {func(tp *tape) {
 			tp.says(call.TypeCost, r)
-			tp.check(session.Check{Kind: session.CheckExpire, Session: "s", Leg: r.Leg, Upto: tp.last(), Departed: true})
-		}, false, session.Holes{Initiated: true, Hangup: true}},
+			tp.check(session.Check{Kind: session.CheckExpire, Session: "s", Leg: r.Leg, Upto: tp.last(), Trimmed: true})
+		}, false, session.Missing{Initiated: true, Hangup: true}},
 		"without its call.initiated": {func(tp *tape) {
 			tp.says(call.TypeAnswered, r)
 			tp.hangsUp(r, "normal_clearing", "200")
-		}, true, session.Holes{Initiated: true}},
+		}, true, session.Missing{Initiated: true}},
 		"bridged and not answered": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.says(call.TypeBridged, r)
 			tp.hangsUp(r, "normal_clearing", "")
-		}, true, session.Holes{Answered: true}},
+		}, true, session.Missing{Answered: true}},
 		"answered by what its hangup says": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.hangsUp(r, "normal_clearing", "200")
-		}, true, session.Holes{Answered: true}},
+		}, true, session.Missing{Answered: true}},
 		"answered, for it ran into its time limit": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.hangsUp(r, "time_limit", "")
-		}, true, session.Holes{Answered: true}},
+		}, true, session.Missing{Answered: true}},
 		"answered, it seems, for somebody pressed a key": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.says(call.TypeDTMF, r)
@@ -165,32 +165,32 @@ func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 		"ended by its status": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.answer(r, ended(1))
-		}, true, session.Holes{Hangup: true}},
+		}, true, session.Missing{Hangup: true}},
 		"that Telnyx does not know any more": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.answer(r, notFound(1, true))
-		}, true, session.Holes{Hangup: true}},
+		}, true, session.Missing{Hangup: true}},
 		"given up for its silence": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			tp.check(session.Check{Kind: session.CheckExpire, Session: "s", Leg: r.Leg, Upto: tp.last()})
-		}, true, session.Holes{Hangup: true}},
+		}, true, session.Missing{Hangup: true}},
 		"that has no control id": {func(tp *tape) {
 			tp.says(call.TypeHangup, call.Ref{Session: "s", Leg: r.Leg})
-		}, true, session.Holes{Initiated: true}},
+		}, true, session.Missing{Initiated: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tp := newRepairTape(t)
 				tc.tell(tp)
 				told := time.Now()
-				all := only(session.CheckRepair, tp.serve(told.Add(50*time.Second), nil))
+				all := only(session.CheckBackfill, tp.serve(told.Add(50*time.Second), nil))
 				if got := len(all) > 0; got != tc.looked {
 					t.Fatalf("looked up: %t; want %t", got, tc.looked)
 				}
-				if tc.looked && (len(all) != 1 || all[0].Leg != r.Leg || all[0].Attempt != 1 || all[0].at.Sub(told) > repairing.RepairAfter) {
+				if tc.looked && (len(all) != 1 || all[0].Leg != r.Leg || all[0].Attempt != 1 || all[0].at.Sub(told) > repairing.BackfillAfter) {
 					t.Errorf("checks %+v; want one, half a minute after the end", all)
 				}
-				if diff := gocmp.Diff(tc.lacks, tp.leg(r).Lacks); diff != "" {
+				if diff := gocmp.Diff(tc.lacks, tp.leg(r).Missing); diff != "" {
 					t.Errorf("it lacks (-want +got):\n%s", diff)
 				}
 			})
@@ -205,39 +205,39 @@ func TestTheHistoryIsAskedAFewTimesWithLongerAndLongerPauses(t *testing.T) {
 		}
 		return at
 	}
-	answers := func(a session.Repair) func(*tape, session.Check) {
+	answers := func(a session.Backfill) func(*tape, session.Check) {
 		return func(tp *tape, c session.Check) {
 			a.Attempt = c.Attempt
 			tp.repaired(c.Ref(), a)
 		}
 	}
-	refusal := func(result status.Result, wait float64) session.Repair {
-		return session.Repair{Answer: status.Answer{Result: result, RetryAfter: wait}}
+	refusal := func(result status.Result, wait float64) session.Backfill {
+		return session.Backfill{Answer: status.Answer{Result: result, RetryAfter: wait}}
 	}
 	for name, tc := range map[string]struct {
 		answer func(tp *tape, c session.Check)
 		want   []int
 	}{
-		"once when it is whole": {answers(session.Repair{Answer: status.Answer{Result: status.Answered}, Whole: true}), []int{30}},
+		"once when it is whole": {answers(session.Backfill{Answer: status.Answer{Result: status.Answered}, Whole: true}), []int{30}},
 		"three times when it is not": {
-			answers(session.Repair{Answer: status.Answer{Result: status.Answered}, Rows: 2}), []int{30, 150, 750},
+			answers(session.Backfill{Answer: status.Answer{Result: status.Answered}, Rows: 2}), []int{30, 150, 750},
 		},
 		"three times when it is refused": {answers(refusal(status.Denied, 0)), []int{30, 150, 750}},
 		"not before Telnyx allows it":    {answers(refusal(status.RateLimited, 1e9)), []int{30, 150, 750}},
 		"not once the hole is filled": {func(tp *tape, c session.Check) {
 			tp.event(call.Event{Type: call.TypeInitiated, Ref: c.Ref(), Backfill: true})
-			tp.repaired(c.Ref(), session.Repair{Answer: status.Answer{Result: status.Answered, Attempt: c.Attempt}})
+			tp.repaired(c.Ref(), session.Backfill{Answer: status.Answer{Result: status.Answered, Attempt: c.Attempt}})
 		}, []int{30}},
 		// One whose task was lost is made up for, and not for ever.
 		"when no outcome comes":   {func(*tape, session.Check) {}, []int{30, 150, 270, 390, 510}},
 		"an outcome twice is one": {func(tp *tape, c session.Check) { f := answers(refusal(status.Denied, 0)); f(tp, c); f(tp, c) }, []int{30, 150, 750}},
 		"an outcome of an unknown leg": {func(tp *tape, c session.Check) {
-			tp.repaired(ref(9), session.Repair{})
-			answers(session.Repair{Whole: true})(tp, c)
+			tp.repaired(ref(9), session.Backfill{})
+			answers(session.Backfill{Whole: true})(tp, c)
 		}, []int{30}},
 		"what else happens counts not": {func(tp *tape, c session.Check) {
 			tp.says(call.TypeCost, c.Ref())
-			answers(session.Repair{Whole: true})(tp, c)
+			answers(session.Backfill{Whole: true})(tp, c)
 		}, []int{30}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -248,11 +248,11 @@ func TestTheHistoryIsAskedAFewTimesWithLongerAndLongerPauses(t *testing.T) {
 				tp.hangsUp(bare, "normal_clearing", "200")
 				over := time.Now()
 				all := tp.serve(over.Add(time.Hour), func(c session.Check) {
-					if c.Kind == session.CheckRepair {
+					if c.Kind == session.CheckBackfill {
 						tc.answer(tp, c)
 					}
 				})
-				if diff := gocmp.Diff(tc.want, seconds(only(session.CheckRepair, all), over)); diff != "" {
+				if diff := gocmp.Diff(tc.want, seconds(only(session.CheckBackfill, all), over)); diff != "" {
 					t.Errorf("asked at seconds (-want +got):\n%s", diff)
 				}
 				tp.table.SetFloor(tp.last())
@@ -276,9 +276,9 @@ func TestASessionIsRememberedUntilItsLegsAreRepaired(t *testing.T) {
 		n := 0
 		tp.serve(time.Now().Add(20*time.Minute), func(c session.Check) {
 			tp.table.SetFloor(tp.last())
-			if c.Kind == session.CheckRepair {
+			if c.Kind == session.CheckBackfill {
 				n++
-				tp.repaired(c.Ref(), session.Repair{Answer: status.Answer{Result: status.Unreachable, Attempt: c.Attempt}})
+				tp.repaired(c.Ref(), session.Backfill{Answer: status.Answer{Result: status.Unreachable, Attempt: c.Attempt}})
 			}
 		})
 		if n != 3 {
@@ -298,8 +298,8 @@ func TestWhatComesFromTheHistoryIsNoSignOfLife(t *testing.T) {
 			t.Errorf("an answer of long ago took the leg back to life: %d", l.Ending)
 		}
 		tp.event(call.Event{Type: call.TypeHangup, Ref: ref(0), OccurredAt: time.Now().Add(-time.Hour), Backfill: true})
-		if l := tp.leg(ref(0)); l.Ending != session.ByHangup || l.Lacks.Any() {
-			t.Errorf("ending %d, lacking %+v; want by its hangup, lacking nothing", l.Ending, l.Lacks)
+		if l := tp.leg(ref(0)); l.Ending != session.ByHangup || l.Missing.Any() {
+			t.Errorf("ending %d, lacking %+v; want by its hangup, lacking nothing", l.Ending, l.Missing)
 		}
 	})
 }
@@ -512,7 +512,7 @@ func (tp *tape) move(what, seed int) {
 	case 4:
 		tp.answer(r, []session.Answer{alive(seed % 5), ended(seed % 5), notFound(seed%5, true)}[seed/3%3])
 	case 5, 6:
-		tp.repaired(r, session.Repair{Answer: status.Answer{Result: status.Answered, Attempt: 1 + seed%3}, Whole: seed%4 == 0})
+		tp.repaired(r, session.Backfill{Answer: status.Answer{Result: status.Answered, Attempt: 1 + seed%3}, Whole: seed%4 == 0})
 	case 7:
 		tp.event(call.Event{Type: call.TypeAnswered, Ref: r, Backfill: true})
 	case 8:

@@ -30,7 +30,7 @@ func (b *backlog) note(e *call.Entry, err error) {
 		b.unusable[e.Seq] = err
 	}
 	// What the log keeps for its readers alone is nobody's task.
-	if e.Topic == call.TopicHeartbeat || e.Topic == call.TopicRepair {
+	if e.Topic == call.TopicHeartbeat || e.Topic == call.TopicBackfill {
 		return
 	}
 	if n := len(b.stretches); n > 0 && e.ReceivedAt.Sub(b.stretches[n-1].at) < time.Second {

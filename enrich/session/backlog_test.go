@@ -34,7 +34,7 @@ func TestTheBacklogIsAsOldAsTheOldestEntryThatTheQueueHasNotDone(t *testing.T) {
 		tp.table.SetFloor(later)
 		age("all are done", 0)
 		tp.fold(call.Entry{Topic: call.TopicHeartbeat})
-		tp.repaired(ref(0), session.Repair{})
+		tp.repaired(ref(0), session.Backfill{})
 		time.Sleep(time.Minute)
 		age("what the queue does not hand out", 0)
 		tp.check(session.Check{Kind: session.CheckStatus, Session: "s", Leg: ref(0).Leg, Attempt: 1})

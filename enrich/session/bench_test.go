@@ -104,7 +104,7 @@ func BenchmarkReplay(b *testing.B) {
 		for i := range entries {
 			table.Fold(entries[i])
 		}
-		if !table.Live() {
+		if !table.HasCaughtUp() {
 			b.Fatal("not caught up")
 		}
 	}

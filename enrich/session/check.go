@@ -20,8 +20,8 @@ const (
 	CheckSettle CheckKind = "settle"
 	// CheckExpire states that nothing was heard of a leg for longer than any leg lives.
 	CheckExpire CheckKind = "expire"
-	// CheckRepair asks the provider's history for what is missing of a leg that is over.
-	CheckRepair CheckKind = "repair"
+	// CheckBackfill asks the provider's history for what is missing of a leg that is over.
+	CheckBackfill CheckKind = "repair"
 )
 
 // Check is an entry that Legato itself appends to the log when something has
@@ -34,17 +34,17 @@ type Check struct {
 	// Control and Connection are the leg's, so that the queue shows whom it is about.
 	Control    call.ControlID    `json:"call_control_id,omitempty"`
 	Connection call.ConnectionID `json:"connection_id,omitempty"`
-	// Attempt is the attempt that a CheckStatus or CheckRepair asks for, from 1.
+	// Attempt is the attempt that a CheckStatus or CheckBackfill asks for, from 1.
 	Attempt int `json:"attempt,omitempty"`
-	// Life is the entry with which the session began: a leg that comes back after its
+	// Epoch is the entry with which the session began: a leg that comes back after its
 	// session was forgotten is asked about anew, from attempt 1, and what was asked in
 	// its life before must not stand for that.
-	Life uint64 `json:"life,omitempty"`
+	Epoch uint64 `json:"life,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
-	// Departed tells, of a CheckExpire, that the leg's call had left the log and came back
+	// Trimmed tells, of a CheckExpire, that the leg's call had left the log and came back
 	// with a late event: its summary stands already, and it is over, not for its silence.
-	Departed bool `json:"departed,omitempty"`
+	Trimmed bool `json:"departed,omitempty"`
 }
 
 // ID is the check's idempotency key.
@@ -55,9 +55,9 @@ func (c Check) ID() string {
 	case CheckExpire:
 		return "check/expire/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
 	case CheckStatus:
-		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Life, c.Attempt)
-	case CheckRepair:
-		return "check/repair/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Life, c.Attempt)
+		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Epoch, c.Attempt)
+	case CheckBackfill:
+		return "check/repair/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Epoch, c.Attempt)
 	}
 	panic(fmt.Sprintf("check of unknown kind %q", string(c.Kind)))
 }
@@ -75,13 +75,13 @@ type Answer struct {
 	// account's live call looks the same. It stands in the log so that all
 	// replicas draw the same conclusion.
 	Proven bool `json:"connection_proven,omitempty"`
-	// Life is that of the session when it was asked, as of a Check.
-	Life uint64 `json:"life,omitempty"`
+	// Epoch is that of the session when it was asked, as of a Check.
+	Epoch uint64 `json:"life,omitempty"`
 }
 
 // ID is the answer's idempotency key: one answer an attempt, whoever asked.
 func (a Answer) ID() string {
-	return "status/" + string(a.Session) + "/" + string(a.Leg) + "/" + attemptOf(a.Life, a.Attempt)
+	return "status/" + string(a.Session) + "/" + string(a.Leg) + "/" + attemptOf(a.Epoch, a.Attempt)
 }
 
 // attemptOf tells the attempts of one life of a session from those of another.

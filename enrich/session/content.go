@@ -14,7 +14,7 @@ type content struct {
 	event    *call.Event
 	answer   *Answer
 	check    *Check
-	backfill *Repair
+	backfill *Backfill
 	// err is why it could not be decoded.
 	err error
 }
@@ -40,8 +40,8 @@ func decode(e *call.Entry, event func(call.Entry) (call.Event, error)) (c conten
 	case e.Topic == call.TopicCheck:
 		c.check = new(Check)
 		noun, into = "check", c.check
-	case e.Topic == call.TopicRepair:
-		c.backfill = new(Repair)
+	case e.Topic == call.TopicBackfill:
+		c.backfill = new(Backfill)
 		noun, into = "repair", c.backfill
 	default:
 		return content{} // a probe, or an entry of a newer version that asks nothing of this one

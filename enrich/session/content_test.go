@@ -126,7 +126,7 @@ func TestReadersDoNotDisturbTheFold(t *testing.T) {
 		},
 		func(i int) { table.Place(ref(i % 9)); table.Place(call.Ref{Control: ref(i % 9).Control}) },
 		func(int) { table.Due(10) },
-		func(int) { _ = table.Wait(t.Context(), table.Position()); table.Live(); table.Now() },
+		func(int) { _ = table.Wait(t.Context(), table.Position()); table.HasCaughtUp(); table.Now() },
 		func(int) { table.Stats(); table.Needed(); table.Floor() },
 		func(int) { table.SetFloor(table.Position()); table.SetLag(time.Millisecond) },
 		func(i int) {

@@ -152,7 +152,7 @@ func (f *fold) check(e *call.Entry, c *Check) *session {
 	return s
 }
 
-func (f *fold) backfill(e *call.Entry, b *Repair) *session {
+func (f *fold) backfill(e *call.Entry, b *Backfill) *session {
 	l := f.ids.leg(b.Session, b.Leg)
 	if l == nil {
 		return nil

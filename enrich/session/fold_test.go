@@ -42,7 +42,7 @@ type legContent struct {
 	ConfirmedBy                  status.Answer
 	Asked                        int
 	Final                        bool
-	Lacks                        session.Holes
+	Lacks                        session.Missing
 }
 
 type eventContent struct {
@@ -74,7 +74,7 @@ func contentOf(t *session.Table, id call.SessionID) (content, bool) {
 	for _, l := range v.Legs {
 		lc := legContent{
 			ID: l.ID, Control: l.Control, Connection: l.Connection, Events: eventContents(l.Events),
-			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked, Lacks: l.Lacks,
+			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked, Lacks: l.Missing,
 			Final: l.Final && (l.Ending != session.ByHangup || l.Confirmed != nil),
 		}
 		for _, a := range l.Answers {

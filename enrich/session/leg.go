@@ -153,14 +153,14 @@ func (l *leg) noteCheck(e *call.Entry, c *Check) {
 	switch {
 	case c.Kind == CheckStatus && c.Attempt > l.checked:
 		l.checked, l.checkedAt, l.checkedSeq = c.Attempt, e.ReceivedAt, e.Seq
-	case c.Kind == CheckRepair && c.Attempt > l.record.checked:
+	case c.Kind == CheckBackfill && c.Attempt > l.record.checked:
 		l.record.checked, l.record.checkedAt = c.Attempt, e.ReceivedAt
 	case c.Kind == CheckExpire:
 		wasOver := l.over()
 		l.expired = max(l.expired, min(c.Upto, e.Seq))
 		// The summary of a call that was trimmed from the log stands already.
-		l.completed = l.completed || c.Departed
-		l.record.trimmed = l.record.trimmed || c.Departed
+		l.completed = l.completed || c.Trimmed
+		l.record.trimmed = l.record.trimmed || c.Trimmed
 		if !wasOver && l.over() {
 			l.session.noteActivity(e)
 		}

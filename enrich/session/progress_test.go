@@ -33,7 +33,7 @@ func TestATableIsLiveOnceItHasReadWhatWasInTheLogAtItsStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			table := tp.newTable()
 			caughtUp, restarted := table.CaughtUp(), table.Restarted()
-			if closed(caughtUp) || table.Live() {
+			if closed(caughtUp) || table.HasCaughtUp() {
 				t.Fatal("caught up before it was told of a log")
 			}
 			table.Restart(log)
@@ -41,7 +41,7 @@ func TestATableIsLiveOnceItHasReadWhatWasInTheLogAtItsStart(t *testing.T) {
 				t.Error("the restart was not told")
 			}
 			for seq := log.First; seq <= log.Last; seq++ {
-				if closed(caughtUp) || table.Live() {
+				if closed(caughtUp) || table.HasCaughtUp() {
 					t.Fatalf("live at position %d, before %d", table.Position(), log.Last)
 				}
 				if checks, wait, _ := table.Due(10); len(checks) > 0 || wait <= 0 {
@@ -49,7 +49,7 @@ func TestATableIsLiveOnceItHasReadWhatWasInTheLogAtItsStart(t *testing.T) {
 				}
 				table.Fold(tp.log[seq-1])
 			}
-			if !closed(caughtUp) || !table.Live() || table.Position() != max(log.Last, log.First-1) {
+			if !closed(caughtUp) || !table.HasCaughtUp() || table.Position() != max(log.Last, log.First-1) {
 				t.Errorf("not live at position %d", table.Position())
 			}
 		})
@@ -73,7 +73,7 @@ func TestARestartDiscardsEverything(t *testing.T) {
 		if !closed(restarted) || closed(tp.table.Restarted()) {
 			t.Error("the restart was not told, or the next one was")
 		}
-		if tp.table.CaughtUp() == caughtUp || closed(tp.table.CaughtUp()) || tp.table.Live() {
+		if tp.table.CaughtUp() == caughtUp || closed(tp.table.CaughtUp()) || tp.table.HasCaughtUp() {
 			t.Error("caught up with a log that was not read")
 		}
 		v, ok := tp.table.View("s")
@@ -114,7 +114,7 @@ func TestALogIsKnownByItsIDAndWhenItBegan(t *testing.T) {
 		tp := newTape(t)
 		want := func(id string, began time.Time) {
 			t.Helper()
-			if gotID, gotBegan := tp.table.Life(); gotID != id || !gotBegan.Equal(began) {
+			if gotID, gotBegan := tp.table.Epoch(); gotID != id || !gotBegan.Equal(began) {
 				t.Errorf("log %q that began at %v; want %q, %v", gotID, gotBegan, id, began)
 			}
 		}

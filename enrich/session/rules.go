@@ -21,9 +21,9 @@ type Rules struct {
 	// Outage is how long nothing must stand in the log for nobody to have been there
 	// to write it. Zero: there is always somebody.
 	Outage time.Duration
-	// RepairAfter is how long after its end the provider's history is asked for what
+	// BackfillAfter is how long after its end the provider's history is asked for what
 	// is missing of a leg, for the first time. Zero: never.
-	RepairAfter time.Duration
+	BackfillAfter time.Duration
 }
 
 const (
@@ -92,15 +92,15 @@ const (
 func (r Rules) nextBackfill(overSince, last time.Time, made int, imposed time.Duration) time.Time {
 	switch made {
 	case 0:
-		return overSince.Add(r.RepairAfter)
+		return overSince.Add(r.BackfillAfter)
 	case 1:
-		return last.Add(max(secondBackfill*r.RepairAfter, imposed))
+		return last.Add(max(secondBackfill*r.BackfillAfter, imposed))
 	}
-	return last.Add(max(thirdBackfill*r.RepairAfter, imposed))
+	return last.Add(max(thirdBackfill*r.BackfillAfter, imposed))
 }
 
 // backfillUnanswered is how long a check may stay without an outcome before another takes its place: as long as
 // the history gets between its first two attempts, and longer than one attempt may take.
 func (r Rules) backfillUnanswered() time.Duration {
-	return min(unansweredAfter, max(secondBackfill*r.RepairAfter, time.Minute))
+	return min(unansweredAfter, max(secondBackfill*r.BackfillAfter, time.Minute))
 }

@@ -155,20 +155,20 @@ func (c *schedule) checks(s *session, now time.Time) (due []Check, since, next t
 	return due, since, next
 }
 
-// Planned is a check that is to come, as far as is known now.
-type Planned struct {
+// Scheduled is a check that is to come, as far as is known now.
+type Scheduled struct {
 	Check
 	// Due is when, on the log's clock. It can have passed: then nobody has acted on it yet.
 	Due time.Time
 }
 
 // upcoming returns the next check of each kind of a session and its legs, the soonest first.
-func (c *schedule) upcoming(s *session, now time.Time) []Planned {
-	var all []Planned
+func (c *schedule) upcoming(s *session, now time.Time) []Scheduled {
+	var all []Scheduled
 	s.checks(c.rules, now, func(check Check, at time.Time) {
-		all = append(all, Planned{Check: check, Due: at.UTC()})
+		all = append(all, Scheduled{Check: check, Due: at.UTC()})
 	})
-	slices.SortStableFunc(all, func(a, b Planned) int { return a.Due.Compare(b.Due) })
+	slices.SortStableFunc(all, func(a, b Scheduled) int { return a.Due.Compare(b.Due) })
 	return all
 }
 

@@ -19,7 +19,7 @@ func TestASilentLegIsSweptOnceUntilItIsAnswered(t *testing.T) {
 		all := tp.run(start.Add(14*time.Minute), nil)
 		want := []session.Check{{
 			Kind: session.CheckStatus, Session: "s", Leg: ref(0).Leg,
-			Control: ref(0).Control, Connection: ref(0).Connection, Attempt: 1, Life: 1,
+			Control: ref(0).Control, Connection: ref(0).Connection, Attempt: 1, Epoch: 1,
 		}}
 		if len(all) != 1 {
 			t.Fatalf("%d checks; want one", len(all))
@@ -302,12 +302,12 @@ func TestTheAgendaTellsWhenSomethingBecomesDueEarlier(t *testing.T) {
 		tp := newTape(t)
 		tp.says(call.TypeInitiated, ref(0))
 		_, wait, _ := tp.table.Due(10)
-		for len(tp.table.AgendaChanged()) > 0 {
-			<-tp.table.AgendaChanged()
+		for len(tp.table.ScheduleChanged()) > 0 {
+			<-tp.table.ScheduleChanged()
 		}
 		tp.says(call.TypeHangup, ref(0))
 		select {
-		case <-tp.table.AgendaChanged():
+		case <-tp.table.ScheduleChanged():
 		default:
 			t.Error("nobody was told")
 		}
@@ -369,7 +369,7 @@ func TestTheFloorOfAnotherLogIsNotBelieved(t *testing.T) {
 func TestThePlanOfASessionIsWhatBecomesDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newRepairTape(t)
-		if plan := tp.table.Plan("s"); plan != nil {
+		if plan := tp.table.Schedule("s"); plan != nil {
 			t.Errorf("a session that nobody knows has the plan %v", plan)
 		}
 		tp.says(call.TypeInitiated, ref(0))
@@ -379,11 +379,11 @@ func TestThePlanOfASessionIsWhatBecomesDue(t *testing.T) {
 		tp.answer(ref(1), unreachable(1))
 		kinds := make(map[session.CheckKind]int)
 		for range 40 {
-			plan := tp.table.Plan("s")
+			plan := tp.table.Schedule("s")
 			if len(plan) == 0 {
 				break
 			}
-			again := tp.table.Plan("s")
+			again := tp.table.Schedule("s")
 			if diff := gocmp.Diff(plan, again); diff != "" {
 				t.Fatalf("a look at the plan changes it:\n%s", diff)
 			}
@@ -401,7 +401,7 @@ func TestThePlanOfASessionIsWhatBecomesDue(t *testing.T) {
 			}
 			kinds[all[0].Kind]++
 		}
-		if kinds[session.CheckStatus] == 0 || kinds[session.CheckRepair] == 0 {
+		if kinds[session.CheckStatus] == 0 || kinds[session.CheckBackfill] == 0 {
 			t.Errorf("of all kinds only %v became due", kinds)
 		}
 	})

@@ -132,9 +132,9 @@ func (tp *tape) check(c session.Check) uint64 {
 }
 
 // repaired records what came of an attempt to complete a leg.
-func (tp *tape) repaired(ref call.Ref, r session.Repair) uint64 {
+func (tp *tape) repaired(ref call.Ref, r session.Backfill) uint64 {
 	r.Session, r.Leg = ref.Session, ref.Leg
-	return tp.fold(call.Entry{Topic: call.TopicRepair, ID: r.ID(), Ref: ref, Data: encode(tp.tb, r)})
+	return tp.fold(call.Entry{Topic: call.TopicBackfill, ID: r.ID(), Ref: ref, Data: encode(tp.tb, r)})
 }
 
 // probe records an entry that says nothing but the time.

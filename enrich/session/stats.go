@@ -52,8 +52,8 @@ func (t *Table) Open() Open {
 	return o
 }
 
-// Accounts returns the tally.
-func (t *Table) Accounts() Tally {
+// Tally returns the tally.
+func (t *Table) Tally() Tally {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.tally

@@ -116,8 +116,8 @@ func (t *Table) rebuildSchedule() {
 // Position returns how far the log is folded.
 func (t *Table) Position() uint64 { return t.progress.position.Load() }
 
-// Live reports whether the replay is through.
-func (t *Table) Live() bool { return t.progress.caughtUp.Load() }
+// HasCaughtUp reports whether the replay is through.
+func (t *Table) HasCaughtUp() bool { return t.progress.caughtUp.Load() }
 
 // CaughtUp returns a channel that is closed when the replay is through. After a
 // Restart it is another one.
@@ -134,9 +134,9 @@ func (t *Table) Restarted() <-chan struct{} {
 	return t.progress.restarts
 }
 
-// Life returns the identity of the log that is folded, and when its first entry
+// Epoch returns the identity of the log that is folded, and when its first entry
 // was received; zero: it has none yet.
-func (t *Table) Life() (log string, began time.Time) {
+func (t *Table) Epoch() (log string, began time.Time) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.progress.log.ID, t.progress.began
@@ -218,9 +218,9 @@ func (t *Table) Place(ref call.Ref) Place {
 	return p
 }
 
-// Plan returns the next check of each kind of a session and its legs, the soonest first; none
+// Schedule returns the next check of each kind of a session and its legs, the soonest first; none
 // when nothing is to come or the session is not known. It changes nothing, unlike Due.
-func (t *Table) Plan(id call.SessionID) []Planned {
+func (t *Table) Schedule(id call.SessionID) []Scheduled {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	s := t.fold.ids.session(id)
@@ -230,8 +230,8 @@ func (t *Table) Plan(id call.SessionID) []Planned {
 	return t.schedule.upcoming(s, t.clock.now(time.Now()))
 }
 
-// AgendaChanged delivers a value when something became due earlier than it was before.
-func (t *Table) AgendaChanged() <-chan struct{} { return t.schedule.changed }
+// ScheduleChanged delivers a value when something became due earlier than it was before.
+func (t *Table) ScheduleChanged() <-chan struct{} { return t.schedule.changed }
 
 // Due returns the checks that have become due, at most limit of them, and the
 // time until the next call is needed. Sessions for which nothing can come any more and

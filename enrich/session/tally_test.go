@@ -16,7 +16,7 @@ func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {
 		tp := newTape(t)
 		want := func(when string, over, completed uint64, pending int) {
 			t.Helper()
-			if diff := cmp.Diff(session.Tally{Over: over, Completed: completed, Pending: pending}, tp.table.Accounts()); diff != "" {
+			if diff := cmp.Diff(session.Tally{Over: over, Completed: completed, Pending: pending}, tp.table.Tally()); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
@@ -48,7 +48,7 @@ func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {
 		want("when an event takes that back", 3, 2, 1)
 		tp.says(call.TypeHangup, c)
 		want("when it is over again", 3, 2, 1)
-		check.Departed = true
+		check.Trimmed = true
 		tp.check(check)
 		want("when its call is found to have left the log", 3, 3, 0)
 
@@ -71,7 +71,7 @@ func TestALegWhoseSummaryNobodySawStaysPendingForTwoMinutesMoreAndIsMissingAfter
 			{rules.AmendWindow + 2*time.Minute + 6*time.Second, session.Tally{Over: 1}},
 		} {
 			tp.run(settled.Add(c.after), nil)
-			if got := tp.table.Accounts(); got != c.want {
+			if got := tp.table.Tally(); got != c.want {
 				t.Errorf("%v after it settled: %+v; want %+v", c.after, got, c.want)
 			}
 		}

@@ -19,8 +19,8 @@ type View struct {
 	Legs []LegView
 	// Events are those that name the session and no leg, by occurrence.
 	Events []*Event
-	// Life is the entry with which the session began.
-	Life uint64
+	// Epoch is the entry with which the session began.
+	Epoch uint64
 	// FirstAt is when the first of its events was received.
 	FirstAt time.Time
 	// Over tells that all legs are over and that it has been quiet since.
@@ -45,8 +45,8 @@ type LegView struct {
 	Since  time.Time
 	// Hangup is when its hangup was received; zero: none was.
 	Hangup time.Time
-	// HeardSeq is the sequence of the last sign of life: how far a CheckExpire speaks.
-	HeardSeq uint64
+	// AliveSeq is the sequence of the last sign of life: how far a CheckExpire speaks.
+	AliveSeq uint64
 	// Initiated tells that its call.initiated was received.
 	Initiated bool
 	// Confirmed is the answer that confirms the end; nil: none does.
@@ -57,10 +57,10 @@ type LegView struct {
 	AskedSince int
 	// Final tells that asking cannot change the result any more.
 	Final bool
-	// Lacks are the events that it must have had, once it is over, and that are not known.
-	Lacks Holes
-	// Repaired counts the attempts to complete it from the history that the log has outcomes of: the highest.
-	Repaired int
+	// Missing are the events that it must have had, once it is over, and that are not known.
+	Missing Missing
+	// Backfilled counts the attempts to complete it from the history that the log has outcomes of: the highest.
+	Backfilled int
 }
 
 // Leg returns the view of a leg; false when the session has none of that id.
@@ -80,7 +80,7 @@ func (s *session) view(r Rules) View {
 		Legs:    make([]LegView, len(s.legs)),
 		Events:  s.events.sorted(),
 		FirstAt: s.firstAt,
-		Life:    s.firstSeq,
+		Epoch:   s.firstSeq,
 		Over:    s.over(),
 		Settles: s.settles,
 	}
@@ -102,13 +102,13 @@ func (l *leg) view(r Rules) LegView {
 		Ending:     asking.ending,
 		Since:      asking.since,
 		Hangup:     l.hangup,
-		HeardSeq:   l.aliveSeq,
+		AliveSeq:   l.aliveSeq,
 		Initiated:  l.initiated,
 		Confirmed:  l.confirmation(),
 		Asked:      highest,
 		AskedSince: made,
 		Final:      asking.final,
-		Lacks:      l.lacks(),
-		Repaired:   l.record.highest(),
+		Missing:    l.lacks(),
+		Backfilled: l.record.highest(),
 	}
 }

@@ -50,12 +50,14 @@ const (
 	TopicStatus    = "internal.status"
 	TopicCheck     = "internal.check"
 	TopicHeartbeat = "internal.probe"
-	TopicRepair    = "internal.repair"
+	TopicBackfill  = "internal.repair"
 )
 
 // InternalTopics returns the topics of Legato's own entries, in order: all that the log
 // takes beside events.
-func InternalTopics() []string { return []string{TopicCheck, TopicHeartbeat, TopicRepair, TopicStatus} }
+func InternalTopics() []string {
+	return []string{TopicCheck, TopicHeartbeat, TopicBackfill, TopicStatus}
+}
 
 // Receipt is the log's word that an entry is stored.
 type Receipt struct {

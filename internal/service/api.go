@@ -144,7 +144,7 @@ func (a *api) handle(ctx context.Context, r micro.Request) {
 
 // answer returns the story as JSON, masked, or a code and what to say with it.
 func (a *api) answer(ctx context.Context, id string) (body []byte, code, description string) {
-	if !a.sources.Table.Live() {
+	if !a.sources.Table.HasCaughtUp() {
 		return nil, "503", "the log is being replayed, ask again in a moment"
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.within)

@@ -76,7 +76,7 @@ func (s *Service) ready(context.Context) error {
 		return fmt.Errorf("the log has not been writable for %v: %w", time.Since(since).Round(time.Second), s.journal.Failure())
 	}
 	switch {
-	case !s.worker.Table().Live():
+	case !s.worker.Table().HasCaughtUp():
 		return fmt.Errorf("replaying the log, at %d", s.worker.Table().Position())
 	case time.Since(s.worker.QueueReached()) > writtenWithin:
 		return errors.New("the queue cannot be reached")

@@ -203,7 +203,7 @@ func (s *Settings) Rules() session.Rules {
 		SweepAfter: s.SweepAfter, AmendWindow: s.AmendWindow, Outage: outage,
 	}
 	if s.GapRepair != "off" {
-		r.RepairAfter = s.GapRepairAfter
+		r.BackfillAfter = s.GapRepairAfter
 	}
 	return r
 }

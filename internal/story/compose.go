@@ -20,7 +20,7 @@ type Known struct {
 	At      time.Time
 	// View is the fold's, and Plan what it finds due.
 	View session.View
-	Plan []session.Planned
+	Plan []session.Scheduled
 	// Entries are those of the log about the call, in order. Read tells that they are all that there are.
 	Entries []call.Entry
 	Read    bool
@@ -171,8 +171,8 @@ func (c *composer) internal() {
 			}
 			item.Kind, item.CallLegID = KindCheck, string(check.Leg)
 			item.Check = &Check{What: check.Kind, Attempt: check.Attempt}
-		case call.TopicRepair:
-			var r session.Repair
+		case call.TopicBackfill:
+			var r session.Backfill
 			if json.Unmarshal(e.Data, &r) != nil {
 				c.remark("entry %d of the log cannot be read", e.Seq)
 				continue

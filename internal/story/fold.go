@@ -7,7 +7,7 @@ import (
 
 // Fold is what the entries of one call come to: the view of it, and what is due. Of the log the
 // table sees only these, so what it decides from others (that nobody wrote the log for a while) is left out.
-func Fold(log call.Log, entries []call.Entry, id call.SessionID, rules session.Rules, decode func(call.Entry) (call.Event, error)) (session.View, []session.Planned) {
+func Fold(log call.Log, entries []call.Entry, id call.SessionID, rules session.Rules, decode func(call.Entry) (call.Event, error)) (session.View, []session.Scheduled) {
 	if len(entries) == 0 {
 		return session.View{Log: log.ID, Position: log.Last}, nil
 	}
@@ -19,5 +19,5 @@ func Fold(log call.Log, entries []call.Entry, id call.SessionID, rules session.R
 	}
 	view, _ := table.View(id)
 	view.Position = max(view.Position, log.Last)
-	return view, table.Plan(id)
+	return view, table.Schedule(id)
 }

@@ -242,7 +242,7 @@ func (d *drawing) shown() []Item {
 			done[question{i.CallLegID, session.CheckStatus, i.Status.Attempt}] = true
 		}
 		if i.Repair != nil {
-			done[question{i.CallLegID, session.CheckRepair, i.Repair.Attempt}] = true
+			done[question{i.CallLegID, session.CheckBackfill, i.Repair.Attempt}] = true
 		}
 	}
 	var shown []Item

@@ -52,7 +52,7 @@ func anyStory(t *rapid.T) *story.Story {
 		}
 		s.Timeline = append(s.Timeline, item)
 	}
-	s.Next = []story.Due{{At: began, CallLegID: "leg-0", Check: story.Check{What: session.CheckRepair, Attempt: 2}}}
+	s.Next = []story.Due{{At: began, CallLegID: "leg-0", Check: story.Check{What: session.CheckBackfill, Attempt: 2}}}
 	s.Remarks = []string{word.Draw(t, "remark")}
 	return s
 }

@@ -69,7 +69,7 @@ func (l *Leg) folded(v *session.LegView) {
 		return // What has not come yet is not missing.
 	}
 	for typ, lacks := range map[string]bool{
-		call.TypeInitiated: v.Lacks.Initiated, call.TypeAnswered: v.Lacks.Answered, call.TypeHangup: v.Lacks.Hangup,
+		call.TypeInitiated: v.Missing.Initiated, call.TypeAnswered: v.Missing.Answered, call.TypeHangup: v.Missing.Hangup,
 	} {
 		if lacks {
 			l.Lacks = append(l.Lacks, typ)

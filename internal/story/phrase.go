@@ -101,7 +101,7 @@ func checked(c Check) string {
 		return "quiet since its legs are over"
 	case session.CheckExpire:
 		return "silent for longer than a leg lives"
-	case session.CheckStatus, session.CheckRepair:
+	case session.CheckStatus, session.CheckBackfill:
 	}
 	return due(c) + ", no outcome"
 }
@@ -110,7 +110,7 @@ func due(c Check) string {
 	switch c.What {
 	case session.CheckStatus:
 		return fmt.Sprintf("status attempt %d", c.Attempt)
-	case session.CheckRepair:
+	case session.CheckBackfill:
 		return fmt.Sprintf("history attempt %d", c.Attempt)
 	case session.CheckSettle:
 		return "counts as over"

@@ -105,7 +105,7 @@ func (l *lookup) table() {
 		}
 	}
 	if l.inTable = ok; ok {
-		l.known.Session, l.known.View, l.known.Plan = id, view, l.Table.Plan(id)
+		l.known.Session, l.known.View, l.known.Plan = id, view, l.Table.Schedule(id)
 	}
 }
 
@@ -197,7 +197,7 @@ func (l *lookup) entries(ctx context.Context) error {
 // beginning is where the entries of the call begin, as far as is known: by the view of the table, or by the summaries.
 func (l *lookup) beginning(byView bool) journal.From {
 	if byView {
-		first := l.known.View.Life
+		first := l.known.View.Epoch
 		for _, leg := range l.known.View.Legs {
 			for _, e := range leg.Events {
 				first = min(first, e.Seq)

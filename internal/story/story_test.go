@@ -58,7 +58,7 @@ func decode(e call.Entry) (call.Event, error) {
 
 var rules = session.Rules{
 	SessionSettle: 5 * time.Second, StatusWindow: 10 * time.Minute, SweepAfter: 5 * time.Minute, AmendWindow: 15 * time.Minute,
-	RepairAfter: 30 * time.Second,
+	BackfillAfter: 30 * time.Second,
 }
 
 func ref(leg string) call.Ref {
@@ -168,7 +168,7 @@ func TestATimelineTellsWhatIsOdd(t *testing.T) {
 				l.event(call.TypeAnswered, ref("a"), 2, 40)
 				(*l)[2].Backfill = true
 				l.add(call.TopicCheck, "", ref("a"), 39, `{"kind":"repair","call_session_id":"s","call_leg_id":"a","attempt":1,"life":1}`)
-				l.add(call.TopicRepair, "", ref("a"), 41, `{"call_session_id":"s","call_leg_id":"a","attempt":1,"result":"answered","rows":3,"added":1,"whole":true}`)
+				l.add(call.TopicBackfill, "", ref("a"), 41, `{"call_session_id":"s","call_leg_id":"a","attempt":1,"result":"answered","rows":3,"added":1,"whole":true}`)
 			},
 			[]summary.Stored{revision(legA, 1, 2, 10, `{"outcome":"answered"}`)},
 			[]string{
