@@ -19,7 +19,7 @@ const (
 	maxBatch = 500
 	// maxBatchBytes keeps a batch well inside what a client may buffer: 500 bodies of 16 KiB.
 	maxBatchBytes = 8 << 20
-	// minAtomic is the least size of an atomic batch on a stream without replicas, where the server
+	// minAtomic is the minimum size of an atomic batch on a stream without replicas, where the server
 	// makes and removes a directory of files for each: four syncs to disk and, measured
 	// where a sync takes 0.15 ms, as long as 18 messages on their own.
 	minAtomic = 16
@@ -28,13 +28,13 @@ const (
 	// never is more than a batch can have.
 	never = maxBatch + 1
 	// refusedParts is how many parts a refused batch is written again in, and
-	// minRefusedPart their least size.
+	// minRefusedPart their minimum size.
 	refusedParts, minRefusedPart = 8, 32
 	// inProcessPause is the first wait for another writer of the same id, doubled each
-	// time, and inProcessTries how often it is asked: 10 + 20 + 40 + 80 ms, since
+	// time, and inProcessTries how often it is asked: some 10 + 20 + 40 + 80 ms, since
 	// all others wait meanwhile.
-	inProcessPause = 10 * time.Millisecond
-	inProcessTries = 5
+	inProcessPause, inProcessMaxPause = 10 * time.Millisecond, 80 * time.Millisecond
+	inProcessTries                    = 5
 )
 
 // Error codes of nats-server that a write acts on.
@@ -140,7 +140,7 @@ func (j *Journal) storeEach(ctx context.Context, batch []*write) []result {
 }
 
 func (j *Journal) storeOne(ctx context.Context, e *call.Entry) result {
-	pause := inProcessPause
+	wait := pauses(inProcessPause, inProcessMaxPause)
 	for try := 1; ; try++ {
 		ack, err := j.js.PublishMsg(ctx, j.message(e))
 		if err == nil {
@@ -148,10 +148,9 @@ func (j *Journal) storeOne(ctx context.Context, e *call.Entry) result {
 			return result{receipt: call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}}
 		}
 		// Another replica is writing the same entry: it is stored, or not, in a moment.
-		if apiCode(err) != codeIDInProcess || try == inProcessTries || !sleep(ctx, pause) {
+		if apiCode(err) != codeIDInProcess || try == inProcessTries || !sleep(ctx, wait.NextBackOff()) {
 			return result{err: classify(err)}
 		}
-		pause *= 2
 	}
 }
 

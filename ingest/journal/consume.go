@@ -13,8 +13,8 @@ const (
 	// prefetchBytes bounds what waits in this process to be handled: nats.go drops
 	// what exceeds 64 MiB, and a pull beyond the first doubles it.
 	prefetchBytes = 16 << 20
-	// heartbeat: a consumer that is silent for twice as long is taken for lost.
-	heartbeat = 5 * time.Second
+	// pullHeartbeat: a consumer that is silent for twice as long is taken for lost.
+	pullHeartbeat = 5 * time.Second
 	// drainTimeout bounds the wait for what is already here to be handed over;
 	// while the server is out of reach nats.go would wait for 10 s.
 	drainTimeout = 2 * time.Second
@@ -39,7 +39,7 @@ func consume(consumer jetstream.Consumer, prefetch int, handle func(jetstream.Ms
 	c := &consuming{ended: make(chan error, 1), handle: handle}
 	cc, err := consumer.Consume(c.take,
 		jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes),
-		jetstream.PullHeartbeat(heartbeat),
+		jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { c.end(err) }))
 	if err != nil {
 		return nil, fmt.Errorf("consume: %w", err)

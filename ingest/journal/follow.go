@@ -60,7 +60,7 @@ var (
 func (j *Journal) Follow(ctx context.Context, f Follower) error {
 	r := &reading{j: j, f: f}
 	why := causeStart
-	var failures retry
+	failures := newRetry()
 	for {
 		position := r.position.Load()
 		var err error

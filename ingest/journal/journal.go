@@ -69,7 +69,7 @@ type Journal struct {
 	watched chan struct{} // closed when nobody watches the log any more
 
 	life       atomic.Value // string: the log's id when it was last looked at
-	atomicFrom atomic.Int64 // the least size of an atomic batch
+	atomicFrom atomic.Int64 // the minimum size of an atomic batch
 	nearlyFull atomic.Bool  // the rest is not for events
 	room       atomic.Int64 // bytes until then
 

@@ -64,10 +64,10 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 	var fill float64
 	var full bool
 	room := int64(math.MaxInt64 / 2) // no limit, and far from one whatever is taken from it
-	if most := info.Config.MaxBytes; most > 0 {
+	if limit := info.Config.MaxBytes; limit > 0 {
 		used := info.State.Bytes
-		fill = float64(used) / float64(most)
-		room = most - most/reservedPart - int64(used)
+		fill = float64(used) / float64(limit)
+		room = limit - limit/reservedPart - int64(used)
 		full = room <= 0
 	}
 	j.room.Store(room)
@@ -91,7 +91,7 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 	return log
 }
 
-// atomicFrom returns the least size of a batch that is worth being atomic.
+// atomicFrom returns the minimum size of a batch that is worth being atomic.
 func atomicFrom(c *jetstream.StreamConfig) int64 {
 	switch {
 	case !c.AllowAtomicPublish:

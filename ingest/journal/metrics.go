@@ -104,15 +104,15 @@ func (m *metrics) told(e *call.Entry, receipt call.Receipt, err error) {
 
 // Kinds of entries.
 const (
-	kindEvent    = "event"
-	kindBackfill = "backfill"
-	kindStatus   = "status"
-	kindCheck    = "check"
-	kindProbe    = "probe"
-	kindOther    = "other"
+	kindEvent     = "event"
+	kindBackfill  = "backfill"
+	kindStatus    = "status"
+	kindCheck     = "check"
+	kindHeartbeat = "probe"
+	kindOther     = "other"
 )
 
-var kinds = []string{kindEvent, kindBackfill, kindStatus, kindCheck, kindProbe, kindOther}
+var kinds = []string{kindEvent, kindBackfill, kindStatus, kindCheck, kindHeartbeat, kindOther}
 
 func kind(e *call.Entry) string {
 	switch {
@@ -125,7 +125,7 @@ func kind(e *call.Entry) string {
 	case e.Topic == call.TopicCheck:
 		return kindCheck
 	case e.Topic == call.TopicHeartbeat:
-		return kindProbe
+		return kindHeartbeat
 	}
 	return kindOther
 }

@@ -50,7 +50,7 @@ func (t *Task) InProgress() error { return t.msg.InProgress() }
 // Term ends the task without it having been done: for what was parked.
 func (t *Task) Term() error { return t.msg.Term() }
 
-// Queue hands each entry of the log to one replica. Probes are left out: they ask for nothing.
+// Queue hands each entry of the log to one replica. Heartbeats are left out: they ask for nothing.
 type Queue struct {
 	j        *Journal
 	consumer jetstream.Consumer
@@ -91,7 +91,7 @@ func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error)
 // that took the consumer with it, and returns ctx's error, or
 // nats.ErrConnectionClosed, wrapped, after which it cannot go on. do does not run any more then.
 func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
-	var failures retry
+	failures := newRetry()
 	for {
 		start := time.Now()
 		err := q.work(ctx, do)
@@ -101,7 +101,7 @@ func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 		if q.j.js.Conn().IsClosed() {
 			return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, nats.ErrConnectionClosed)
 		}
-		if time.Since(start) > retryMost {
+		if time.Since(start) > maxRetryPause {
 			failures.succeeded() // It went well for a while.
 		}
 		if !failures.wait(ctx, q.j.log, "working the queue", err) {
@@ -163,7 +163,7 @@ func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
 	}
 	d := call.Depth{Waiting: info.NumPending, Held: uint64(max(info.NumAckPending, 0)), Floor: info.AckFloor.Stream}
 	if d.Waiting == 0 && d.Held == 0 {
-		// The floor is that of the last matching entry; probes lie above it.
+		// The floor is that of the last matching entry, and heartbeats lie above it.
 		d.Floor = max(d.Floor, folded)
 	}
 	return d, nil

@@ -25,8 +25,8 @@ const (
 	// at most 60 s), so one to two turns of 30 s see most redeliveries; the server's own window of
 	// two minutes and the fold see the rest.
 	recentTurn = 30 * time.Second
-	// recentMost bounds a generation: measured, 130 bytes each, so 26 MB in all.
-	recentMost = 100_000
+	// maxRecent bounds a generation: measured, 130 bytes each, so 26 MB in all.
+	maxRecent = 100_000
 )
 
 func newRecent() *recent {
@@ -63,7 +63,7 @@ func (r *recent) stored(id string, seq uint64) {
 		return
 	}
 	r.mu.Lock()
-	if time.Since(r.turned) > recentTurn || r.now.ItemCount() >= recentMost {
+	if time.Since(r.turned) > recentTurn || r.now.ItemCount() >= maxRecent {
 		r.last, r.now, r.turned = r.now, newGeneration(), time.Now()
 	}
 	now := r.now

@@ -4,38 +4,51 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
+// The pause after a failure doubles from minRetryPause to maxRetryPause while failures follow each other.
 const (
-	// retryFirst is the pause after a failure, doubled up to retryMost while failures follow each other.
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 2 * time.Second
+	minRetryPause = 100 * time.Millisecond
+	maxRetryPause = 2 * time.Second
 )
+
+// pauses returns pauses that double from the first to a longest one, with jitter: replicas that failed together
+// do not try again together.
+func pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
+}
 
 // retry paces what is tried until it succeeds. Of failures in a row only the first is worth a warning.
-type retry struct{ pause time.Duration }
+type retry struct {
+	pauses  *backoff.ExponentialBackOff
+	failing bool
+}
+
+func newRetry() *retry { return &retry{pauses: pauses(minRetryPause, maxRetryPause)} }
 
 // succeeded ends the row.
-func (r *retry) succeeded() { r.pause = 0 }
+func (r *retry) succeeded() {
+	r.failing = false
+	r.pauses.Reset()
+}
 
 // wait logs a failure and pauses; it reports whether ctx is still going.
 func (r *retry) wait(ctx context.Context, log *slog.Logger, what string, err error) bool {
-	if r.pause == 0 {
-		r.pause = retryFirst
-		log.Warn(what+" was interrupted; trying again", "error", err)
-	} else {
-		r.pause = min(2*r.pause, retryMost)
+	if r.failing {
 		log.Debug(what+" is still interrupted", "error", err)
+	} else {
+		log.Warn(what+" was interrupted; trying again", "error", err)
 	}
-	return sleep(ctx, r.pause)
+	r.failing = true
+	return sleep(ctx, r.pauses.NextBackOff())
 }
 
 // sleep waits and reports whether ctx is still going.
 func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

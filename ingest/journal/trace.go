@@ -13,7 +13,7 @@ import (
 
 // begin makes the span of an append, and the entry say which it is, so that whoever
 // works on it later can tell what it came from. What is not part of a trace starts none:
-// of probes and checks nobody waits. Then, and without a tracer, the span is nil.
+// nobody waits for heartbeats and checks. Then, and without a tracer, the span is nil.
 func (j *Journal) begin(ctx context.Context, e *call.Entry) (context.Context, trace.Span) {
 	if j.cfg.Tracer == nil || !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx, nil

@@ -22,10 +22,10 @@ type Disorder struct {
 
 // Bounds of the disorder.
 const (
-	lateLeast, lateMost = 2 * time.Second, 10 * time.Second
-	twiceMost           = 3 * time.Second
-	heldLeast, heldMost = time.Millisecond, 20 * time.Millisecond
-	heldBehind          = 3
+	minLate, maxLate = 2 * time.Second, 10 * time.Second
+	maxTwice         = 3 * time.Second
+	minHeld, maxHeld = time.Millisecond, 20 * time.Millisecond
+	heldBehind       = 3
 )
 
 // Apply returns the call with its deliveries in disorder, as the source of
@@ -37,10 +37,10 @@ func (d Disorder) Apply(c Call, rng *rand.Rand) Call {
 	for i := range tidy {
 		// The same number of draws for each delivery: another share changes no other fate.
 		fate, twice := rng.Float64(), rng.Float64()
-		late := c.Length + within(rng, lateLeast, lateMost)
+		late := c.Length + within(rng, minLate, maxLate)
 		behind := min(i+1+rng.IntN(heldBehind), len(tidy)-1)
-		held := tidy[behind].Offset + within(rng, heldLeast, heldMost)
-		again := within(rng, 0, twiceMost)
+		held := tidy[behind].Offset + within(rng, minHeld, maxHeld)
+		again := within(rng, 0, maxTwice)
 		switch {
 		case fate < d.Drop:
 			untidy[i].Dropped = true
@@ -62,6 +62,6 @@ func (d Disorder) Apply(c Call, rng *rand.Rand) Call {
 	return c
 }
 
-func within(rng *rand.Rand, least, most time.Duration) time.Duration {
-	return least + time.Duration(rng.Int64N(int64(most-least)))
+func within(rng *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(rng.Int64N(int64(to-from)))
 }

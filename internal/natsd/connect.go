@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -42,7 +43,7 @@ type ConnectConfig struct {
 	Logger *slog.Logger
 }
 
-// Pauses between attempts to connect for the first time.
+// Pauses between attempts to connect for the first time; they double, with jitter.
 const (
 	connectFirstPause = 250 * time.Millisecond
 	connectMaxPause   = 5 * time.Second
@@ -70,7 +71,10 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	}
 	secrets = append(secrets, cfg.Auth.secrets()...)
 	var warned time.Time
-	for pause := connectFirstPause; ; pause = min(2*pause, connectMaxPause) {
+	pauses := backoff.ExponentialBackOff{
+		InitialInterval: connectFirstPause, MaxInterval: connectMaxPause, Multiplier: 2, RandomizationFactor: 0.5,
+	}
+	for {
 		nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
 		if err == nil {
 			log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName()),
@@ -91,7 +95,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", where, ctx.Err(), err)
-		case <-time.After(pause):
+		case <-time.After(pauses.NextBackOff()):
 		}
 	}
 }
