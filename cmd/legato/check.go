@@ -51,8 +51,8 @@ func printFindings(w io.Writer, found []service.Finding) error {
 	}
 	indent := strings.Repeat(" ", len(service.VerdictWarning)+width+4)
 	for _, f := range found {
-		text := fmt.Sprintf("%-*s  %-*s  %s\n", len(service.VerdictWarning), f.Verdict, width, f.Name,
-			strings.ReplaceAll(f.Detail, "\n", "\n"+indent))
+		verdict := paint(w, colorOf(string(f.Verdict)), string(f.Verdict)) + strings.Repeat(" ", len(service.VerdictWarning)-len(f.Verdict))
+		text := fmt.Sprintf("%s  %-*s  %s\n", verdict, width, f.Name, strings.ReplaceAll(f.Detail, "\n", "\n"+indent))
 		if f.Do != "" {
 			text += indent + "→ " + strings.ReplaceAll(f.Do, "\n", "\n"+indent+"  ") + "\n"
 		}

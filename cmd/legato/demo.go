@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/internal/service"
+	"github.com/legato-calls/legato/internal/story"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
@@ -25,6 +26,7 @@ type demoCmd struct {
 	Calls int     `default:"20" help:"How many calls to play."`
 	Rate  float64 `default:"4" help:"Calls that begin in a second."`
 	JSON  bool    `help:"Print summaries as JSON."`
+	Keep  bool    `help:"Stay up until Ctrl-C when the calls are over."`
 	disorderFlags
 	service.LogSettings
 }
@@ -77,6 +79,10 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 	serveCtx, stopServe := context.WithCancel(ctx)
 	go func() { served <- s.Run(serveCtx) }()
 	result := cmd.play(ctx, c, s, key, api)
+	if result == nil && cmd.Keep {
+		fmt.Fprintf(c.stdout, "\nIt stays up until Ctrl-C. Try: legato tail --all --nats-url %s\n", s.NATSURL())
+		<-ctx.Done()
+	}
 	stopServe()
 	return errors.Join(result, <-served)
 }
@@ -94,6 +100,7 @@ func demoSettings(dir, apiAddr, publicKey string) *service.Settings {
 func (cmd *demoCmd) play(ctx context.Context, c *console, s *service.Service, key []byte, api *fake.API) error {
 	watch := newWatch(c.stdout, cmd.JSON)
 	watch.lossy = cmd.Drop > 0
+	outer := ctx
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
@@ -116,7 +123,22 @@ func (cmd *demoCmd) play(ctx context.Context, c *console, s *service.Service, ke
 	if err != nil {
 		return err
 	}
-	return watch.verdict(c.stdout)
+	if err := watch.verdict(c.stdout); err != nil || cmd.JSON {
+		return err
+	}
+	return showStory(outer, c, s, watch.longest.Session)
+}
+
+// showStory draws one of the calls, as explain does.
+func showStory(ctx context.Context, c *console, s *service.Service, id call.SessionID) error {
+	told, err := s.Story(ctx, story.Query{ID: string(id), Since: time.Now().Add(-time.Hour)})
+	if err != nil {
+		return fmt.Errorf("explain %s: %w", id, err)
+	}
+	told.Mask()
+	fmt.Fprintf(c.stdout, "\nOne of them, as `legato explain %s` tells it:\n\n", id)
+	_, err = io.WriteString(c.stdout, paintLadder(c.stdout, told.Ladder(width(c.stdout), time.Local)))
+	return err
 }
 
 // watch counts summaries and compares them with what was played.
@@ -137,6 +159,8 @@ type watch struct {
 	lossy bool
 	// known counts the calls and legs of which at least one webhook is sent.
 	known struct{ calls, legs int }
+	// longest is the call with the most events.
+	longest fake.Call
 }
 
 func newWatch(out io.Writer, asJSON bool) *watch {
@@ -154,6 +178,9 @@ func (w *watch) call(c fake.Call) {
 		}
 	}
 	w.known.legs += len(legs)
+	if len(c.Deliveries) > len(w.longest.Deliveries) {
+		w.longest = c
+	}
 	if len(legs) > 0 {
 		w.known.calls++
 	}

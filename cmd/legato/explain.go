@@ -70,7 +70,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if cmd.JSON {
 		return printStory(c.stdout, &s)
 	}
-	_, err = io.WriteString(c.stdout, s.Ladder(width(c.stdout), time.Local))
+	_, err = io.WriteString(c.stdout, paintLadder(c.stdout, s.Ladder(width(c.stdout), time.Local)))
 	return err
 }
 

@@ -41,18 +41,19 @@ type simulateCmd struct {
 func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 	key := fake.Key(cmd.Seed)
 	api := fake.NewAPI(fake.APIConfig{})
-	fmt.Fprintf(c.stdout, "TELNYX_PUBLIC_KEY=%s\n", fake.PublicKey(key))
+	fmt.Fprintf(c.stdout, "export TELNYX_PUBLIC_KEY=%s\n", fake.PublicKey(key))
 	if cmd.APIListen != "" {
 		addr, stop, err := fake.Serve(ctx, cmd.APIListen, api)
 		if err != nil {
 			return fmt.Errorf("--api-listen: %w", err)
 		}
 		defer stop()
-		fmt.Fprintf(c.stdout, "TELNYX_BASE_URL=http://%s/v2\nTELNYX_API_KEY=anything\n", addr)
+		fmt.Fprintf(c.stdout, "export TELNYX_BASE_URL=http://%s/v2\nexport TELNYX_API_KEY=anything\n", addr)
 	}
 	player, err := newPlayer(key, api, fake.PlayerConfig{
 		Generator: fake.Generator{Seed: cmd.Seed}, Disorder: cmd.disorder(), Calls: cmd.Calls,
 		Rate: cmd.Rate, Speed: cmd.Speed, Sender: fake.SenderConfig{Target: cmd.Target},
+		OnCall: cmd.announce(c.stdout),
 	})
 	if err != nil {
 		return err
@@ -76,6 +77,23 @@ func (cmd *simulateCmd) Run(ctx context.Context, c *console) error {
 		}
 	}
 	return nil
+}
+
+// announce says what is playing: each call as it begins, or, where they are many, how many have begun.
+func (cmd *simulateCmd) announce(w io.Writer) func(fake.Call) {
+	const eachUpTo, every = 5, 5 * time.Second
+	begun, said := 0, time.Now()
+	return func(call fake.Call) {
+		begun++
+		now := time.Now()
+		switch {
+		case cmd.Rate <= eachUpTo:
+			fmt.Fprintf(w, "%s  %-16s  %d legs  %s\n", now.Format(time.TimeOnly), call.Scenario, len(call.Legs), call.Session)
+		case now.Sub(said) >= every:
+			said = now
+			fmt.Fprintf(w, "%s  %d calls have begun\n", now.Format(time.TimeOnly), begun)
+		}
+	}
 }
 
 // awaitListener returns once something listens at the host of target, or ctx ends:

@@ -120,8 +120,8 @@ func printJSON(w io.Writer, data []byte) error {
 	return err
 }
 
-// printSummary prints one line for a person: time, level, parties, outcome,
-// duration, status state, and why it was revised.
+// printSummary prints one line for a person: time, level, parties, outcome, duration, status state, why it was
+// revised, and the id to explain it by.
 func printSummary(w io.Writer, data []byte) error {
 	var s struct {
 		summary.Session
@@ -131,12 +131,12 @@ func printSummary(w io.Writer, data []byte) error {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return fmt.Errorf("read a summary: %w", err)
 	}
-	state, level, detail := s.StatusState, "session", fmt.Sprintf("%d legs", s.LegCount)
+	state, level, id, detail := s.StatusState, "session", s.CallSessionID, fmt.Sprintf("%d legs", s.LegCount)
 	if s.LegCount == 1 {
 		detail = "1 leg"
 	}
 	if s.Kind == summary.KindLeg {
-		state, level, detail = s.Status.State, "  leg", ""
+		state, level, id, detail = s.Status.State, "  leg", s.Leg, ""
 	}
 	if s.Revision > 1 {
 		reasons := make([]string, len(s.Reasons))
@@ -145,10 +145,15 @@ func printSummary(w io.Writer, data []byte) error {
 		}
 		detail = fmt.Sprintf("revision %d: %s", s.Revision, strings.Join(reasons, ", "))
 	}
-	line := fmt.Sprintf("%s  %-7s  %-30s  %-9s  %8s  %-12s %s",
-		s.PublishedAt.Local().Format("15:04:05.000"), level, parties(s.From, s.To),
-		s.Outcome, lasting(s.DurationSeconds), state, detail)
-	_, err := fmt.Fprintln(w, strings.TrimRight(line, " "))
+	word := func(width int, word string) string {
+		return paint(w, colorOf(word), word) + strings.Repeat(" ", max(0, width-len(word)))
+	}
+	if detail != "" {
+		id += "  " + detail
+	}
+	_, err := fmt.Fprintf(w, "%s  %-7s  %-27s  %s  %7s  %s  %s\n",
+		s.PublishedAt.Local().Format(time.TimeOnly), level, parties(s.From, s.To),
+		word(9, string(s.Outcome)), lasting(s.DurationSeconds), word(9, string(state)), paint(w, dim, id))
 	return err
 }
 

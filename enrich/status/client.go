@@ -282,7 +282,11 @@ func (c *Client) finish(
 		c.metrics.latency.Observe(took.Seconds())
 	}
 	if c.noteDenial(*answer, key) {
-		c.log.ErrorContext(ctx, "Telnyx refuses the API key: calls go unconfirmed until it is put right", "http_status", answer.HTTPStatus)
+		what := "Telnyx refuses the API key: calls go unconfirmed until it is put right"
+		if answer.HTTPStatus == http.StatusForbidden {
+			what = "the API key may not see some calls: they go unconfirmed"
+		}
+		c.log.ErrorContext(ctx, what, "http_status", answer.HTTPStatus)
 	}
 	if !c.log.Enabled(ctx, slog.LevelDebug) {
 		return
@@ -305,7 +309,8 @@ func (c *Client) finish(
 const shoutEvery = time.Minute
 
 // noteDenial keeps LastDenied and reports whether a denial is to be logged: the
-// first of a run, and one a minute. Only an answer that the key had to be accepted for ends a run.
+// first, and one a minute. An answer that the key had to be accepted for ends the denial and not the minute: a key may
+// see some calls and others not.
 func (c *Client) noteDenial(answer Answer, key *func(*http.Request)) (shout bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -319,7 +324,7 @@ func (c *Client) noteDenial(answer Answer, key *func(*http.Request)) (shout bool
 			c.shoutAt = answer.FetchedAt.Add(shoutEvery)
 		}
 	case Answered, NotFound:
-		c.deniedAt, c.shoutAt = time.Time{}, time.Time{}
+		c.deniedAt = time.Time{}
 	case RateLimited, Unreachable:
 	}
 	return shout

@@ -48,6 +48,7 @@ func DiskLimits(dir string) (Limits, error) {
 		EventsMaxBytes: percent * eventsShare,
 		CallsMaxBytes:  percent * callsShare,
 		ParkedMaxBytes: percent * parkedShare,
+		Approximate:    Approximate{Events: true, Others: true},
 	}, nil
 }
 

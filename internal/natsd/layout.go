@@ -78,11 +78,27 @@ type Limits struct {
 	// EventsMaxBytes, CallsMaxBytes and ParkedMaxBytes bound the size of each
 	// copy of a stream. Zero: unlimited on a stream that is made, left alone on one that exists.
 	EventsMaxBytes, CallsMaxBytes, ParkedMaxBytes int64
+	// Approximate names the streams' sizes that follow from the disk: it is never quite as full as at the last start,
+	// and a size that stands is kept where it is within a tenth of such a limit.
+	Approximate Approximate
 	// Replicas is how many servers hold a copy, 1 to 5; more than 1 needs a cluster.
 	// A stream that has more keeps them. Zero: 1.
 	Replicas int
 	// Forward wants the stream of forwarding; without it that stream is neither made nor looked at.
 	Forward bool
+}
+
+// Approximate tells which sizes are no more exact than the free space of a disk.
+type Approximate struct {
+	// Events is the log's size, Others that of summaries and parked messages.
+	Events, Others bool
+}
+
+func (l Limits) near(events bool) bool {
+	if events {
+		return l.Approximate.Events
+	}
+	return l.Approximate.Others
 }
 
 // Default ages of the streams.

@@ -80,6 +80,9 @@ func (s Scan) Each(ctx context.Context, js jetstream.JetStream, do func(*jetstre
 			// The server is slow, or has removed what was still to come. Its answer arrives behind whatever it
 			// had sent before, so that a second silence is the end.
 			info, err := consumer.Info(ctx)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				continue // it is made anew once its heartbeats have been missed
+			}
 			if err != nil {
 				return fail(err)
 			}

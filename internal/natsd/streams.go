@@ -55,7 +55,7 @@ func Manage(ctx context.Context, js jetstream.JetStream, layout Layout, limits L
 	}
 	var report Report
 	for _, want := range layout.streams(limits) {
-		have, err := manageStream(ctx, js, want, &report)
+		have, err := manageStream(ctx, js, want, limits.near(want.Name == layout.Events), &report)
 		if err != nil {
 			return Report{}, err
 		}
@@ -66,7 +66,7 @@ func Manage(ctx context.Context, js jetstream.JetStream, layout Layout, limits L
 	return report, nil
 }
 
-func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, report *Report) (jetstream.StreamConfig, error) {
+func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, near bool, report *Report) (jetstream.StreamConfig, error) {
 	have, found, err := lookUp(ctx, js, want.Name)
 	if err != nil {
 		return have, err
@@ -85,6 +85,7 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 			return have, err
 		}
 	}
+	keepSize(&want, &have, near)
 	changed := have
 	var problems []string
 	for _, r := range differences(&have, &want) {
@@ -106,6 +107,13 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		return have, fmt.Errorf("update stream %s: %w", want.Name, err)
 	}
 	return updated.CachedInfo().Config, nil
+}
+
+// keepSize wants the size that stands where it is near the one wanted, and that is no more than near itself.
+func keepSize(want, have *jetstream.StreamConfig, near bool) {
+	if tenth := want.MaxBytes / 10; near && have.MaxBytes >= want.MaxBytes-tenth && have.MaxBytes <= want.MaxBytes+tenth {
+		want.MaxBytes = have.MaxBytes
+	}
 }
 
 // Check compares the streams of the layout with what is wanted and changes
@@ -132,6 +140,7 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 		if want.Name == layout.Events {
 			report.AtomicPublish = have.AllowAtomicPublish
 		}
+		keepSize(&want, &have, limits.near(want.Name == layout.Events))
 		compare(&mismatch, &have, &want)
 	}
 	if len(mismatch.Problems) > 0 {

@@ -414,3 +414,25 @@ func TestDiskLimitsCountWhatIsUsedAlready(t *testing.T) {
 		t.Errorf("the limit grew by %d, want about %d", got, want)
 	}
 }
+
+// TestASizeThatFollowsFromTheDiskIsNotChangedAtEachStart holds for sizes that moved a little, and not for one that was asked for.
+func TestASizeThatFollowsFromTheDiskIsNotChangedAtEachStart(t *testing.T) {
+	s := natsdtest.Run(t, natsdtest.WithoutStreams())
+	limits := natsd.Limits{EventsMaxBytes: 100 << 20, CallsMaxBytes: 100 << 20, ParkedMaxBytes: 100 << 20}
+	limits.Approximate = natsd.Approximate{Events: true, Others: true}
+	for _, start := range []struct {
+		mib     int64
+		exact   bool // the log's size was asked for
+		changed int
+	}{{100, false, 0}, {95, false, 0}, {109, false, 0}, {80, false, 3}, {84, true, 1}} {
+		limits.EventsMaxBytes, limits.CallsMaxBytes, limits.ParkedMaxBytes = start.mib<<20, start.mib<<20, start.mib<<20
+		limits.Approximate.Events = !start.exact
+		report, err := natsd.Manage(t.Context(), s.JS, s.Layout, limits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Changed) != start.changed {
+			t.Errorf("with %d MiB: %q changed, want %d", start.mib, report.Changed, start.changed)
+		}
+	}
+}

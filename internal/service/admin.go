@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ type admin struct {
 
 // newAdmin binds the listener and serves at once, so that a service that is
 // still starting can say so. An empty address serves nowhere.
-func newAdmin(ctx context.Context, addr, warning string, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
+func newAdmin(ctx context.Context, addr, warning string, profiles bool, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
 	a := &admin{
 		warning:  warning,
 		done:     make(chan struct{}),
@@ -75,6 +76,12 @@ func newAdmin(ctx context.Context, addr, warning string, registry *prometheus.Re
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	for _, kind := range schema.Kinds() {
 		if err := serveSchema(mux, kind); err != nil {
 			return nil, errors.Join(err, listener.Close())
@@ -83,7 +90,7 @@ func newAdmin(ctx context.Context, addr, warning string, registry *prometheus.Re
 	a.server = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      30 * time.Second,
+		WriteTimeout:      2 * time.Minute, // a profile takes half a minute by default
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

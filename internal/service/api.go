@@ -10,11 +10,9 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
-	"github.com/legato-calls/legato/publish/parked"
 )
 
 const (
@@ -68,19 +66,13 @@ type api struct {
 
 // answerQuestions registers the service. All replicas share a queue group: one of them answers. That a
 // permission is missing comes later and takes nothing else down; the connection logs it.
-func (s *Service) answerQuestions(ctx context.Context, publisher *publish.Publisher, lot *parked.Store) error {
+func (s *Service) answerQuestions(ctx context.Context) error {
 	if s.settings.API == "off" {
 		return nil
 	}
 	// ctx is that of the start, which the service outlives.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a := &api{
-		sources: &story.Sources{
-			Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: lot,
-			Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
-		},
-		within: apiWithin, maxPayload: s.nc.MaxPayload(),
-	}
+	a := &api{sources: s.sources, within: apiWithin, maxPayload: s.nc.MaxPayload()}
 	registered, err := micro.AddService(s.nc, micro.Config{
 		Name: apiName(s.layout), Version: apiVersion(version), Description: "What Legato knows about a call",
 		Metadata: map[string]string{"subject_prefix": s.layout.Prefix},

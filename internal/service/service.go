@@ -24,6 +24,7 @@ import (
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/parked"
 )
@@ -53,6 +54,7 @@ type Service struct {
 	js       jetstream.JetStream
 	journal  *journal.Journal
 	worker   *enrich.Worker
+	sources  *story.Sources
 	status   *status.Client
 	ingest   *ingest.Server
 	tracer   trace.Tracer // nil: nothing is traced
@@ -99,7 +101,7 @@ func (s *Service) up(ctx context.Context) error {
 	if s.settings.InsecureSkipVerify {
 		warning = insecureWarning
 	}
-	if s.admin, err = newAdmin(ctx, s.settings.AdminListen, warning, s.registry, s.log); err != nil {
+	if s.admin, err = newAdmin(ctx, s.settings.AdminListen, warning, s.settings.Pprof, s.registry, s.log); err != nil {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
@@ -251,7 +253,11 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 		config.Stagger = stagger
 	}
 	s.worker = enrich.New(config)
-	if err := s.answerQuestions(ctx, publisher, lot); err != nil {
+	s.sources = &story.Sources{
+		Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: lot,
+		Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
+	}
+	if err := s.answerQuestions(ctx); err != nil {
 		return err
 	}
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
@@ -378,6 +384,11 @@ func (s *Service) NATSURL() string {
 		return s.embedded.ClientURL()
 	}
 	return s.nc.ConnectedUrlRedacted()
+}
+
+// Story tells what is known about a call; errors are those of story.Sources.
+func (s *Service) Story(ctx context.Context, q story.Query) (story.Story, error) {
+	return s.sources.Story(ctx, q)
 }
 
 // JetStream is the service's own view of NATS, for whoever runs in its process.

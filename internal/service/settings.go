@@ -4,9 +4,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"os"
 	"slices"
 	"time"
 
@@ -15,7 +12,6 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/natsd"
-	"golang.org/x/term"
 )
 
 // Settings are the flags of the service, shared by serve and demo.
@@ -60,6 +56,8 @@ type Settings struct {
 
 	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
 
+	Pprof bool `env:"LEGATO_PPROF" help:"Serve Go's profiles on the admin listener, under /debug/pprof/."`
+
 	LogSettings
 }
 
@@ -78,31 +76,6 @@ func Defaults() *Settings {
 		panic(fmt.Sprintf("the defaults of the settings: %v", err)) // they are tags above
 	}
 	return &set
-}
-
-// LogSettings say how to log.
-type LogSettings struct {
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"LEGATO_LOG_LEVEL" help:"debug, info, warn or error."`
-	LogFormat string `default:"auto" enum:"auto,text,json" env:"LEGATO_LOG_FORMAT" help:"text, json, or auto: text on a terminal, else json."`
-}
-
-// Logger returns a logger that writes to w as the settings say.
-func (s LogSettings) Logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
-		level = slog.LevelInfo // kong has refused everything else
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if s.LogFormat == "json" || s.LogFormat == "auto" && !IsTerminal(w) {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// IsTerminal reports whether somebody reads w on a terminal.
-func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // secrets are the keys, read from flags, environment or files.
@@ -231,7 +204,7 @@ func (s *Settings) limits() (natsd.Limits, error) {
 	}
 	limits.EventsMaxAge, limits.CallsMaxAge, limits.Replicas = s.EventsMaxAge, s.CallsMaxAge, s.NATSReplicas
 	if s.EventsMaxBytes > 0 {
-		limits.EventsMaxBytes = s.EventsMaxBytes
+		limits.EventsMaxBytes, limits.Approximate.Events = s.EventsMaxBytes, false
 	}
 	return limits, nil
 }

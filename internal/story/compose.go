@@ -32,8 +32,8 @@ type Known struct {
 	Remarks []string
 }
 
-// lateAfter is how long after its occurrence an event counts as late: Telnyx delivers within a second or
-// two, and what comes within the session's settle time of 5 s makes no revision.
+// lateAfter is how much longer than others of its call an event may take before it counts as late: Telnyx delivers
+// within a second or two, and what comes within the session's settle time of 5 s makes no revision.
 const lateAfter = 5 * time.Second
 
 // composer collects what a story is made of.
@@ -65,6 +65,7 @@ func Compose(k Known) Story {
 	c.redeliveries()
 	c.recall()
 	c.legs()
+	c.late()
 	c.missing()
 	c.order()
 	c.plan()
@@ -138,7 +139,6 @@ func (c *composer) events() {
 func (c *composer) event(leg string, e *session.Event) {
 	c.seen[eventKey{e.ID, e.Type}] = true
 	out := &Event{ID: e.ID, Type: e.Type, OccurredAt: stated(e.OccurredAt), Attempt: e.Attempt, Backfill: e.Backfill}
-	out.LateSeconds = late(e.OccurredAt, e.ReceivedAt)
 	if h, ok := e.Detail.(*call.Hangup); ok {
 		out.Cause, out.SIPCode = h.Cause, h.SIPCode
 	}
@@ -250,12 +250,38 @@ func (c *composer) recallEvents(leg string, events []summary.Event) {
 		c.recalled = true
 		item := Item{At: e.ReceivedAt.Time, Kind: KindEvent, CallLegID: leg, Event: &Event{
 			ID: e.ID, Type: e.Type, OccurredAt: stated(e.OccurredAt.Known()), Attempt: e.Attempt, Backfill: e.Backfill,
-			LateSeconds: late(e.OccurredAt.Known(), e.ReceivedAt.Time),
 		}}
 		if l := c.last[leg]; e.Type == call.TypeHangup && l != nil && l.Hangup != nil {
 			item.Event.Cause, item.Event.SIPCode = l.Hangup.Cause, l.Hangup.SIPCode
 		}
 		c.add(item)
+	}
+}
+
+// late marks what took longer to arrive than an event of the call that occurred before it. The first event is held
+// against the one that overtook it. Telnyx's clock and ours need not agree for this, and a call that is played
+// faster than it happened is not late as a whole.
+func (c *composer) late() {
+	var events []Item
+	for _, i := range c.story.Timeline {
+		if i.Kind == KindEvent && i.Event.OccurredAt != nil {
+			events = append(events, i)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b Item) int { return a.Event.OccurredAt.Compare(*b.Event.OccurredAt) })
+	delay := func(i Item) time.Duration { return i.At.Sub(*i.Event.OccurredAt) }
+	if len(events) < 2 {
+		return
+	}
+	usual := delay(events[0])
+	if events[0].At.After(events[1].At) {
+		usual = delay(events[1])
+	}
+	for _, i := range events {
+		if d := delay(i) - usual; d > lateAfter {
+			i.Event.LateSeconds = d.Round(time.Millisecond).Seconds()
+		}
+		usual = min(usual, delay(i))
 	}
 }
 
@@ -370,11 +396,4 @@ func stated(t time.Time) *time.Time {
 	}
 	t = t.UTC()
 	return &t
-}
-
-func late(occurred, received time.Time) float64 {
-	if d := received.Sub(occurred); !occurred.IsZero() && d > lateAfter {
-		return d.Round(time.Millisecond).Seconds()
-	}
-	return 0
 }

@@ -149,7 +149,7 @@ type Event struct {
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
 	// Attempt is Telnyx's delivery attempt; more than 1: those before had no success.
 	Attempt int `json:"attempt,omitempty"`
-	// LateSeconds is how long after it occurred it was received, where that is more than 5 s.
+	// LateSeconds is how much longer it took to arrive than an event that occurred before it, where that is more than 5 s.
 	LateSeconds float64 `json:"late_seconds,omitempty"`
 	// AfterRevision is the newest revision of its leg (its session) that was published before it came.
 	AfterRevision int `json:"after_revision,omitempty"`

@@ -173,8 +173,19 @@ func TestATimelineTellsWhatIsOdd(t *testing.T) {
 			[]summary.Stored{revision(legA, 1, 2, 10, `{"outcome":"answered"}`)},
 			[]string{
 				"0.1 a event call.initiated", "9.1 a event call.hangup", "10 a published leg 1", "39 a check repair 1",
-				"40 a event call.answered late 38 after 1 backfill", "41 a repair 1: 1",
+				"40 a event call.answered late 37.9 after 1 backfill", "41 a repair 1: 1",
 			},
+		},
+		{
+			"a call that is played faster than it happened is not late, but what is overtaken in it is",
+			func(l *tape) {
+				l.event(call.TypeInitiated, ref("a"), 0, 36)
+				l.event(call.TypeAnswered, ref("a"), 10, 37)
+				l.event(call.TypeBridged, ref("a"), 20, 60)
+				l.event(call.TypeHangup, ref("a"), 40, 40.1)
+			},
+			nil,
+			[]string{"36 a event call.initiated", "37 a event call.answered", "40.1 a event call.hangup", "60 a event call.bridged late 13"},
 		},
 		{
 			"a revision never stands before what it was made from, whatever its maker's clock says",

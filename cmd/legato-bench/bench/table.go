@@ -24,7 +24,9 @@ func (r *Report) Print(w io.Writer) error {
 		}
 	}
 	r.parts(&b)
-	r.goals(&b)
+	if len(r.Goals) > 0 {
+		r.goals(&b)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
