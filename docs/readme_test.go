@@ -130,7 +130,7 @@ func TestReadmeShowsWhatTailPrints(t *testing.T) {
 			t.Fatalf("the flow has no %s", m.key)
 		}
 		clock, _, _ := strings.Cut(lines[i], " ")
-		body["published_at"], body["revision"] = "2026-03-02T"+clock+"000Z", m.revision
+		body["published_at"], body["revision"] = "2026-03-02T"+clock+"Z", m.revision
 		if m.reasons != nil {
 			body["reasons"] = m.reasons
 		}
