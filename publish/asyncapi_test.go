@@ -253,7 +253,7 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 		t.Fatal(err)
 	}
 
-	lot := parked.New(s.JS, s.Layout)
+	store := parked.New(s.JS, s.Layout)
 	reasons := enrich.ParkReasons()
 	for _, r := range telnyx.Reasons() {
 		reasons = append(reasons, string(r))
@@ -264,7 +264,7 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 			parked.Seq, parked.Topic, parked.Backfill = 1, call.TopicEvent+"call.hangup", true
 			parked.Ref = call.Ref{Session: "7a1c", Leg: "7a1d", Control: "v3:c", Connection: "42"}
 		}
-		if err := lot.Park(t.Context(), parked); err != nil {
+		if err := store.Park(t.Context(), parked); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -179,13 +179,13 @@ func TestACallWhoseLogIsGoneIsExplainedByItsSummaries(t *testing.T) {
 	legatotest.StopsCleanly(t, s)
 	js := legatotest.Dial(t, url)
 	// What is parked of it is told; of a webhook nobody knows whose it is.
-	lot := parked.New(js, layout(t))
+	store := parked.New(js, layout(t))
 	for _, p := range []call.Parked{
 		{Reason: "poison", Seq: 3, Topic: "event.call.bridged", Ref: c.Legs[0].Ref, Data: []byte("{}")},
 		{Reason: "poison", Seq: 4, Topic: "event.call.bridged", Ref: call.Ref{Session: "another"}, Data: []byte("{}")},
 		{Reason: "not_json", Data: []byte("x")},
 	} {
-		if err := lot.Park(t.Context(), p); err != nil {
+		if err := store.Park(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 	}

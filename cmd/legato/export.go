@@ -78,10 +78,10 @@ func (cmd *exportCmd) plan(now time.Time) (export.Plan, error) {
 		}
 	}
 	plan.Since.Text, plan.Until.Text = cmd.Since, cmd.Until
-	if plan.Since.At, err = past(cmd.Since, now); err != nil {
+	if plan.Since.At, err = parsePast(cmd.Since, now); err != nil {
 		return plan, fmt.Errorf("--since: %w", err)
 	}
-	if plan.Until.At, err = moment(cmd.Until, now); err != nil {
+	if plan.Until.At, err = parseTime(cmd.Until, now); err != nil {
 		return plan, fmt.Errorf("--until: %w", err)
 	}
 	if !plan.Until.At.IsZero() && !plan.Until.At.After(plan.Since.At) {

@@ -33,8 +33,8 @@ type parkedCmd struct {
 // reachWithin bounds the wait for NATS: a person is waiting.
 const reachWithin = 10 * time.Second
 
-// openLot connects to NATS and opens the lot of the deployment.
-func openLot(ctx context.Context, set service.NATSSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+// reachParked connects to NATS for a command about parked input.
+func reachParked(ctx context.Context, set service.NATSSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
 	return reach(ctx, set, "legato parked", c)
 }
 
@@ -76,7 +76,7 @@ func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
 	if cmd.Since < 0 || cmd.Limit < 0 {
 		return errors.New("--since and --limit must not be negative")
 	}
-	nc, js, layout, err := openLot(ctx, cmd.NATSSettings, c)
+	nc, js, layout, err := reachParked(ctx, cmd.NATSSettings, c)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ type parkedShowCmd struct {
 
 // Run shows one message.
 func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
-	nc, js, layout, err := openLot(ctx, cmd.NATSSettings, c)
+	nc, js, layout, err := reachParked(ctx, cmd.NATSSettings, c)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := openLot(ctx, cmd.NATSSettings, c)
+	nc, js, layout, err := reachParked(ctx, cmd.NATSSettings, c)
 	if err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 		defer cancel()
 		_ = log.Close(closing)
 	}()
-	r := &retry{lot: parked.New(js, layout), log: log, verifier: verifier, dryRun: cmd.DryRun, console: c}
-	seqs, err := cmd.which(ctx, r.lot)
+	r := &retry{store: parked.New(js, layout), log: log, verifier: verifier, dryRun: cmd.DryRun, console: c}
+	seqs, err := cmd.which(ctx, r.store)
 	if err != nil {
 		return err
 	}
@@ -104,12 +104,12 @@ func (cmd *parkedRetryCmd) verifier() (*telnyx.Verifier, error) {
 
 // which are the messages that are meant. Those that are parked meanwhile are not:
 // what cannot be used comes back, and would be retried for ever.
-func (cmd *parkedRetryCmd) which(ctx context.Context, lot *parked.Store) ([]uint64, error) {
+func (cmd *parkedRetryCmd) which(ctx context.Context, store *parked.Store) ([]uint64, error) {
 	if len(cmd.Seq) > 0 {
 		return cmd.Seq, nil
 	}
 	var seqs []uint64
-	err := lot.List(ctx, parked.Filter{Reason: cmd.Reason}, func(k parked.Message) error {
+	err := store.List(ctx, parked.Filter{Reason: cmd.Reason}, func(k parked.Message) error {
 		seqs = append(seqs, k.Seq)
 		return nil
 	})
@@ -118,19 +118,19 @@ func (cmd *parkedRetryCmd) which(ctx context.Context, lot *parked.Store) ([]uint
 
 // retry puts parked messages back.
 type retry struct {
-	lot      *parked.Store
+	store    *parked.Store
 	log      *journal.Journal
 	verifier *telnyx.Verifier
 	dryRun   bool
 	console  *console
 }
 
-// one puts a message back and removes it from the lot only when that is stored:
+// one puts a message back and removes it from the store only when that is stored:
 // who is killed in between leaves it in both, and the next retry finds a duplicate, or an
 // event that is folded once however often it stands in the log. It reports whether the message has
-// left the lot, or would leave it. Its error means that no other message need be tried.
+// left the store, or would leave it. Its error means that no other message need be tried.
 func (r *retry) one(ctx context.Context, seq uint64) (left bool, err error) {
-	k, err := r.lot.Get(ctx, seq)
+	k, err := r.store.Get(ctx, seq)
 	if errors.Is(err, parked.ErrNotFound) {
 		return false, r.say("%d  is not parked", seq)
 	}
@@ -148,7 +148,7 @@ func (r *retry) one(ctx context.Context, seq uint64) (left bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("put parked message %d back: %w", seq, err)
 	}
-	if err := r.lot.Remove(ctx, seq); err != nil {
+	if err := r.store.Remove(ctx, seq); err != nil {
 		return false, err
 	}
 	became := "stored"

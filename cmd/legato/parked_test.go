@@ -93,7 +93,7 @@ func TestParkedIsListedAndShown(t *testing.T) {
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
 	if got := listParked(t, s.NATS); got != nil {
-		t.Errorf("an empty lot lists %v", got)
+		t.Errorf("an empty store lists %v", got)
 	}
 	var want []listed
 	for i, u := range unusable {
@@ -160,12 +160,12 @@ func TestParkedIsRetried(t *testing.T) {
 	for _, u := range unusable {
 		sendBody(t, world, s.Target(), u.body)
 	}
-	lot := parked.New(legatotest.Dial(t, s.NATS), layout(t))
+	store := parked.New(legatotest.Dial(t, s.NATS), layout(t))
 	park := func(reason string, body []byte, signed []byte) {
 		t.Helper()
 		timestamp, signature := world.Sign(time.Now().AddDate(0, 0, -1), signed)
 		p := call.Parked{Reason: reason, Signature: signature, Timestamp: timestamp, ContentType: "application/json", Data: body}
-		if err := lot.Park(t.Context(), p); err != nil {
+		if err := store.Park(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +177,7 @@ func TestParkedIsRetried(t *testing.T) {
 		park("other_product", body, body)
 	}
 	park("bad_id", []byte(`{"data":{"event_type":"call.hangup","id":"x","payload":{"call_leg_id":"forged"}}}`), []byte("other bytes"))
-	// Killed between the two steps: the event stands in the log, and in the lot.
+	// Killed between the two steps: the event stands in the log, and in the store.
 	if status := sendBody(t, world, s.Target(), string(c.Deliveries[0].Body(1, ""))); status != http.StatusOK {
 		t.Fatalf("answered %d", status)
 	}
@@ -245,13 +245,13 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	if _, err := natsd.Manage(t.Context(), js, names, natsd.Limits{}); err != nil {
 		t.Fatal(err)
 	}
-	lot := parked.New(js, names)
+	store := parked.New(js, names)
 	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
 	world.Know(c)
 	if len(c.Legs) != 1 {
 		t.Fatalf("a call with %d legs", len(c.Legs))
 	}
-	giveUp(t, world, c, lot, journal.Config{
+	giveUp(t, world, c, store, journal.Config{
 		JetStream: js, Stream: names.Events, Prefix: names.Prefix, Queue: "legato", Logger: slog.New(slog.DiscardHandler),
 	})
 
@@ -270,7 +270,7 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := lot.Park(t.Context(), call.Parked{Reason: "poison", Seq: 1, Topic: call.TopicCheck, Ref: settle.Ref(), Data: data}); err != nil {
+	if err := store.Park(t.Context(), call.Parked{Reason: "poison", Seq: 1, Topic: call.TopicCheck, Ref: settle.Ref(), Data: data}); err != nil {
 		t.Fatal(err)
 	}
 	if stdout, stderr, err := runParked(t, world.Env(), "retry", "--reason=poison", "--nats-url="+url); err != nil {
@@ -284,7 +284,7 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 }
 
 // giveUp puts a call into the log, and ends each of its tasks as a worker does that has failed too often.
-func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, lot *parked.Store, cfg journal.Config) {
+func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, store *parked.Store, cfg journal.Config) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
@@ -312,7 +312,7 @@ func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, lot *parked.Store, 
 	ended := 0
 	err = queue.Work(working, func(task *journal.Task) {
 		e := task.Entry()
-		if err := lot.Park(ctx, call.Parked{
+		if err := store.Park(ctx, call.Parked{
 			Reason: "poison", Signature: e.Signature, Timestamp: e.Timestamp, ContentType: "application/json",
 			Seq: e.Seq, Topic: e.Topic, Ref: e.Ref, Data: e.Data,
 		}); err != nil {

@@ -35,7 +35,7 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("--subject-prefix: %w", err)
 	}
-	which, err := cmd.sieve(layout.Prefix)
+	which, err := cmd.filter(layout.Prefix)
 	if err != nil {
 		return err
 	}
@@ -73,9 +73,9 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 }
 
 // from is where tail begins.
-func (cmd *tailCmd) from(which sieve, now time.Time) (jetstream.OrderedConsumerConfig, error) {
+func (cmd *tailCmd) from(which filter, now time.Time) (jetstream.OrderedConsumerConfig, error) {
 	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy, FilterSubjects: which.subjects}
-	since, err := past(cmd.Since, now)
+	since, err := parsePast(cmd.Since, now)
 	switch {
 	case err != nil:
 		return cfg, fmt.Errorf("--since: %w", err)

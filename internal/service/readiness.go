@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// probeEvery keeps the log's clock and the knowledge whether the log can be
+	// heartbeatEvery keeps the log's clock and the knowledge whether the log can be
 	// written fresh while no webhooks come.
-	probeEvery = 5 * time.Second
+	heartbeatEvery = 5 * time.Second
 	// outage: where the log has nothing for so long, nobody was there to write it.
-	outage = 4 * probeEvery
+	outage = 4 * heartbeatEvery
 	// writtenWithin is how recent a successful write must be for the service to be ready.
-	writtenWithin = 3 * probeEvery
+	writtenWithin = 3 * heartbeatEvery
 	// failingFor is how long writes may fail before the service is not ready: a
 	// cluster that chooses another leader is back sooner.
 	failingFor = 2 * time.Second
 )
 
-// probe appends an entry that says nothing whenever nothing else was appended
+// heartbeat appends an entry that says nothing whenever nothing else was appended
 // for a while, or the last write failed. It ends with ctx, or when the embedded log is beyond help.
-func (s *Service) probe(ctx context.Context) error {
+func (s *Service) heartbeat(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var said time.Time
@@ -34,8 +34,8 @@ func (s *Service) probe(ctx context.Context) error {
 			return errors.New("the connection to NATS is closed for good; it needs a restart")
 		}
 		since := s.journal.FailingSince()
-		if !since.IsZero() || time.Since(s.journal.LastStored()) >= probeEvery {
-			// A probe has no id: each one is to be stored.
+		if !since.IsZero() || time.Since(s.journal.LastStored()) >= heartbeatEvery {
+			// A heartbeat has no id: each one is to be stored.
 			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicHeartbeat})
 			if err != nil && ctx.Err() == nil && time.Since(said) >= sayEvery {
 				said = time.Now()
@@ -43,9 +43,9 @@ func (s *Service) probe(ctx context.Context) error {
 			}
 		}
 		since = s.journal.FailingSince()
-		if s.embedded != nil && !since.IsZero() && time.Since(since) > hopeless {
+		if s.embedded != nil && !since.IsZero() && time.Since(since) > embeddedOutage {
 			return fmt.Errorf("the embedded log in %s has refused to be written for %v (is the disk full?); it needs a restart",
-				s.settings.DataDir, hopeless)
+				s.settings.DataDir, embeddedOutage)
 		}
 		select {
 		case <-tick.C:

@@ -36,9 +36,9 @@ const (
 	stopWithin = 14 * time.Second
 	// stagger spreads the checks of several replicas; an embedded NATS has one.
 	stagger = 100 * time.Millisecond
-	// hopeless is how long the embedded log may refuse to be written before the
+	// embeddedOutage is how long the embedded log may refuse to be written before the
 	// process gives up: after a full disk nats-server does not recover by itself.
-	hopeless = 10 * time.Second
+	embeddedOutage = 10 * time.Second
 )
 
 // Service is the wired rooms of one process.
@@ -234,7 +234,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 		return err
 	}
 	s.apiKey = keys.apiKey
-	lot := parked.New(s.js, s.layout)
+	store := parked.New(s.js, s.layout)
 	s.status, err = status.New(status.Config{
 		BaseURL: s.settings.TelnyxBaseURL, APIKey: keys.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
 		Logger: s.log.With("component", "status"), Registerer: s.registry,
@@ -245,7 +245,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
 		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, Watch: publisher.Watch,
-		Parking: lot, Decode: Decoder(s.settings.secretsKept()), Recall: recall,
+		Parking: store, Decode: Decoder(s.settings.secretsKept()), Recall: recall,
 		Rules: s.settings.Rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
 	}
@@ -254,7 +254,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 	}
 	s.worker = enrich.New(config)
 	s.sources = &story.Sources{
-		Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: lot,
+		Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: store,
 		Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
 	}
 	if err := s.answerQuestions(ctx); err != nil {
@@ -263,7 +263,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
 		Listen: s.settings.Listen, Keys: keys.keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
-		Journal: s.journal, Parking: lot,
+		Journal: s.journal, Parking: store,
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
 		Logger: s.log.With("component", "ingest"), Registerer: s.registry, Tracer: s.tracer,
 	})
@@ -331,7 +331,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { defer close(serving); return s.ingest.Serve() })
 	g.Go(func() error { defer close(working); return s.worker.Run(workCtx) })
 	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
-	g.Go(func() error { return s.probe(failed) })
+	g.Go(func() error { return s.heartbeat(failed) })
 	g.Go(func() error { return s.watchKey(failed) })
 	g.Go(func() error { return s.shout(failed) })
 	g.Go(func() error {

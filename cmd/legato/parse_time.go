@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// errNoMoment is wrapped by the error of a text that says no time.
-var errNoMoment = errors.New(`neither a duration as 2h or 90m, nor a time as 2026-03-14T15:00:00Z, nor a day as 2026-03-14 (in UTC)`)
+// errNoTime is wrapped by the error of a text that says no time.
+var errNoTime = errors.New(`neither a duration as 2h or 90m, nor a time as 2026-03-14T15:00:00Z, nor a day as 2026-03-14 (in UTC)`)
 
-// moment reads a point in time: so long before now, or an instant, or the
+// parseTime reads a point in time: so long before now, or an instant, or the
 // beginning of a day in UTC. The empty text is the zero time.
-func moment(text string, now time.Time) (time.Time, error) {
+func parseTime(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -26,12 +26,12 @@ func moment(text string, now time.Time) (time.Time, error) {
 			return at.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is %w", text, errNoMoment)
+	return time.Time{}, fmt.Errorf("%q is %w", text, errNoTime)
 }
 
-// past is moment for a text that must not name the future.
-func past(text string, now time.Time) (time.Time, error) {
-	at, err := moment(text, now)
+// parsePast is parseTime for a text that must not name the future.
+func parsePast(text string, now time.Time) (time.Time, error) {
+	at, err := parseTime(text, now)
 	if err == nil && at.After(now) {
 		return at, fmt.Errorf("%q lies in the future", text)
 	}

@@ -10,47 +10,47 @@ import (
 	"github.com/legato-calls/legato/publish"
 )
 
-// sieve lets through the summaries that tail is asked for. What a subject tells is left to
+// filter lets through the summaries that tail is asked for. What a subject tells is left to
 // the server, the rest is read from the bodies.
-type sieve struct {
+type filter struct {
 	// subjects are the server's filters; none: everything.
 	subjects    []string
 	connections []string
 	outcomes    []string
 }
 
-// sieve makes a sieve of the flags.
-func (cmd *tailCmd) sieve(prefix string) (sieve, error) {
-	s := sieve{connections: cmd.Connection, outcomes: cmd.Outcome}
+// filter makes a filter of the flags.
+func (cmd *tailCmd) filter(prefix string) (filter, error) {
+	f := filter{connections: cmd.Connection, outcomes: cmd.Outcome}
 	levels := []string{cmd.Level}
 	if cmd.Level == "all" {
 		levels = []string{summary.KindLeg, summary.KindSession}
 	}
 	for _, connection := range cmd.Connection {
 		if !call.ValidToken(connection) {
-			return s, fmt.Errorf("--connection: %.64q is no connection id", connection)
+			return f, fmt.Errorf("--connection: %.64q is no connection id", connection)
 		}
 	}
 	switch {
 	case len(cmd.Connection) == 0 && cmd.Level == "all":
 	case len(cmd.Connection) == 0:
-		s.subjects = []string{prefix + "." + cmd.Level + ".>"}
+		f.subjects = []string{prefix + "." + cmd.Level + ".>"}
 	default:
 		// Where the connection was not known at first the subject never tells it; the body may.
 		tokens := append(slices.Clone(cmd.Connection), "_")
 		slices.Sort(tokens)
 		for _, token := range slices.Compact(tokens) {
 			for _, level := range levels {
-				s.subjects = append(s.subjects, prefix+"."+level+".*."+token+".>")
+				f.subjects = append(f.subjects, prefix+"."+level+".*."+token+".>")
 			}
 		}
 	}
-	return s, nil
+	return f, nil
 }
 
 // wants reports whether a summary is let through.
-func (s sieve) wants(subject string, data []byte) (bool, error) {
-	if len(s.connections) == 0 && len(s.outcomes) == 0 {
+func (f filter) wants(subject string, data []byte) (bool, error) {
+	if len(f.connections) == 0 && len(f.outcomes) == 0 {
 		return true, nil
 	}
 	var body struct {
@@ -60,12 +60,12 @@ func (s sieve) wants(subject string, data []byte) (bool, error) {
 	if err := json.Unmarshal(data, &body); err != nil {
 		return false, fmt.Errorf("read a summary: %w", err)
 	}
-	if len(s.outcomes) > 0 && !slices.Contains(s.outcomes, body.Outcome) {
+	if len(f.outcomes) > 0 && !slices.Contains(f.outcomes, body.Outcome) {
 		return false, nil
 	}
-	if len(s.connections) == 0 || slices.Contains(s.connections, body.Connection) {
+	if len(f.connections) == 0 || slices.Contains(f.connections, body.Connection) {
 		return true, nil
 	}
 	of, ok := publish.ParseSubject(subject)
-	return ok && slices.Contains(s.connections, of.Connection), nil
+	return ok && slices.Contains(f.connections, of.Connection), nil
 }
