@@ -6,7 +6,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 )
 
-// asking is where the asking about a leg stands.
+// asking is how far a leg's status has been asked for.
 type asking struct {
 	ending Ending
 	since  time.Time
@@ -61,12 +61,12 @@ func (l *leg) endedAt(since time.Time) time.Time {
 	return since
 }
 
-// nextCheck returns the leg's next check, but for those of the history, and when it is due; false when there is none.
+// nextCheck returns when the leg is to be checked next by the status API or expires; false when neither is to come.
 func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 	c := l.newCheck()
 	a := l.asking(r)
 	if !a.due.IsZero() && l.checked >= a.next {
-		// A check has asked for this attempt already: it is its task's business, for a while.
+		// A check has asked for this attempt already: a worker has it in hand, for a while.
 		a.due, a.next = l.unansweredAt(r, a), l.checked+1
 	}
 	if a.ending == NotOver {

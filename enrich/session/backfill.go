@@ -9,22 +9,22 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Backfill is the entry in which stands what came of one attempt to complete a
-// leg from the provider's history. The events that it brought stand before it, as events.
+// Backfill is the log entry of one attempt to complete a leg from the provider's history. The events that it brought
+// stand before it, as events.
 type Backfill struct {
-	// Answer says what came of the asking; of what a status states it has nothing.
+	// Answer is the outcome of the request; its fields that state a status are empty.
 	status.Answer
 	// Rows counts the webhooks of the leg that the history had, Added those of them that were not known.
 	Rows  int `json:"rows,omitempty"`
 	Added int `json:"added,omitempty"`
-	// Whole tells that the history reached to the leg's hangup, and that no hole
-	// is left with what it had: asking again is of no use.
+	// Whole: the history reached to the leg's hangup, and with what it had nothing is missing: asking again is of no
+	// use.
 	Whole bool `json:"whole,omitempty"`
 	// Epoch is that of the session when it was asked, as of a Check.
 	Epoch uint64 `json:"life,omitempty"`
 }
 
-// ID is the repair's idempotency key: one outcome an attempt, whoever asked.
+// ID is the backfill's idempotency key: one outcome an attempt, whoever asked.
 func (r Backfill) ID() string {
 	return "repair/" + string(r.Session) + "/" + string(r.Leg) + "/" + attemptOf(r.Epoch, r.Attempt)
 }
@@ -35,35 +35,30 @@ type Missing struct {
 }
 
 // Any reports whether there is one.
-func (h Missing) Any() bool { return h.Initiated || h.Answered || h.Hangup }
+func (m Missing) Any() bool { return m.Initiated || m.Answered || m.Hangup }
 
-// Fill takes out what an event of a type fills.
-func (h *Missing) Fill(eventType string) {
-	switch eventType {
-	case call.TypeInitiated:
-		h.Initiated = false
-	case call.TypeAnswered:
-		h.Answered = false
-	case call.TypeHangup:
-		h.Hangup = false
-	}
+// Fill takes out the event of a type.
+func (m *Missing) Fill(eventType string) {
+	m.Initiated = m.Initiated && eventType != call.TypeInitiated
+	m.Answered = m.Answered && eventType != call.TypeAnswered
+	m.Hangup = m.Hangup && eventType != call.TypeHangup
 }
 
-// record is what the fold keeps of what tells whether a leg is known as a whole.
+// record is what is known about events of a leg that may be missing.
 type record struct {
-	// answered: its call.answered was folded. talked: it was answered, for that
-	// is what another event says. active: an event was folded that hardly any leg has without an answer.
+	// answered: its call.answered was folded. talked: another event says that it was
+	// answered. active: an event was folded that hardly any leg has without an answer.
 	answered, talked, active bool
 	// again: an event came with an attempt that was not its first: the one before had no success.
 	again bool
-	// firstSeq is the first of its events by receipt, overtaken tells that it was the hangup.
+	// firstSeq is the first of its events by receipt, overtaken: it was the hangup.
 	firstSeq  uint64
 	overtaken bool
-	// outage is when the leg is to be checked that lived while nobody wrote
-	// the log, outageSeq the first entry after that; 0: it never did.
+	// outage is when to check a leg that was open while nobody wrote
+	// the log, outageSeq the first entry after that; 0: it was not.
 	outage    time.Time
 	outageSeq uint64
-	// trimmed: its call had left the log, and its summary was read back.
+	// trimmed: its call had been trimmed from the log, and its summary was read back.
 	trimmed bool
 
 	backfills []backfilled
@@ -80,7 +75,7 @@ type backfilled struct {
 	imposed time.Duration
 }
 
-// note takes what an event says about whether all is known.
+// note takes what an event says about events that may be missing.
 func (r *record) note(e *Event) {
 	if r.firstSeq == 0 || e.Seq < r.firstSeq {
 		r.firstSeq, r.overtaken = e.Seq, e.Type == call.TypeHangup
@@ -100,7 +95,7 @@ func (r *record) note(e *Event) {
 }
 
 // hadAnswer reports whether only a leg that was answered hangs up like that. The
-// 200 is that to its INVITE or to the BYE that followed, unless the cause tells otherwise.
+// 200 is that to its INVITE or to the BYE that followed, unless the cause says otherwise.
 func hadAnswer(h *call.Hangup) bool {
 	switch strings.ToLower(h.Cause) {
 	case "time_limit":
@@ -111,8 +106,8 @@ func hadAnswer(h *call.Hangup) bool {
 	return false
 }
 
-// lacks tells what a leg that is over lacks for certain.
-func (l *leg) lacks() Missing {
+// missing are the events that a leg that is over must have had.
+func (l *leg) missing() Missing {
 	return Missing{
 		Initiated: !l.initiated,
 		Answered:  l.record.talked && !l.record.answered,
@@ -120,7 +115,7 @@ func (l *leg) lacks() Missing {
 	}
 }
 
-// doubtful reports whether a leg may lack something that does not show.
+// doubtful reports whether an event may be missing though nothing shows that it is.
 func (l *leg) doubtful() bool {
 	r := &l.record
 	return r.again || r.overtaken || r.outageSeq > 0 || r.active && !r.answered
@@ -133,7 +128,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 		return Check{}, time.Time{}, false
 	}
 	ending, since := l.ending()
-	if ending == NotOver || !l.lacks().Any() && !l.doubtful() {
+	if ending == NotOver || !l.missing().Any() && !l.doubtful() {
 		return Check{}, time.Time{}, false
 	}
 	var last backfilled
@@ -148,7 +143,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 	made, highest := len(l.record.backfills), l.record.highest()
 	due = r.nextBackfill(since, last.at, made, last.imposed)
 	if l.record.checked > highest {
-		// It is its task's business, for a while.
+		// A worker has that attempt in hand, for a while.
 		due = later(due, l.record.checkedAt.Add(r.backfillUnanswered()))
 	}
 	c = l.newCheck()

@@ -14,8 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// repairing are the rules of the service.
-var repairing = func() session.Rules {
+// backfilling are the rules of the service.
+var backfilling = func() session.Rules {
 	r := rules
 	r.Outage, r.BackfillAfter = 20*time.Second, 30*time.Second
 	return r
@@ -23,9 +23,9 @@ var repairing = func() session.Rules {
 
 func newRepairTape(tb testing.TB) *tape {
 	tp := newTape(tb)
-	tp.rules = repairing
+	tp.rules = backfilling
 	tp.table = tp.newTable()
-	tp.table.Restart(call.Log{ID: "first life", First: 1})
+	tp.table.Restart(call.Log{ID: "first epoch", First: 1})
 	return tp
 }
 
@@ -41,7 +41,7 @@ func (tp *tape) live(d time.Duration) {
 }
 
 // serve is run for a service that runs.
-func (tp *tape) serve(until time.Time, do func(session.Check)) (all []told) {
+func (tp *tape) serve(until time.Time, do func(session.Check)) (all []dueAt) {
 	for time.Now().Before(until) {
 		all = append(all, tp.run(time.Now().Add(min(5*time.Second, time.Until(until))), do)...)
 		tp.probe()
@@ -49,8 +49,8 @@ func (tp *tape) serve(until time.Time, do func(session.Check)) (all []told) {
 	return all
 }
 
-func only(kind session.CheckKind, all []told) []told {
-	var some []told
+func only(kind session.CheckKind, all []dueAt) []dueAt {
+	var some []dueAt
 	for _, c := range all {
 		if c.Kind == kind {
 			some = append(some, c)
@@ -72,10 +72,10 @@ func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 	r := ref(0)
 	none := session.Missing{}
 	for name, tc := range map[string]struct {
-		tell func(tp *tape)
-		// looked is whether the history is asked; lacks is what the leg lacks for certain.
-		looked bool
-		lacks  session.Missing
+		say func(tp *tape)
+		// asked is whether the history is asked; missing is what the leg must have had.
+		asked   bool
+		missing session.Missing
 	}{
 		"not a leg of which all came": {func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
@@ -181,17 +181,17 @@ func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tp := newRepairTape(t)
-				tc.tell(tp)
-				told := time.Now()
-				all := only(session.CheckBackfill, tp.serve(told.Add(50*time.Second), nil))
-				if got := len(all) > 0; got != tc.looked {
-					t.Fatalf("looked up: %t; want %t", got, tc.looked)
+				tc.say(tp)
+				since := time.Now()
+				all := only(session.CheckBackfill, tp.serve(since.Add(50*time.Second), nil))
+				if got := len(all) > 0; got != tc.asked {
+					t.Fatalf("the history is asked: %t; want %t", got, tc.asked)
 				}
-				if tc.looked && (len(all) != 1 || all[0].Leg != r.Leg || all[0].Attempt != 1 || all[0].at.Sub(told) > repairing.BackfillAfter) {
+				if tc.asked && (len(all) != 1 || all[0].Leg != r.Leg || all[0].Attempt != 1 || all[0].at.Sub(since) > backfilling.BackfillAfter) {
 					t.Errorf("checks %+v; want one, half a minute after the end", all)
 				}
-				if diff := gocmp.Diff(tc.lacks, tp.leg(r).Missing); diff != "" {
-					t.Errorf("it lacks (-want +got):\n%s", diff)
+				if diff := gocmp.Diff(tc.missing, tp.leg(r).Missing); diff != "" {
+					t.Errorf("missing (-want +got):\n%s", diff)
 				}
 			})
 		})
@@ -199,7 +199,7 @@ func TestALegWithAHoleIsLookedUpInTheHistory(t *testing.T) {
 }
 
 func TestTheHistoryIsAskedAFewTimesWithLongerAndLongerPauses(t *testing.T) {
-	seconds := func(all []told, since time.Time) (at []int) {
+	seconds := func(all []dueAt, since time.Time) (at []int) {
 		for _, c := range all {
 			at = append(at, int(c.at.Sub(since).Seconds()))
 		}
@@ -208,7 +208,7 @@ func TestTheHistoryIsAskedAFewTimesWithLongerAndLongerPauses(t *testing.T) {
 	answers := func(a session.Backfill) func(*tape, session.Check) {
 		return func(tp *tape, c session.Check) {
 			a.Attempt = c.Attempt
-			tp.repaired(c.Ref(), a)
+			tp.backfilled(c.Ref(), a)
 		}
 	}
 	refusal := func(result status.Result, wait float64) session.Backfill {
@@ -226,13 +226,13 @@ func TestTheHistoryIsAskedAFewTimesWithLongerAndLongerPauses(t *testing.T) {
 		"not before Telnyx allows it":    {answers(refusal(status.RateLimited, 1e9)), []int{30, 150, 750}},
 		"not once the hole is filled": {func(tp *tape, c session.Check) {
 			tp.event(call.Event{Type: call.TypeInitiated, Ref: c.Ref(), Backfill: true})
-			tp.repaired(c.Ref(), session.Backfill{Answer: status.Answer{Result: status.Answered, Attempt: c.Attempt}})
+			tp.backfilled(c.Ref(), session.Backfill{Answer: status.Answer{Result: status.Answered, Attempt: c.Attempt}})
 		}, []int{30}},
 		// One whose task was lost is made up for, and not for ever.
 		"when no outcome comes":   {func(*tape, session.Check) {}, []int{30, 150, 270, 390, 510}},
 		"an outcome twice is one": {func(tp *tape, c session.Check) { f := answers(refusal(status.Denied, 0)); f(tp, c); f(tp, c) }, []int{30, 150, 750}},
 		"an outcome of an unknown leg": {func(tp *tape, c session.Check) {
-			tp.repaired(ref(9), session.Backfill{})
+			tp.backfilled(ref(9), session.Backfill{})
 			answers(session.Backfill{Whole: true})(tp, c)
 		}, []int{30}},
 		"what else happens counts not": {func(tp *tape, c session.Check) {
@@ -265,20 +265,20 @@ func TestTheHistoryIsAskedAFewTimesWithLongerAndLongerPauses(t *testing.T) {
 	}
 }
 
-// The defaults: a leg with a hole is remembered until the history was asked for the last time.
-func TestASessionIsRememberedUntilItsLegsAreRepaired(t *testing.T) {
+// The defaults: a leg with a missing event is remembered until the history was asked for the last time.
+func TestASessionIsRememberedUntilItsLegsAreBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newRepairTape(t)
 		tp.rules.AmendWindow = time.Minute // much less than the history may need
 		tp.table = tp.newTable()
-		tp.table.Restart(call.Log{ID: "first life", First: 1})
+		tp.table.Restart(call.Log{ID: "first epoch", First: 1})
 		tp.hangsUp(call.Ref{Session: "s", Leg: "leg-0"}, "timeout", "")
 		n := 0
 		tp.serve(time.Now().Add(20*time.Minute), func(c session.Check) {
 			tp.table.SetFloor(tp.last())
 			if c.Kind == session.CheckBackfill {
 				n++
-				tp.repaired(c.Ref(), session.Backfill{Answer: status.Answer{Result: status.Unreachable, Attempt: c.Attempt}})
+				tp.backfilled(c.Ref(), session.Backfill{Answer: status.Answer{Result: status.Unreachable, Attempt: c.Attempt}})
 			}
 		})
 		if n != 3 {
@@ -305,7 +305,7 @@ func TestWhatComesFromTheHistoryIsNoSignOfLife(t *testing.T) {
 }
 
 // That Telnyx does not know the leg any more was final before its hangup was found.
-func TestAHangupFromTheHistoryStartsNoNewCalendar(t *testing.T) {
+func TestAHangupFromTheHistoryDoesNotExtendTheStatusWindow(t *testing.T) {
 	for name, ago := range map[string]time.Duration{
 		"of a call of an hour ago": time.Hour,
 		"of a call of just now":    time.Minute,
@@ -377,7 +377,7 @@ func TestAfterAnOutageTheLegsThatLivedAreCheckedAtOnce(t *testing.T) {
 				}
 				// From here the sweep goes on as ever.
 				again := only(session.CheckStatus, tp.serve(back.Add(6*time.Minute), nil))
-				again = slices.DeleteFunc(again, func(c told) bool { return c.Leg == ref(3).Leg }) // which nobody answered for
+				again = slices.DeleteFunc(again, func(c dueAt) bool { return c.Leg == ref(3).Leg }) // which nobody answered for
 				if len(again) != legs-1 || again[0].at.Sub(back) < rules.SweepAfter {
 					t.Errorf("%d checks; want %d, when the silence was long enough again", len(again), legs-1)
 				}
@@ -442,7 +442,7 @@ func TestOutagesAreThoseOfTheLog(t *testing.T) {
 		"a pause":                            {[]time.Duration{5 * time.Second, 26 * time.Second}, true},
 		"none":                               {[]time.Duration{15 * time.Second, 30 * time.Second, 50 * time.Second}, false},
 		"a clock that steps back":            {[]time.Duration{-time.Hour, -time.Hour + time.Second}, false},
-		"a pause, told by a clock behind":    {[]time.Duration{-time.Hour, -time.Hour + 21*time.Second}, true},
+		"a pause, by a clock behind":         {[]time.Duration{-time.Hour, -time.Hour + 21*time.Second}, true},
 		"an entry that cannot be read tells": {[]time.Duration{21 * time.Second}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -465,7 +465,7 @@ func TestOutagesAreThoseOfTheLog(t *testing.T) {
 }
 
 // Replicas that have followed live and one that has just read the log decide alike, whatever the log holds.
-func TestReplicasDecideAlikeAboutRepairsAndOutages(t *testing.T) {
+func TestReplicasDecideAlikeAboutBackfillsAndOutages(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		moves := rapid.SliceOfN(rapid.IntRange(0, 11), 5, 40).Draw(rt, "moves")
 		seeds := rapid.SliceOfN(rapid.IntRange(0, 1<<20), len(moves), len(moves)).Draw(rt, "seeds")
@@ -512,7 +512,7 @@ func (tp *tape) move(what, seed int) {
 	case 4:
 		tp.answer(r, []session.Answer{alive(seed % 5), ended(seed % 5), notFound(seed%5, true)}[seed/3%3])
 	case 5, 6:
-		tp.repaired(r, session.Backfill{Answer: status.Answer{Result: status.Answered, Attempt: 1 + seed%3}, Whole: seed%4 == 0})
+		tp.backfilled(r, session.Backfill{Answer: status.Answer{Result: status.Answered, Attempt: 1 + seed%3}, Whole: seed%4 == 0})
 	case 7:
 		tp.event(call.Event{Type: call.TypeAnswered, Ref: r, Backfill: true})
 	case 8:

@@ -127,7 +127,7 @@ func BenchmarkView(b *testing.B) {
 }
 
 // BenchmarkSchedule folds a check into one of 100,000 sessions: almost all of
-// it is finding out what is due next, and its place in the agenda.
+// it is finding out what is due next, and its place in the schedule.
 func BenchmarkSchedule(b *testing.B) {
 	const legs = 100_000
 	l := newBusy(0)

@@ -13,12 +13,11 @@ type CheckKind string
 
 // Kinds of checks.
 const (
-	// CheckStatus asks for the status of a leg: a further attempt by the
-	// calendar, or the sweep of a leg that has gone silent.
+	// CheckStatus asks for the status of a leg: a further attempt after its end, or the sweep of a leg that is silent.
 	CheckStatus CheckKind = "status"
 	// CheckSettle states that a session whose legs are all over has been quiet for its settle time.
 	CheckSettle CheckKind = "settle"
-	// CheckExpire states that nothing was heard of a leg for longer than any leg lives.
+	// CheckExpire states that a leg was silent for longer than any leg lives.
 	CheckExpire CheckKind = "expire"
 	// CheckBackfill asks the provider's history for what is missing of a leg that is over.
 	CheckBackfill CheckKind = "repair"
@@ -36,14 +35,13 @@ type Check struct {
 	Connection call.ConnectionID `json:"connection_id,omitempty"`
 	// Attempt is the attempt that a CheckStatus or CheckBackfill asks for, from 1.
 	Attempt int `json:"attempt,omitempty"`
-	// Epoch is the entry with which the session began: a leg that comes back after its
-	// session was forgotten is asked about anew, from attempt 1, and what was asked in
-	// its life before must not stand for that.
+	// Epoch is the entry with which the session began. A leg that comes back after its session was forgotten is asked
+	// about anew, from attempt 1: attempts of the epoch before do not count.
 	Epoch uint64 `json:"life,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
-	// Trimmed tells, of a CheckExpire, that the leg's call had left the log and came back
-	// with a late event: its summary stands already, and it is over, not for its silence.
+	// Trimmed marks a CheckExpire of a leg whose call had been trimmed from the log and came back with a late event: it
+	// is over because its summary is published already, not because it was silent.
 	Trimmed bool `json:"departed,omitempty"`
 }
 
@@ -67,13 +65,12 @@ func (c Check) Ref() call.Ref {
 	return call.Ref{Session: c.Session, Leg: c.Leg, Control: c.Control, Connection: c.Connection}
 }
 
-// Answer is the entry in which a status answer stands in the log.
+// Answer is the log entry of a status answer.
 type Answer struct {
 	status.Answer
-	// Proven tells that this API key had had a 200 for the leg's connection
-	// before: only then does "not found" mean that the leg is gone, for another
-	// account's live call looks the same. It stands in the log so that all
-	// replicas draw the same conclusion.
+	// Proven: this API key had had a 200 for the leg's connection before. Only then "not found" means that the leg is
+	// gone: a live call of another account looks the same. It stands in the log so that all replicas draw the same
+	// conclusion.
 	Proven bool `json:"connection_proven,omitempty"`
 	// Epoch is that of the session when it was asked, as of a Check.
 	Epoch uint64 `json:"life,omitempty"`
@@ -84,7 +81,7 @@ func (a Answer) ID() string {
 	return "status/" + string(a.Session) + "/" + string(a.Leg) + "/" + attemptOf(a.Epoch, a.Attempt)
 }
 
-// attemptOf tells the attempts of one life of a session from those of another.
-func attemptOf(life uint64, attempt int) string {
-	return strconv.FormatUint(life, 10) + "/" + strconv.Itoa(attempt)
+// attemptOf names an attempt within an epoch of its session.
+func attemptOf(epoch uint64, attempt int) string {
+	return strconv.FormatUint(epoch, 10) + "/" + strconv.Itoa(attempt)
 }

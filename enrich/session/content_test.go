@@ -39,7 +39,7 @@ func TestAMalformedEntryStopsNothing(t *testing.T) {
 				tp.fold(call.Entry{Topic: topic, Data: []byte(body)})
 				seq := tp.last()
 				if (tp.table.Unusable(seq) != nil) != (len(tp.bad) > 0) {
-					t.Errorf("unusable: %v, told of %v", tp.table.Unusable(seq), tp.bad)
+					t.Errorf("unusable: %v, reported %v", tp.table.Unusable(seq), tp.bad)
 				}
 				survives(t, tp)
 				if tp.table.SetFloor(tp.last()); tp.table.Unusable(seq) != nil {
@@ -167,7 +167,7 @@ func TestReadersDoNotDisturbTheFold(t *testing.T) {
 			tp.event(call.Event{Type: call.TypeInitiated, Ref: r, Facts: call.Facts{From: "+1"}})
 		}
 		if i%200 == 199 {
-			table.Restart(call.Log{ID: fmt.Sprint("life ", i), First: tp.last() + 1, Last: tp.last() + 10})
+			table.Restart(call.Log{ID: fmt.Sprint("epoch ", i), First: tp.last() + 1, Last: tp.last() + 10})
 		}
 	}
 	if err := table.Wait(t.Context(), tp.last()); err != nil {

@@ -59,7 +59,7 @@ func compareID(a, b *Event) int {
 }
 
 // stands reports whether delivery a of an event stands before delivery b: a webhook
-// before what was filled in for it, then the least of (received, attempt, place in the log).
+// before what was filled in for it, then the lowest of (received, attempt, place in the log).
 func stands(a, b *Event) bool {
 	if a.Backfill != b.Backfill {
 		return b.Backfill

@@ -10,7 +10,7 @@ import (
 )
 
 // The history can name an event otherwise than its webhook does, and a webhook can
-// come after its leg was repaired.
+// come after its leg was backfilled.
 func TestWhatWasFilledInGivesWayToItsWebhook(t *testing.T) {
 	at := epoch.Add(3 * time.Second)
 	for name, c := range map[string]struct {

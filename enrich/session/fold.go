@@ -9,7 +9,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// fold makes of entries what is known about sessions and their legs.
+// fold turns entries into what is known about sessions and their legs.
 type fold struct {
 	rules Rules
 	ids   identity
@@ -91,7 +91,7 @@ func (f *fold) into(e *call.Entry, l *leg, event *Event, horizon time.Time) (isN
 	return isNew
 }
 
-// keep makes of a decoded event what is kept of it.
+// keep is what is kept of a decoded event.
 func (f *fold) keep(e *call.Entry, ev *call.Event) *Event {
 	return &Event{
 		ID: ev.ID, Type: f.intern(ev.Type), OccurredAt: ev.OccurredAt,

@@ -19,8 +19,8 @@ import (
 //   - Position, Seq, ReceivedAt, At, FirstAt, Since, and the time in Hangup: places and times of receipt;
 //   - the attempt of the delivery that stands: which delivery came first is receipt;
 //   - Settles and AskedSince, which count entries before or after others;
-//   - Final of a leg that hung up and is not confirmed: whether the calendar has
-//     ended hangs on when its answers came in;
+//   - Final of a leg that hung up and is not confirmed: whether asking has
+//     ended depends on when its answers came in;
 //   - the order of Legs, which is declared to mean nothing.
 type content struct {
 	ID     call.SessionID
@@ -42,7 +42,7 @@ type legContent struct {
 	ConfirmedBy                  status.Answer
 	Asked                        int
 	Final                        bool
-	Lacks                        session.Missing
+	Missing                      session.Missing
 }
 
 type eventContent struct {
@@ -74,7 +74,7 @@ func contentOf(t *session.Table, id call.SessionID) (content, bool) {
 	for _, l := range v.Legs {
 		lc := legContent{
 			ID: l.ID, Control: l.Control, Connection: l.Connection, Events: eventContents(l.Events),
-			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked, Lacks: l.Missing,
+			Ending: l.Ending, HungUp: !l.Hangup.IsZero(), Initiated: l.Initiated, Asked: l.Asked, Missing: l.Missing,
 			Final: l.Final && (l.Ending != session.ByHangup || l.Confirmed != nil),
 		}
 		for _, a := range l.Answers {
@@ -221,13 +221,13 @@ func (sc *scenario) tell(t *rapid.T, order []int) (content, int) {
 	}
 	known := make(map[call.LegID]bool)
 	var early []session.Answer
-	told := make([]int, len(sc.events))
+	said := make([]int, len(sc.events))
 	for _, i := range order {
 		if i >= len(sc.events) {
 			early = append(early, sc.answers[i-len(sc.events)])
 		} else {
-			told[i]++
-			fold(call.Entry{Topic: call.TopicEvent + sc.events[i].Type, Attempt: told[i], Data: []byte(strconv.Itoa(i))})
+			said[i]++
+			fold(call.Entry{Topic: call.TopicEvent + sc.events[i].Type, Attempt: said[i], Data: []byte(strconv.Itoa(i))})
 			if r := sc.events[i].Ref; r.Session != "" && r.Leg != "" {
 				known[r.Leg] = true
 			}
@@ -296,7 +296,7 @@ func TestAViewIsNotChangedByWhatComesLater(t *testing.T) {
 	}
 }
 
-func TestAnEventIsFoldedOnceAndItsLeastDeliveryStands(t *testing.T) {
+func TestAnEventIsFoldedOnceAndItsFirstDeliveryStands(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Second)
 	type delivery struct {
 		at      time.Duration

@@ -64,7 +64,7 @@ func (i *identity) all() iter.Seq[*session] {
 	}
 }
 
-// find looks up what a ref names. The most telling id that it states decides: a leg that is not
+// find looks up what a ref names. The most specific id that it states decides: a leg that is not
 // known is not looked for under its control id.
 func (i *identity) find(ref call.Ref) (*session, *leg) {
 	var l *leg

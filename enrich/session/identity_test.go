@@ -61,9 +61,9 @@ func TestOrphansLeaveWithTheAmendWindowAndAreCounted(t *testing.T) {
 			t.Errorf("the log is needed from %d; want from the orphan on that was adopted", got)
 		}
 		pass(2 * time.Minute)
-		_, _, lost := tp.table.Due(1)
-		if lost != 4 || tp.table.Stats().Orphans != 0 {
-			t.Errorf("%d lost and %d left; want 4 and none", lost, tp.table.Stats().Orphans)
+		_, _, expired := tp.table.Due(1)
+		if expired != 4 || tp.table.Stats().Orphans != 0 {
+			t.Errorf("%d expired and %d left; want 4 and none", expired, tp.table.Stats().Orphans)
 		}
 		if _, _, again := tp.table.Due(1); again != 0 {
 			t.Errorf("%d counted again", again)
@@ -160,7 +160,7 @@ func TestOrphansFindTheirLeg(t *testing.T) {
 		"a leg id": {{Leg: full.Leg}, full},
 		"a control id that only an orphan of the leg names":  {byControl, {Leg: full.Leg, Control: full.Control}, bare},
 		"session and control id":                             {{Session: "s", Control: full.Control}, full},
-		"session and control id, told by an orphan":          {{Session: "s", Control: full.Control}, {Leg: full.Leg, Control: full.Control}, bare},
+		"session and control id, stated by an orphan":        {{Session: "s", Control: full.Control}, {Leg: full.Leg, Control: full.Control}, bare},
 		"a second control id of the leg":                     {{Control: "v3:alias"}, full, {Session: "s", Leg: full.Leg, Control: "v3:alias"}},
 		"a control id that comes after the leg was known":    {full, byControl},
 		"session and control id after the leg was known":     {full, {Session: "s", Control: full.Control}},
@@ -187,9 +187,9 @@ func TestAControlIDOfTwoSessionsLeadsToTheLegOfTheSessionThatIsNamed(t *testing.
 	a, b := ref(0), ref(1)
 	b.Session, b.Control = "other", a.Control
 	for name, refs := range map[string][]call.Ref{
-		"told after both legs were known":  {a, b, {Session: "other", Control: a.Control}},
-		"told before the leg was known":    {a, {Session: "other", Control: a.Control}, b},
-		"told before either leg was known": {{Session: "other", Control: a.Control}, a, b},
+		"stated after both legs were known":  {a, b, {Session: "other", Control: a.Control}},
+		"stated before the leg was known":    {a, {Session: "other", Control: a.Control}, b},
+		"stated before either leg was known": {{Session: "other", Control: a.Control}, a, b},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tp := newTape(t)

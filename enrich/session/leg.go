@@ -14,7 +14,7 @@ type Ending int
 
 // Endings, the strongest last.
 const (
-	// NotOver: it lives, for all that is known.
+	// NotOver: nothing says that it ended.
 	NotOver Ending = iota
 	// Expired: it was silent for longer than any leg lives.
 	Expired
@@ -39,7 +39,7 @@ type leg struct {
 
 	events  events
 	answers []*Received
-	// record tells whether the leg is known as a whole.
+	// record is what is known about events that may be missing.
 	record record
 
 	// since is when the first entry that named it was received.
@@ -63,7 +63,7 @@ type leg struct {
 	checkedSeq uint64
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
-	// completed tells that its summary is known to be published, tallied as what it is counted.
+	// completed: its summary is known to be published. tallied is as what it is counted.
 	completed bool
 	tallied   tallied
 }
@@ -87,8 +87,8 @@ type Received struct {
 // fetchSkew is how far the clock of a replica may be behind Telnyx's.
 const fetchSkew = time.Minute
 
-// take folds an event by occasion of an entry: the event's own, or one that named the leg that an earlier event belongs
-// to. It reports whether the event is new.
+// take folds an event when an entry is folded: the event's own entry, or a later one that names the leg of an event that
+// was waiting. It reports whether the event is new.
 func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
 	l.share(event)
 	if isNew = l.events.add(event); isNew {

@@ -19,10 +19,10 @@ import (
 // with its tasks what the fold supposes of it. Everything happens at a time of its own.
 type world struct {
 	*tape
-	t    *choices
-	plan []deed
-	ends map[call.LegID]time.Time
-	last map[call.SessionID]session.View
+	t      *choices
+	coming []deed
+	ends   map[call.LegID]time.Time
+	last   map[call.SessionID]session.View
 	// lossy tasks vanish, as when they are parked.
 	lossy bool
 	lost  map[call.LegID]int
@@ -37,13 +37,13 @@ type deed struct {
 
 func (w *world) in(d time.Duration, do func()) {
 	at := time.Now().Add(d)
-	i, _ := slices.BinarySearchFunc(w.plan, at, func(d deed, at time.Time) int {
+	i, _ := slices.BinarySearchFunc(w.coming, at, func(d deed, at time.Time) int {
 		if d.at.After(at) {
 			return 1
 		}
 		return -1
 	})
-	w.plan = slices.Insert(w.plan, i, deed{at, do})
+	w.coming = slices.Insert(w.coming, i, deed{at, do})
 }
 
 func (w *world) seconds(most int) time.Duration { return time.Duration(w.t.upTo(most)) * time.Second }
@@ -173,9 +173,9 @@ func (w *world) run(until time.Time) {
 		for _, c := range checks {
 			w.check(c)
 		}
-		for len(w.plan) > 0 && !w.plan[0].at.After(time.Now()) {
-			do := w.plan[0].do
-			w.plan = w.plan[1:]
+		for len(w.coming) > 0 && !w.coming[0].at.After(time.Now()) {
+			do := w.coming[0].do
+			w.coming = w.coming[1:]
 			do()
 		}
 		w.step(from)
@@ -186,8 +186,8 @@ func (w *world) run(until time.Time) {
 			w.table.SetFloor(w.tape.last())
 		}
 		next := min(max(wait, time.Millisecond), time.Until(until))
-		if len(w.plan) > 0 {
-			next = min(next, time.Until(w.plan[0].at))
+		if len(w.coming) > 0 {
+			next = min(next, time.Until(w.coming[0].at))
 		}
 		if next <= 0 && !time.Now().Before(until) {
 			return

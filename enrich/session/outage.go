@@ -20,8 +20,8 @@ const (
 // else comes. Events of the legs that were open then may be missing: they are to be checked. It reports whether there are any.
 func (f *fold) noteOutage(e *call.Entry) bool {
 	before := f.previous
-	// Taken as it is: a pause after a leader's clock stepped back must be seen as well. That a step
-	// forth looks like one costs a question for each open leg.
+	// Taken as it is: a pause after a leader's clock stepped back must be seen as well. A step
+	// forward looks like a pause, which costs a request for each open leg.
 	f.previous = e.ReceivedAt
 	if f.rules.Outage <= 0 || before.IsZero() || e.ReceivedAt.Sub(before) <= f.rules.Outage {
 		return false

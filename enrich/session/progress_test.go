@@ -34,18 +34,18 @@ func TestATableIsLiveOnceItHasReadWhatWasInTheLogAtItsStart(t *testing.T) {
 			table := tp.newTable()
 			caughtUp, restarted := table.CaughtUp(), table.Restarted()
 			if closed(caughtUp) || table.HasCaughtUp() {
-				t.Fatal("caught up before it was told of a log")
+				t.Fatal("caught up before it followed a log")
 			}
 			table.Restart(log)
 			if !closed(restarted) {
-				t.Error("the restart was not told")
+				t.Error("the restart was not signalled")
 			}
 			for seq := log.First; seq <= log.Last; seq++ {
 				if closed(caughtUp) || table.HasCaughtUp() {
 					t.Fatalf("live at position %d, before %d", table.Position(), log.Last)
 				}
 				if checks, wait, _ := table.Due(10); len(checks) > 0 || wait <= 0 {
-					t.Errorf("in the replay %v is due, next look in %v", checks, wait)
+					t.Errorf("in the replay %v is due, next call in %v", checks, wait)
 				}
 				table.Fold(tp.log[seq-1])
 			}
@@ -69,15 +69,15 @@ func TestARestartDiscardsEverything(t *testing.T) {
 		}
 		caughtUp, restarted := tp.table.CaughtUp(), tp.table.Restarted()
 
-		tp.table.Restart(call.Log{ID: "second life", First: 1, Last: 2})
+		tp.table.Restart(call.Log{ID: "second epoch", First: 1, Last: 2})
 		if !closed(restarted) || closed(tp.table.Restarted()) {
-			t.Error("the restart was not told, or the next one was")
+			t.Error("the restart was not signalled, or the next one was")
 		}
 		if tp.table.CaughtUp() == caughtUp || closed(tp.table.CaughtUp()) || tp.table.HasCaughtUp() {
 			t.Error("caught up with a log that was not read")
 		}
 		v, ok := tp.table.View("s")
-		if ok || v.Position != 0 || v.Log != "second life" {
+		if ok || v.Position != 0 || v.Log != "second epoch" {
 			t.Errorf("known %t, position %d of log %q", ok, v.Position, v.Log)
 		}
 		if p := tp.table.Place(ref(0)); p != (session.Place{Idle: true}) {
@@ -94,7 +94,7 @@ func TestARestartDiscardsEverything(t *testing.T) {
 		tp.before, tp.log = 0, nil
 		tp.says(call.TypeInitiated, ref(7))
 		during := tp.table.CaughtUp()
-		tp.table.Restart(call.Log{ID: "third life", First: 1, Last: 1})
+		tp.table.Restart(call.Log{ID: "third epoch", First: 1, Last: 1})
 		if tp.table.CaughtUp() != during {
 			t.Error("a restart in a replay has another end than the replay")
 		}
@@ -118,14 +118,14 @@ func TestALogIsKnownByItsIDAndWhenItBegan(t *testing.T) {
 				t.Errorf("log %q that began at %v; want %q, %v", gotID, gotBegan, id, began)
 			}
 		}
-		want("first life", time.Time{})
+		want("first epoch", time.Time{})
 		first := time.Now()
 		tp.probe()
 		pass(time.Second)
 		tp.probe()
-		want("first life", first)
-		tp.table.Restart(call.Log{ID: "second life", First: 1})
-		want("second life", time.Time{})
+		want("first epoch", first)
+		tp.table.Restart(call.Log{ID: "second epoch", First: 1})
+		want("second epoch", time.Time{})
 	})
 }
 
@@ -268,7 +268,7 @@ func TestAMachineWhoseClockIsWrongDecidesByTheLogs(t *testing.T) {
 				pass(time.Second)
 				table.Fold(entry(2, call.TopicHeartbeat))
 				if checks, wait, _ := table.Due(10); len(checks) != 0 || wait > legLife {
-					t.Errorf("due %v, next look in %v", checks, wait)
+					t.Errorf("due %v, next call in %v", checks, wait)
 				}
 				pass(legLife)
 				if checks, _, _ := table.Due(10); len(checks) != 1 || checks[0].Kind != session.CheckExpire {

@@ -12,14 +12,13 @@ import (
 type Rules struct {
 	// SessionSettle is how long a session must be quiet before it counts as over.
 	SessionSettle time.Duration
-	// StatusWindow is how long after its end the status API can tell about a leg.
+	// StatusWindow is how long after its end the status API knows a leg.
 	StatusWindow time.Duration
 	// SweepAfter is the silence after which a live leg is checked.
 	SweepAfter time.Duration
 	// AmendWindow is how long a finished session is remembered after its last event.
 	AmendWindow time.Duration
-	// Outage is how long nothing must stand in the log for nobody to have been there
-	// to write it. Zero: there is always somebody.
+	// Outage is the length of a gap in the log that means that nobody was there to write it. Zero: none does.
 	Outage time.Duration
 	// BackfillAfter is how long after its end the provider's history is asked for what
 	// is missing of a leg, for the first time. Zero: never.

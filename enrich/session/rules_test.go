@@ -27,8 +27,8 @@ func hungUp(t *testing.T, first func(int) session.Answer) (tp *tape, end time.Ti
 	return tp, end
 }
 
-func onlyStatus(all []told) []told {
-	var some []told
+func onlyStatus(all []dueAt) []dueAt {
+	var some []dueAt
 	for _, c := range all {
 		if c.Kind == session.CheckStatus {
 			some = append(some, c)
@@ -37,7 +37,7 @@ func onlyStatus(all []told) []told {
 	return some
 }
 
-func TestTheCalendarBacksOffUntilTheWindowClosesAndAsksOnceMoreAMinuteLater(t *testing.T) {
+func TestAskingBacksOffUntilTheWindowClosesAndAsksOnceMoreAMinuteLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp, end := hungUp(t, alive)
 		last := time.Now()
@@ -156,7 +156,7 @@ func TestTheSweepHonoursTheWaitThatTelnyxAsksFor(t *testing.T) {
 		pass(time.Second)
 		tp.answer(ref(0), a)
 		if _, wait, _ := tp.table.Due(1); wait != rules.SweepAfter {
-			t.Errorf("the next look is in %v; want %v", wait, rules.SweepAfter)
+			t.Errorf("the next call is due in %v; want %v", wait, rules.SweepAfter)
 		}
 	})
 }
@@ -193,7 +193,7 @@ func TestAnAnswerThatConfirmsEndsTheAsking(t *testing.T) {
 
 func TestTheFirstAttemptBelongsToTheHangupsTask(t *testing.T) {
 	for name, tc := range map[string]struct {
-		tell func(tp *tape)
+		say func(tp *tape)
 		// first is when a check asks for the first attempt, counted from the last event.
 		first time.Duration
 	}{
@@ -224,14 +224,14 @@ func TestTheFirstAttemptBelongsToTheHangupsTask(t *testing.T) {
 				tp := newTape(t)
 				tp.says(call.TypeInitiated, ref(0))
 				pass(time.Minute)
-				tc.tell(tp)
-				told := time.Now()
-				all := onlyStatus(tp.run(told.Add(4*time.Minute), func(c session.Check) {
+				tc.say(tp)
+				since := time.Now()
+				all := onlyStatus(tp.run(since.Add(4*time.Minute), func(c session.Check) {
 					if c.Kind == session.CheckStatus {
 						tp.answer(c.Ref(), ended(c.Attempt))
 					}
 				}))
-				if len(all) != 1 || all[0].at.Sub(told) != tc.first || all[0].Attempt != 1 {
+				if len(all) != 1 || all[0].at.Sub(since) != tc.first || all[0].Attempt != 1 {
 					t.Errorf("checks %v; want one of attempt 1 after %v", all, tc.first)
 				}
 			})
@@ -259,7 +259,7 @@ func TestALegWhoseControlIDIsLearnedAfterItsHangupIsAskedAbout(t *testing.T) {
 	})
 }
 
-func TestALostCheckIsReplacedAFewTimes(t *testing.T) {
+func TestAnUnansweredCheckIsReplacedAFewTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp, end := hungUp(t, alive)
 		// Whatever asks, no answer ever comes.

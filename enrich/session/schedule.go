@@ -57,7 +57,7 @@ type handedOut struct {
 
 // instant is what the schedule has to know of the time at which it is asked.
 type instant struct {
-	// now is on the log's clock, local on this machine's. anchored tells whether the log's is known.
+	// now is on the log's clock, local on this machine's. anchored: the log's is known.
 	now, local time.Time
 	anchored   bool
 	// floor is up to where the queue is through with the log, caughtUp when the replay was through.
@@ -129,7 +129,7 @@ func (c *schedule) announce() {
 	}
 }
 
-// wake is when the session is due, as far as the log tells.
+// wake is when the session is due.
 func (c *schedule) wake(s *session, now time.Time) time.Time {
 	switch _, since, next := c.checks(s, now); {
 	case !since.IsZero():
@@ -172,7 +172,7 @@ func (c *schedule) upcoming(s *session, now time.Time) []Scheduled {
 	return all
 }
 
-// due hands out checks that are due, at most limit of them, takes out the sessions that are finished, and
+// due hands out checks that are due, limit of them at most, takes out the sessions that are finished, and
 // returns how long nothing else is due.
 func (c *schedule) due(at instant, limit int) (checks []Check, finished []*session, wait time.Duration) {
 	for len(c.queue) > 0 && len(checks) < limit && len(finished) < maxForgotten {
@@ -196,7 +196,7 @@ func (c *schedule) due(at instant, limit int) (checks []Check, finished []*sessi
 	return checks, finished, max(c.queue[0].slot.wake.Sub(at.now), 0)
 }
 
-// handOut returns the checks of a session to hand out, at most room of them, and when it is due
+// handOut returns the checks of a session to hand out, room of them at most, and when it is due
 // again; zero: it is finished.
 func (c *schedule) handOut(s *session, at instant, room int) (ready []Check, wake time.Time) {
 	due, _, wake := c.checks(s, at.now)

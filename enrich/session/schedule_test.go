@@ -228,7 +228,7 @@ func TestWhatWasHandedOutIsNotHandedOutAgainForSomeSeconds(t *testing.T) {
 		pass(rules.SweepAfter - 2*time.Second)
 		first, wait, _ := tp.table.Due(10)
 		if len(first) != 1 || first[0].Leg != ref(0).Leg || wait != 2*time.Second {
-			t.Fatalf("due %v, next look in %v; want the first leg, and the other in 2 s", first, wait)
+			t.Fatalf("due %v, next call in %v; want the first leg, and the other in 2 s", first, wait)
 		}
 		tp.says("conference.floor.changed", call.Ref{Session: "s"}) // news of the session change nothing
 		if again := tp.due(); len(again) != 0 {
@@ -237,7 +237,7 @@ func TestWhatWasHandedOutIsNotHandedOutAgainForSomeSeconds(t *testing.T) {
 		pass(2 * time.Second)
 		second, wait, _ := tp.table.Due(10)
 		if len(second) != 1 || second[0].Leg != ref(1).Leg || wait != 3*time.Second {
-			t.Fatalf("due %v, next look in %v; want the other leg, and a look in 3 s", second, wait)
+			t.Fatalf("due %v, next call in %v; want the other leg, and a call in 3 s", second, wait)
 		}
 		tp.check(second[0])
 		if again := tp.due(); len(again) != 0 {
@@ -272,7 +272,7 @@ func TestDueKeepsToItsLimit(t *testing.T) {
 				t.Fatalf("%d checks; want %d", len(checks), want)
 			}
 			if len(seen)+want < 14 && wait != 0 {
-				t.Errorf("the next look is in %v although more is due", wait)
+				t.Errorf("the next call is due in %v although more is due", wait)
 			}
 			for _, c := range checks {
 				if seen[c.ID()] {
@@ -297,7 +297,7 @@ func TestALaggingReplicaFindsEverythingDueLater(t *testing.T) {
 	})
 }
 
-func TestTheAgendaTellsWhenSomethingBecomesDueEarlier(t *testing.T) {
+func TestTheScheduleSaysWhenSomethingBecomesDueEarlier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newTape(t)
 		tp.says(call.TypeInitiated, ref(0))
@@ -309,10 +309,10 @@ func TestTheAgendaTellsWhenSomethingBecomesDueEarlier(t *testing.T) {
 		select {
 		case <-tp.table.ScheduleChanged():
 		default:
-			t.Error("nobody was told")
+			t.Error("it was not signalled")
 		}
 		if _, sooner, _ := tp.table.Due(10); sooner >= wait || sooner != rules.SessionSettle {
-			t.Errorf("next look in %v; before in %v", sooner, wait)
+			t.Errorf("next call in %v; before in %v", sooner, wait)
 		}
 	})
 }
@@ -366,7 +366,7 @@ func TestTheFloorOfAnotherLogIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestThePlanOfASessionIsWhatBecomesDue(t *testing.T) {
+func TestTheScheduleOfASessionIsWhatBecomesDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tp := newRepairTape(t)
 		if plan := tp.table.Schedule("s"); plan != nil {
@@ -375,7 +375,7 @@ func TestThePlanOfASessionIsWhatBecomesDue(t *testing.T) {
 		tp.says(call.TypeInitiated, ref(0))
 		pass(time.Minute)
 		tp.says(call.TypeInitiated, ref(1))
-		tp.hangsUp(ref(1), "normal_clearing", "200") // it was answered, and nobody told of that
+		tp.hangsUp(ref(1), "normal_clearing", "200") // it was answered, which no event says
 		tp.answer(ref(1), unreachable(1))
 		kinds := make(map[session.CheckKind]int)
 		for range 40 {

@@ -25,7 +25,7 @@ var rules = session.Rules{
 const (
 	// legLife is how long after its last sign of life a leg is given up.
 	legLife = 4*time.Hour + 15*time.Minute
-	// lastAttempt is when the calendar ends, counted from the end of a leg.
+	// lastAttempt is when asking ends, counted from the end of a leg.
 	lastAttempt = 11 * time.Minute
 )
 
@@ -39,7 +39,7 @@ type tape struct {
 	events  []call.Event
 	changed []call.SessionID
 	bad     []error
-	// rules are those of the service, less what only some tests want: outages and repairs.
+	// rules are those of the service, less what only some tests want: outages and backfills.
 	rules session.Rules
 }
 
@@ -58,7 +58,7 @@ type failer interface {
 func newTapeOf(tb failer) *tape {
 	tp := &tape{tb: tb, rules: rules}
 	tp.table = tp.newTable()
-	tp.table.Restart(call.Log{ID: "first life", First: 1})
+	tp.table.Restart(call.Log{ID: "first epoch", First: 1})
 	return tp
 }
 
@@ -82,7 +82,7 @@ func (tp *tape) newTable() *session.Table {
 // replay returns a table that was started now and has read the whole log.
 func (tp *tape) replay() *session.Table {
 	table := tp.newTable()
-	table.Restart(call.Log{ID: "first life", First: 1, Last: uint64(len(tp.log))})
+	table.Restart(call.Log{ID: "first epoch", First: 1, Last: uint64(len(tp.log))})
 	for _, e := range tp.log {
 		table.Fold(e)
 	}
@@ -131,8 +131,8 @@ func (tp *tape) check(c session.Check) uint64 {
 	return tp.fold(call.Entry{Topic: call.TopicCheck, ID: c.ID(), Ref: c.Ref(), Data: encode(tp.tb, c)})
 }
 
-// repaired records what came of an attempt to complete a leg.
-func (tp *tape) repaired(ref call.Ref, r session.Backfill) uint64 {
+// backfilled records what came of an attempt to complete a leg.
+func (tp *tape) backfilled(ref call.Ref, r session.Backfill) uint64 {
 	r.Session, r.Leg = ref.Session, ref.Leg
 	return tp.fold(call.Entry{Topic: call.TopicBackfill, ID: r.ID(), Ref: ref, Data: encode(tp.tb, r)})
 }
@@ -146,19 +146,19 @@ func (tp *tape) due() []session.Check {
 	return checks
 }
 
-// told is a check and when it became due.
-type told struct {
+// dueAt is a check and when it became due.
+type dueAt struct {
 	session.Check
 	at time.Time
 }
 
 // run records what becomes due, at once, until a time; do, if any, is called after each.
-func (tp *tape) run(until time.Time, do func(session.Check)) []told {
-	var all []told
+func (tp *tape) run(until time.Time, do func(session.Check)) []dueAt {
+	var all []dueAt
 	for {
 		checks, wait, _ := tp.table.Due(100)
 		for _, c := range checks {
-			all = append(all, told{c, time.Now()})
+			all = append(all, dueAt{c, time.Now()})
 			tp.check(c)
 			if do != nil {
 				do(c)

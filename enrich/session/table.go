@@ -192,8 +192,8 @@ type Place struct {
 	// an event of the session alone, both for one whose call is not known.
 	Session call.SessionID
 	Leg     call.LegID
-	// Idle tells that neither the leg nor the session is over, that the session has
-	// legs, and that the leg's history begins with its call.initiated: nothing is to be published.
+	// Idle: neither the leg nor the session is over, the session has legs, and the leg's
+	// history begins with its call.initiated. Nothing is to be published.
 	Idle bool
 	// Trace is the traceparent of the session's last entry that was traced. Empty: none was.
 	Trace string
@@ -233,7 +233,7 @@ func (t *Table) Schedule(id call.SessionID) []Scheduled {
 // ScheduleChanged delivers a value when something became due earlier than it was before.
 func (t *Table) ScheduleChanged() <-chan struct{} { return t.schedule.changed }
 
-// Due returns the checks that have become due, at most limit of them, and the
+// Due returns the checks that have become due, limit of them at most, and the
 // time until the next call is needed. Sessions for which nothing can come any more and
 // whose entries the queue is through with are forgotten on the way; events whose
 // call never became known leave with them, and are counted in expired.

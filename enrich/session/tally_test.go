@@ -52,7 +52,7 @@ func TestLegsThatWereOverAreCompletedOrPending(t *testing.T) {
 		tp.check(check)
 		want("when its call is found to have left the log", 3, 3, 0)
 
-		tp.table.Restart(call.Log{ID: "second life", First: 1})
+		tp.table.Restart(call.Log{ID: "second epoch", First: 1})
 		want("when the log is read anew", 0, 0, 0)
 	})
 }

@@ -13,7 +13,7 @@ type View struct {
 	ID call.SessionID
 	// Position is the log sequence up to which the view is complete.
 	Position uint64
-	// Log identifies the life of the log that Position counts in.
+	// Log is the epoch of the log that Position counts in.
 	Log string
 	// Legs are its legs, in no order that matters.
 	Legs []LegView
@@ -23,7 +23,7 @@ type View struct {
 	Epoch uint64
 	// FirstAt is when the first of its events was received.
 	FirstAt time.Time
-	// Over tells that all legs are over and that it has been quiet since.
+	// Over: all legs are over, and it has been quiet since.
 	Over bool
 	// Settles counts how often it was found quiet.
 	Settles int
@@ -45,9 +45,9 @@ type LegView struct {
 	Since  time.Time
 	// Hangup is when its hangup was received; zero: none was.
 	Hangup time.Time
-	// AliveSeq is the sequence of the last sign of life: how far a CheckExpire speaks.
+	// AliveSeq is the sequence of the last sign of life: up to there a CheckExpire speaks.
 	AliveSeq uint64
-	// Initiated tells that its call.initiated was received.
+	// Initiated: its call.initiated was received.
 	Initiated bool
 	// Confirmed is the answer that confirms the end; nil: none does.
 	Confirmed *Received
@@ -55,7 +55,7 @@ type LegView struct {
 	Asked int
 	// AskedSince counts the answers received since it is over.
 	AskedSince int
-	// Final tells that asking cannot change the result any more.
+	// Final: asking cannot change the result any more.
 	Final bool
 	// Missing are the events that it must have had, once it is over, and that are not known.
 	Missing Missing
@@ -108,7 +108,7 @@ func (l *leg) view(r Rules) LegView {
 		Asked:      highest,
 		AskedSince: made,
 		Final:      asking.final,
-		Missing:    l.lacks(),
+		Missing:    l.missing(),
 		Backfilled: l.record.highest(),
 	}
 }
