@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -65,17 +66,10 @@ func diff(at string, a, b map[string]any, changed *[]string) {
 		switch {
 		case isObjectX && isObjectY:
 			diff(pointer, ox, oy, changed)
-		case inA != inB || !equalJSON(x, y):
+		case inA != inB || !reflect.DeepEqual(x, y):
 			*changed = append(*changed, pointer)
 		}
 	}
 }
 
 var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
-
-// same compares two decoded JSON values.
-func equalJSON(x, y any) bool {
-	a, errA := json.Marshal(x)
-	b, errB := json.Marshal(y)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
-}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // derive fills in the seconds that follow from the times and the outcome, and
@@ -33,57 +34,30 @@ func neverAnswered(o summary.Outcome) bool {
 	return false
 }
 
-// hold adds up the time that a leg is on hold, told of in order of occurrence.
-type hold struct {
-	since time.Time
-	total time.Duration
-}
-
-// begin begins a hold; within one it says nothing.
-func (h *hold) Begin(at time.Time) {
-	if h.since.IsZero() {
-		h.since = at
-	}
-}
-
-// End ends a hold; one whose beginning was not seen says nothing of its length.
-func (h *hold) End(at time.Time) {
-	if !h.since.IsZero() && at.After(h.since) {
-		h.total += at.Sub(h.since)
-	}
-	h.since = time.Time{}
-}
-
-// Seconds is the time on hold; nil when no hold is known that lasted.
-func (h *hold) Seconds() *summary.Seconds {
-	if h.total == 0 {
-		return nil
-	}
-	return summary.Lasting(h.total)
-}
-
-// held is the time on hold by a timeline up to the end of the leg.
+// held is the time on hold by a timeline, up to the end of the leg; nil when no hold is known that lasted.
+// Within a hold another beginning says nothing; nor does an end of which the beginning was not seen.
 func held(events []summary.Event, end *summary.Time) *summary.Seconds {
-	var h hold
+	var since time.Time
+	var total time.Duration
+	stop := func(at time.Time) {
+		if !since.IsZero() && at.After(since) {
+			total += at.Sub(since)
+		}
+		since = time.Time{}
+	}
 	for _, e := range events {
-		switch e.Type {
-		case typeHold:
-			h.Begin(e.OccurredAt.Known())
-		case typeUnhold:
-			h.End(e.OccurredAt.Known())
+		switch {
+		case e.Type == call.TypeHold && since.IsZero():
+			since = e.OccurredAt.Known()
+		case e.Type == call.TypeUnhold:
+			stop(e.OccurredAt.Known())
 		}
 	}
-	h.End(end.Known())
-	return h.Seconds()
-}
-
-// timelineEnd is how many events the timeline keeps at either end.
-const timelineEnd = 250
-
-// cutTimeline shortens a timeline to its first and last 250 events and returns
-// how many were left out.
-func cutTimeline(events []summary.Event) ([]summary.Event, int) {
-	return ends(events, maxEvents)
+	stop(end.Known())
+	if total == 0 {
+		return nil
+	}
+	return summary.Lasting(total)
 }
 
 // covered is the time in which at least one of the spans was running. Spans

@@ -7,11 +7,11 @@ var (
 	Outcome           = outcome
 	AnsweredBy        = answeredBy
 	PartyOf           = party
-	BoundLeg          = boundLeg
+	TruncateLeg       = func(l *summary.Leg) { truncateLeg(l, nil) }
 	Derive            = derive
 	Judge             = judge
 	NeverAnswered     = neverAnswered
-	CutTimeline       = cutTimeline
+	CutTimeline       = func(events []summary.Event) ([]summary.Event, int) { return ends(events, maxEvents) }
 	Covered           = covered
 	WorstStatus       = worstOf
 	CompareEvents     = compareEvents
@@ -23,10 +23,10 @@ var (
 	OutcomesBySIP   = outcomesBySIP
 )
 
-// Sheds are the names of the steps, in order.
-func Sheds() []string {
+// Truncations are the names of the steps, in order.
+func Truncations() []string {
 	var names []string
-	for _, s := range sheds {
+	for _, s := range truncations {
 		names = append(names, s.what)
 	}
 	return names

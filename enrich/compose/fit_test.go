@@ -44,7 +44,7 @@ func full(n int, text string) summary.Leg {
 	}
 	l.Events = sorted(l.Events, compose.CompareEvents)
 	l.Events, l.EventsOmitted = compose.CutTimeline(l.Events)
-	compose.BoundLeg(&l)
+	compose.TruncateLeg(&l)
 	compose.Derive(&l)
 	l.Hangup.Party = summary.PartyUnknown // what follows from these texts
 	compose.Judge(&l, nil, nil)
@@ -194,7 +194,7 @@ func TestWhatIsShedFirst(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s\nthe steps are:\n%s", diff, strings.Join(compose.Sheds(), "\n"))
+		t.Errorf("(-want +got):\n%s\nthe steps are:\n%s", diff, strings.Join(compose.Truncations(), "\n"))
 	}
 }
 

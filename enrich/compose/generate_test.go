@@ -85,7 +85,7 @@ func drawLeg(t *rapid.T) summary.Leg {
 	}
 	drawLists(t, &l)
 	l.Events = sorted(l.Events, compose.CompareEvents)
-	compose.BoundLeg(&l)
+	compose.TruncateLeg(&l)
 	compose.Derive(&l)
 	if rapid.Bool().Draw(t, "judged?") {
 		compose.Judge(&l, nil, rapid.SampledFrom([][]summary.Note{nil, {summary.NoteClockSkew}, {summary.NoteDetailsCut}}).Draw(t, "doubts"))

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -38,8 +39,9 @@ type legComposer struct {
 	leg  summary.Leg
 
 	answered bool
-	hold     hold
 	queued   *summary.Seconds
+	// events are the whole timeline.
+	events []summary.Event
 	// gather is the AI gather that is going on; nil: none is.
 	gather *aiGather
 	// index finds entries of the lists that are kept by an id of their own.
@@ -79,10 +81,10 @@ func (c *legComposer) doubt(n summary.Note, holds bool) {
 // facts takes what any event may state about its leg.
 func (c *legComposer) facts(e *session.Event) {
 	f := e.Facts
-	setFirst(&c.leg.CallControlID, string(f.Control))
-	setFirst(&c.leg.ConnectionID, string(f.Connection))
-	setFirst(&c.leg.From, f.From)
-	setFirst(&c.leg.To, f.To)
+	c.leg.CallControlID = cmp.Or(c.leg.CallControlID, string(f.Control))
+	c.leg.ConnectionID = cmp.Or(c.leg.ConnectionID, string(f.Connection))
+	c.leg.From = cmp.Or(c.leg.From, f.From)
+	c.leg.To = cmp.Or(c.leg.To, f.To)
 	c.setTime("started_at", &c.leg.StartedAt, f.StartTime, e)
 	c.doubt(summary.NoteDetailsCut, f.Truncated)
 	// The application may change these during the call: the last one stands.
@@ -105,10 +107,6 @@ func (c *legComposer) event(e *session.Event) {
 	case call.TypeBridged:
 		c.answered = true
 		c.setTime("bridged_at", &c.leg.BridgedAt, e.OccurredAt, e)
-	case call.TypeHold:
-		c.hold.Begin(e.OccurredAt)
-	case call.TypeUnhold:
-		c.hold.End(e.OccurredAt)
 	case call.TypeMachinePremium, call.TypeMachinePremiumGreet:
 		c.machine().Premium = true
 	}
@@ -124,7 +122,7 @@ func (c *legComposer) detail(e *session.Event) {
 	case *call.Initiated:
 		c.begin(d)
 	case *call.Answered:
-		setFirst(&c.leg.CallingPartyType, d.CallingParty)
+		c.leg.CallingPartyType = cmp.Or(c.leg.CallingPartyType, d.CallingParty)
 		if c.leg.Codec == "" && c.leg.SamplingRate == nil {
 			c.leg.Codec, c.leg.SamplingRate = d.Codec, d.SamplingRate
 		}
@@ -156,11 +154,11 @@ func (c *legComposer) detail(e *session.Event) {
 // begin takes what call.initiated states; the first to state it is right.
 func (c *legComposer) begin(d *call.Initiated) {
 	l := &c.leg
-	setFirst(&l.Direction, d.Direction)
-	setFirst(&l.CallerName, d.CallerName)
-	setFirst(&l.CallingPartyType, d.CallingParty)
-	setFirst(&l.Screening, d.Screening)
-	setFirst(&l.OfferedCodecs, d.OfferedCodecs)
+	l.Direction = cmp.Or(l.Direction, d.Direction)
+	l.CallerName = cmp.Or(l.CallerName, d.CallerName)
+	l.CallingPartyType = cmp.Or(l.CallingPartyType, d.CallingParty)
+	l.Screening = cmp.Or(l.Screening, d.Screening)
+	l.OfferedCodecs = cmp.Or(l.OfferedCodecs, d.OfferedCodecs)
 	if l.STIRShaken == nil && (d.Attestation != "" || d.Validated != nil) {
 		l.STIRShaken = &summary.STIRShaken{Attestation: d.Attestation, Validated: d.Validated}
 	}
@@ -197,7 +195,8 @@ func (c *legComposer) timeline() {
 			c.leg.FirstReceivedAt = received
 		}
 	}
-	c.leg.Events, c.leg.EventsOmitted = cutTimeline(events)
+	c.events = events
+	c.leg.Events, c.leg.EventsOmitted = ends(events, maxEvents)
 }
 
 // finish fills in what follows from the rest.
@@ -217,8 +216,7 @@ func (c *legComposer) finish() {
 	}
 	l.Outcome = outcome(c.answered, cause, sip)
 	l.EndedBy = endedBy(v.Ending)
-	c.hold.End(l.EndedAt.Known())
-	l.HoldSeconds, l.QueueSeconds = c.hold.Seconds(), c.queued
+	l.HoldSeconds, l.QueueSeconds = held(c.events, l.EndedAt), c.queued
 	c.endGather()
 	times := summary.Times{HangupReceivedAt: summary.At(v.Hangup)}
 	if v.Confirmed != nil {
@@ -227,7 +225,7 @@ func (c *legComposer) finish() {
 	if times != (summary.Times{}) {
 		l.Times = &times
 	}
-	boundLeg(l)
+	truncateLeg(l, nil)
 	derive(l)
 	judge(l, c.seen, c.doubts)
 }

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -65,8 +66,8 @@ func (c *legComposer) conversation(e *session.Event, d *call.Conversation) {
 	case call.TypeConversationFailed:
 		v.FailedAt = at
 	}
-	setLast(&v.AssistantID, d.Assistant)
-	setLast(&v.Reason, d.Reason)
+	v.AssistantID = cmp.Or(d.Assistant, v.AssistantID)
+	v.Reason = cmp.Or(d.Reason, v.Reason)
 	if d.DurationSeconds != nil {
 		seconds := summary.Seconds(*d.DurationSeconds)
 		v.DurationSeconds = &seconds

@@ -58,37 +58,34 @@ func identity(e summary.Event) summary.Event { return summary.Event{ID: e.ID, Ty
 // status, cost, machine and deepfake detection, and client_state.
 func MergeLeg(stored, news summary.Leg) summary.Leg {
 	m := stored
-	setFirst(&m.CallControlID, news.CallControlID)
-	setFirst(&m.ConnectionID, news.ConnectionID)
-	setFirst(&m.Direction, news.Direction)
-	setFirst(&m.From, news.From)
-	setFirst(&m.To, news.To)
-	setFirst(&m.CallerName, news.CallerName)
-	setFirst(&m.CallingPartyType, news.CallingPartyType)
-	setOnce(&m.STIRShaken, news.STIRShaken)
-	setFirst(&m.Screening, news.Screening)
-	setFirst(&m.Codec, news.Codec)
-	setOnce(&m.SamplingRate, news.SamplingRate)
-	setFirst(&m.OfferedCodecs, news.OfferedCodecs)
-	setOnce(&m.StartedAt, news.StartedAt)
-	setOnce(&m.AnsweredAt, news.AnsweredAt)
-	setOnce(&m.BridgedAt, news.BridgedAt)
-	setOnce(&m.EndedAt, news.EndedAt)
-	setOnce(&m.Hangup, news.Hangup)
-	setOnce(&m.Quality, news.Quality)
+	m.CallControlID = cmp.Or(m.CallControlID, news.CallControlID)
+	m.ConnectionID = cmp.Or(m.ConnectionID, news.ConnectionID)
+	m.Direction = cmp.Or(m.Direction, news.Direction)
+	m.From = cmp.Or(m.From, news.From)
+	m.To = cmp.Or(m.To, news.To)
+	m.CallerName = cmp.Or(m.CallerName, news.CallerName)
+	m.CallingPartyType = cmp.Or(m.CallingPartyType, news.CallingPartyType)
+	m.STIRShaken = cmp.Or(m.STIRShaken, news.STIRShaken)
+	m.Screening = cmp.Or(m.Screening, news.Screening)
+	m.Codec = cmp.Or(m.Codec, news.Codec)
+	m.SamplingRate = cmp.Or(m.SamplingRate, news.SamplingRate)
+	m.OfferedCodecs = cmp.Or(m.OfferedCodecs, news.OfferedCodecs)
+	m.StartedAt = cmp.Or(m.StartedAt, news.StartedAt)
+	m.AnsweredAt = cmp.Or(m.AnsweredAt, news.AnsweredAt)
+	m.BridgedAt = cmp.Or(m.BridgedAt, news.BridgedAt)
+	m.EndedAt = cmp.Or(m.EndedAt, news.EndedAt)
+	m.Hangup = cmp.Or(m.Hangup, news.Hangup)
+	m.Quality = cmp.Or(m.Quality, news.Quality)
 	// What the last statement decides, the one that occurred later decides, not
 	// the one that came in later.
-	if !newest(news).Before(newest(stored)) {
-		setLast(&m.AnsweredBy, news.AnsweredBy)
-		m.MachineDetection = mergeDetection(stored.MachineDetection, news.MachineDetection)
-		m.Deepfake = mergeDeepfake(stored.Deepfake, news.Deepfake)
-		m.Cost = mergeCost(stored.Cost, news.Cost)
-	} else {
-		setFirst(&m.AnsweredBy, news.AnsweredBy)
-		m.MachineDetection = mergeDetection(news.MachineDetection, stored.MachineDetection)
-		m.Deepfake = mergeDeepfake(news.Deepfake, stored.Deepfake)
-		m.Cost = mergeCost(news.Cost, stored.Cost)
+	before, after := stored, news
+	if newest(news).Before(newest(stored)) {
+		before, after = news, stored
 	}
+	m.AnsweredBy = cmp.Or(after.AnsweredBy, before.AnsweredBy)
+	m.MachineDetection = mergeDetection(before.MachineDetection, after.MachineDetection)
+	m.Deepfake = mergeDeepfake(before.Deepfake, after.Deepfake)
+	m.Cost = mergeCost(before.Cost, after.Cost)
 	if m.Outcome == summary.OutcomeUnknown || news.Outcome == summary.OutcomeAnswered {
 		m.Outcome = news.Outcome
 	}
@@ -107,14 +104,11 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 		maps.Copy(sources, stored.Sources)
 		m.Sources = sources
 	}
-	uniteLists(&m, stored, news)
+	mergeLists(&m, stored, news)
 	mergeTimeline(&m, stored, news)
 	if news.Times != nil && news.Times.HangupReceivedAt != nil {
-		times := summary.Times{}
-		if stored.Times != nil {
-			times = *stored.Times
-		}
-		setOnce(&times.HangupReceivedAt, news.Times.HangupReceivedAt)
+		times := copyOf(stored.Times)
+		times.HangupReceivedAt = cmp.Or(times.HangupReceivedAt, news.Times.HangupReceivedAt)
 		m.Times = &times
 	}
 	if m.Hangup != nil {
@@ -122,7 +116,7 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 		h.Party = party(m.Direction, h.Source)
 		m.Hangup = &h
 	}
-	boundLeg(&m)
+	truncateLeg(&m, nil)
 	derive(&m)
 	if stored.Completeness != nil || news.Completeness != nil {
 		mergeJudgement(&m, stored, news)
@@ -133,7 +127,7 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 // mergeTimeline unites the timelines. One that leaves out its middle goes on
 // leaving it out.
 func mergeTimeline(l *summary.Leg, stored, news summary.Leg) {
-	l.Events = unite(stored.Events, unrepeated(stored.Events, beside(stored, news.Events)), identity, compareEvents)
+	l.Events = union(stored.Events, unrepeated(stored.Events, beside(stored, news.Events)), identity, compareEvents)
 	mergeHold(l, stored, news)
 	most := maxEvents
 	if stored.EventsOmitted > 0 {
@@ -155,7 +149,7 @@ func mergeHold(l *summary.Leg, stored, news summary.Leg) {
 	case stored.HoldSeconds != nil:
 		add(&l.HoldSeconds, held(fresh(stored, news), nil))
 	}
-	setOnce(&l.HoldSeconds, news.HoldSeconds)
+	l.HoldSeconds = cmp.Or(l.HoldSeconds, news.HoldSeconds)
 }
 
 // mergeJudgement judges the merged summary by what either side has witnessed.
@@ -210,27 +204,17 @@ func mergeDetection(stored, news *summary.MachineDetection) *summary.MachineDete
 	if news.Result != "" {
 		m.Result, m.DetectedAt = news.Result, news.DetectedAt
 	}
-	setLast(&m.Greeting, news.Greeting)
+	m.Greeting = cmp.Or(news.Greeting, m.Greeting)
 	m.Premium = stored.Premium || news.Premium
 	return &m
 }
 
-func setFirst[T ~string](into *T, news T) {
-	if *into == "" {
-		*into = news
+// copyOf is what a pointer points at, the zero value for nil.
+func copyOf[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
 	}
-}
-
-func setLast[T ~string](into *T, news T) {
-	if news != "" {
-		*into = news
-	}
-}
-
-func setOnce[T any](into **T, news *T) {
-	if *into == nil {
-		*into = news
-	}
+	return v
 }
 
 // add adds seconds to others; what is not known adds nothing.
@@ -245,8 +229,8 @@ func add(into **summary.Seconds, more *summary.Seconds) {
 	}
 }
 
-// unite returns both lists without repetition, in order; of two with one identity the stored one stands.
-func unite[T any, K comparable](stored, news []T, id func(T) K, order func(a, b T) int) []T {
+// union returns both lists without repetition, in order; of two with one identity the stored one stands.
+func union[T any, K comparable](stored, news []T, id func(T) K, order func(a, b T) int) []T {
 	if len(news) == 0 {
 		return stored
 	}

@@ -7,21 +7,13 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 )
 
-// The event types that merging has to know: what they tell is counted or added
-// up, and only the timeline tells of which ones that was done.
-const (
-	typeDTMF     = "call.dtmf.received"
-	typeHold     = "call.hold"
-	typeUnhold   = "call.unhold"
-	typeDequeued = "call.dequeued"
-)
-
-// uniting lays the lists of late news over those of a stored summary. An entry
+// listMerge merges the lists of late news onto those of a stored summary. An entry
 // that is named after an event counts once: when the stored timeline does not know
 // that event. So a redelivery adds nothing, whatever of the stored lists was left out.
-type uniting struct {
+type listMerge struct {
 	into  *summary.Leg
 	fresh map[string]bool    // ids of events that the stored timeline does not know
 	left  map[time.Time]bool // when those of them occurred that end a visit to a queue
@@ -40,9 +32,9 @@ func fresh(stored, news summary.Leg) []summary.Event {
 	})
 }
 
-// uniteLists lays the lists of news over m, which is still the stored summary.
-func uniteLists(m *summary.Leg, stored, news summary.Leg) {
-	u := uniting{
+// mergeLists lays the lists of news over m, which is still the stored summary.
+func mergeLists(m *summary.Leg, stored, news summary.Leg) {
+	u := listMerge{
 		into: m, fresh: make(map[string]bool), left: make(map[time.Time]bool),
 		later: !newest(news).Before(newest(stored)),
 	}
@@ -50,9 +42,9 @@ func uniteLists(m *summary.Leg, stored, news summary.Leg) {
 	for _, e := range fresh(stored, news) {
 		u.fresh[e.ID] = true
 		switch e.Type {
-		case typeDTMF:
+		case call.TypeDTMF:
 			keys++
-		case typeDequeued:
+		case call.TypeDequeued:
 			u.left[e.OccurredAt.Known()] = true
 		}
 	}
@@ -64,17 +56,17 @@ func uniteLists(m *summary.Leg, stored, news summary.Leg) {
 		}
 	}
 	u.said(news)
-	uniteEvents(&u, &m.RecordingErrors, news.RecordingErrors, recordingErrorMark)
-	uniteEvents(&u, &m.Streams, news.Streams, streamMark)
-	uniteEvents(&u, &m.Gathers, news.Gathers, gatherMark)
-	uniteEvents(&u, &m.Playbacks, news.Playbacks, playbackMark)
-	uniteEvents(&u, &m.Speaks, news.Speaks, speakMark)
-	uniteEvents(&u, &m.Payments, news.Payments, paymentMark)
-	uniteEvents(&u, &m.Refers, news.Refers, referMark)
+	addEvents(&u, &m.RecordingErrors, news.RecordingErrors, recordingErrorMark)
+	addEvents(&u, &m.Streams, news.Streams, streamMark)
+	addEvents(&u, &m.Gathers, news.Gathers, gatherMark)
+	addEvents(&u, &m.Playbacks, news.Playbacks, playbackMark)
+	addEvents(&u, &m.Speaks, news.Speaks, speakMark)
+	addEvents(&u, &m.Payments, news.Payments, paymentMark)
+	addEvents(&u, &m.Refers, news.Refers, referMark)
 	u.queues(news)
-	uniteThings(&u, "recordings", &m.Recordings, news.Recordings, recordingMark, nil)
-	uniteThings(&u, "transcriptions", &m.Transcriptions, news.Transcriptions, transcriptionMark, nil)
-	uniteThings(&u, "conferences", &m.Conferences, news.Conferences, conferenceMark, u.conference)
+	mergeByID(&u, "recordings", &m.Recordings, news.Recordings, recordingMark, nil)
+	mergeByID(&u, "transcriptions", &m.Transcriptions, news.Transcriptions, transcriptionMark, nil)
+	mergeByID(&u, "conferences", &m.Conferences, news.Conferences, conferenceMark, u.conference)
 	u.headers(news.Headers)
 	u.transcript(news.Transcript)
 	u.ai(news.AI)
@@ -82,10 +74,10 @@ func uniteLists(m *summary.Leg, stored, news summary.Leg) {
 
 // stale reports whether news of a field of which something was left out has been
 // taken before: what was left out must not come back by itself, nor be counted once more.
-func (u *uniting) stale(field string) bool { return u.into.Omitted[field] > 0 && len(u.fresh) == 0 }
+func (u *listMerge) stale(field string) bool { return u.into.Omitted[field] > 0 && len(u.fresh) == 0 }
 
 // said takes what the application said last: by occurrence, not by arrival.
-func (u *uniting) said(news summary.Leg) {
+func (u *listMerge) said(news summary.Leg) {
 	if len(news.Tags) > 0 && (u.later || len(u.into.Tags) == 0) && !u.stale("tags") {
 		u.into.Tags = news.Tags
 		delete(u.into.Omitted, "tags")
@@ -97,8 +89,8 @@ func (u *uniting) said(news summary.Leg) {
 	}
 }
 
-// uniteEvents adds the entries that are named after events that are new.
-func uniteEvents[T any](u *uniting, into *[]T, news []T, m mark[T]) {
+// addEvents adds the entries that are named after events that are new.
+func addEvents[T any](u *listMerge, into *[]T, news []T, m mark[T]) {
 	var added []T
 	for _, v := range news {
 		if u.fresh[m.id(v)] {
@@ -110,10 +102,10 @@ func uniteEvents[T any](u *uniting, into *[]T, news []T, m mark[T]) {
 	}
 }
 
-// uniteThings adds the entries of ids that are new. Two of one id are united by
+// mergeByID adds the entries of ids that are new. Two of one id are united by
 // a function; without one the stored one stands. Where entries were left out, news is
 // needed to take any: one that was left out must not be left out once more.
-func uniteThings[T any](u *uniting, field string, into *[]T, news []T, m mark[T], both func(stored, news T) T) {
+func mergeByID[T any](u *listMerge, field string, into *[]T, news []T, m mark[T], both func(stored, news T) T) {
 	if len(news) == 0 || u.stale(field) {
 		return
 	}
@@ -131,30 +123,27 @@ func uniteThings[T any](u *uniting, field string, into *[]T, news []T, m mark[T]
 }
 
 // keys adds what was keyed in; pressed is how many of the events are new.
-func (u *uniting) keys(pressed int, news *summary.DTMF) {
+func (u *listMerge) keys(pressed int, news *summary.DTMF) {
 	if pressed == 0 {
 		return
 	}
-	d := summary.DTMF{}
-	if u.into.DTMF != nil {
-		d = *u.into.DTMF
-	}
+	d := copyOf(u.into.DTMF)
 	d.Count += pressed
 	if news != nil {
-		uniteEvents(u, &d.Digits, news.Digits, digitMark)
+		addEvents(u, &d.Digits, news.Digits, digitMark)
 	}
 	u.into.DTMF = &d
 }
 
 // conference unites what is told of one conference.
-func (u *uniting) conference(stored, news summary.Conference) summary.Conference {
+func (u *listMerge) conference(stored, news summary.Conference) summary.Conference {
 	c := stored
 	earliest(&c.JoinedAt, news.JoinedAt)
 	latest(&c.LeftAt, news.LeftAt)
 	earliest(&c.CreatedAt, news.CreatedAt)
 	latest(&c.EndedAt, news.EndedAt)
-	setFirst(&c.Reason, news.Reason)
-	uniteThings(u, "conferences.recordings", &c.Recordings, news.Recordings, recordingMark, nil)
+	c.Reason = cmp.Or(c.Reason, news.Reason)
+	mergeByID(u, "conferences.recordings", &c.Recordings, news.Recordings, recordingMark, nil)
 	return c
 }
 
@@ -164,20 +153,20 @@ func conversation(stored, news summary.Conversation) summary.Conversation {
 	earliest(&c.StartedAt, news.StartedAt)
 	latest(&c.EndedAt, news.EndedAt)
 	latest(&c.FailedAt, news.FailedAt)
-	setFirst(&c.AssistantID, news.AssistantID)
-	setFirst(&c.Reason, news.Reason)
-	setOnce(&c.DurationSeconds, news.DurationSeconds)
-	setFirst(&c.LLMModel, news.LLMModel)
-	setFirst(&c.STTModel, news.STTModel)
-	setFirst(&c.TTSModel, news.TTSModel)
-	setFirst(&c.TTSProvider, news.TTSProvider)
-	setFirst(&c.TTSVoice, news.TTSVoice)
+	c.AssistantID = cmp.Or(c.AssistantID, news.AssistantID)
+	c.Reason = cmp.Or(c.Reason, news.Reason)
+	c.DurationSeconds = cmp.Or(c.DurationSeconds, news.DurationSeconds)
+	c.LLMModel = cmp.Or(c.LLMModel, news.LLMModel)
+	c.STTModel = cmp.Or(c.STTModel, news.STTModel)
+	c.TTSModel = cmp.Or(c.TTSModel, news.TTSModel)
+	c.TTSProvider = cmp.Or(c.TTSProvider, news.TTSProvider)
+	c.TTSVoice = cmp.Or(c.TTSVoice, news.TTSVoice)
 	return c
 }
 
 // queues adds visits that are new, and what was waited in those whose end is. One
 // whose beginning the stored summary knows ends that one.
-func (u *uniting) queues(news summary.Leg) {
+func (u *listMerge) queues(news summary.Leg) {
 	if u.into.QueueSeconds == nil {
 		u.into.QueueSeconds = news.QueueSeconds // of what is stored nothing was added up
 	} else {
@@ -213,14 +202,11 @@ func (u *uniting) queues(news summary.Leg) {
 	}
 }
 
-func (u *uniting) headers(news *summary.Headers) {
+func (u *listMerge) headers(news *summary.Headers) {
 	if news == nil {
 		return
 	}
-	h := summary.Headers{}
-	if u.into.Headers != nil {
-		h = *u.into.Headers
-	}
+	h := copyOf(u.into.Headers)
 	add := func(field string, into *[]summary.Header, news []summary.Header) {
 		if u.stale(field) {
 			return
@@ -236,15 +222,12 @@ func (u *uniting) headers(news *summary.Headers) {
 	u.into.Headers = headersOrNil(&h)
 }
 
-func (u *uniting) transcript(news *summary.Transcript) {
+func (u *listMerge) transcript(news *summary.Transcript) {
 	if news == nil {
 		return
 	}
-	t := summary.Transcript{}
-	if u.into.Transcript != nil {
-		t = *u.into.Transcript
-	}
-	uniteEvents(u, &t.Pieces, news.Pieces, pieceMark)
+	t := copyOf(u.into.Transcript)
+	addEvents(u, &t.Pieces, news.Pieces, pieceMark)
 	if len(u.fresh) > 0 {
 		t.TextOmitted += news.TextOmitted
 	}
@@ -253,17 +236,14 @@ func (u *uniting) transcript(news *summary.Transcript) {
 	}
 }
 
-func (u *uniting) ai(news *summary.AI) {
+func (u *listMerge) ai(news *summary.AI) {
 	if news == nil {
 		return
 	}
-	ai := summary.AI{}
-	if u.into.AI != nil {
-		ai = *u.into.AI
-	}
-	uniteThings(u, "ai.conversations", &ai.Conversations, news.Conversations, conversationMark, conversation)
-	uniteEvents(u, &ai.Gathers, news.Gathers, aiGatherMark)
-	uniteEvents(u, &ai.Insights, news.Insights, insightMark)
+	ai := copyOf(u.into.AI)
+	mergeByID(u, "ai.conversations", &ai.Conversations, news.Conversations, conversationMark, conversation)
+	addEvents(u, &ai.Gathers, news.Gathers, aiGatherMark)
+	addEvents(u, &ai.Insights, news.Insights, insightMark)
 	u.into.AI = aiOrNil(&ai)
 }
 
@@ -283,15 +263,13 @@ func mergeDeepfake(stored, news *summary.Deepfake) *summary.Deepfake {
 }
 
 func earliest(into **summary.Time, at *summary.Time) {
-	choose(into, at, func(a, b time.Time) bool { return b.Before(a) })
+	if at != nil && (*into == nil || at.Before((*into).Time)) {
+		*into = at
+	}
 }
 
 func latest(into **summary.Time, at *summary.Time) {
-	choose(into, at, func(a, b time.Time) bool { return b.After(a) })
-}
-
-func choose(into **summary.Time, at *summary.Time, better func(a, b time.Time) bool) {
-	if at != nil && (*into == nil || better((*into).Time, at.Time)) {
+	if at != nil && (*into == nil || at.After((*into).Time)) {
 		*into = at
 	}
 }

@@ -9,64 +9,31 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// partSet is a set of parts.
-type partSet uint8
-
-const (
-	hasInitiated partSet = 1 << iota
-	hasAnswered
-	hasHangup
-	hasStatus
-	hasRecording
-	hasCost
-)
-
-// parts are in the order of the bits.
-var parts = [...]summary.Part{summary.PartInitiated, summary.PartAnswered, summary.PartHangup, summary.PartStatus, summary.PartRecording, summary.PartCost}
-
-// partLists holds the list of every set, for every leg needs two of them. They
-// are shared and must not be written to.
-var partLists = func() (lists [1 << len(parts)][]summary.Part) {
-	for set := range lists {
-		for i, p := range parts {
-			if set&(1<<i) != 0 {
-				lists[set] = append(lists[set], p)
-			}
-		}
-	}
-	return lists
-}()
-
-// put adds parts to the set when something holds.
-func (s *partSet) put(p partSet, holds bool) {
-	if holds {
-		*s |= p
-	}
-}
-
 // judge fills in completeness, notes and the text of the client state, which
 // follow from the rest, and from what only events can tell: the parts that were
 // seen, and the doubts that they gave rise to (clock_skew, mos_without_packets,
 // details_cut, and redelivered of events that the timeline leaves out).
 func judge(l *summary.Leg, seen []summary.Part, doubts []summary.Note) {
-	var received partSet
-	for i, p := range parts {
-		received.put(1<<i, slices.Contains(seen, p))
+	c := &summary.Completeness{}
+	for _, p := range [...]struct {
+		part         summary.Part
+		in, expected bool
+	}{
+		{summary.PartInitiated, l.Direction != "", true},
+		{summary.PartAnswered, l.AnsweredAt != nil, l.Outcome == summary.OutcomeAnswered},
+		{summary.PartHangup, l.Hangup != nil, true},
+		{summary.PartStatus, l.Status.State == summary.StatusConfirmed, !l.Status.Final && l.Status.State != summary.StatusNotAsked},
+		{summary.PartRecording, len(l.Recordings) > 0, lacksRecording(l)},
+		{summary.PartCost, l.Cost != nil, false},
+	} {
+		switch {
+		case p.in || slices.Contains(seen, p.part):
+			c.Received = append(c.Received, p.part)
+		case p.expected:
+			c.Expected = append(c.Expected, p.part)
+		}
 	}
-	received.put(hasInitiated, l.Direction != "")
-	received.put(hasAnswered, l.AnsweredAt != nil)
-	received.put(hasHangup, l.Hangup != nil)
-	received.put(hasStatus, l.Status.State == summary.StatusConfirmed)
-	received.put(hasRecording, len(l.Recordings) > 0)
-	received.put(hasCost, l.Cost != nil)
-	expected := hasInitiated | hasHangup
-	expected.put(hasAnswered, l.Outcome == summary.OutcomeAnswered)
-	expected.put(hasStatus, !l.Status.Final && l.Status.State != summary.StatusNotAsked)
-	expected.put(hasRecording, lacksRecording(l))
-	expected &^= received
-	l.Completeness = &summary.Completeness{Received: partLists[received], Expected: partLists[expected]}
-	l.Notes = notes(l, expected, doubts)
-	l.ClientStateText = stateText(l.ClientState)
+	l.Completeness, l.Notes, l.ClientStateText = c, notes(l, c.Expected, doubts), stateText(l.ClientState)
 }
 
 // lacksRecording reports whether a transcription is of a recording that is not in.
@@ -79,24 +46,29 @@ func lacksRecording(l *summary.Leg) bool {
 	return false
 }
 
-func notes(l *summary.Leg, expected partSet, doubts []summary.Note) []summary.Note {
-	var notes []summary.Note
-	add := func(n summary.Note, holds bool) {
-		if holds {
-			notes = append(notes, n)
+func notes(l *summary.Leg, expected []summary.Part, doubts []summary.Note) (notes []summary.Note) {
+	lacks := func(p summary.Part) bool { return slices.Contains(expected, p) }
+	doubtful := func(n summary.Note) bool { return slices.Contains(doubts, n) }
+	negative := func(s *summary.Seconds) bool { return s != nil && *s < 0 }
+	for _, n := range [...]struct {
+		note  summary.Note
+		holds bool
+	}{
+		{summary.NoteInitiatedMissing, lacks(summary.PartInitiated)},
+		{summary.NoteAnsweredMissing, lacks(summary.PartAnswered)},
+		{summary.NoteAnsweredWithoutInitiated, lacks(summary.PartInitiated) && l.AnsweredAt != nil},
+		{summary.NoteHangupMissing, lacks(summary.PartHangup)},
+		{summary.NoteRedelivered, doubtful(summary.NoteRedelivered) || slices.ContainsFunc(l.Events, isRedelivered)},
+		{summary.NoteClockSkew, doubtful(summary.NoteClockSkew)},
+		{summary.NoteNegativeDuration, negative(l.DurationSeconds) || negative(l.RingSeconds) || negative(l.TalkSeconds) || negative(l.BridgedSeconds)},
+		{summary.NoteMOSWithoutPackets, doubtful(summary.NoteMOSWithoutPackets)},
+		{summary.NoteDetailsCut, doubtful(summary.NoteDetailsCut)},
+		{summary.NoteDiscrepancy, len(l.Discrepancies) > 0},
+	} {
+		if n.holds {
+			notes = append(notes, n.note)
 		}
 	}
-	negative := func(s *summary.Seconds) bool { return s != nil && *s < 0 }
-	add(summary.NoteInitiatedMissing, expected&hasInitiated != 0)
-	add(summary.NoteAnsweredMissing, expected&hasAnswered != 0)
-	add(summary.NoteAnsweredWithoutInitiated, expected&hasInitiated != 0 && l.AnsweredAt != nil)
-	add(summary.NoteHangupMissing, expected&hasHangup != 0)
-	add(summary.NoteRedelivered, slices.Contains(doubts, summary.NoteRedelivered) || slices.ContainsFunc(l.Events, isRedelivered))
-	add(summary.NoteClockSkew, slices.Contains(doubts, summary.NoteClockSkew))
-	add(summary.NoteNegativeDuration, negative(l.DurationSeconds) || negative(l.RingSeconds) || negative(l.TalkSeconds) || negative(l.BridgedSeconds))
-	add(summary.NoteMOSWithoutPackets, slices.Contains(doubts, summary.NoteMOSWithoutPackets))
-	add(summary.NoteDetailsCut, slices.Contains(doubts, summary.NoteDetailsCut))
-	add(summary.NoteDiscrepancy, len(l.Discrepancies) > 0)
 	return notes
 }
 

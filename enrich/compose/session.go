@@ -50,7 +50,7 @@ func sessionEvents(s *summary.Session, v *session.View) {
 		return
 	}
 	l := composeEvents(v.Events)
-	boundLeg(&l)
+	truncateLeg(&l, nil)
 	s.EventCount = len(v.Events)
 	takeEvents(s, &l)
 }
@@ -87,11 +87,9 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 	var hungUp *summary.Leg
 	for i := range legs {
 		l := &legs[i]
-		earlier(&s.StartedAt, l.StartedAt)
-		earlier(&s.AnsweredAt, l.AnsweredAt)
-		if l.EndedAt != nil && (s.EndedAt == nil || l.EndedAt.After(s.EndedAt.Time)) {
-			s.EndedAt = l.EndedAt
-		}
+		earliest(&s.StartedAt, l.StartedAt)
+		earliest(&s.AnsweredAt, l.AnsweredAt)
+		latest(&s.EndedAt, l.EndedAt)
 		if l.Outcome == summary.OutcomeAnswered {
 			s.AnsweredLegs++
 			s.FinalTo = l.To
@@ -113,12 +111,6 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 // endsBefore reports whether leg a is known to have ended before b.
 func endsBefore(a, b *summary.Leg) bool {
 	return a.EndedAt != nil && (b.EndedAt == nil || a.EndedAt.Before(b.EndedAt.Time))
-}
-
-func earlier(into **summary.Time, at *summary.Time) {
-	if at != nil && (*into == nil || at.Before((*into).Time)) {
-		*into = at
-	}
 }
 
 // sessionTalk is the time in which at least one leg was answered; nil when that

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,8 +16,8 @@ const (
 	mostBridges = 500
 )
 
-// FitSession returns the session as it can be published, and its content. Past the limit it is shed of
-// what its own events told, but for the ends of the lists; then its legs carry their ids and results
+// FitSession returns the session as it can be published, and its content. Past the limit what its own
+// events told is truncated to the ends of the lists; then its legs carry their ids and results
 // in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
 // are left out and counted; totals always count all.
 func FitSession(s summary.Session) (summary.Session, []byte, error) {
@@ -24,9 +25,9 @@ func FitSession(s summary.Session) (summary.Session, []byte, error) {
 	for step := 0; err == nil && len(content) > maxSession; step++ {
 		switch {
 		case step == 0:
-			shedSession(&s)
+			truncateEventsOf(&s)
 		case step == 1:
-			shedLegs(&s)
+			truncateLegs(&s)
 		case len(s.Legs) == 0:
 			return s, content, nil
 		default:
@@ -39,8 +40,8 @@ func FitSession(s summary.Session) (summary.Session, []byte, error) {
 	return s, content, err
 }
 
-// shedLegs leaves of the legs their ids and results, and of the bridges the first.
-func shedLegs(s *summary.Session) {
+// truncateLegs leaves of the legs their ids and results, and of the bridges the first.
+func truncateLegs(s *summary.Session) {
 	legs := make([]summary.SessionLeg, len(s.Legs))
 	for i, l := range s.Legs {
 		legs[i] = summary.SessionLeg{
@@ -65,16 +66,11 @@ func asLeg(s *summary.Session) summary.Leg {
 func takeEvents(s *summary.Session, l *summary.Leg) {
 	s.Events, s.EventsOmitted = l.Events, l.EventsOmitted
 	s.Conferences, s.Recordings, s.Playbacks, s.Speaks = l.Conferences, l.Recordings, l.Playbacks, l.Speaks
-	s.Omitted = nil
-	for field, n := range l.Omitted {
+	s.Omitted = maps.Clone(l.Omitted)
+	maps.DeleteFunc(s.Omitted, func(field string, _ int) bool {
 		// The other lists of a leg have no place in a session; its events tell of them.
-		if field == "recordings" || field == "playbacks" || field == "speaks" || strings.HasPrefix(field, "conferences") {
-			if s.Omitted == nil {
-				s.Omitted = make(map[string]int)
-			}
-			s.Omitted[field] = n
-		}
-	}
+		return field != "recordings" && field != "playbacks" && field != "speaks" && !strings.HasPrefix(field, "conferences")
+	})
 }
 
 // keepEvents lays what the session's own events tell over what the stored
@@ -140,15 +136,11 @@ func conferenceWithout(c summary.Conference, told summary.Conference) summary.Co
 	return c
 }
 
-// shedSession leaves of what the session's own events told the ends.
-func shedSession(s *summary.Session) {
-	l := apart(asLeg(s))
-	bound(&l, "playbacks", &l.Playbacks, 10, playbackMark)
-	bound(&l, "speaks", &l.Speaks, 10, speakMark)
-	bound(&l, "recordings", &l.Recordings, 10, recordingMark)
-	bound(&l, "conferences", &l.Conferences, 4, conferenceMark)
-	boundConferences(&l, 2)
-	shedURLs(&l)
-	shedEvents(&l, 20)
+// truncateEventsOf leaves the ends of what the session's own events told.
+func truncateEventsOf(s *summary.Session) {
+	l := asLeg(s)
+	truncateLeg(&l, limits{"playbacks": 10, "speaks": 10, "recordings": 10, "conferences": 4, "conferences.recordings": 2})
+	dropURLs(&l)
+	truncateEvents(&l, 20)
 	takeEvents(s, &l)
 }

@@ -100,10 +100,7 @@ func (l *lost) keepRows(rows []summary.SessionLeg) []summary.SessionLeg {
 // keepCounts adds to the stored counts and sums what is new since.
 func (l *lost) keepCounts(s *summary.Session, legs []summary.Leg) {
 	s.LegCount, s.AnsweredLegs = l.before.LegCount, l.before.AnsweredLegs
-	cost := summary.SessionCost{}
-	if l.before.Cost != nil {
-		cost = *l.before.Cost
-	}
+	cost := copyOf(l.before.Cost)
 	amounts := slices.Clone(cost.Totals)
 	for i := range legs {
 		leg := &legs[i]
@@ -199,11 +196,9 @@ func (l *lost) endsBefore(s *summary.Session, other *summary.SessionHangup) bool
 // keepTimes widens the times to those of the stored session.
 func (l *lost) keepTimes(s *summary.Session, legs []summary.Leg) {
 	b := l.before
-	earlier(&s.StartedAt, b.StartedAt)
-	earlier(&s.AnsweredAt, b.AnsweredAt)
-	if b.EndedAt != nil && (s.EndedAt == nil || b.EndedAt.After(s.EndedAt.Time)) {
-		s.EndedAt = b.EndedAt
-	}
+	earliest(&s.StartedAt, b.StartedAt)
+	earliest(&s.AnsweredAt, b.AnsweredAt)
+	latest(&s.EndedAt, b.EndedAt)
 	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
 	if talk := sessionTalk(s.Legs); talk != nil && l.omitted == 0 {
 		s.TalkSeconds = talk

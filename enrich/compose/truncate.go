@@ -12,8 +12,8 @@ import (
 // Bounds of a summary's lists. They are far above what calls have, and keep a
 // summary readable; what they let pass can still be more than a message carries: see Fit.
 const (
-	// maxEvents bounds the timeline.
-	maxEvents = 2 * timelineEnd
+	// maxEvents bounds the timeline: 250 at either end.
+	maxEvents = 500
 	// maxList bounds most lists, maxFew those of what is large or happens seldom.
 	maxList = 100
 	maxFew  = 20
@@ -26,13 +26,13 @@ const (
 	maxDigits = 256
 )
 
-// ends shortens a list to its first and last most/2 and returns how many were
+// ends shortens a list to its first and last limit/2 and returns how many were
 // left out of its middle.
-func ends[T any](list []T, most int) ([]T, int) {
-	if len(list) <= most {
+func ends[T any](list []T, limit int) ([]T, int) {
+	if len(list) <= limit {
 		return list, 0
 	}
-	end := most / 2
+	end := limit / 2
 	return slices.Concat(list[:end], list[len(list)-end:]), len(list) - 2*end
 }
 
@@ -86,42 +86,74 @@ func firstKnown(times ...*summary.Time) time.Time {
 	return time.Time{}
 }
 
-// boundLeg puts the lists in order and cuts them to their bounds. It writes to no
-// list that it is given: summaries share them.
-func boundLeg(l *summary.Leg) {
+// limits are those of lists, by their field, where they are lower than the bounds that hold for every summary.
+type limits map[string]int
+
+func (ls limits) of(field string, bound int) int {
+	if limit, ok := ls[field]; ok {
+		return min(limit, bound)
+	}
+	return bound
+}
+
+// truncateLeg puts the lists in order and truncates them to their bounds and to the limits. It writes to
+// no list that it is given, for summaries share them; what else it is given is its own afterwards.
+func truncateLeg(l *summary.Leg, ls limits) {
 	l.Omitted = maps.Clone(l.Omitted)
-	bound(l, "recordings", &l.Recordings, maxList, recordingMark)
-	bound(l, "recording_errors", &l.RecordingErrors, maxList, recordingErrorMark)
-	bound(l, "transcriptions", &l.Transcriptions, maxFew, transcriptionMark)
-	bound(l, "streams", &l.Streams, maxList, streamMark)
-	bound(l, "gathers", &l.Gathers, maxList, gatherMark)
-	bound(l, "playbacks", &l.Playbacks, maxList, playbackMark)
-	bound(l, "speaks", &l.Speaks, maxList, speakMark)
-	bound(l, "payments", &l.Payments, maxList, paymentMark)
-	bound(l, "queues", &l.Queues, maxList, queueMark)
-	bound(l, "conferences", &l.Conferences, maxFew, conferenceMark)
-	bound(l, "refers", &l.Refers, maxList, referMark)
-	cut(l, "tags", &l.Tags, maxList)
-	if h := l.Headers; h != nil {
-		kept := *h
-		cut(l, "headers.custom", &kept.Custom, maxHeaders)
-		cut(l, "headers.sip", &kept.SIP, maxHeaders)
-		l.Headers = headersOrNil(&kept)
+	keepEnds(l, ls, "recordings", &l.Recordings, maxList, recordingMark)
+	keepEnds(l, ls, "recording_errors", &l.RecordingErrors, maxList, recordingErrorMark)
+	keepEnds(l, ls, "transcriptions", &l.Transcriptions, maxFew, transcriptionMark)
+	keepEnds(l, ls, "streams", &l.Streams, maxList, streamMark)
+	keepEnds(l, ls, "gathers", &l.Gathers, maxList, gatherMark)
+	keepEnds(l, ls, "playbacks", &l.Playbacks, maxList, playbackMark)
+	keepEnds(l, ls, "speaks", &l.Speaks, maxList, speakMark)
+	keepEnds(l, ls, "payments", &l.Payments, maxList, paymentMark)
+	keepEnds(l, ls, "queues", &l.Queues, maxList, queueMark)
+	keepEnds(l, ls, "conferences", &l.Conferences, maxFew, conferenceMark)
+	keepEnds(l, ls, "refers", &l.Refers, maxList, referMark)
+	keepStart(l, ls, "tags", &l.Tags, maxList)
+	if l.Headers != nil {
+		h := *l.Headers
+		keepStart(l, ls, "headers.custom", &h.Custom, maxHeaders)
+		keepStart(l, ls, "headers.sip", &h.SIP, maxHeaders)
+		l.Headers = headersOrNil(&h)
 	}
 	if l.AI != nil {
-		kept := *l.AI
-		bound(l, "ai.conversations", &kept.Conversations, maxFew, conversationMark)
-		bound(l, "ai.gathers", &kept.Gathers, maxFew, aiGatherMark)
-		bound(l, "ai.insights", &kept.Insights, maxList, insightMark)
-		l.AI = aiOrNil(&kept)
+		ai := *l.AI
+		keepEnds(l, ls, "ai.conversations", &ai.Conversations, maxFew, conversationMark)
+		keepEnds(l, ls, "ai.gathers", &ai.Gathers, maxFew, aiGatherMark)
+		keepEnds(l, ls, "ai.insights", &ai.Insights, maxList, insightMark)
+		l.AI = aiOrNil(&ai)
 	}
-	boundDigits(l, maxDigits)
+	if l.DTMF != nil {
+		d := *l.DTMF // its count says how many keys there were
+		keepEnds(l, ls, "dtmf.digits", &d.Digits, maxDigits, digitMark)
+		l.DTMF = &d
+	}
 	if l.Transcript != nil {
-		boundTranscript(l, maxPieces, maxTranscript)
+		truncateTranscript(l, ls)
 	}
 	if len(l.Conferences) > 0 {
-		boundConferences(l, maxFew)
+		l.Conferences = slices.Clone(l.Conferences)
+		for i := range l.Conferences {
+			keepEnds(l, ls, "conferences.recordings", &l.Conferences[i].Recordings, maxFew, recordingMark)
+		}
 	}
+}
+
+// truncateTranscript keeps the first pieces of the transcript, by number and bytes.
+func truncateTranscript(l *summary.Leg, ls limits) {
+	t := *l.Transcript
+	t.Pieces = inOrder(t.Pieces, pieceMark)
+	keep, size := 0, maxTranscript
+	for limit := ls.of("transcript.pieces", maxPieces); keep < len(t.Pieces) && keep < limit && len(t.Pieces[keep].Text) <= size; keep++ {
+		size -= len(t.Pieces[keep].Text)
+	}
+	for _, p := range t.Pieces[keep:] {
+		t.TextOmitted += len(p.Text)
+	}
+	keepStart(l, nil, "transcript.pieces", &t.Pieces, keep)
+	l.Transcript = &t
 }
 
 func headersOrNil(h *summary.Headers) *summary.Headers {
@@ -138,25 +170,31 @@ func aiOrNil(a *summary.AI) *summary.AI {
 	return a
 }
 
-// bound puts a list in order and keeps its ends.
-func bound[T any](l *summary.Leg, field string, list *[]T, most int, m mark[T]) {
+// inOrder returns a list in order of time, itself when it is so already.
+func inOrder[T any](list []T, m mark[T]) []T {
+	if slices.IsSortedFunc(list, m.compare) {
+		return list
+	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, m.compare)
+	return list
+}
+
+// keepEnds puts a list in order and keeps its ends.
+func keepEnds[T any](l *summary.Leg, ls limits, field string, list *[]T, bound int, m mark[T]) {
 	if len(*list) == 0 {
 		return
 	}
-	if !slices.IsSortedFunc(*list, m.compare) {
-		*list = slices.Clone(*list)
-		slices.SortStableFunc(*list, m.compare)
-	}
 	var omitted int
-	*list, omitted = ends(*list, most)
+	*list, omitted = ends(inOrder(*list, m), ls.of(field, bound))
 	omit(l, field, omitted)
 }
 
-// cut keeps the beginning of a list.
-func cut[T any](l *summary.Leg, field string, list *[]T, most int) {
-	if len(*list) > most {
-		omit(l, field, len(*list)-most)
-		*list = slices.Clip((*list)[:most])
+// keepStart keeps the beginning of a list.
+func keepStart[T any](l *summary.Leg, ls limits, field string, list *[]T, bound int) {
+	if limit := ls.of(field, bound); len(*list) > limit {
+		omit(l, field, len(*list)-limit)
+		*list = slices.Clip((*list)[:limit])
 	}
 }
 
@@ -169,41 +207,4 @@ func omit(l *summary.Leg, field string, n int) {
 		l.Omitted = make(map[string]int)
 	}
 	l.Omitted[field] += n
-}
-
-// boundDigits keeps the ends of what was keyed in; the count says how much that was.
-func boundDigits(l *summary.Leg, most int) {
-	if l.DTMF == nil {
-		return
-	}
-	kept := *l.DTMF
-	bound(l, "dtmf.digits", &kept.Digits, most, digitMark)
-	l.DTMF = &kept
-}
-
-// boundTranscript keeps the first pieces of the transcript.
-func boundTranscript(l *summary.Leg, pieces, size int) {
-	t := *l.Transcript
-	if !slices.IsSortedFunc(t.Pieces, mark[summary.Piece](pieceMark).compare) {
-		t.Pieces = slices.Clone(t.Pieces)
-		slices.SortStableFunc(t.Pieces, mark[summary.Piece](pieceMark).compare)
-	}
-	keep := 0
-	for keep < len(t.Pieces) && keep < pieces && len(t.Pieces[keep].Text) <= size {
-		size -= len(t.Pieces[keep].Text)
-		keep++
-	}
-	for _, p := range t.Pieces[keep:] {
-		t.TextOmitted += len(p.Text)
-	}
-	cut(l, "transcript.pieces", &t.Pieces, keep)
-	l.Transcript = &t
-}
-
-// boundConferences keeps the ends of what was recorded of each conference.
-func boundConferences(l *summary.Leg, most int) {
-	l.Conferences = slices.Clone(l.Conferences)
-	for i := range l.Conferences {
-		bound(l, "conferences.recordings", &l.Conferences[i].Recordings, most, recordingMark)
-	}
 }
