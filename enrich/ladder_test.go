@@ -62,7 +62,7 @@ func told(t *testing.T, id string, entries []call.Entry, stored []summary.Stored
 		session = transferred
 	}
 	s := story.Compose(story.Known{
-		ID: id, Session: session, At: at, View: view, Plan: plan, Entries: mine, Read: true, Summaries: stored,
+		ID: id, Session: session, At: at, View: view, Schedule: plan, Entries: mine, Read: true, Summaries: stored,
 	})
 	return &s
 }

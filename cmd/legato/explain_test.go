@@ -156,7 +156,7 @@ func wantTimeline(t *testing.T, s *story.Story, c fake.Call) {
 			}
 		case story.KindPublished:
 			published++
-		case story.KindCheck, story.KindMissing, story.KindRedelivery, story.KindRepair:
+		case story.KindCheck, story.KindMissing, story.KindRedelivery, story.KindBackfill:
 		}
 	}
 	slices.Sort(want)

@@ -1,10 +1,10 @@
 package story
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -18,10 +18,10 @@ type Known struct {
 	ID      string
 	Session call.SessionID
 	At      time.Time
-	// View is the fold's, and Plan what it finds due.
-	View session.View
-	Plan []session.Scheduled
-	// Entries are those of the log about the call, in order. Read tells that they are all that there are.
+	// View is the fold's, and Schedule what is to come by it.
+	View     session.View
+	Schedule []session.Scheduled
+	// Entries are those of the log about the call, in order. Read: they are all that there are.
 	Entries []call.Entry
 	Read    bool
 	// Summaries are the stored revisions of the session and its legs, in the order of their stream.
@@ -45,13 +45,13 @@ type composer struct {
 	session *summary.Session
 	// seen are the events of the view, by identity.
 	seen map[eventKey]bool
-	// recalled tells that an event is known from a summary only.
-	recalled bool
+	// partial: an event is known from a summary only.
+	partial bool
 }
 
 type eventKey struct{ id, typ string }
 
-// Compose tells the story. A summary that cannot be read is passed over and remarked on.
+// Compose makes the story. A summary that cannot be read is left out and remarked on.
 func Compose(k Known) Story {
 	c := &composer{known: k, last: make(map[string]*summary.Leg), seen: make(map[eventKey]bool)}
 	c.story = Story{
@@ -61,16 +61,16 @@ func Compose(k Known) Story {
 	c.published()
 	c.events()
 	c.answers()
-	c.internal()
+	c.internalEntries()
 	c.redeliveries()
-	c.recall()
+	c.summarized()
 	c.legs()
 	c.late()
 	c.missing()
 	c.order()
-	c.plan()
+	c.schedule()
 	c.coverage()
-	c.clean()
+	c.makeReadable()
 	return c.story
 }
 
@@ -109,7 +109,7 @@ func (c *composer) published() {
 	}
 }
 
-// notBefore is when a revision was made, but never before what it was made from: two clocks tell of it.
+// notBefore is when a revision was made, but never before what it was made from: their times are by two clocks.
 func (c *composer) notBefore(s summary.Stored) time.Time {
 	at := s.PublishedAt.UTC()
 	if s.Position.Log != c.known.View.Log {
@@ -158,31 +158,28 @@ func (c *composer) answers() {
 	}
 }
 
-// internal takes the entries that the fold does not show: checks, and what came of repairs.
-func (c *composer) internal() {
+// internalEntries takes the entries that the fold does not show: checks and backfills.
+func (c *composer) internalEntries() {
 	for _, e := range c.known.Entries {
 		item := Item{At: e.ReceivedAt, CallLegID: string(e.Ref.Leg), Seq: e.Seq}
+		var err error
 		switch e.Topic {
 		case call.TopicCheck:
 			var check session.Check
-			if json.Unmarshal(e.Data, &check) != nil {
-				c.remark("entry %d of the log cannot be read", e.Seq)
-				continue
-			}
-			item.Kind, item.CallLegID = KindCheck, string(check.Leg)
-			item.Check = &Check{What: check.Kind, Attempt: check.Attempt}
+			err = json.Unmarshal(e.Data, &check)
+			item.Kind, item.CallLegID, item.Check = KindCheck, string(check.Leg), &Check{What: check.Kind, Attempt: check.Attempt}
 		case call.TopicBackfill:
-			var r session.Backfill
-			if json.Unmarshal(e.Data, &r) != nil {
-				c.remark("entry %d of the log cannot be read", e.Seq)
-				continue
-			}
-			item.Kind, item.CallLegID = KindRepair, string(r.Leg)
-			item.Repair = &Repair{
-				Attempt: r.Attempt, Result: r.Result, Problem: r.Problem, HTTPStatus: r.HTTPStatus,
-				Rows: r.Rows, Added: r.Added, Whole: r.Whole,
+			var b session.Backfill
+			err = json.Unmarshal(e.Data, &b)
+			item.Kind, item.CallLegID, item.Backfill = KindBackfill, string(b.Leg), &Backfill{
+				Attempt: b.Attempt, Result: b.Result, Problem: b.Problem, HTTPStatus: b.HTTPStatus,
+				Rows: b.Rows, Added: b.Added, Whole: b.Whole,
 			}
 		default:
+			continue
+		}
+		if err != nil {
+			c.remark("entry %d of the log cannot be read", e.Seq)
 			continue
 		}
 		c.add(item)
@@ -191,21 +188,19 @@ func (c *composer) internal() {
 
 // redeliveries takes the entries of events that the fold has from another entry, or not at all.
 func (c *composer) redeliveries() {
-	standing := make(map[uint64]*Item)
-	for i := range c.story.Timeline {
-		if item := &c.story.Timeline[i]; item.Kind == KindEvent {
-			standing[item.Seq] = item
+	bySeq, byID := make(map[uint64]*Item), make(map[string]*Item)
+	for _, item := range c.story.Timeline {
+		if item.Kind == KindEvent {
+			bySeq[item.Seq] = &item
 		}
 	}
-	byID := make(map[string]*Item)
 	for _, e := range c.known.Entries {
-		if item := standing[e.Seq]; item != nil {
+		if item := bySeq[e.Seq]; item != nil {
 			byID[e.ID] = item
 		}
 	}
-	var more []Item
 	for _, e := range c.known.Entries {
-		if e.EventType() == "" || standing[e.Seq] != nil {
+		if e.EventType() == "" || bySeq[e.Seq] != nil {
 			continue
 		}
 		item := Item{
@@ -217,17 +212,14 @@ func (c *composer) redeliveries() {
 		} else {
 			item.Kind, item.Event.Unattached = KindEvent, true
 		}
-		more = append(more, item)
-	}
-	for _, item := range more {
 		c.add(item)
 	}
 }
 
-// recall takes what only the summaries know.
-func (c *composer) recall() {
+// summarized takes what only the summaries know.
+func (c *composer) summarized() {
 	for id, leg := range c.last {
-		c.recallEvents(id, leg.Events)
+		c.summarizedEvents(id, leg.Events)
 		if v, ok := c.known.View.Leg(call.LegID(id)); ok && len(v.Answers) > 0 || leg.Status.FetchedAt == nil {
 			continue
 		}
@@ -238,16 +230,16 @@ func (c *composer) recall() {
 		}})
 	}
 	if c.session != nil {
-		c.recallEvents("", c.session.Events)
+		c.summarizedEvents("", c.session.Events)
 	}
 }
 
-func (c *composer) recallEvents(leg string, events []summary.Event) {
+func (c *composer) summarizedEvents(leg string, events []summary.Event) {
 	for _, e := range events {
 		if c.seen[eventKey{e.ID, e.Type}] {
 			continue
 		}
-		c.recalled = true
+		c.partial = true
 		item := Item{At: e.ReceivedAt.Time, Kind: KindEvent, CallLegID: leg, Event: &Event{
 			ID: e.ID, Type: e.Type, OccurredAt: stated(e.OccurredAt.Known()), Attempt: e.Attempt, Backfill: e.Backfill,
 		}}
@@ -285,16 +277,16 @@ func (c *composer) late() {
 	}
 }
 
-// missing puts what must have happened before what tells of it.
+// missing puts what must have happened before what shows that it did.
 func (c *composer) missing() {
 	for _, leg := range c.story.Legs {
 		for _, typ := range leg.Lacks {
 			item := Item{Kind: KindMissing, CallLegID: leg.CallLegID, Event: &Event{Type: typ}}
 			for _, other := range c.story.Timeline {
-				if other.CallLegID != leg.CallLegID || !tells(other, typ) {
+				if other.CallLegID != leg.CallLegID || !shows(other, typ) {
 					continue
 				}
-				// Of a hangup the last that was heard, of the others the first.
+				// Of a hangup the last sign of life, of the others the first.
 				if item.At.IsZero() || other.At.Before(item.At) != (typ == call.TypeHangup) {
 					item.At = other.At
 				}
@@ -304,8 +296,8 @@ func (c *composer) missing() {
 	}
 }
 
-// tells reports whether an item tells that an event of a type has happened.
-func tells(i Item, typ string) bool {
+// shows reports whether an item shows that an event of a type has happened.
+func shows(i Item, typ string) bool {
 	switch {
 	case typ == call.TypeHangup:
 		return i.Kind == KindEvent || i.Kind == KindStatus || i.Kind == KindCheck && i.Check.What == session.CheckExpire
@@ -317,19 +309,10 @@ func tells(i Item, typ string) bool {
 	return true
 }
 
-// order sorts the timeline, and tells of each item how long after the one before it came.
+// order sorts the timeline, and states how long after the one before it each item came.
 func (c *composer) order() {
 	slices.SortStableFunc(c.story.Timeline, func(a, b Item) int {
-		if d := a.order.Compare(b.order); d != 0 {
-			return d
-		}
-		if d := rank(a) - rank(b); d != 0 {
-			return d
-		}
-		if a.Seq != b.Seq {
-			return int(int64(a.Seq) - int64(b.Seq))
-		}
-		return strings.Compare(a.CallLegID, b.CallLegID)
+		return cmp.Or(a.order.Compare(b.order), rank(a)-rank(b), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.CallLegID, b.CallLegID))
 	})
 	revisions := make(map[string]int)
 	var before time.Time
@@ -344,7 +327,7 @@ func (c *composer) order() {
 			revisions[item.CallLegID] = item.Published.Revision
 		case KindEvent, KindRedelivery:
 			item.Event.AfterRevision = revisions[item.CallLegID]
-		case KindMissing, KindStatus, KindRepair, KindCheck:
+		case KindMissing, KindStatus, KindBackfill, KindCheck:
 		}
 	}
 }
@@ -364,8 +347,8 @@ func rank(i Item) int {
 	return 1
 }
 
-func (c *composer) plan() {
-	for _, p := range c.known.Plan {
+func (c *composer) schedule() {
+	for _, p := range c.known.Schedule {
 		c.story.Next = append(c.story.Next, Due{At: p.Due, CallLegID: string(p.Leg), Check: Check{What: p.Kind, Attempt: p.Attempt}})
 	}
 }
@@ -377,7 +360,7 @@ func (c *composer) coverage() {
 	case !folded && len(c.known.Entries) == 0:
 		l.Coverage = CoverageNone
 		c.remark("the log has nothing of this call (any more): this is told from its summaries alone")
-	case c.recalled:
+	case c.partial:
 		l.Coverage = CoveragePartial
 		c.remark("the log has only a part of this call: what lacks its place in the log is told from its summaries")
 	case !c.known.Read:

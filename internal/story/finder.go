@@ -1,18 +1,17 @@
 package story
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// mostUnnamed bounds how many entries without a session are remembered in case their call is found: they are rare.
-const mostUnnamed = 100_000
+// maxUnnamed bounds how many entries without a session are remembered in case their call is found: they are rare.
+const maxUnnamed = 100_000
 
 // Finder picks the entries of one call out of a log, by what their headers name. First, while
-// nothing tells the session, it looks for one that does (Session then says it); from then on, for
-// which the log must be read from its beginning again, it collects.
+// the session is not known, it looks for an entry that names it (Session then returns it). Then the log must be read from
+// its beginning again, and it collects.
 type Finder struct {
 	id      string
 	session call.SessionID
@@ -30,8 +29,8 @@ type unnamed struct {
 	control call.ControlID
 }
 
-// NewFinder returns a finder for whatever goes by an id: a session, a leg or a control id. Where
-// the session is known it says so, and the finder begins to collect.
+// NewFinder returns a finder for a call by the id of its session, of a leg, or a control id. Where
+// the session is known the finder collects at once.
 func NewFinder(id string, session call.SessionID) *Finder {
 	return &Finder{
 		id: id, session: session,
@@ -39,11 +38,11 @@ func NewFinder(id string, session call.SessionID) *Finder {
 	}
 }
 
-// Session returns the session; empty: nothing has told it so far.
+// Session returns the session; empty: it is not known so far.
 func (f *Finder) Session() call.SessionID { return f.session }
 
-// Take looks at the next entry, and reports whether it has just told the session.
-func (f *Finder) Take(e call.Entry) (told bool) {
+// Take takes the next entry, and reports whether it is the one that names the session.
+func (f *Finder) Take(e call.Entry) (named bool) {
 	switch {
 	case f.session == "" && e.Ref.Session != "" && f.names(e.Ref):
 		f.session = e.Ref.Session
@@ -60,7 +59,7 @@ func (f *Finder) Take(e call.Entry) (told bool) {
 		if e.Ref.Control != "" {
 			f.controls[e.Ref.Control] = true
 		}
-	case e.Ref.Session == "" && !e.Ref.Empty() && len(f.unnamed) < mostUnnamed:
+	case e.Ref.Session == "" && !e.Ref.Empty() && len(f.unnamed) < maxUnnamed:
 		f.unnamed = append(f.unnamed, unnamed{e.Seq, e.Ref.Leg, e.Ref.Control})
 	}
 	return false
@@ -74,11 +73,11 @@ func (f *Finder) names(r call.Ref) bool {
 func (f *Finder) Found() []uint64 {
 	found := slices.Clone(f.found)
 	for _, u := range f.unnamed {
-		// The most telling id that is stated decides, as in the fold.
+		// The most specific id that is stated decides, as in the fold.
 		if u.leg != "" && f.legs[u.leg] || u.leg == "" && f.controls[u.control] {
 			found = append(found, u.seq)
 		}
 	}
-	slices.SortFunc(found, func(a, b uint64) int { return cmp.Compare(a, b) })
+	slices.Sort(found)
 	return found
 }

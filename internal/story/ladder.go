@@ -1,7 +1,9 @@
 package story
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -64,7 +66,7 @@ func (d *drawing) head() {
 	text := "session " + s.CallSessionID
 	if o := s.Session; o != nil {
 		text += fmt.Sprintf("  %s · %s, %d answered · %s · status %s · revision %d",
-			o.Outcome, count(o.LegCount, "leg"), o.AnsweredLegs, seconds(o.DurationSeconds), o.StatusState, o.Revision)
+			o.Outcome, count(o.LegCount, "leg", "legs"), o.AnsweredLegs, phraseSeconds(o.DurationSeconds), o.StatusState, o.Revision)
 	} else {
 		text += "  no summary yet"
 	}
@@ -74,11 +76,11 @@ func (d *drawing) head() {
 		day = s.Timeline[0].At
 	}
 	d.line(fmt.Sprintf("%s (%s) · log: %s, %s · as of %s", day.In(d.zone).Format(time.DateOnly), day.In(d.zone).Format("MST"),
-		s.Log.Coverage, entries(s.Log.Entries), s.AsOf.In(d.zone).Format(time.DateTime)))
+		s.Log.Coverage, count(s.Log.Entries, "entry", "entries"), s.AsOf.In(d.zone).Format(time.DateTime)))
 	for _, l := range s.Legs {
-		text := fmt.Sprintf("%s  %s  %s  %s → %s", d.name[l.CallLegID], l.CallLegID, or(l.Direction, "?"), or(l.From, "?"), or(l.To, "?"))
+		text := fmt.Sprintf("%s  %s  %s  %s → %s", d.name[l.CallLegID], l.CallLegID, cmp.Or(l.Direction, "?"), cmp.Or(l.From, "?"), cmp.Or(l.To, "?"))
 		if l.Revision > 0 {
-			text += fmt.Sprintf("  %s · %s · %s", l.Outcome, seconds(l.DurationSeconds), l.StatusState)
+			text += fmt.Sprintf("  %s · %s · %s", l.Outcome, phraseSeconds(l.DurationSeconds), l.StatusState)
 		}
 		if l.State != "hangup" {
 			text += " · " + l.State
@@ -93,7 +95,7 @@ func (d *drawing) head() {
 		d.line(text)
 	}
 	if s.LegsOmitted > 0 {
-		d.line(fmt.Sprintf("   and %s more", count(s.LegsOmitted, "leg")))
+		d.line(fmt.Sprintf("   and %s more", count(s.LegsOmitted, "leg", "legs")))
 	}
 }
 
@@ -131,7 +133,7 @@ func (d *drawing) block(legs []Leg, sessionToo bool) {
 	var rows []row
 	for _, item := range d.shown() {
 		i, ok := columns[item.CallLegID]
-		text := tell(item, d.s.Log.Coverage == CoveragePartial)
+		text := phrase(item, d.s.Log.Coverage == CoveragePartial)
 		switch {
 		case item.CallLegID == "" && sessionToo:
 			rows = append(rows, row{at: item.At, all: text})
@@ -164,15 +166,9 @@ func repeats(rows []row, item Item, column int, text string) bool {
 		return false
 	}
 	last := &rows[len(rows)-1]
-	if last.all != "" || last.cells[column] != text {
-		return false
-	}
-	for i, c := range last.cells {
-		if i != column && c != "" {
-			return false
-		}
-	}
-	return true
+	alone := slices.IndexFunc(last.cells, func(c string) bool { return c != "" }) == column &&
+		!slices.ContainsFunc(last.cells[column+1:], func(c string) bool { return c != "" })
+	return alone && last.cells[column] == text
 }
 
 // joins reports whether an item stands on the line of what came before it.
@@ -216,7 +212,7 @@ func (d *drawing) row(r *row, legs int) {
 	for n := range height {
 		text := strings.Repeat(" ", timeWidth)
 		if n == 0 {
-			text = pad(r.at.In(d.zone).Format("15:04:05.000"), 13) + pad(gap(r.gap), timeWidth-13)
+			text = pad(r.at.In(d.zone).Format("15:04:05.000"), 13) + pad(phraseGap(r.gap), timeWidth-13)
 		}
 		for _, c := range cells {
 			cell := ""
@@ -241,8 +237,8 @@ func (d *drawing) shown() []Item {
 		if i.Status != nil {
 			done[question{i.CallLegID, session.CheckStatus, i.Status.Attempt}] = true
 		}
-		if i.Repair != nil {
-			done[question{i.CallLegID, session.CheckBackfill, i.Repair.Attempt}] = true
+		if i.Backfill != nil {
+			done[question{i.CallLegID, session.CheckBackfill, i.Backfill.Attempt}] = true
 		}
 	}
 	var shown []Item
@@ -257,11 +253,11 @@ func (d *drawing) shown() []Item {
 func (d *drawing) foot() {
 	d.out.WriteString(strings.Repeat("─", d.width) + "\n")
 	for _, n := range d.s.Next {
-		when := "in " + length(n.At.Sub(d.s.AsOf))
+		when := "in " + phraseDuration(n.At.Sub(d.s.AsOf))
 		if !n.At.After(d.s.AsOf) {
-			when = "due since " + length(d.s.AsOf.Sub(n.At))
+			when = "due since " + phraseDuration(d.s.AsOf.Sub(n.At))
 		}
-		d.line(fmt.Sprintf("next: %s %s, %s (%s)", or(d.name[n.CallLegID], "session"), due(n.Check), when, n.At.In(d.zone).Format("15:04:05")))
+		d.line(fmt.Sprintf("next: %s %s, %s (%s)", cmp.Or(d.name[n.CallLegID], "session"), phraseDue(n.Check), when, n.At.In(d.zone).Format("15:04:05")))
 	}
 	for _, p := range d.s.Parked {
 		d.line(fmt.Sprintf("parked: %s %s at %s, see legato parked show %d", p.Reason, p.Topic, p.At.In(d.zone).Format(time.DateTime), p.Seq))

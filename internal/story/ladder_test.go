@@ -42,7 +42,7 @@ func anyStory(t *rapid.T) *story.Story {
 		case 1:
 			item.Kind, item.Status = story.KindStatus, &story.Status{Attempt: 3, Result: status.Unreachable, Problem: status.ProblemTimeout}
 		case 2:
-			item.Kind, item.Repair = story.KindRepair, &story.Repair{Attempt: 1, Result: status.Answered, Rows: 100, Added: 20, Whole: true}
+			item.Kind, item.Backfill = story.KindBackfill, &story.Backfill{Attempt: 1, Result: status.Answered, Rows: 100, Added: 20, Whole: true}
 		case 3:
 			item.Kind, item.Check = story.KindCheck, &story.Check{What: session.CheckStatus, Attempt: 4}
 		case 4:

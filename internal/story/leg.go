@@ -1,6 +1,7 @@
 package story
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// legs tells of each leg what is known now, by what was heard of it first, and of the session.
+// legs states what is known about each leg, in the order of their first items, and about the session.
 func (c *composer) legs() {
 	first := make(map[string]time.Time)
 	for _, i := range c.story.Timeline {
@@ -19,23 +20,17 @@ func (c *composer) legs() {
 	}
 	for id := range first {
 		leg := Leg{CallLegID: id, State: stateLive}
-		if v, ok := c.known.View.Leg(call.LegID(id)); ok {
+		v, known := c.known.View.Leg(call.LegID(id))
+		if known {
 			leg.folded(v)
 		}
 		if s := c.last[id]; s != nil {
-			_, known := c.known.View.Leg(call.LegID(id))
 			leg.summarized(s, !known)
 		}
 		c.story.Legs = append(c.story.Legs, leg)
 	}
 	slices.SortFunc(c.story.Legs, func(a, b Leg) int {
-		if d := first[a.CallLegID].Compare(first[b.CallLegID]); d != 0 {
-			return d
-		}
-		if a.CallLegID < b.CallLegID {
-			return -1
-		}
-		return 1
+		return cmp.Or(first[a.CallLegID].Compare(first[b.CallLegID]), cmp.Compare(a.CallLegID, b.CallLegID))
 	})
 	if s := c.session; s != nil {
 		c.story.Session = &Session{
@@ -55,27 +50,23 @@ func (l *Leg) folded(v *session.LegView) {
 		if i, ok := e.Detail.(*call.Initiated); ok && l.Direction == "" {
 			l.Direction = i.Direction
 		}
-		if e.Facts == nil {
-			continue
-		}
-		if l.From == "" {
-			l.From = e.Facts.From
-		}
-		if l.To == "" {
-			l.To = e.Facts.To
+		if e.Facts != nil {
+			l.From, l.To = cmp.Or(l.From, e.Facts.From), cmp.Or(l.To, e.Facts.To)
 		}
 	}
 	if v.Ending == session.NotOver {
 		return // What has not come yet is not missing.
 	}
-	for typ, lacks := range map[string]bool{
-		call.TypeInitiated: v.Missing.Initiated, call.TypeAnswered: v.Missing.Answered, call.TypeHangup: v.Missing.Hangup,
-	} {
-		if lacks {
-			l.Lacks = append(l.Lacks, typ)
-		}
+	l.lack(call.TypeAnswered, v.Missing.Answered)
+	l.lack(call.TypeHangup, v.Missing.Hangup)
+	l.lack(call.TypeInitiated, v.Missing.Initiated)
+}
+
+// lack takes an event that the leg must have had, if it is missing.
+func (l *Leg) lack(eventType string, missing bool) {
+	if missing {
+		l.Lacks = append(l.Lacks, eventType)
 	}
-	slices.Sort(l.Lacks)
 }
 
 var endings = map[session.Ending]string{
@@ -90,27 +81,13 @@ var endings = map[session.Ending]string{
 func (l *Leg) summarized(s *summary.Leg, alone bool) {
 	l.Revision, l.Outcome, l.StatusState = s.Revision, s.Outcome, s.Status.State
 	l.DurationSeconds, l.TalkSeconds, l.Notes = s.DurationSeconds, s.TalkSeconds, s.Notes
-	prefer(&l.CallControlID, s.CallControlID)
-	prefer(&l.ConnectionID, s.ConnectionID)
-	prefer(&l.Direction, s.Direction)
-	prefer(&l.From, s.From)
-	prefer(&l.To, s.To)
+	l.CallControlID, l.ConnectionID = cmp.Or(s.CallControlID, l.CallControlID), cmp.Or(s.ConnectionID, l.ConnectionID)
+	l.Direction, l.From, l.To = cmp.Or(s.Direction, l.Direction), cmp.Or(s.From, l.From), cmp.Or(s.To, l.To)
 	if !alone {
 		return
 	}
 	l.State = string(s.EndedBy)
-	for note, typ := range map[summary.Note]string{
-		summary.NoteInitiatedMissing: call.TypeInitiated, summary.NoteAnsweredMissing: call.TypeAnswered, summary.NoteHangupMissing: call.TypeHangup,
-	} {
-		if slices.Contains(s.Notes, note) {
-			l.Lacks = append(l.Lacks, typ)
-		}
-	}
-	slices.Sort(l.Lacks)
-}
-
-func prefer(into *string, stated string) {
-	if stated != "" {
-		*into = stated
-	}
+	l.lack(call.TypeAnswered, slices.Contains(s.Notes, summary.NoteAnsweredMissing))
+	l.lack(call.TypeHangup, slices.Contains(s.Notes, summary.NoteHangupMissing))
+	l.lack(call.TypeInitiated, slices.Contains(s.Notes, summary.NoteInitiatedMissing))
 }

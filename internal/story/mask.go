@@ -39,11 +39,11 @@ func Masked(party string) string {
 }
 
 // Fit leaves items out of the middle of the timeline, then what is to come last, what is parked, and legs, until the
-// encoded story has at most so many bytes, and returns it encoded.
-func (s *Story) Fit(most int) ([]byte, error) {
+// encoded story has maxBytes at most, and returns it encoded.
+func (s *Story) Fit(maxBytes int) ([]byte, error) {
 	for {
 		body, err := json.Marshal(s)
-		if err != nil || len(body) <= most {
+		if err != nil || len(body) <= maxBytes {
 			return body, err
 		}
 		// A quarter at a time: few stories are larger than a message, and those by far.
@@ -81,8 +81,8 @@ func readable(s string) string {
 	}, s)
 }
 
-// clean makes the texts of others readable.
-func (c *composer) clean() {
+// makeReadable makes the texts of others readable.
+func (c *composer) makeReadable() {
 	for i := range c.story.Legs {
 		l := &c.story.Legs[i]
 		for _, s := range []*string{&l.From, &l.To, &l.Direction, &l.CallControlID, &l.ConnectionID} {

@@ -11,23 +11,23 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// tell says an item in as few words as possible.
-func tell(i Item, marked bool) string {
+// phrase says an item in as few words as possible.
+func phrase(i Item, marked bool) string {
 	switch i.Kind {
 	case KindEvent:
-		return "● " + event(i, marked)
+		return "● " + phraseEvent(i, marked)
 	case KindRedelivery:
-		return "○ " + event(i, marked) + " once more"
+		return "○ " + phraseEvent(i, marked) + " once more"
 	case KindMissing:
 		return "✗ " + short(i.Event.Type) + " is missing"
 	case KindStatus:
-		return "? " + asked(i.Status)
-	case KindRepair:
-		return "? " + repaired(i.Repair)
+		return "? " + phraseStatus(i.Status)
+	case KindBackfill:
+		return "? " + phraseBackfill(i.Backfill)
 	case KindCheck:
-		return "… " + checked(*i.Check)
+		return "… " + phraseCheck(*i.Check)
 	case KindPublished:
-		return "▶ " + published(i.Published)
+		return "▶ " + phrasePublished(i.Published)
 	}
 	return string(i.Kind)
 }
@@ -35,8 +35,8 @@ func tell(i Item, marked bool) string {
 // short leaves out what all have.
 func short(eventType string) string { return strings.TrimPrefix(eventType, "call.") }
 
-// event says an event; marked: what is not in the log has a star.
-func event(i Item, marked bool) string {
+// phraseEvent says an event; marked: what is not in the log has a star.
+func phraseEvent(i Item, marked bool) string {
 	e := i.Event
 	words := []string{short(e.Type)}
 	add := func(word string, holds bool) {
@@ -48,14 +48,14 @@ func event(i Item, marked bool) string {
 	add(e.SIPCode, e.SIPCode != "")
 	add("backfilled", e.Backfill)
 	add(fmt.Sprintf("attempt %d", e.Attempt), e.Attempt > 1)
-	add("late "+length(time.Duration(e.LateSeconds*float64(time.Second))), e.LateSeconds > 0)
+	add("late "+phraseDuration(time.Duration(e.LateSeconds*float64(time.Second))), e.LateSeconds > 0)
 	add(fmt.Sprintf("after r%d", e.AfterRevision), e.AfterRevision > 0)
 	add("(unattached)", e.Unattached)
 	add("*", i.Seq == 0 && marked)
 	return strings.Join(words, " ")
 }
 
-func asked(s *Status) string {
+func phraseStatus(s *Status) string {
 	if s.Result == "" { // by a summary
 		return fmt.Sprintf("status: %s, asked %d×", s.State, s.Attempt)
 	}
@@ -68,13 +68,13 @@ func asked(s *Status) string {
 	case s.Result == status.Answered:
 		return text + "answered"
 	}
-	return text + refused(s.Result, s.Problem, s.HTTPStatus)
+	return text + phraseFailure(s.Result, s.Problem, s.HTTPStatus)
 }
 
-func repaired(r *Repair) string {
+func phraseBackfill(r *Backfill) string {
 	text := fmt.Sprintf("history %d: ", r.Attempt)
 	if r.Result != status.Answered {
-		return text + refused(r.Result, r.Problem, r.HTTPStatus)
+		return text + phraseFailure(r.Result, r.Problem, r.HTTPStatus)
 	}
 	text += fmt.Sprintf("%d known, %d new", r.Rows-r.Added, r.Added)
 	if r.Whole {
@@ -83,7 +83,7 @@ func repaired(r *Repair) string {
 	return text
 }
 
-func refused(result status.Result, problem status.Problem, code int) string {
+func phraseFailure(result status.Result, problem status.Problem, code int) string {
 	words := []string{string(result)}
 	if problem != "" {
 		words = append(words, string(problem))
@@ -94,8 +94,8 @@ func refused(result status.Result, problem status.Problem, code int) string {
 	return strings.Join(words, " ")
 }
 
-// checked says that something became due, due that it will.
-func checked(c Check) string {
+// phraseCheck says that something became due, phraseDue that it will.
+func phraseCheck(c Check) string {
 	switch c.What {
 	case session.CheckSettle:
 		return "quiet since its legs are over"
@@ -103,10 +103,10 @@ func checked(c Check) string {
 		return "silent for longer than a leg lives"
 	case session.CheckStatus, session.CheckBackfill:
 	}
-	return due(c) + ", no outcome"
+	return phraseDue(c) + ", no outcome"
 }
 
-func due(c Check) string {
+func phraseDue(c Check) string {
 	switch c.What {
 	case session.CheckStatus:
 		return fmt.Sprintf("status attempt %d", c.Attempt)
@@ -120,10 +120,10 @@ func due(c Check) string {
 	return string(c.What)
 }
 
-// mostChanged is how many of the changed fields are named.
-const mostChanged = 3
+// maxChanged is how many of the changed fields are named.
+const maxChanged = 3
 
-func published(p *Published) string {
+func phrasePublished(p *Published) string {
 	text := fmt.Sprintf("r%d ", p.Revision)
 	if p.Level == summary.KindSession {
 		text = "session " + text
@@ -140,24 +140,24 @@ func published(p *Published) string {
 		if i == 0 {
 			text += ":"
 		}
-		if i == mostChanged {
-			return text + fmt.Sprintf(" +%d", len(p.Changed)-mostChanged)
+		if i == maxChanged {
+			return text + fmt.Sprintf(" +%d", len(p.Changed)-maxChanged)
 		}
 		text += " " + c
 	}
 	return text
 }
 
-// gap is the time since the line before, at most seven characters; what is not worth saying is left out.
-func gap(d time.Duration) string {
+// phraseGap is the time since the line before, at most seven characters; what is not worth saying is left out.
+func phraseGap(d time.Duration) string {
 	if d < time.Millisecond {
 		return ""
 	}
-	return "+" + length(d)
+	return "+" + phraseDuration(d)
 }
 
-// length is a duration with as much as a reader wants to know of it.
-func length(d time.Duration) string {
+// phraseDuration is a duration with as much as a reader wants to know of it.
+func phraseDuration(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
@@ -169,32 +169,19 @@ func length(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
-func seconds(s *summary.Seconds) string {
+func phraseSeconds(s *summary.Seconds) string {
 	if s == nil {
 		return "–"
 	}
-	return length(time.Duration(float64(*s) * float64(time.Second)))
+	return phraseDuration(time.Duration(float64(*s) * float64(time.Second)))
 }
 
-func count(n int, noun string) string {
+// count is a number of something.
+func count(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func entries(n int) string {
-	if n == 1 {
-		return "1 entry"
-	}
-	return fmt.Sprintf("%d entries", n)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // pad fills a text up to a width in characters.

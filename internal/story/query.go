@@ -85,7 +85,7 @@ type lookup struct {
 	*Sources
 	Query
 	known Known
-	// inTable tells that the live table knows the call.
+	// inTable: the live table knows the call.
 	inTable bool
 }
 
@@ -105,7 +105,7 @@ func (l *lookup) table() {
 		}
 	}
 	if l.inTable = ok; ok {
-		l.known.Session, l.known.View, l.known.Plan = id, view, l.Table.Schedule(id)
+		l.known.Session, l.known.View, l.known.Schedule = id, view, l.Table.Schedule(id)
 	}
 }
 
@@ -189,7 +189,7 @@ func (l *lookup) entries(ctx context.Context) error {
 		k.Remarks = append(k.Remarks, "not all entries of the log could be read")
 	}
 	if !l.inTable {
-		k.View, k.Plan = Fold(log, k.Entries, k.Session, l.Rules, l.Decode)
+		k.View, k.Schedule = Fold(log, k.Entries, k.Session, l.Rules, l.Decode)
 	}
 	return nil
 }

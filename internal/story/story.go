@@ -20,7 +20,7 @@ type Story struct {
 	Log Log `json:"log"`
 	// Session is the newest summary of the session, in short. Absent: none is stored.
 	Session *Session `json:"session,omitempty"`
-	// Legs are its legs, by what was heard of them first. Always.
+	// Legs are its legs, in the order of their first items. Always.
 	Legs []Leg `json:"legs"`
 	// LegsOmitted counts the legs left out.
 	LegsOmitted int `json:"legs_omitted,omitempty"`
@@ -33,7 +33,7 @@ type Story struct {
 	// NextOmitted counts what was left out of its end, ParkedOmitted what was of Parked.
 	NextOmitted   int `json:"next_omitted,omitempty"`
 	ParkedOmitted int `json:"parked_omitted,omitempty"`
-	// Parked are parked messages that can be told to be about the call.
+	// Parked are the parked messages that name the call.
 	Parked []Parked `json:"parked,omitempty"`
 	// Remarks say what this story lacks, and why.
 	Remarks []string `json:"remarks,omitempty"`
@@ -49,9 +49,9 @@ const (
 	// CoveragePartial: some events are known from summaries only.
 	CoveragePartial Coverage = "partial"
 	// CoverageMemory: events and status answers are known from a replica's memory; the log
-	// was not read, or not to its end, so checks, redeliveries and repair attempts may be missing.
+	// was not read, or not to its end, so checks, redeliveries and attempts to complete it from the history may be missing.
 	CoverageMemory Coverage = "memory"
-	// CoverageNone: nothing of the call was found in the log; the summaries tell all there is.
+	// CoverageNone: nothing of the call was found in the log; the summaries say all there is.
 	CoverageNone Coverage = "none"
 )
 
@@ -87,7 +87,7 @@ type Leg struct {
 	To            string `json:"to,omitempty"`
 	// State is "live" or how its end is known: hangup, status, gone or expired. Always.
 	State string `json:"state"`
-	// Lacks are the events that it must have had and that are not known.
+	// Lacks are the events that it must have had and that are not known: event types.
 	Lacks []string `json:"lacks,omitempty"`
 	// Revision and what follows are of its newest summary. Absent: none is stored.
 	Revision        int                 `json:"revision,omitempty"`
@@ -107,13 +107,13 @@ const (
 	KindEvent Kind = "event"
 	// KindRedelivery: the same event once more.
 	KindRedelivery Kind = "redelivery"
-	// KindMissing: an event that must have happened and that nobody told of; it stands before
-	// what tells that it did.
+	// KindMissing: an event that must have happened and that is not known; it stands before
+	// what shows that it did.
 	KindMissing Kind = "missing"
 	// KindStatus: an attempt to ask for the status of a leg, and what came of it.
 	KindStatus Kind = "status"
-	// KindRepair: an attempt to complete a leg from the provider's history, and what came of it.
-	KindRepair Kind = "repair"
+	// KindBackfill: an attempt to complete a leg from the provider's history, and what came of it.
+	KindBackfill Kind = "repair"
 	// KindCheck: something became due.
 	KindCheck Kind = "check"
 	// KindPublished: a revision of a summary.
@@ -134,7 +134,7 @@ type Item struct {
 
 	Event     *Event     `json:"event,omitempty"`
 	Status    *Status    `json:"status,omitempty"`
-	Repair    *Repair    `json:"repair,omitempty"`
+	Backfill  *Backfill  `json:"repair,omitempty"`
 	Check     *Check     `json:"check,omitempty"`
 	Published *Published `json:"published,omitempty"`
 
@@ -158,8 +158,8 @@ type Event struct {
 	// Cause and SIPCode are those of a hangup.
 	Cause   string `json:"cause,omitempty"`
 	SIPCode string `json:"sip_code,omitempty"`
-	// Unattached tells that the event is in the log and not in what is known of the call: it could not be read,
-	// or nothing tells yet whose it is.
+	// Unattached: the event is in the log and not in what is known of the call, because it could not be read or
+	// because it is not known yet whose it is.
 	Unattached bool `json:"unattached,omitempty"`
 }
 
@@ -178,8 +178,8 @@ type Status struct {
 	State summary.StatusState `json:"state,omitempty"`
 }
 
-// Repair is what came of asking the history.
-type Repair struct {
+// Backfill is what came of asking the history.
+type Backfill struct {
 	Attempt    int            `json:"attempt"`
 	Result     status.Result  `json:"result"`
 	Problem    status.Problem `json:"problem,omitempty"`
@@ -187,7 +187,7 @@ type Repair struct {
 	// Rows counts the webhooks that it had, Added those that were not known.
 	Rows  int `json:"rows"`
 	Added int `json:"added"`
-	// Whole tells that nothing is left to ask for.
+	// Whole: nothing is left to ask for.
 	Whole bool `json:"whole"`
 }
 

@@ -70,7 +70,7 @@ func tell(t *testing.T, l tape, stored ...summary.Stored) story.Story {
 	t.Helper()
 	view, plan := story.Fold(call.Log{ID: "log", First: 1, Last: uint64(len(l))}, l, "s", rules, decode)
 	return story.Compose(story.Known{
-		ID: "s", Session: "s", At: at(600), View: view, Plan: plan, Entries: l, Read: true, Summaries: stored,
+		ID: "s", Session: "s", At: at(600), View: view, Schedule: plan, Entries: l, Read: true, Summaries: stored,
 	})
 }
 
@@ -95,8 +95,8 @@ func lines(s *story.Story) (all []string) {
 			}
 		case i.Published != nil:
 			line += fmt.Sprintf(" %s %d", i.Published.Level, i.Published.Revision)
-		case i.Repair != nil:
-			line += fmt.Sprintf(" %d: %d", i.Repair.Attempt, i.Repair.Added)
+		case i.Backfill != nil:
+			line += fmt.Sprintf(" %d: %d", i.Backfill.Attempt, i.Backfill.Added)
 		case i.Check != nil:
 			line += fmt.Sprintf(" %s %d", i.Check.What, i.Check.Attempt)
 		}
