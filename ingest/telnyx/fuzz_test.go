@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,38 +16,45 @@ import (
 
 // seeds are bodies near every branch of the decoders: one of every type, and these.
 func seeds() []string {
-	all := slices.Clone(oddBodies)
+	var all []string
+	for _, odd := range oddBodies {
+		all = append(all, odd.body)
+	}
 	for _, row := range detailRows {
 		all = append(all, string(body(row.eventType, ","+row.fields)))
 	}
 	return all
 }
 
-var oddBodies = []string{
-	hangupBody,
-	string(body(call.TypeInitiated, `,"direction":"outgoing","from":"a","to":"b"`)),
-	string(body(call.TypeCost, `,"total_cost":5e-05,"cost_parts":[{"cost":"0.1","rate":1}],"billed_duration_secs":"60"`)),
-	string(body(call.TypeRecordingSaved, `,"recording_urls":{"mp3":"u","wav":null},"start_time":"2026-03-01T12:00:00Z"`)),
-	string(body(call.TypeDequeued, `,"queue":"q","wait_time_secs":1.5`)),
-	string(body(call.TypeMachinePremium, `,"result":["x"]`)),
-	string(body(call.TypeInitiated, `,"custom_headers":[{"header_name":"a","value":1},null],"sip_headers":{},"shaken_stir_validated":"true"`)),
-	string(body(call.TypeAIGatherEnded, `,"result":[[["\u2028\\"]]],"message_history":[{},{"content":null,"role":"x"}]`)),
-	string(body(call.TypeInsights, `,"results":[{"result":"<\ud800>"},{"result":null}]`)),
-	string(body(call.TypePlaybackEnded, `,"media_url":"https://a:b@c.test/%ff/d%2fe.mp3?f"`)),
-	string(body(call.TypeStreamingFailed, `,"failure_reason":"x wss://a:b@c.test/d, y"`)),
-	string(body(call.TypeDeepfakeResult, `,"score":"1e-400","consistency":0x1p-2`)),
-	`{"data":{"event_type":"siprec.failed","payload":{"call_leg_id":"a","failure_cause":"x"}},"data":{"payload":{"failure_cause":7}}}`,
-	`{"data":{"event_type":"call.hold","payload":{"call_leg_id":"a"}},"Data":{"payload":null}}`,
-	`{"data":{"event_type":"call.hold","id":"x\r\n","payload":{"call_control_id":"v3:x"}}}`,
-	`{"event_type":"conference.floor.changed","id":"e","payload":{"call_session_id":"s","occurred_at":"2026-03-01T12:00:00.1Z"}}`,
-	`{"event_type":"call_hangup","payload":{}}`,
-	`{"event_type":"call.hangup","webhook_id":"w"}`,
-	`{"metadata":{"event":{}}}`,
-	`{"data":{"event_type":"message.received"}}`,
-	`{"data":[],"meta":"x"}`,
-	"{\"data\":{\"event_type\":\"call.\xff\",\"payload\":{\"call_leg_id\":\"\xff\"}}}",
-	`{"data":null,"data":{}}`,
-	`[]`, `null`, `{`, ``,
+// oddBodies are the bodies at the edges, each named for what is odd in it.
+var oddBodies = []struct{ name, body string }{
+	{"a webhook as Telnyx sends it", hangupBody},
+	{"a leg that is dialled", string(body(call.TypeInitiated, `,"direction":"outgoing","from":"a","to":"b"`))},
+	{"amounts in every notation of a number", string(body(call.TypeCost, `,"total_cost":5e-05,"cost_parts":[{"cost":"0.1","rate":1}],"billed_duration_secs":"60"`))},
+	{"a URL that is null", string(body(call.TypeRecordingSaved, `,"recording_urls":{"mp3":"u","wav":null},"start_time":"2026-03-01T12:00:00Z"`))},
+	{"a number with a fraction where seconds are counted", string(body(call.TypeDequeued, `,"queue":"q","wait_time_secs":1.5`))},
+	{"a list where a word belongs", string(body(call.TypeMachinePremium, `,"result":["x"]`))},
+	{"headers in the form of the guide, and a list that is none", string(body(call.TypeInitiated, `,"custom_headers":[{"header_name":"a","value":1},null],"sip_headers":{},"shaken_stir_validated":"true"`))},
+	{"a result of lists in lists, and messages that state nothing", string(body(call.TypeAIGatherEnded, `,"result":[[["\u2028\\"]]],"message_history":[{},{"content":null,"role":"x"}]`))},
+	{"half of a surrogate pair, and null", string(body(call.TypeInsights, `,"results":[{"result":"<\ud800>"},{"result":null}]`))},
+	{"a URL with a password and escapes", string(body(call.TypePlaybackEnded, `,"media_url":"https://a:b@c.test/%ff/d%2fe.mp3?f"`))},
+	{"a reason that holds a URL with a password", string(body(call.TypeStreamingFailed, `,"failure_reason":"x wss://a:b@c.test/d, y"`))},
+	{"numbers too small for a float, and no JSON", string(body(call.TypeDeepfakeResult, `,"score":"1e-400","consistency":0x1p-2`))},
+	{"data twice, with a failure cause of another type", `{"data":{"event_type":"siprec.failed","payload":{"call_leg_id":"a","failure_cause":"x"}},"data":{"payload":{"failure_cause":7}}}`},
+	{"data twice, under names that differ in case", `{"data":{"event_type":"call.hold","payload":{"call_leg_id":"a"}},"Data":{"payload":null}}`},
+	{"an id that cannot stand in a header", `{"data":{"event_type":"call.hold","id":"x\r\n","payload":{"call_control_id":"v3:x"}}}`},
+	{"the one documented event without data", `{"event_type":"conference.floor.changed","id":"e","payload":{"call_session_id":"s","occurred_at":"2026-03-01T12:00:00.1Z"}}`},
+	{"API version 1", `{"event_type":"call_hangup","payload":{}}`},
+	{"the portal's flat form", `{"event_type":"call.hangup","webhook_id":"w"}`},
+	{"the portal's wrapped form", `{"metadata":{"event":{}}}`},
+	{"another product", `{"data":{"event_type":"message.received"}}`},
+	{"data of another type", `{"data":[],"meta":"x"}`},
+	{"type and id that are no UTF-8", "{\"data\":{\"event_type\":\"call.\xff\",\"payload\":{\"call_leg_id\":\"\xff\"}}}"},
+	{"data twice, first null", `{"data":null,"data":{}}`},
+	{"a list", `[]`},
+	{"null", `null`},
+	{"half an object", `{`},
+	{"nothing", ``},
 }
 
 func FuzzParseEnvelope(f *testing.F) {

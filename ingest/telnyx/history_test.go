@@ -157,14 +157,21 @@ func TestAnIDThatIsMadeIsTheSameInEveryFormOfRow(t *testing.T) {
 }
 
 func FuzzFromHistory(f *testing.F) {
-	for _, row := range []string{
-		documented(pastEvent), documented(`{"event":` + pastEvent + `}`), documented(pastPayload), documented(`{}`), pastEvent,
-		`{"created_at":"2026-03-01T12:00:25Z","event_type":"call.hangup","payload":{"call_leg_id":"leg-7"},"webhook_id":"w"}`,
-		`{"call_leg_id":"leg-7","name":"call.a","metadata":{"metadata":{"metadata":{"metadata":{"id":"x"}}}}}`,
-		`{"call_leg_id":"leg-7","event_type":"call.a","occurred_at":"2026-03-01T12:00:25Z","payload":[]}`,
-		`{"call_leg_id":7,"type":[],"metadata":"x"}`, `[]`, `null`, ``,
+	for _, seed := range []struct{ name, row string }{
+		{"the documented form", documented(pastEvent)},
+		{"the portal's, which wraps the event once more", documented(`{"event":` + pastEvent + `}`)},
+		{"a payload in place of the event", documented(pastPayload)},
+		{"metadata that states nothing", documented(`{}`)},
+		{"the event itself", pastEvent},
+		{"the flat form", `{"created_at":"2026-03-01T12:00:25Z","event_type":"call.hangup","payload":{"call_leg_id":"leg-7"},"webhook_id":"w"}`},
+		{"wrapped deeper than any", `{"call_leg_id":"leg-7","name":"call.a","metadata":{"metadata":{"metadata":{"metadata":{"id":"x"}}}}}`},
+		{"a payload that is a list", `{"call_leg_id":"leg-7","event_type":"call.a","occurred_at":"2026-03-01T12:00:25Z","payload":[]}`},
+		{"fields of other types", `{"call_leg_id":7,"type":[],"metadata":"x"}`},
+		{"a list", `[]`},
+		{"null", `null`},
+		{"nothing", ``},
 	} {
-		f.Add([]byte(row))
+		f.Add([]byte(seed.row))
 	}
 	f.Fuzz(func(t *testing.T, row []byte) {
 		got, err := telnyx.FromHistory(row, past)

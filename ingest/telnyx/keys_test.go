@@ -79,11 +79,20 @@ func TestParseKeysSaysWhichKeyIsWrongAndWhy(t *testing.T) {
 func FuzzParseKeys(f *testing.F) {
 	one, _ := keyPair(1)
 	two, _ := keyPair(2)
-	for _, seed := range []string{
-		"", ",", keyText(one), keyText(one) + "," + keyText(two), keyText(one) + "\n", "c2hvcnQ=", "-----BEGIN",
-		hex.EncodeToString(one), "\x00\xff", keyText(one)[:43], strings.Repeat("A", 43) + "=",
+	for _, seed := range []struct{ name, text string }{
+		{"nothing", ""},
+		{"a comma alone", ","},
+		{"a key", keyText(one)},
+		{"two keys", keyText(one) + "," + keyText(two)},
+		{"a key as a file holds it", keyText(one) + "\n"},
+		{"too few bytes", "c2hvcnQ="},
+		{"PEM", "-----BEGIN"},
+		{"a key in hexadecimal", hex.EncodeToString(one)},
+		{"bytes that are no text", "\x00\xff"},
+		{"a key without its padding", keyText(one)[:43]},
+		{"the key of zeros, a point of small order", strings.Repeat("A", 43) + "="},
 	} {
-		f.Add(seed)
+		f.Add(seed.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		keys, err := telnyx.ParseKeys(text)

@@ -117,12 +117,16 @@ func TestSignedHeadersParse(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	public, private := keyPair(1)
 	timestamp, signature := telnyx.Sign(private, signedAt, []byte("{}"))
-	f.Add(timestamp, signature, []byte("{}"))
-	f.Add("", "", []byte(nil))
-	f.Add("1|2", signature, []byte("|"))
-	f.Add(timestamp, strings.Repeat("=", 88), []byte("{}"))
-	f.Add(timestamp, signature[:86]+"\r\n", []byte("{}"))
-	f.Add("99999999999999999999", strings.Repeat("A", 86)+"==", []byte("\xff"))
+	for _, seed := range []struct{ name, timestamp, signature, body string }{
+		{"a good one", timestamp, signature, "{}"},
+		{"nothing at all", "", "", ""},
+		{"the separator in timestamp and body", "1|2", signature, "|"},
+		{"padding alone", timestamp, strings.Repeat("=", 88), "{}"},
+		{"a line end in place of the padding", timestamp, signature[:86] + "\r\n", "{}"},
+		{"a signature of zeros, and a time beyond 64 bits", "99999999999999999999", strings.Repeat("A", 86) + "==", "\xff"},
+	} {
+		f.Add(seed.timestamp, seed.signature, []byte(seed.body))
+	}
 	verifier := telnyx.NewVerifier([]ed25519.PublicKey{public})
 	f.Fuzz(func(t *testing.T, timestamp, signature string, body []byte) {
 		if err := verifier.Verify(timestamp, signature, body); err == nil {

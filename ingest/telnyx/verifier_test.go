@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -215,9 +216,18 @@ func hashed(parts ...[]byte) []byte {
 // text on which the two differ.
 func FuzzVerifierAgainstStandard(f *testing.F) {
 	public, private := keyPair(1)
-	f.Add([]byte(public), ed25519.Sign(private, []byte("1|{}")), "1", []byte("{}"))
-	f.Add(append([]byte{1}, make([]byte, 31)...), append(append([]byte{1}, make([]byte, 31)...), make([]byte, 32)...), "1", []byte("x"))
-	f.Add(bytes.Repeat([]byte{0xff}, 32), bytes.Repeat([]byte{0xff}, 64), "2", []byte(nil))
+	neutral := append([]byte{1}, make([]byte, 31)...)
+	for _, seed := range []struct {
+		name            string
+		key, signature  []byte
+		timestamp, body string
+	}{
+		{"a good one", public, ed25519.Sign(private, []byte("1|{}")), "1", "{}"},
+		{"the neutral point as key and as R, with a scalar of zero", neutral, append(slices.Clone(neutral), make([]byte, 32)...), "1", "x"},
+		{"encodings that are not canonical", bytes.Repeat([]byte{0xff}, 32), bytes.Repeat([]byte{0xff}, 64), "2", ""},
+	} {
+		f.Add(seed.key, seed.signature, seed.timestamp, []byte(seed.body))
+	}
 	f.Fuzz(func(t *testing.T, key, signature []byte, timestamp string, body []byte) {
 		if len(key) != ed25519.PublicKeySize || len(signature) != ed25519.SignatureSize || timestamp == "" {
 			return
