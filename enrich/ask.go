@@ -55,7 +55,7 @@ func (j *job) start(ctx context.Context, what errand, attempt int, do func() boo
 
 // ask starts an attempt to get the status of a leg, and reports whether its answer
 // is to come through the log.
-func (j *job) ask(ctx context.Context, v *session.LegView, life uint64, attempt int) bool {
+func (j *job) ask(ctx context.Context, v *session.LegView, epoch uint64, attempt int) bool {
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
 	sweep := v.Ending == session.NotOver
 	return j.start(ctx, errand{v.ID, session.CheckStatus}, attempt, func() bool {
@@ -67,7 +67,7 @@ func (j *job) ask(ctx context.Context, v *session.LegView, life uint64, attempt 
 		}
 		answered(span, &got, attempt)
 		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
-		a.Attempt, a.Epoch = attempt, life
+		a.Attempt, a.Epoch = attempt, epoch
 		return j.record(ctx, internalEntry(call.TopicStatus, a.ID(), ref, a))
 	})
 }

@@ -1,14 +1,18 @@
 package enrich
 
-import "time"
+import (
+	"time"
+
+	"github.com/legato-calls/legato/internal/call"
+)
 
 // What the tests of this package look at from outside.
 var (
-	DecideFirst  = decideFirst
-	DecideAmend  = decideAmend
-	DecideAsk    = decideAsk
-	DecideRepair = decideRepair
-	NewsSince    = newsSince
+	DecideFirst    = decideFirst
+	DecideAmend    = decideAmend
+	DecideAsk      = decideAsk
+	DecideBackfill = decideBackfill
+	NewsSince      = newsSince
 )
 
 // Reason returns the name of the decision.
@@ -27,15 +31,18 @@ type Past struct {
 	Exact    bool
 }
 
-// Missing returns which rows tell of events that are not known.
-func Missing(rows, known []Past, sparse bool) []int {
+// Missing returns which rows are about events that are not known.
+func Missing(rows, known []Past, sparse bool) (which []int) {
 	convert := func(from []Past) (to []past) {
-		for _, p := range from {
-			to = append(to, past{p.Type, p.ID, p.At, p.Exact})
+		for i, p := range from {
+			to = append(to, past{p.Type, p.ID, p.At, p.Exact, call.Entry{Seq: uint64(i)}})
 		}
 		return to
 	}
-	return missing(convert(rows), convert(known), sparse)
+	for _, p := range missing(convert(rows), convert(known), sparse) {
+		which = append(which, int(p.entry.Seq))
+	}
+	return which
 }
 
 // Jobs counts the sessions that the worker is busy with.

@@ -3,6 +3,7 @@ package enrich
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,7 +61,7 @@ func (j *job) run(ctx context.Context) {
 		tasks := j.snapshot()
 		done, until, err := j.reconcile(ctx, tasks)
 		if ctx.Err() != nil {
-			j.giveBack(0)
+			j.giveBack()
 			return
 		}
 		for _, t := range done {
@@ -70,18 +71,12 @@ func (j *job) run(ctx context.Context) {
 		if j.finish(done) {
 			return
 		}
-		pause := j.pace(ctx, err, until)
-		if pause < 0 {
+		wait := j.pace(ctx, err, until)
+		if wait < 0 {
 			return // everything was parked
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-j.wake:
-			timer.Stop()
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			j.giveBack(0)
+		if !pause(ctx, wait, j.wake) {
+			j.giveBack()
 			return
 		}
 	}
@@ -156,14 +151,14 @@ func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duratio
 		j.pauses = newPauses()
 	}
 	// A nudge must not turn a failing job into a busy loop.
-	sleep(ctx, j.pauses.NextBackOff())
+	pause(ctx, j.pauses.NextBackOff(), nil)
 	return time.Millisecond
 }
 
 func (j *job) snapshot() []Task {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
-	return append([]Task(nil), j.tasks...)
+	return slices.Clone(j.tasks)
 }
 
 // finish removes what is done and reports whether the job has ended. Both under
@@ -171,18 +166,11 @@ func (j *job) snapshot() []Task {
 func (j *job) finish(done []Task) bool {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
-	gone := make(map[Task]bool, len(done))
+	isDone := make(map[Task]bool, len(done))
 	for _, t := range done {
-		gone[t] = true
+		isDone[t] = true
 	}
-	kept := j.tasks[:0]
-	for _, t := range j.tasks {
-		if !gone[t] {
-			kept = append(kept, t)
-		}
-	}
-	clear(j.tasks[len(kept):])
-	j.tasks = kept
+	j.tasks = slices.DeleteFunc(j.tasks, func(t Task) bool { return isDone[t] })
 	if len(j.tasks) > 0 {
 		return false
 	}
@@ -193,14 +181,15 @@ func (j *job) finish(done []Task) bool {
 }
 
 // giveBack returns all tasks to the queue and ends the job.
-func (j *job) giveBack(delay time.Duration) {
-	tasks := j.snapshot()
-	for _, t := range tasks {
-		j.w.metrics.tasks.WithLabelValues(taskGivenBack).Inc()
-		j.w.answer(t.Nak(delay))
-	}
-	if !j.finish(tasks) {
-		j.giveBack(delay) // tasks that joined meanwhile
+func (j *job) giveBack() {
+	for {
+		tasks := j.snapshot()
+		for _, t := range tasks {
+			j.w.giveBack(t, taskGivenBack, 0)
+		}
+		if j.finish(tasks) {
+			return // else tasks joined meanwhile
+		}
 	}
 }
 

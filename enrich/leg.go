@@ -16,8 +16,8 @@ type leg struct {
 	view *session.LegView
 	// hangup: a task of the leg's hangup is held; again: it was handed out before.
 	hangup, again bool
-	// check and repair are the highest attempts that held checks ask for.
-	check, repair int
+	// check and backfill are the highest attempts that held checks ask for.
+	check, backfill int
 	// wanted: a task names this leg. Others are worked on only for their session.
 	wanted bool
 
@@ -49,7 +49,7 @@ func (l *leg) run(ctx context.Context) error {
 		asking = attempt > 0 && p.job.ask(ctx, v, p.view.Epoch, attempt)
 	}
 	if p.w.cfg.History != nil {
-		if attempt := decideRepair(v, l.repair); attempt > 0 && p.job.repair(ctx, v, p.view.Epoch, attempt) {
+		if attempt := decideBackfill(v, l.backfill); attempt > 0 && p.job.backfill(ctx, v, p.view.Epoch, attempt) {
 			asking = true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 type metrics struct {
@@ -18,7 +19,7 @@ type metrics struct {
 	checks      *prometheus.CounterVec
 	parked      *prometheus.CounterVec
 	sweeps      *prometheus.CounterVec
-	repairs     *prometheus.CounterVec
+	backfills   *prometheus.CounterVec
 	backfilled  prometheus.Counter
 	summaries   *prometheus.CounterVec
 	amendments  *prometheus.CounterVec
@@ -27,77 +28,59 @@ type metrics struct {
 	completion  prometheus.Histogram
 }
 
+// newMetrics registers the metrics, each at zero for every label that it can have; with a nil r it registers none.
 func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
+	f := promauto.With(r)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
 	m := &metrics{
-		tasks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_tasks_total",
-			Help: "Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.",
-		}, []string{"result"}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_work_failures_total", Help: "Failed passes over a session; each is tried again.",
-		}),
-		unusable: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_log_unusable_total", Help: "Log entries that could not be folded.",
-		}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_publish_refused_total", Help: "Publications refused because the key stood elsewhere than supposed.",
-		}),
-		orphansLost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_orphans_lost_total", Help: "Events whose call never became known within the amend window.",
-		}),
-		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_checks_total", Help: "Checks appended to the log, by kind: status, settle, expire or repair.",
-		}, []string{"kind"}),
-		parked: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_tasks_parked_total", Help: "Tasks that could not be done and were parked, by reason: undecodable or poison.",
-		}, []string{"reason"}),
-		sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_sweeps_total",
-			Help: "Live legs that were asked about because they had gone silent, by result: alive, ended, not_found, denied, " +
-				"rate_limited, unreachable, or busy (put off).",
-		}, []string{"result"}),
-		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_repairs_total",
-			Help: "Attempts to complete a leg from the history, by result: whole, partial (it may know more later), " +
-				"not_found, denied, rate_limited, unreachable, or busy (put off).",
-		}, []string{"result"}),
-		backfilled: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_backfilled_events_total", Help: "Events appended to the log from the history.",
-		}),
-		summaries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_summaries_total", Help: "Summaries published, by level (leg, session), type (completed, amended) and outcome.",
-		}, []string{"level", "type", "outcome"}),
-		amendments: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_amendments_total", Help: "Reasons of amended summaries.",
-		}, []string{"level", "reason"}),
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+		tasks: counters("legato_tasks_total",
+			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.", "result"),
+		failures:    counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
+		unusable:    counter("legato_log_unusable_total", "Log entries that could not be folded."),
+		refused:     counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
+		orphansLost: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
+		checks:      counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire or repair.", "kind"),
+		parked: counters("legato_tasks_parked_total",
+			"Tasks that could not be done and were parked, by reason: undecodable or poison.", "reason"),
+		sweeps: counters("legato_sweeps_total",
+			"Live legs that were asked about because they had gone silent, by result: alive, ended, not_found, denied, "+
+				"rate_limited, unreachable, or busy (put off).", "result"),
+		backfills: counters("legato_repairs_total",
+			"Attempts to complete a leg from the history, by result: whole, partial (it may know more later), "+
+				"not_found, denied, rate_limited, unreachable, or busy (put off).", "result"),
+		backfilled: counter("legato_backfilled_events_total", "Events appended to the log from the history."),
+		summaries: counters("legato_summaries_total",
+			"Summaries published, by level (leg, session), type (completed, amended) and outcome.", "level", "type", "outcome"),
+		amendments: counters("legato_amendments_total", "Reasons of amended summaries.", "level", "reason"),
+		waiting: f.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_queue_waiting", Help: "Log entries that the queue has not handed out yet.",
 		}),
-		held: prometheus.NewGauge(prometheus.GaugeOpts{
+		held: f.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_queue_held", Help: "Tasks that replicas hold unacknowledged.",
 		}),
-		completion: prometheus.NewHistogram(prometheus.HistogramOpts{
+		completion: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_completion_seconds",
 			Help:    "Time from the receipt of a hangup to the leg's completed message, settle time included.",
 			Buckets: []float64{0.5, 1, 1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 15, 30, 60},
 		}),
 	}
 	m.beginAtZero()
-	if r == nil {
-		return m
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "legato_log_position", Help: "Sequence of the last log entry that was folded.",
+	}, func() float64 { return float64(table.Position()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "legato_queue_age_seconds",
+		Help: "How long ago the oldest log entry was received that the queue is not through with, 0 when there is none. " +
+			"A leg is held for its settle time and until its status is known or its deadline is over.",
+	}, func() float64 { return table.Backlog().Seconds() })
+	if r != nil {
+		r.MustRegister(&tableCollector{table})
 	}
-	r.MustRegister(m.tasks, m.parked, m.sweeps, m.failures, m.unusable, m.refused, m.orphansLost, m.checks, m.repairs, m.backfilled,
-		m.summaries, m.amendments, m.waiting, m.held, m.completion,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "legato_log_position", Help: "Sequence of the last log entry that was folded.",
-		}, func() float64 { return float64(table.Position()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "legato_queue_age_seconds",
-			Help: "How long ago the oldest log entry was received that the queue is not through with, 0 when there is none. " +
-				"A leg is held for its settle time and until its status is known or its deadline is over.",
-		}, func() float64 { return table.Backlog().Seconds() }),
-		&tableCollector{table},
-	)
 	return m
 }
 
@@ -107,6 +90,7 @@ const (
 	taskDone       = "done"
 	taskGivenBack  = "given_back"
 	taskNotFolded  = "not_folded"
+	taskNotKnown   = "not_known"
 	taskParked     = "parked"
 
 	sweepAlive = "alive"
@@ -129,12 +113,12 @@ func (m *metrics) beginAtZero() {
 	for _, result := range []string{sweepAlive, sweepEnded, sweepBusy} {
 		m.sweeps.WithLabelValues(result)
 	}
-	for _, result := range []string{repairWhole, repairPartial, repairBusy} {
-		m.repairs.WithLabelValues(result)
+	for _, result := range []string{backfillWhole, backfillPartial, backfillBusy} {
+		m.backfills.WithLabelValues(result)
 	}
 	for _, result := range []status.Result{status.NotFound, status.Denied, status.RateLimited, status.Unreachable} {
 		m.sweeps.WithLabelValues(string(result))
-		m.repairs.WithLabelValues(string(result))
+		m.backfills.WithLabelValues(string(result))
 	}
 	for _, level := range []string{summary.KindLeg, summary.KindSession} {
 		for _, o := range summary.Outcomes() {
@@ -178,16 +162,7 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- sessionsDesc
-	ch <- openDesc
-	ch <- oldestDesc
-	ch <- legsDesc
-	ch <- overDesc
-	ch <- completedDesc
-	ch <- pendingDesc
-	ch <- orphansDesc
-}
+func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
 
 // Collect implements prometheus.Collector.
 func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {

@@ -60,7 +60,7 @@ func (p *pass) assign(t Task) {
 	case c.Kind == session.CheckStatus:
 		l.check = max(l.check, c.Attempt)
 	case c.Kind == session.CheckBackfill:
-		l.repair = max(l.repair, c.Attempt)
+		l.backfill = max(l.backfill, c.Attempt)
 	}
 }
 

@@ -52,7 +52,7 @@ func (w *Worker) upkeep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.reached.Store(time.Now().UnixNano())
+	w.reached.Store(new(time.Now()))
 	w.metrics.waiting.Set(float64(depth.Waiting))
 	w.metrics.held.Set(float64(depth.Held))
 	w.table.SetFloor(depth.Floor)
@@ -75,13 +75,11 @@ func (p *positions) note(at time.Time, seq uint64) {
 // before returns the last position noted before a time, 0 when none was, and
 // lets go of those that are older.
 func (p *positions) before(at time.Time) uint64 {
-	var seq uint64
-	for len(*p) > 0 && (*p)[0].at.Before(at) {
-		seq = (*p)[0].seq
-		if len(*p) > 1 && !(*p)[1].at.Before(at) {
-			break
-		}
+	for len(*p) > 1 && (*p)[1].at.Before(at) {
 		*p = (*p)[1:]
 	}
-	return seq
+	if len(*p) == 0 || !(*p)[0].at.Before(at) {
+		return 0
+	}
+	return (*p)[0].seq
 }

@@ -30,7 +30,7 @@ func (w *Worker) watch(ctx context.Context) error {
 			return ctx.Err()
 		}
 		w.log.Debug("watching the summaries was interrupted", "error", err)
-		if !sleep(ctx, watchAgain) {
+		if !pause(ctx, watchAgain, nil) {
 			return ctx.Err()
 		}
 	}
@@ -38,13 +38,8 @@ func (w *Worker) watch(ctx context.Context) error {
 
 // published notes one stored revision, once the fold has passed what it was made from.
 func (w *Worker) published(ctx context.Context, log string, k summary.Key, at summary.Position) {
-	if at.Log == log && at.Seq > w.table.Position() {
-		waiting, cancel := context.WithTimeout(ctx, foldPatience)
-		err := w.table.Wait(waiting, at.Seq)
-		cancel()
-		if err != nil {
-			return
-		}
+	if at.Log == log && !w.awaitFold(ctx, at.Seq) {
+		return
 	}
 	w.table.Complete(call.SessionID(k.Session), call.LegID(k.Leg))
 }

@@ -83,10 +83,10 @@ type Config struct {
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
-	// History completes legs that have holes; nil: they stay as they are. Recall reads a row
+	// History completes legs that have holes; nil: they stay as they are. ReadHistory reads a row
 	// of it, which may be about no event or another leg than the one asked for: then false.
-	History HistorySource
-	Recall  func(row []byte, leg call.Ref) (Recalled, bool)
+	History     HistorySource
+	ReadHistory func(row []byte, leg call.Ref) (HistoryEvent, bool)
 	// Rules and Timing are the times by which it decides.
 	Rules  session.Rules
 	Timing Timing
@@ -121,8 +121,8 @@ type Worker struct {
 	// restarted is closed when the table that the jobs of now work on is discarded.
 	restarted <-chan struct{}
 
-	// reached is when the queue last told its depth, in Unix nanoseconds.
-	reached atomic.Int64
+	// reached is when the queue last answered how deep it is; nil: not yet.
+	reached atomic.Pointer[time.Time]
 
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
@@ -150,11 +150,10 @@ func (w *Worker) Table() *session.Table { return w.table }
 
 // QueueReached returns when the queue was last seen to be there; zero: not yet.
 func (w *Worker) QueueReached() time.Time {
-	n := w.reached.Load()
-	if n == 0 {
-		return time.Time{}
+	if at := w.reached.Load(); at != nil {
+		return *at
 	}
-	return time.Unix(0, n)
+	return time.Time{}
 }
 
 // Run works until ctx ends; tasks in progress are then given back. The table
@@ -164,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		err := w.live(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("working the queue failed; trying again", "error", err)
-			sleep(ctx, time.Second)
+			pause(ctx, time.Second, nil)
 		}
 	}
 	return nil
@@ -222,43 +221,47 @@ func (w *Worker) live(ctx context.Context) error {
 // take decides about one task what can be decided at once, and hands the rest to the job of its session.
 func (w *Worker) take(ctx context.Context, t Task) {
 	e := t.Entry()
-	if w.table.Position() < e.Seq {
-		waiting, cancel := context.WithTimeout(ctx, foldPatience)
-		err := w.table.Wait(waiting, e.Seq)
-		cancel()
-		if err != nil {
-			w.metrics.tasks.WithLabelValues(taskNotFolded).Inc()
-			w.answer(t.Nak(time.Second))
-			return
-		}
+	if !w.awaitFold(ctx, e.Seq) {
+		w.giveBack(t, taskNotFolded, time.Second)
+		return
 	}
 	if err := w.table.Unusable(e.Seq); err != nil {
 		w.park(ctx, t, reasonUndecodable)
 		return
 	}
-	place := w.table.Place(e.Ref)
-	if place.Position < e.Seq {
+	switch place := w.table.Place(e.Ref); {
+	case place.Position < e.Seq:
 		// The table was discarded since: that it knows of nothing to do says nothing.
-		w.metrics.tasks.WithLabelValues(taskNotFolded).Inc()
-		w.answer(t.Nak(time.Second))
-		return
-	}
-	if place.Session == "" && e.Topic == call.TopicCheck && !t.Again() {
+		w.giveBack(t, taskNotFolded, time.Second)
+	case place.Session == "" && e.Topic == call.TopicCheck && !t.Again():
 		// Somebody knows this call, or nothing would have become due: a replica that has just replayed the
 		// log, perhaps. It is to get the task when it comes again.
-		w.metrics.tasks.WithLabelValues("not_known").Inc()
-		w.answer(t.Nak(time.Second))
-		return
-	}
-	if place.Session == "" || place.Idle && e.Topic != call.TopicCheck {
+		w.giveBack(t, taskNotKnown, time.Second)
+	case place.Session == "", place.Idle && e.Topic != call.TopicCheck:
 		w.metrics.tasks.WithLabelValues(taskNothingDue).Inc()
 		w.answer(t.Ack())
-		return
+	default:
+		w.join(ctx, place, t)
 	}
-	w.join(ctx, place, t)
 }
 
-// answer logs what could not be told to the queue: the task will come again.
+// awaitFold waits for the fold to pass a position; false when it does not within its patience.
+func (w *Worker) awaitFold(ctx context.Context, seq uint64) bool {
+	if w.table.Position() >= seq {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, foldPatience)
+	defer cancel()
+	return w.table.Wait(ctx, seq) == nil
+}
+
+// giveBack returns a task to the queue, to be handed out again after a delay.
+func (w *Worker) giveBack(t Task, result string, delay time.Duration) {
+	w.metrics.tasks.WithLabelValues(result).Inc()
+	w.answer(t.Nak(delay))
+}
+
+// answer logs that the queue did not take what became of a task: the task will come again.
 func (w *Worker) answer(err error) {
 	if err != nil {
 		w.log.Debug("the queue did not take the answer to a task", "error", err)
@@ -337,18 +340,12 @@ func (w *Worker) checks(ctx context.Context) error {
 		due, wait, lost := w.table.Due(dueAtOnce)
 		w.metrics.orphansLost.Add(float64(lost))
 		if len(due) > 0 {
-			if !w.appendChecks(ctx, due) && !sleep(ctx, time.Second) {
+			if !w.appendChecks(ctx, due) && !pause(ctx, time.Second, nil) {
 				return ctx.Err()
 			}
 			continue
 		}
-		timer := time.NewTimer(max(wait, time.Millisecond))
-		select {
-		case <-timer.C:
-		case <-w.table.ScheduleChanged():
-			timer.Stop()
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, max(wait, time.Millisecond), w.table.ScheduleChanged()) {
 			return ctx.Err()
 		}
 	}
@@ -375,16 +372,16 @@ func (w *Worker) appendChecks(ctx context.Context, due []session.Check) bool {
 	return !failed.Load()
 }
 
-// sleep waits and reports whether ctx is still going.
-func sleep(ctx context.Context, d time.Duration) bool {
+// pause waits for a time or until it is woken, and reports whether ctx is still going.
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
+	case <-wake:
 	case <-ctx.Done():
-		return false
 	}
+	return ctx.Err() == nil
 }
 
 func key(sid call.SessionID, leg call.LegID) summary.Key {

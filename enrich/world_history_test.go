@@ -13,16 +13,16 @@ import (
 )
 
 // recall is what the service wires in.
-func recall(row []byte, leg call.Ref) (enrich.Recalled, bool) {
+func recall(row []byte, leg call.Ref) (enrich.HistoryEvent, bool) {
 	got, err := telnyx.FromHistory(row, leg)
 	if err != nil {
-		return enrich.Recalled{}, false
+		return enrich.HistoryEvent{}, false
 	}
 	env, err := telnyx.ParseEnvelope(got.Body)
 	if err != nil {
-		return enrich.Recalled{}, false
+		return enrich.HistoryEvent{}, false
 	}
-	return enrich.Recalled{Exact: got.Exact, Entry: call.Entry{
+	return enrich.HistoryEvent{Exact: got.Exact, Entry: call.Entry{
 		Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: got.Body,
 	}}, true
 }

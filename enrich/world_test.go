@@ -174,7 +174,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 	}
 	r.worker = enrich.New(enrich.Config{
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
-		History: historyOf{w.past, r}, Recall: recall,
+		History: historyOf{w.past, r}, ReadHistory: recall,
 		Parking: w.lot, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
 		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry,
 	})

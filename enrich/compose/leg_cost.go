@@ -1,6 +1,9 @@
 package compose
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/shopspring/decimal"
@@ -33,5 +36,11 @@ func addAmounts(amounts []summary.Amount) []summary.Amount {
 		}
 		totals[a.Currency] = totals[a.Currency].Add(d)
 	}
-	return sortedTotals(totals)
+	var out []summary.Amount
+	for _, currency := range slices.Sorted(maps.Keys(totals)) {
+		// The scale stays that of the finest part: 0.0050 twice is 0.0100.
+		d := totals[currency]
+		out = append(out, summary.Amount{Currency: currency, Amount: d.StringFixed(max(0, -d.Exponent()))})
+	}
+	return out
 }

@@ -56,21 +56,13 @@ func answers(a *session.Received) bool {
 }
 
 func statusState(a *session.Received, confirmed bool) summary.StatusState {
-	if confirmed {
+	switch {
+	case confirmed:
 		return summary.StatusConfirmed
+	case a.Result == status.Answered:
+		return summary.StatusPending // still alive for Telnyx: "not yet", not an answer
 	}
-	switch a.Result {
-	case status.NotFound:
-		return summary.StatusNotFound
-	case status.Denied:
-		return summary.StatusDenied
-	case status.RateLimited:
-		return summary.StatusRateLimited
-	case status.Unreachable:
-		return summary.StatusUnreachable
-	case status.Answered:
-	}
-	return summary.StatusPending // still alive for Telnyx: "not yet", not an answer
+	return summary.StatusState(a.Result) // the other results have the same words
 }
 
 // reconcile holds the status's start and end against the webhooks'.

@@ -279,6 +279,16 @@ func TestTheStateOfTheStatus(t *testing.T) {
 	check(t, "call_duration", compose.Leg("s", &v).Status.CallDuration, secs(28))
 }
 
+func TestAFinalFailureToGetTheStatusIsNamedAsItsResult(t *testing.T) {
+	for result, want := range map[status.Result]summary.StatusState{
+		status.NotFound: summary.StatusNotFound, status.Denied: summary.StatusDenied,
+		status.RateLimited: summary.StatusRateLimited, status.Unreachable: summary.StatusUnreachable,
+	} {
+		v := session.LegView{Control: "c", Final: true, Answers: []*session.Received{answer(1, result, nil)}}
+		check(t, string(result), compose.Leg("s", &v).Status.State, want)
+	}
+}
+
 func TestWebhookAndStatusAgreeWithinASecond(t *testing.T) {
 	events := []*session.Event{
 		happened(call.TypeInitiated, 0, &call.Initiated{}, stating(session.Facts{Facts: call.Facts{StartTime: off(123456 * time.Microsecond)}})),

@@ -2,14 +2,12 @@ package compose
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/shopspring/decimal"
 )
 
 // Session makes the summary of a session from the summaries of its legs,
@@ -188,14 +186,4 @@ func sessionCost(legs []summary.Leg) *summary.SessionCost {
 	}
 	c.Totals = addAmounts(amounts)
 	return c
-}
-
-func sortedTotals(totals map[string]decimal.Decimal) []summary.Amount {
-	var out []summary.Amount
-	for _, currency := range slices.Sorted(maps.Keys(totals)) {
-		// The scale stays that of the finest part: 0.0050 twice is 0.0100.
-		d := totals[currency]
-		out = append(out, summary.Amount{Currency: currency, Amount: d.StringFixed(max(0, -d.Exponent()))})
-	}
-	return out
 }

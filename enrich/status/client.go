@@ -137,24 +137,40 @@ var ErrBusy = errors.New("too much to ask")
 func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 	answer := Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}
 	if err := ctx.Err(); err != nil {
-		return Answer{}, failed(ref, "start", err)
+		return Answer{}, fmt.Errorf("status of leg %s: start: %w", ref.Leg, err)
 	}
 	if !validPath(ref.Control) {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
 		c.finish(ctx, &answer, c.metrics.requests, nil, 0, nil)
 		return answer, nil
 	}
+	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
+	path := "/calls/" + url.QueryEscape(string(ref.Control))
+	if err := c.exchange(ctx, path, MaxBody, c.metrics.requests, &answer, func(body []byte) { decode(body, &answer) }); err != nil {
+		return Answer{}, fmt.Errorf("status of leg %s: %w", ref.Leg, err)
+	}
+	return answer, nil
+}
+
+// exchange waits for a turn, sends one request, and has the body of a 200 read. The answer says what
+// came of it; the error is ErrBusy or that of ctx, and then there was no request to speak of.
+func (c *Client) exchange(
+	ctx context.Context, path string, limit int64, counter *prometheus.CounterVec, answer *Answer, read func(body []byte),
+) error {
 	if err := c.turn(ctx); err != nil {
-		return Answer{}, failed(ref, "wait for a turn", err)
+		return fmt.Errorf("wait for a turn: %w", err)
 	}
 	defer func() { <-c.slots }()
 	begun, key := time.Now(), c.key.Load()
-	cause := c.ask(ctx, ref, key, &answer)
+	body, cause := c.get(ctx, path, limit, key, answer)
 	if cause != nil && ctx.Err() != nil {
-		return Answer{}, failed(ref, "ask", ctx.Err())
+		return fmt.Errorf("ask: %w", ctx.Err())
 	}
-	c.finish(ctx, &answer, c.metrics.requests, key, time.Since(begun), cause)
-	return answer, nil
+	if body != nil {
+		read(body)
+	}
+	c.finish(ctx, answer, counter, key, time.Since(begun), cause)
+	return nil
 }
 
 // turn takes a turn at the gate and then a slot. The gate comes first: who waits
@@ -183,25 +199,10 @@ func (c *Client) slot(ctx context.Context) error {
 	}
 }
 
-func failed(ref call.Ref, doing string, err error) error {
-	return fmt.Errorf("status of leg %s: %s: %w", ref.Leg, doing, err)
-}
-
 // validPath reports whether the id can stand as one segment of a path. Escaping
 // does not help with dots, which a server may resolve.
 func validPath(id call.ControlID) bool {
 	return id != "" && id != "." && id != ".." && call.ValidControl(string(id))
-}
-
-// ask sends the request and sets what it learns. The error it returns is the
-// cause of a missing answer; the answer is complete without it.
-func (c *Client) ask(ctx context.Context, ref call.Ref, key *func(*http.Request), answer *Answer) error {
-	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
-	body, err := c.get(ctx, "/calls/"+url.QueryEscape(string(ref.Control)), MaxBody, key, answer)
-	if body != nil {
-		decode(body, answer)
-	}
-	return err
 }
 
 // get sends one request and returns the body of a 200, of which it reads no more

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,31 +91,17 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Timeout < 0 || c.Patience < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
 		return Config{}, errors.New("timeout, patience, concurrency, rate and burst must not be negative")
 	}
-	if c.BaseURL == "" {
-		c.BaseURL = DefaultBaseURL
-	}
+	c.BaseURL = cmp.Or(c.BaseURL, DefaultBaseURL)
 	if err := checkBaseURL(c.BaseURL); err != nil {
 		return Config{}, err
 	}
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.Patience == 0 {
-		c.Patience = DefaultPatience
-	}
-	if c.MaxConcurrent == 0 {
-		c.MaxConcurrent = DefaultMaxConcurrent
-	}
-	if c.Burst == 0 {
-		c.Burst = DefaultBurst
-	}
-	if c.Rate == 0 {
-		c.Rate = DefaultRate
-	}
-	if c.UserAgent == "" {
-		c.UserAgent = DefaultUserAgent
-	}
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
+	c.MaxConcurrent = cmp.Or(c.MaxConcurrent, DefaultMaxConcurrent)
+	c.Burst = cmp.Or(c.Burst, DefaultBurst)
+	c.Rate = cmp.Or(c.Rate, DefaultRate)
+	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -20,22 +20,17 @@ type metrics struct {
 
 // newMetrics registers the metrics, or leaves them unregistered without a registerer.
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	attempts := func(name, what string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: name, Help: what + ", by result and, for unreachable, by problem.",
+		}, []string{"result", "problem"})
+	}
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_status_requests_total",
-			Help: "Attempts to fetch a call's status, by result and, for unreachable, by problem.",
-		}, []string{"result", "problem"}),
-		history: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_history_requests_total",
-			Help: "Pages of call events asked for, by result and, for unreachable, by problem.",
-		}, []string{"result", "problem"}),
-		rolls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "legato_active_calls_requests_total",
-			Help: "Pages of a connection's active calls asked for, by result and, for unreachable, by problem.",
-		}, []string{"result", "problem"}),
+		requests: attempts("legato_status_requests_total", "Attempts to fetch a call's status"),
+		history:  attempts("legato_history_requests_total", "Pages of call events asked for"),
+		rolls:    attempts("legato_active_calls_requests_total", "Pages of a connection's active calls asked for"),
 		listed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_active_calls_listed_total",
-			Help: "Legs that were found alive on a list of active calls, and needed no request of their own.",
+			Name: "legato_active_calls_listed_total", Help: "Legs that were found alive on a list of active calls, and needed no request of their own.",
 		}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "legato_status_request_duration_seconds",
@@ -44,16 +39,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 11),
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_status_requests_in_flight",
-			Help: "Status requests being made.",
+			Name: "legato_status_requests_in_flight", Help: "Status requests being made.",
 		}),
 		pauses: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_status_pauses_total",
-			Help: "Pauses of all status requests after a 429.",
+			Name: "legato_status_pauses_total", Help: "Pauses of all status requests after a 429.",
 		}),
 		busy: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_status_busy_total",
-			Help: "Status requests put off because their turn would have come too late; raise --status-rate.",
+			Name: "legato_status_busy_total", Help: "Status requests put off because their turn would have come too late; raise --status-rate.",
 		}),
 	}
 	for _, v := range []*prometheus.CounterVec{m.requests, m.history, m.rolls} {

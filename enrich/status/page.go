@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -94,22 +92,12 @@ func (c *Client) pages(
 
 // page asks for one page, in its turn.
 func (c *Client) page(ctx context.Context, path string, counter *prometheus.CounterVec, answer *Answer) (got page, err error) {
-	if err := c.turn(ctx); err != nil {
-		return page{}, fmt.Errorf("wait for a turn: %w", err)
-	}
-	defer func() { <-c.slots }()
-	begun, key := time.Now(), c.key.Load()
 	*answer = Answer{Session: answer.Session, Leg: answer.Leg, Control: answer.Control, Connection: answer.Connection}
-	body, cause := c.get(ctx, path, MaxPage, key, answer)
-	if cause != nil && ctx.Err() != nil {
-		return page{}, fmt.Errorf("ask: %w", ctx.Err())
-	}
-	if body != nil {
+	err = c.exchange(ctx, path, MaxPage, counter, answer, func(body []byte) {
 		answer.Result = Answered
 		if got, answer.Problem = readPage(body); answer.Problem != "" {
 			answer.Result = Unreachable
 		}
-	}
-	c.finish(ctx, answer, counter, key, time.Since(begun), cause)
-	return got, nil
+	})
+	return got, err
 }

@@ -245,7 +245,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
 		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, Watch: publisher.Watch,
-		Parking: store, Decode: Decoder(s.settings.secretsKept()), Recall: recall,
+		Parking: store, Decode: Decoder(s.settings.secretsKept()), ReadHistory: recall,
 		Rules: s.settings.Rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
 	}
@@ -293,16 +293,16 @@ func Decoder(keep []telnyx.Secret) func(call.Entry) (call.Event, error) {
 
 // recall makes an entry of a row of the provider's history; false when it tells of
 // no webhook of the leg.
-func recall(row []byte, leg call.Ref) (enrich.Recalled, bool) {
+func recall(row []byte, leg call.Ref) (enrich.HistoryEvent, bool) {
 	got, err := telnyx.FromHistory(row, leg)
 	if err != nil {
-		return enrich.Recalled{}, false
+		return enrich.HistoryEvent{}, false
 	}
 	env, err := telnyx.ParseEnvelope(got.Body)
 	if err != nil {
-		return enrich.Recalled{}, false
+		return enrich.HistoryEvent{}, false
 	}
-	return enrich.Recalled{Exact: got.Exact, Entry: call.Entry{
+	return enrich.HistoryEvent{Exact: got.Exact, Entry: call.Entry{
 		Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: got.Body,
 	}}, true
 }

@@ -101,7 +101,7 @@ func TestDecideRepair(t *testing.T) {
 		"nothing without a check":               {session.LegView{Ending: session.Gone}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := enrich.DecideRepair(&c.view, c.check); got != c.want {
+			if got := enrich.DecideBackfill(&c.view, c.check); got != c.want {
 				t.Errorf("attempt %d; want %d", got, c.want)
 			}
 		})
