@@ -26,6 +26,9 @@ type Entry struct {
 	// Signature and Timestamp are Telnyx's signature headers as received, so
 	// that a body can be verified again offline. Empty on internal entries.
 	Signature, Timestamp string
+	// ContentType and UserAgent are the webhook's headers of these names. Empty: not stated, or those
+	// that Telnyx's webhooks have (WebhookContentType, WebhookUserAgent).
+	ContentType, UserAgent string
 	// Backfill marks an event that came from the provider's history.
 	Backfill bool
 	// Trace is the traceparent (W3C) of the span that appended the entry. Empty: it was not traced.
@@ -43,6 +46,12 @@ func (e Entry) EventType() string {
 	}
 	return eventType
 }
+
+// Headers of Telnyx's webhooks that are the same on nearly all of them; an entry need not repeat them.
+const (
+	WebhookContentType = "application/json"
+	WebhookUserAgent   = "telnyx-webhooks"
+)
 
 // Topics of the log. TopicEvent is followed by the event's type.
 const (

@@ -1,0 +1,170 @@
+package forward_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/publish/forward"
+)
+
+// port is an address on which an application can come and go.
+type port struct {
+	t    *testing.T
+	addr string
+}
+
+func newPort(t *testing.T) port {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return port{t, l.Addr().String()}
+}
+
+// serve starts the application there.
+func (p port) serve(a *app) {
+	p.t.Helper()
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(a)
+	if err := s.Listener.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	s.Listener = l
+	s.Start()
+	p.t.Cleanup(s.Close)
+}
+
+func TestADeadTargetIsProbedAndGetsTheLiveCallsWhenItIsBack(t *testing.T) {
+	w, a, p := newWorld(t), newApp(t, nil), newPort(t)
+	registry := prometheus.NewRegistry()
+	f, _ := w.run(forward.Config{
+		Targets: targets(t, "http://"+p.addr, nil), Registerer: registry, Pauses: []time.Duration{500 * time.Millisecond, time.Second},
+	})
+	// 40 calls ring while nobody is there; those of even number hang up before the application is back.
+	for i := range 40 {
+		w.put(event{typ: "call.initiated", session: fmt.Sprint("s", i), leg: fmt.Sprint("l", i), body: fmt.Sprint("initiated ", i)})
+	}
+	eventually(t, "the breaker opens", func() bool { return metric(t, registry, "legato_forward_breaker_open") == 1 })
+	for i := 0; i < 40; i += 2 {
+		w.fold.end(call.LegID(fmt.Sprint("l", i)))
+		w.put(event{typ: "call.hangup", session: fmt.Sprint("s", i), leg: fmt.Sprint("l", i), body: fmt.Sprint("hangup ", i)})
+	}
+	eventually(t, "what is over is not held", func() bool { return metric(t, registry, "legato_forward_events_total", "result", "stale") == 20 })
+	if got := f.Warnings(); len(got) != 1 {
+		t.Errorf("warnings: got %q, want one", got)
+	}
+	attempts := metric(t, registry, "legato_forward_attempts_total", "result", "unreachable")
+	start := time.Now()
+	eventually(t, "some probes", func() bool {
+		return metric(t, registry, "legato_forward_attempts_total", "result", "unreachable") >= attempts+3
+	})
+	if took := time.Since(start); took < time.Second {
+		t.Errorf("three probes in %v: that hammers", took)
+	}
+	p.serve(a)
+	got := a.awaitCount(40)
+	w.settled(w.desk(), "app")
+	if n := len(a.all()); n != 40 {
+		t.Errorf("requests: got %d, want 20 live calls and 20 reports, each once", n)
+	}
+	for i := range 40 {
+		kind := "initiated"
+		if i%2 == 0 {
+			kind = "hangup"
+		}
+		want := fmt.Sprint(kind, " ", i)
+		if !slices.ContainsFunc(got, func(r request) bool { return r.body == want }) {
+			t.Errorf("%s did not arrive", want)
+		}
+	}
+	if got := f.Warnings(); len(got) != 0 {
+		t.Errorf("warnings: got %q, want none", got)
+	}
+}
+
+func TestADeadTargetHoldsBoundedWorkAndTheRestMoves(t *testing.T) {
+	w, p := newWorld(t), newPort(t)
+	registry := prometheus.NewRegistry()
+	w.run(forward.Config{Targets: targets(t, "http://"+p.addr, nil), Registerer: registry, For: 3 * time.Second})
+	const events = 4000
+	for i := range events {
+		w.put(event{typ: []string{"call.initiated", "call.cost"}[i%2], session: fmt.Sprint("s", i), leg: fmt.Sprint("l", i), body: "{}"})
+	}
+	var most float64
+	eventually(t, "every command has expired", func() bool {
+		most = max(most, metric(t, registry, "legato_forward_held"))
+		return metric(t, registry, "legato_forward_events_total", "result", "expired") == events/2
+	})
+	if most > 1024 {
+		t.Errorf("held: got %v, want 1024 at most", most)
+	}
+	eventually(t, "nothing is left in the way", func() bool {
+		s, err := w.desk().List(t.Context())
+		return err == nil && len(s) == 1 && s[0].Waiting+s[0].Held == 0 && s[0].Dead
+	})
+	if n := metric(t, registry, "legato_forward_attempts_total", "result", "unreachable"); n > 100 {
+		t.Errorf("attempts at a dead target: got %v, want few", n)
+	}
+}
+
+func TestATargetThatAsksForTimeGetsIt(t *testing.T) {
+	w := newWorld(t)
+	a := newApp(t, func(rw http.ResponseWriter, r request) {
+		if r.seq == 1 && r.attempt == 1 {
+			rw.Header().Set("Retry-After", time.Now().Add(3*time.Second).UTC().Format(http.TimeFormat))
+			rw.WriteHeader(429)
+		}
+	})
+	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
+	w.put(event{typ: "call.initiated", session: "s1", leg: "l1", body: "{}"})
+	first := a.awaitCount(1)[0].at
+	eventually(t, "the answer is taken in", func() bool {
+		s, err := w.desk().List(t.Context())
+		return err == nil && len(s) == 1 && s[0].Dead
+	})
+	w.put(event{typ: "call.initiated", session: "s2", leg: "l2", body: "{}"})
+	for _, r := range a.awaitCount(3)[1:] {
+		if pause := r.at.Sub(first); pause < 1900*time.Millisecond { // the header has whole seconds
+			t.Errorf("event %d came after %v, want two seconds at least", r.seq, pause)
+		}
+	}
+}
+
+// metric returns the sum of a metric's values that have the labels.
+func metric(t *testing.T, r *prometheus.Registry, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+	metrics:
+		for _, m := range f.GetMetric() {
+			for i := 0; i < len(labels); i += 2 {
+				if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == labels[i] && l.GetValue() == labels[i+1] }) {
+					continue metrics
+				}
+			}
+			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return sum
+}

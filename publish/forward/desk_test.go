@@ -1,0 +1,180 @@
+package forward_test
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legato-calls/legato/publish/forward"
+)
+
+func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
+	w := newWorld(t)
+	a := newApp(t, func(rw http.ResponseWriter, _ request) {
+		http.Error(rw, strings.Repeat("no ", 1000), http.StatusBadRequest)
+	})
+	f, _ := w.run(forward.Config{Targets: targets(t, strings.Replace(a.server.URL, "http://", "http://user:word@", 1)+"/in?token=1", nil)})
+	before := time.Now()
+	seq := w.put(event{typ: "call.initiated", session: "s1", leg: "l1", body: "{}"})
+	got := w.attempts(seq, before, 1)
+	if len(got) != 1 || got[0].Status != 400 || got[0].Result != forward.Refused || len(got[0].Answer) != 1024 {
+		t.Errorf("attempts: got %+v, want one that was refused, with the first KiB of the answer", got)
+	}
+	s := w.settled(w.desk(), "app")
+	if s.URL != a.server.URL+"/in" || s.Mode != forward.After || s.Floor != seq || s.Dead || len(s.Last) != 1 || s.Last[0].Seq != seq {
+		t.Errorf("state: got %+v", s)
+	}
+	if a.all()[0].header.Get("Authorization") == "" {
+		t.Error("the URL's user is not sent")
+	}
+	if found, complete, err := w.desk().Attempts(t.Context(), seq+1, before); len(found) != 0 || !complete || err != nil {
+		t.Errorf("attempts at another event: got %v, %v, %v", found, complete, err)
+	}
+	eventually(t, "nothing is needed any more", func() bool {
+		needed, err := f.Needed(t.Context())
+		return err == nil && needed == math.MaxUint64
+	})
+}
+
+func TestTheDeskOfADeploymentWithoutForwardingIsEmpty(t *testing.T) {
+	w := newWorld(t)
+	if err := w.nats.JS.DeleteStream(t.Context(), w.nats.Layout.Forward); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.desk().List(t.Context()); len(got) != 0 || err != nil {
+		t.Errorf("list: got %v, %v", got, err)
+	}
+	if got, complete, err := w.desk().Attempts(t.Context(), 1, time.Now()); len(got) != 0 || !complete || err != nil {
+		t.Errorf("attempts: got %v, %v, %v", got, complete, err)
+	}
+}
+
+func TestRetryByHandMakesOneMoreAttempt(t *testing.T) {
+	w := newWorld(t)
+	var good atomic.Bool
+	a := newApp(t, func(rw http.ResponseWriter, _ request) {
+		if !good.Load() {
+			rw.WriteHeader(400)
+		}
+	})
+	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
+	before := time.Now()
+	refused := w.put(event{typ: "call.cost", session: "s1", leg: "l1", body: "report"})
+	command := w.put(event{typ: "call.initiated", session: "s1", leg: "l2", body: "command"})
+	a.awaitCount(2)
+	w.settled(w.desk(), "app")
+	good.Store(true)
+	w.fold.end("l2")
+	if err := w.desk().Retry(t.Context(), "", refused, command); err != nil {
+		t.Fatal(err)
+	}
+	got := a.awaitCount(3)
+	if got[2].seq != refused || got[2].body != "report" {
+		t.Errorf("got %d, want the report", got[2].seq)
+	}
+	w.settled(w.desk(), "app")
+	if last := w.attempts(refused, before, 2); last[1].Result != forward.Done {
+		t.Errorf("recorded: got %+v, want done at last", last)
+	}
+	if last := w.attempts(command, before, 2); last[1].Result != forward.Stale {
+		t.Errorf("recorded: got %+v, want stale at last: its leg is over", last)
+	}
+	if n := len(a.all()); n != 3 {
+		t.Errorf("requests: got %d, want 3", n)
+	}
+	if err := w.desk().Retry(t.Context(), "app", 99); !errors.Is(err, forward.ErrNoEvent) {
+		t.Errorf("an event that is not there: got %v", err)
+	}
+	if err := w.desk().Retry(t.Context(), "crm", refused); !errors.Is(err, forward.ErrNoTarget) {
+		t.Errorf("a target that is not there: got %v", err)
+	}
+}
+
+func TestWhatATargetNeedsIsBoundedByItsPatience(t *testing.T) {
+	w, p := newWorld(t), newPort(t)
+	registry := prometheus.NewRegistry()
+	f, _ := w.run(forward.Config{
+		Targets: targets(t, "http://"+p.addr, nil), Registerer: registry, For: 2 * time.Second, ReportsFor: 6 * time.Second,
+		Pauses: []time.Duration{time.Minute},
+	})
+	w.put(event{typ: "call.initiated", session: "s0", leg: "l0", body: "{}"})
+	report := w.put(event{typ: "call.cost", session: "s1", leg: "l1", body: "{}"})
+	eventually(t, "the command has expired and the report waits", func() bool {
+		return metric(t, registry, "legato_forward_events_total", "result", "expired") == 1 && metric(t, registry, "legato_forward_set_aside") == 1
+	})
+	needed, err := f.Needed(t.Context())
+	if err != nil || needed > report {
+		t.Errorf("needed: got %d, %v, want %d at most: it is set aside", needed, err, report)
+	}
+	last := w.put(event{typ: "call.cost", session: "s2", leg: "l2", body: "{}"})
+	eventually(t, "it is not waited for any longer", func() bool {
+		needed, err := f.Needed(t.Context())
+		return err == nil && needed >= last
+	})
+}
+
+func TestAProxyAnswersWithTheApplicationsAnswer(t *testing.T) {
+	w := newWorld(t)
+	gone := make(chan struct{})
+	a := newApp(t, func(rw http.ResponseWriter, r request) {
+		switch r.body {
+		case "slow":
+			<-gone
+		case "long":
+			if _, err := rw.Write(make([]byte, 2<<20)); err != nil {
+				return
+			}
+		default:
+			rw.Header().Set("Content-Type", "application/xml")
+			rw.WriteHeader(201)
+			if _, err := rw.Write([]byte("<Response/>")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	leave := sync.OnceFunc(func() { close(gone) })
+	t.Cleanup(leave)
+	f, _ := w.run(forward.Config{
+		Targets: targets(t, a.server.URL, func(f *forward.Flags) {
+			f.Modes, f.Only = []string{"app=proxy"}, []string{"app=connection:1"}
+		}),
+		Timeout: 200 * time.Millisecond,
+	})
+	if !f.Proxies() {
+		t.Error("there is a proxy")
+	}
+	answer := func(body, connection string) (forward.Answer, bool) {
+		seq := w.put(event{typ: "call.initiated", connection: connection, session: "s", leg: "l", body: body})
+		e := entry("calls.event."+connection+".call.initiated", nil)
+		e.Seq, e.Data, e.ReceivedAt = seq, []byte(body), time.Now()
+		return f.Answer(t.Context(), e)
+	}
+	for range 2 { // a repetition is handed on again
+		got, ok := answer("ok", "1")
+		if want := (forward.Answer{Status: 201, ContentType: "application/xml", Body: []byte("<Response/>")}); !ok || !cmp.Equal(got, want) {
+			t.Errorf("answer: got %+v, %v", got, ok)
+		}
+	}
+	if got, ok := answer("slow", "1"); !ok || got.Status != http.StatusGatewayTimeout {
+		t.Errorf("no answer in time: got %+v, %v", got, ok)
+	}
+	if got, ok := answer("long", "1"); !ok || got.Status != http.StatusBadGateway {
+		t.Errorf("an answer that is too long: got status %d, %v", got.Status, ok)
+	}
+	if _, ok := answer("other", "2"); ok {
+		t.Error("an event that the filter does not take was answered")
+	}
+	leave()
+	a.server.Close()
+	if got, ok := answer("nobody there", "1"); !ok || got.Status != http.StatusGatewayTimeout {
+		t.Errorf("nobody there: got %+v, %v", got, ok)
+	}
+}

@@ -1,0 +1,256 @@
+package forward
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+const (
+	// laterAckWait is how long a message of what was set aside waits for a replica that was killed.
+	laterAckWait = 30 * time.Second
+	// laterPull is how long one request for such a message stands.
+	laterPull = 5 * time.Second
+	// laterShare of the attempts under way may be such as were set aside: what commands has the others.
+	laterShare = 4
+)
+
+func laterName(target, class string) string { return consumerName(target) + "_later_" + class }
+
+// bringBack tries again what was set aside in one class, as it becomes due, until ctx ends.
+func (r *runner) bringBack(ctx context.Context, class string, pause time.Duration) {
+	for ctx.Err() == nil {
+		err := r.bringClass(ctx, class, pause)
+		if ctx.Err() != nil {
+			return
+		}
+		r.log.Warn("what was set aside cannot be read; trying again", "error", err)
+		sleep(ctx, retryMost)
+	}
+}
+
+func (r *runner) bringClass(ctx context.Context, class string, pause time.Duration) error {
+	consumer, err := r.cfg.JetStream.CreateOrUpdateConsumer(ctx, r.cfg.Layout.Forward, jetstream.ConsumerConfig{
+		Durable: laterName(r.target.Name, class), Description: "what the application " + r.target.Name + " gets later",
+		Metadata:      metadata(r.target),
+		FilterSubject: laterSubject(r.cfg.Layout.Prefix, r.target.Name, class),
+		AckPolicy:     jetstream.AckExplicitPolicy, AckWait: laterAckWait, MaxDeliver: -1,
+		MaxAckPending: 1, // the first one, and nothing before it is due
+	})
+	if err != nil {
+		return fmt.Errorf("make the place of what %s gets later: %w", r.target.Name, err)
+	}
+	for ctx.Err() == nil {
+		if r.standsBy() {
+			sleep(ctx, upkeepEvery)
+			continue
+		}
+		m, err := fetch(ctx, consumer)
+		if err != nil {
+			return fmt.Errorf("read what %s gets later: %w", r.target.Name, err)
+		}
+		if m == nil {
+			continue
+		}
+		r.bring(ctx, class, pause, m)
+	}
+	return ctx.Err()
+}
+
+// fetch returns the next message of a consumer, nil when none comes for a while.
+func fetch(ctx context.Context, consumer jetstream.Consumer) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, laterPull)
+	defer cancel()
+	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if m := <-batch.Messages(); m != nil { // it is closed with ctx
+		return m, nil
+	}
+	if err := batch.Error(); err != nil && ctx.Err() == nil && !errors.Is(err, jetstream.ErrNoHeartbeat) {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// bring tries one message of events again, or puts it off until it is due.
+func (r *runner) bring(ctx context.Context, class string, pause time.Duration, m jetstream.Msg) {
+	meta, err := m.Metadata()
+	if err != nil {
+		r.log.Error("what was set aside came without its place", "error", err)
+		return
+	}
+	if wait := time.Until(meta.Timestamp.Add(pause)); wait > 0 {
+		if err := m.NakWithDelay(wait); err != nil {
+			r.log.Debug("what was set aside could not be put off", "error", err)
+		}
+		return
+	}
+	var batch refs
+	if err := json.Unmarshal(m.Data(), &batch); err != nil {
+		r.log.Error("what was set aside cannot be read and is left out", "seq", meta.Sequence.Stream, "error", err)
+		ack(r.log, m)
+		return
+	}
+	left := r.retryAll(ctx, class, batch.Refs, m)
+	if len(left) > 0 {
+		// ctx has ended; this is for what comes after it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		if err := putLater(ctx, r.cfg, r.target.Name, class, refs{left}); err != nil {
+			if err := m.Nak(); err != nil {
+				r.log.Debug("what was set aside could not be given back", "error", err)
+			}
+			return
+		}
+	}
+	ack(r.log, m)
+}
+
+// retryAll tries events again, a few at a time, and returns those of which nothing came because it had to stop.
+func (r *runner) retryAll(ctx context.Context, class string, batch []ref, m jetstream.Msg) (left []ref) {
+	type outcome struct {
+		ref     ref
+		through bool
+	}
+	outcomes := make(chan outcome, len(batch)) // nobody waits to be heard
+	room := max(1, r.cfg.Concurrency/laterShare)
+	alive := time.NewTicker(laterAckWait / 3)
+	defer alive.Stop()
+	begun, open := 0, 0
+	for begun < len(batch) || open > 0 {
+		if begun < len(batch) && open < room && ctx.Err() == nil {
+			e := batch[begun]
+			begun++
+			open++
+			r.retry(ctx, class, e, func(through bool) { outcomes <- outcome{e, through} })
+			continue
+		}
+		if ctx.Err() != nil && open == 0 {
+			break
+		}
+		select {
+		case o := <-outcomes:
+			if open--; !o.through {
+				left = append(left, o.ref)
+			}
+		case <-alive.C:
+			if err := m.InProgress(); err != nil {
+				r.log.Debug("the server could not be told that work goes on", "error", err)
+			}
+		}
+	}
+	return append(left, batch[begun:]...)
+}
+
+// retry tries one event again, or sets it aside once more while the target is dead. ended is called once, sooner or later.
+func (r *runner) retry(ctx context.Context, class string, e ref, ended func(through bool)) {
+	at := time.UnixMilli(e.At).UTC()
+	it := &item{
+		seq: e.Seq, entry: call.Entry{ReceivedAt: at}, reports: true,
+		attempts: e.Attempts, rounds: e.Rounds, ended: ended,
+	}
+	byHand := class == handClass
+	r.mu.Lock()
+	switch {
+	case r.stopped:
+		r.drop(it)
+	case !byHand && !time.Now().Before(r.endsAt(it)):
+		r.end(it, answer{result: Expired})
+	case !byHand && r.breaker.open && (r.breaker.probing || time.Now().Before(r.breaker.probeAt)):
+		r.held[it.heldKey()] = it
+		r.setAside(it, 0) // without reading it
+	default:
+		r.mu.Unlock()
+		r.retryRead(ctx, it, byHand)
+		return
+	}
+	r.mu.Unlock()
+}
+
+// retryRead reads an event that was set aside, and hands it to its lane.
+func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
+	e, err := readEntry(ctx, r.cfg, it.seq)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stopped:
+		r.drop(it)
+	case errors.Is(err, ErrNoEvent):
+		r.end(it, answer{result: Expired})
+	case err != nil:
+		r.log.Warn("an event that was set aside could not be read", "seq", it.seq, "error", err)
+		if byHand {
+			it.ended(true)
+			return
+		}
+		r.held[it.heldKey()] = it
+		r.setAside(it, 0)
+	case byHand:
+		fresh := r.newItem(it.seq, e)
+		fresh.attempts, fresh.ended = it.attempts, it.ended
+		r.wg.Go(func() { r.tryByHand(fresh) }) //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
+	default:
+		fresh := r.newItem(it.seq, e)
+		fresh.attempts, fresh.rounds, fresh.ended = it.attempts, it.rounds, it.ended
+		r.admit(fresh)
+		r.dispatch() //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
+	}
+}
+
+// tryByHand makes the one attempt that somebody asked for: whatever the time, the breaker and the filter say, but
+// never at a command for a leg that is over.
+func (r *runner) tryByHand(it *item) {
+	ctx, cancel := context.WithTimeout(r.detached(), foldPatience+r.cfg.Timeout)
+	defer cancel()
+	a := answer{}
+	if !it.reports {
+		a.result = r.stale(ctx, it)
+	}
+	if a.result == "" {
+		it.attempts++
+		a = r.client.post(ctx, &it.entry, it.seq, it.attempts, answerKept, false)
+		r.meter.attempt(&it.entry, a)
+	}
+	r.ledger.note(it, a)
+	if a.result != Done {
+		r.report(it, a)
+	}
+	it.ended(true)
+}
+
+// ErrNoEvent is the error of a look for an event that the log does not hold, or not any more.
+var ErrNoEvent = errors.New("the log holds no such event")
+
+// readEntry reads an event of the stream. It fails with ErrNoEvent when there is none at seq.
+func readEntry(ctx context.Context, cfg *setup, seq uint64) (call.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	stream, err := cfg.events(ctx)
+	if err != nil {
+		return call.Entry{}, err
+	}
+	m, err := stream.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return call.Entry{}, fmt.Errorf("%w: %d", ErrNoEvent, seq)
+	}
+	if err != nil {
+		return call.Entry{}, fmt.Errorf("read event %d: %w", seq, err)
+	}
+	e := cfg.Entry(m.Subject, m.Header)
+	if e.EventType() == "" {
+		return call.Entry{}, fmt.Errorf("%w: %d is one of Legato's own", ErrNoEvent, seq)
+	}
+	e.ReceivedAt, e.Data = m.Time.UTC(), m.Data
+	if e.Seq == 0 {
+		e.Seq = seq
+	}
+	return e, nil
+}

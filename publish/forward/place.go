@@ -1,0 +1,339 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// group is the consumer's only priority group: its pinned client works the target.
+	group = "legato"
+	// pinFor is how long the pinned client may be silent before another takes its place. It asks for more every
+	// pullFor at the latest, the least that nats.go allows.
+	pinFor, pullFor = 2 * time.Second, time.Second
+	heartbeat       = 500 * time.Millisecond
+	// ackWait is how long an event may be held before it is handed out again: to this same replica, which knows
+	// it then, or to the next one, if giveBack did not reach it.
+	ackWait = 10 * time.Second
+	// prefetch is what may be on the way to this replica.
+	prefetch, prefetchBytes = 256, 16 << 20
+	// settleEvery and settleFor bound the wait for what was handed out to the replica before.
+	settleEvery, settleFor = 20 * time.Millisecond, ackWait + 2*time.Second
+	// maxGivenBack bounds the events between the acknowledged ones and the last one handed out that giveBack
+	// goes through: one that is tried for a minute, at some thousands a second.
+	maxGivenBack = 200_000
+	headerPin    = "Nats-Pin-Id"
+	retryFirst   = 250 * time.Millisecond
+	retryMost    = 5 * time.Second
+)
+
+var errClosed = errors.New("the consumer was closed")
+
+// place is the target's durable consumer: where it stands in the stream.
+type place struct {
+	consumer jetstream.Consumer
+}
+
+func consumerName(target string) string { return "forward_" + target }
+
+// open makes sure of the consumer. A new target begins with what is received from then on.
+func (r *runner) open(ctx context.Context) (jetstream.Consumer, error) {
+	want := jetstream.ConsumerConfig{
+		Durable: consumerName(r.target.Name), Description: "where the application " + r.target.Name + " stands",
+		Metadata:       metadata(r.target),
+		FilterSubjects: r.target.Filter.subjects(r.cfg.Layout.Prefix),
+		DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &r.began,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxHeld,
+		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: pinFor,
+	}
+	have, err := r.cfg.JetStream.Consumer(ctx, r.cfg.Layout.Events, want.Durable)
+	switch {
+	case err == nil:
+		// Where it began cannot be changed.
+		c := have.CachedInfo().Config
+		want.DeliverPolicy, want.OptStartTime, want.OptStartSeq = c.DeliverPolicy, c.OptStartTime, c.OptStartSeq
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, fmt.Errorf("look up the place of %s: %w", r.target.Name, err)
+	}
+	consumer, err := r.cfg.JetStream.CreateOrUpdateConsumer(ctx, r.cfg.Layout.Events, want)
+	if err != nil {
+		return nil, fmt.Errorf("make the place of %s on %s: %w", r.target.Name, r.cfg.Layout.Events, err)
+	}
+	r.mu.Lock()
+	r.place.consumer = consumer
+	r.mu.Unlock()
+	return consumer, nil
+}
+
+// follow takes events from the consumer until ctx ends, across disturbances.
+func (r *runner) follow(ctx context.Context) {
+	pause := retryFirst
+	for {
+		start := time.Now()
+		err := r.consume(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		r.lost() //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
+		if time.Since(start) > retryMost {
+			pause = retryFirst
+		}
+		r.log.Warn("forwarding is disturbed; trying again", "error", err)
+		if !sleep(ctx, pause) {
+			return
+		}
+		pause = min(2*pause, retryMost)
+	}
+}
+
+// consume is one subscription to the consumer. It ends with ctx, or with what went wrong.
+func (r *runner) consume(ctx context.Context) error {
+	consumer, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	silent := make(chan struct{}, 1)
+	taking, stop := context.WithCancel(ctx)
+	defer stop()
+	cc, err := consumer.Consume(func(m jetstream.Msg) {
+		if taking.Err() == nil { // nats.go may hand on what it has after the end
+			r.take(m) //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
+		}
+	},
+		jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes), jetstream.PullExpiry(pullFor),
+		jetstream.PullHeartbeat(heartbeat), jetstream.PullPriorityGroup(group),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
+			r.log.Debug("the consumer says", "error", err)
+			if errors.Is(err, jetstream.ErrPinIDMismatch) {
+				r.lost()
+			}
+			if errors.Is(err, jetstream.ErrNoHeartbeat) {
+				select {
+				case silent <- struct{}{}:
+				default:
+				}
+			}
+		}))
+	if err != nil {
+		return fmt.Errorf("take events for %s: %w", r.target.Name, err)
+	}
+	defer cc.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-cc.Closed():
+			return errClosed
+		case <-silent:
+			// A server that is away is waited for; a consumer that is gone must be made again.
+			if _, err := consumer.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+				return err
+			}
+		}
+	}
+}
+
+// take takes one delivery of the consumer.
+func (r *runner) take(m jetstream.Msg) {
+	meta, err := m.Metadata()
+	if err != nil {
+		r.log.Error("an event came without its place", "error", err)
+		return
+	}
+	seq := meta.Sequence.Stream
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return // given back with all that is held
+	}
+	r.delivered = meta.Sequence.Consumer
+	if pin := m.Headers().Get(headerPin); pin != r.pin {
+		r.takeOver(pin, m)
+	}
+	if it := r.held[heldKey{seq: seq}]; it != nil {
+		it.msg = m
+		if it.state == dropped {
+			it.state, it.delivered = underWay, r.delivered
+		}
+		return
+	}
+	if r.through.has(seq) {
+		ack(r.log, m)
+		return
+	}
+	e := r.cfg.Entry(m.Subject(), m.Headers())
+	e.ReceivedAt, e.Data = meta.Timestamp.UTC(), m.Data()
+	if e.Seq == 0 {
+		e.Seq = seq
+	}
+	it := r.newItem(seq, e)
+	it.msg, it.delivered = m, r.delivered
+	if r.settling {
+		r.held[it.heldKey()] = it // admitted in order when all are here
+		return
+	}
+	r.admit(it)
+	r.dispatch()
+}
+
+// takeOver begins the turn of this replica. What the one before it holds comes first: nothing is tried until all
+// that was handed out is here. r.mu is held.
+func (r *runner) takeOver(pin string, m jetstream.Msg) {
+	r.log.Debug("this replica works the target")
+	r.pin, r.settling = pin, true
+	consumer, reply := r.place.consumer, m.Reply()
+	r.wg.Go(func() { r.settlePlace(consumer, pin, reply) })
+}
+
+// settlePlace waits until this replica holds all that is handed out, and then lets attempts begin.
+func (r *runner) settlePlace(consumer jetstream.Consumer, pin, reply string) {
+	ctx, cancel := context.WithTimeout(r.detached(), settleFor)
+	defer cancel()
+	given := false
+	for {
+		info, err := consumer.Info(ctx)
+		if r.settled(pin, info, err) {
+			return
+		}
+		if err == nil && !given {
+			given = true
+			r.giveBack(info, reply)
+		}
+		if !sleep(ctx, settleEvery) {
+			r.log.Warn("the events that another replica held did not all come; going on without them")
+			r.settled(pin, nil, nil)
+			return
+		}
+	}
+}
+
+// settled lets attempts begin when info says that all that is handed out is here, or unconditionally without
+// info. It reports whether there is no more to wait for.
+func (r *runner) settled(pin string, info *jetstream.ConsumerInfo, err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pin != pin || r.stopped {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	if info != nil {
+		here := 0
+		for _, it := range r.held {
+			if it.msg != nil && it.delivered <= info.Delivered.Consumer {
+				here++
+			}
+		}
+		if r.delivered < info.Delivered.Consumer || here < info.NumAckPending {
+			return false
+		}
+	}
+	r.settling = false
+	var fresh []*item
+	for _, it := range r.held {
+		if it.lane == nil && it.state == waiting {
+			fresh = append(fresh, it)
+		}
+	}
+	for _, it := range fresh {
+		r.admit(it) // a lane sorts them
+	}
+	r.dispatch()
+	return true
+}
+
+// giveBack asks the server to hand out again what another replica holds: a replica that was killed cannot, and
+// until ackWait is over its events would come behind later ones of their sessions. The server passes over what
+// is acknowledged. The subject is that of every acknowledgement (NATS ADR-15), for other sequences.
+func (r *runner) giveBack(info *jetstream.ConsumerInfo, reply string) {
+	tokens := strings.Split(reply, ".")
+	at := 5 // $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>
+	if len(tokens) > 9 {
+		at = 7 // with <domain>.<account> before the stream
+	}
+	if len(tokens) < at+2 || info.Delivered.Stream-info.AckFloor.Stream > maxGivenBack {
+		return // they come when ackWait is over
+	}
+	tokens[at+1] = strconv.FormatUint(info.Delivered.Consumer, 10)
+	for seq := info.AckFloor.Stream + 1; seq <= info.Delivered.Stream; seq++ {
+		if r.holds(seq) {
+			continue
+		}
+		tokens[at] = strconv.FormatUint(seq, 10)
+		if err := r.cfg.JetStream.Conn().Publish(strings.Join(tokens, "."), []byte("-NAK")); err != nil {
+			r.log.Debug("what another replica held could not be given back", "error", err)
+			return
+		}
+	}
+}
+
+func (r *runner) holds(seq uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held[heldKey{seq: seq}] != nil
+}
+
+// lost ends the turn of this replica: another one works the target, or will. What is under way is let finish.
+func (r *runner) lost() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pin == "" {
+		return
+	}
+	r.log.Debug("this replica does not work the target any more")
+	r.pin, r.settling = "", false
+	for _, it := range r.held {
+		switch {
+		case it.msg == nil:
+		case it.state == underWay:
+			it.state = dropped
+		default:
+			r.drop(it)
+		}
+	}
+	r.dispatch() // what was set aside goes on
+}
+
+// giveUp gives all that is held back to the server, and the place free for another replica.
+func (r *runner) giveUp(ctx context.Context) {
+	r.mu.Lock()
+	for _, it := range r.held {
+		if it.msg != nil {
+			if err := it.msg.Nak(); err != nil {
+				r.log.Debug("an event could not be given back", "error", err)
+			}
+		}
+	}
+	pinned := r.pin != ""
+	r.pin = ""
+	r.mu.Unlock()
+	if !pinned {
+		return
+	}
+	stream, err := r.cfg.JetStream.Stream(ctx, r.cfg.Layout.Events)
+	if err == nil {
+		err = stream.UnpinConsumer(ctx, consumerName(r.target.Name), group)
+	}
+	if err != nil {
+		r.log.Debug("the place could not be left; another replica takes it in a moment", "error", err)
+	}
+}
+
+// sleep waits and reports whether ctx is still going.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

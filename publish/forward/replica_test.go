@@ -1,0 +1,134 @@
+package forward_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
+	"github.com/legato-calls/legato/publish/forward"
+)
+
+// killable returns a connection through which a replica works until it is cut off as if its process were killed.
+func (w *world) killable() (nc *nats.Conn, kill func()) {
+	w.t.Helper()
+	nc, _ = w.nats.Dial()
+	return nc, nc.Close
+}
+
+func TestAnotherReplicaTakesOverFromOneThatIsKilled(t *testing.T) {
+	w := newWorld(t)
+	hold, stuck := make(chan struct{}), make(chan struct{}, 10)
+	var slow atomic.Bool
+	slow.Store(true)
+	a := newApp(t, func(_ http.ResponseWriter, r request) {
+		if r.body == "3" && slow.Load() {
+			stuck <- struct{}{}
+			<-hold
+		}
+	})
+	cfg := forward.Config{Targets: targets(t, a.server.URL, nil), Timeout: patience}
+	nc, kill := w.killable()
+	w.runOn(natsdtest.JetStream(t, nc), cfg)
+	for i := range 6 {
+		w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: strconv.Itoa(i)})
+	}
+	<-stuck // the fourth is under way, and two wait behind it
+	w.run(cfg)
+	slow.Store(false)
+	died := time.Now()
+	kill()
+	w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: "6"})
+	got := a.awaitCount(8)
+	close(hold)
+	// The one that was under way is sent again; nobody knows whether it was taken.
+	if diff := cmp.Diff([]uint64{1, 2, 3, 4, 4, 5, 6, 7}, seqs(got)); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if took := got[4].at.Sub(died); took > 4*time.Second {
+		t.Errorf("the other replica took over after %v, want some two seconds", took)
+	}
+	t.Logf("taken over after %v", got[4].at.Sub(died))
+}
+
+func TestAReplicaThatStopsHandsOverAtOnce(t *testing.T) {
+	w, a := newWorld(t), newApp(t, nil)
+	cfg := forward.Config{Targets: targets(t, a.server.URL, nil)}
+	_, stop := w.run(cfg)
+	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
+	a.awaitCount(1)
+	w.run(cfg)
+	stop()
+	stopped := time.Now()
+	w.put(event{typ: "call.answered", session: "s", leg: "l", body: "{}"})
+	if took := a.awaitCount(2)[1].at.Sub(stopped); took > time.Second {
+		t.Errorf("the other replica took over after %v, want at once", took)
+	}
+	w.settled(w.desk(), "app")
+}
+
+func TestOneOfTwoReplicasWorksATarget(t *testing.T) {
+	w, a := newWorld(t), newApp(t, nil)
+	cfg := forward.Config{Targets: targets(t, a.server.URL, nil)}
+	w.run(cfg)
+	w.run(cfg)
+	const sessions, events = 20, 10
+	for range events {
+		for s := range sessions {
+			w.put(event{typ: "call.dtmf.received", session: fmt.Sprint("s", s), leg: fmt.Sprint("l", s), body: fmt.Sprint("s", s)})
+		}
+	}
+	a.awaitCount(sessions * events)
+	w.settled(w.desk(), "app")
+	got := a.all()
+	if len(got) != sessions*events {
+		t.Errorf("requests: got %d, want %d", len(got), sessions*events)
+	}
+	bySession := make(map[string][]uint64)
+	for _, r := range got {
+		bySession[r.body] = append(bySession[r.body], r.seq)
+	}
+	for s, order := range bySession {
+		if !slices.IsSorted(order) {
+			t.Errorf("%s: out of order: %v", s, order)
+		}
+	}
+}
+
+func TestForwardingOutlivesARestartOfNATS(t *testing.T) {
+	w := newWorld(t, natsdtest.WithListen(newPort(t).addr))
+	hold := make(chan struct{})
+	a := newApp(t, func(_ http.ResponseWriter, r request) {
+		if r.body == "1" && r.attempt == 1 {
+			<-hold
+		}
+	})
+	nc, err := nats.Connect(w.nats.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	_, stop := w.runOn(natsdtest.JetStream(t, nc), forward.Config{Targets: targets(t, a.server.URL, nil), Timeout: patience})
+	for i := range 4 {
+		w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: strconv.Itoa(i)})
+	}
+	a.awaitCount(2) // the second is under way
+	w.nats.Restart()
+	close(hold) // it is answered while NATS may be away
+	for i := 4; i < 8; i++ {
+		w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: strconv.Itoa(i)})
+	}
+	got := a.await("the last one", func(r []request) bool { return r[len(r)-1].body == "7" })
+	w.settled(w.desk(), "app")
+	if diff := cmp.Diff([]uint64{1, 2, 3, 4, 5, 6, 7, 8}, seqs(got)); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	stop()
+}
