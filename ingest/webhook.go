@@ -97,8 +97,18 @@ func (s *Server) receive(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	entry.ContentType = unless(r.Header.Get("Content-Type"), call.WebhookContentType)
+	entry.UserAgent = unless(r.UserAgent(), call.WebhookUserAgent)
 	o.entry = entry
 	return s.store(c, entry)
+}
+
+// unless returns a header's value, empty where it is the usual one, which the log need not repeat.
+func unless(value, usual string) string {
+	if value == usual {
+		return ""
+	}
+	return value
 }
 
 // checkSigned refuses a request without the headers of a signature before its

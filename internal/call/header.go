@@ -19,11 +19,13 @@ const (
 	headerSignature  = "Telnyx-Signature-Ed25519"
 	headerTimestamp  = "Telnyx-Timestamp"
 
-	// Of parked messages only: the reason, and the place and topic of an entry of the log.
-	headerReason      = "Legato-Reason"
 	headerContentType = "Content-Type"
-	headerSequence    = "Legato-Sequence"
-	headerTopic       = "Legato-Topic"
+	headerUserAgent   = "User-Agent" // of entries only
+
+	// Of parked messages only: the reason, and the place and topic of an entry of the log.
+	headerReason   = "Legato-Reason"
+	headerSequence = "Legato-Sequence"
+	headerTopic    = "Legato-Topic"
 
 	sourceBackfill = "backfill"
 )
@@ -99,6 +101,8 @@ func (e *Entry) Header() map[string][]string {
 	h.set(headerID, e.ID)
 	h.setOrigin(e.Ref, e.Signature, e.Timestamp, e.Backfill)
 	h.set(headerTrace, e.Trace)
+	h.set(headerContentType, HeaderValue(e.ContentType))
+	h.set(headerUserAgent, HeaderValue(e.UserAgent))
 	if e.Attempt > 0 {
 		h.set(headerAttempt, strconv.Itoa(e.Attempt))
 	}
@@ -106,19 +110,19 @@ func (e *Entry) Header() map[string][]string {
 }
 
 // headerNames is more than all header names of an entry take, with ": " and line ends.
-const headerNames = 256
+const headerNames = 288
 
 // Size bounds what the server holds against its limits: header and body as they travel.
 func (e *Entry) Size() int64 {
 	return int64(headerNames + len(e.ID) + len(e.Ref.Session) + len(e.Ref.Leg) + len(e.Ref.Control) + len(e.Ref.Connection) +
-		len(e.Signature) + len(e.Timestamp) + len(e.Trace) + len(e.Data))
+		len(e.Signature) + len(e.Timestamp) + len(e.Trace) + len(e.ContentType) + len(e.UserAgent) + len(e.Data))
 }
 
 // ReadEntry reads back what subject and header of a message in the log tell of an entry; what is not
 // stated is empty. The caller adds Seq, ReceivedAt and Data.
 func ReadEntry(prefix, subject string, fields map[string][]string) Entry {
 	h := header(fields)
-	e := Entry{ID: h.get(headerID), Trace: h.get(headerTrace)}
+	e := Entry{ID: h.get(headerID), Trace: h.get(headerTrace), ContentType: h.get(headerContentType), UserAgent: h.get(headerUserAgent)}
 	e.Ref, e.Signature, e.Timestamp, e.Backfill = h.origin()
 	e.Topic = topicOf(prefix, subject, e.Ref)
 	// An attempt that is no number was never written by Legato; it counts as not stated.
