@@ -44,9 +44,9 @@ func BenchHelp(tb testing.TB) string {
 // AllHelp is the help of all commands, and of the program that measures.
 func AllHelp(tb testing.TB) string {
 	tb.Helper()
-	all := BenchHelp(tb)
+	all := []string{BenchHelp(tb)}
 	for _, command := range Commands(tb) {
-		all += Help(tb, command)
+		all = append(all, Help(tb, command))
 	}
-	return all
+	return strings.Join(all, "")
 }
