@@ -130,6 +130,19 @@ func TestArrowsLeadDown(t *testing.T) {
 	}
 }
 
+// TestEveryRoomIsDescribed holds the table of rooms against the tree.
+func TestEveryRoomIsDescribed(t *testing.T) {
+	t.Parallel()
+	page, floors := readText(t, "architecture.md"), picture(t)
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		// Folders deeper down are their room's business.
+		if strings.Count(name, "/") <= 1 && floors[nameOf(floors, name)] < 5 && !strings.Contains(page, "\n| `"+name+"` |") {
+			t.Errorf("%s has no row", name)
+		}
+	}
+}
+
 // A step of a walk begins with the function that it is about: package.Function or package.Type.Method.
 var (
 	stepOfWalk = regexp.MustCompile("(?m)^(\\d+)\\. `([\\w/]+)\\.(\\w+(?:\\.\\w+)?)`")
