@@ -52,8 +52,8 @@ func (l *leg) asking(r Rules) asking {
 	return a
 }
 
-// endedAt is from when the status window counts: since it is known to be over. A
-// hangup that came from the history was long past when it was received.
+// endedAt is from when the status window counts: since it is known to be over. A hangup that came from the history
+// was long past when it was received.
 func (l *leg) endedAt(since time.Time) time.Time {
 	if l.hangupBackfilled && !l.hungUp.IsZero() {
 		return earlier(since, l.hungUp)
@@ -80,9 +80,9 @@ func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 	return c, a.due, !a.due.IsZero()
 }
 
-// unansweredAt is when the check that is outstanding counts as unanswered; zero: never. After
-// the last attempt's time a leg that is over has no use for another one, unless it was never
-// asked about: then maxUnanswered checks stay without an answer before that is accepted.
+// unansweredAt is when the check that is outstanding counts as unanswered; zero: never. After the last attempt's time
+// a leg that is over has no use for another one, unless it was never asked about: then maxUnanswered checks stay
+// without an answer before that is accepted.
 func (l *leg) unansweredAt(r Rules, a asking) time.Time {
 	if a.ending == NotOver {
 		switch {
@@ -106,7 +106,6 @@ func (l *leg) newCheck() Check {
 
 // imposed is the wait that Telnyx asked for, in seconds.
 func imposed(seconds float64) time.Duration {
-	// Bounded here as well: a number too large for a Duration converts to
-	// different values on different machines.
+	// Bounded here as well: a number too large for a Duration converts to different values on different machines.
 	return time.Duration(min(max(seconds, 0), status.MaxRetryAfter.Seconds()) * float64(time.Second))
 }

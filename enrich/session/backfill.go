@@ -46,16 +46,16 @@ func (m *Missing) Fill(eventType string) {
 
 // record is what is known about events of a leg that may be missing.
 type record struct {
-	// answered: its call.answered was folded. talked: another event says that it was
-	// answered. active: an event was folded that hardly any leg has without an answer.
+	// answered: its call.answered was folded. talked: another event says that it was answered. active: an event was
+	// folded that hardly any leg has without an answer.
 	answered, talked, active bool
 	// again: an event came with an attempt that was not its first: the one before had no success.
 	again bool
 	// firstSeq is the first of its events by receipt, overtaken: it was the hangup.
 	firstSeq  uint64
 	overtaken bool
-	// outage is when to check a leg that was open while nobody wrote
-	// the log, outageSeq the first entry after that; 0: it was not.
+	// outage is when to check a leg that was open while nobody wrote the log, outageSeq the first entry after that;
+	// 0: it was not.
 	outage    time.Time
 	outageSeq uint64
 	// trimmed: its call had been trimmed from the log, and its summary was read back.
@@ -94,8 +94,8 @@ func (r *record) note(e *Event) {
 	r.active = r.active || call.EventTypeOf(e.Type).Answered
 }
 
-// hadAnswer reports whether only a leg that was answered hangs up like that. The
-// 200 is that to its INVITE or to the BYE that followed, unless the cause says otherwise.
+// hadAnswer reports whether only a leg that was answered hangs up like that. The 200 is that to its INVITE or to the
+// BYE that followed, unless the cause says otherwise.
 func hadAnswer(h *call.Hangup) bool {
 	switch strings.ToLower(h.Cause) {
 	case "time_limit":
@@ -121,26 +121,24 @@ func (l *leg) doubtful() bool {
 	return r.again || r.overtaken || r.outageSeq > 0 || r.active && !r.answered
 }
 
-// nextBackfill returns the check that asks the history about the leg and when it is
-// due; false when there is none.
+// nextBackfill returns the check that asks the history about the leg and when it is due; false when there is none.
 func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
-	if r.BackfillAfter <= 0 || l.record.trimmed && !l.initiated {
-		return Check{}, time.Time{}, false
-	}
-	ending, since := l.ending()
-	if ending == NotOver || !l.missing().Any() && !l.doubtful() {
-		return Check{}, time.Time{}, false
+	made := len(l.record.backfills)
+	switch {
+	case r.BackfillAfter <= 0, l.open(), made >= maxBackfills, l.record.trimmed && !l.initiated, !l.missing().Any() && !l.doubtful():
+		return c, due, false
 	}
 	var last backfilled
 	for _, b := range l.record.backfills {
 		if b.whole {
-			return Check{}, time.Time{}, false
+			return c, due, false
 		}
 		if b.at.After(last.at) {
 			last = b
 		}
 	}
-	made, highest := len(l.record.backfills), l.record.highest()
+	_, since := l.ending()
+	highest := l.record.highest()
 	due = r.nextBackfill(since, last.at, made, last.imposed)
 	if l.record.checked > highest {
 		// A worker has that attempt in hand, for a while.
@@ -148,7 +146,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 	}
 	c = l.newCheck()
 	c.Kind, c.Attempt = CheckBackfill, max(highest, l.record.checked)+1
-	return c, due, made < maxBackfills && c.Attempt <= maxBackfillChecks
+	return c, due, c.Attempt <= maxBackfillChecks
 }
 
 // highest is the highest attempt that the log has an outcome of; 0: it has none.

@@ -23,9 +23,8 @@ const (
 	CheckBackfill CheckKind = "repair"
 )
 
-// Check is an entry that Legato itself appends to the log when something has
-// become due. Its id is derived from the log alone: replicas that find the same
-// thing due append it once, and the queue hands it to one of them.
+// Check is an entry that Legato itself appends to the log when something has become due. Its id is derived from the
+// log alone: replicas that find the same thing due append it once, and the queue hands it to one of them.
 type Check struct {
 	Kind    CheckKind      `json:"kind"`
 	Session call.SessionID `json:"call_session_id"`
@@ -40,22 +39,21 @@ type Check struct {
 	Epoch uint64 `json:"life,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
-	// Trimmed marks a CheckExpire of a leg whose call had been trimmed from the log and came back with a late event: it
-	// is over because its summary is published already, not because it was silent.
+	// Trimmed marks a CheckExpire of a leg whose call had been trimmed from the log and came back with a late event:
+	// it is over because its summary is published already, not because it was silent.
 	Trimmed bool `json:"departed,omitempty"`
 }
 
 // ID is the check's idempotency key.
 func (c Check) ID() string {
+	session := "check/" + string(c.Kind) + "/" + string(c.Session) + "/"
 	switch c.Kind {
 	case CheckSettle:
-		return "check/settle/" + string(c.Session) + "/" + strconv.FormatUint(c.Upto, 10)
+		return session + strconv.FormatUint(c.Upto, 10)
 	case CheckExpire:
-		return "check/expire/" + string(c.Session) + "/" + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
-	case CheckStatus:
-		return "check/status/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Epoch, c.Attempt)
-	case CheckBackfill:
-		return "check/repair/" + string(c.Session) + "/" + string(c.Leg) + "/" + attemptOf(c.Epoch, c.Attempt)
+		return session + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
+	case CheckStatus, CheckBackfill:
+		return session + string(c.Leg) + "/" + attemptOf(c.Epoch, c.Attempt)
 	}
 	panic(fmt.Sprintf("check of unknown kind %q", string(c.Kind)))
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Event is one event as the fold keeps it: once, whatever the number of its
-// deliveries. It is never changed after it was folded.
+// Event is one event as the fold keeps it: once, whatever the number of its deliveries. It is never changed after it
+// was folded.
 type Event struct {
 	// ID and Type are its identity.
 	ID, Type string
@@ -42,8 +42,8 @@ func (f *Facts) equal(g *Facts) bool {
 		f.Truncated == g.Truncated && f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags)
 }
 
-// order is the order of occurrence; of two that occurred at once the ids
-// decide, never their arrival. An event without a time comes first.
+// order is the order of occurrence; of two that occurred at once the ids decide, never their arrival. An event
+// without a time comes first.
 func order(a, b *Event) int {
 	if c := a.OccurredAt.Compare(b.OccurredAt); c != 0 {
 		return c
@@ -52,25 +52,16 @@ func order(a, b *Event) int {
 }
 
 func compareID(a, b *Event) int {
-	if c := cmp.Compare(a.Type, b.Type); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.ID, b.ID)
+	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
 }
 
-// stands reports whether delivery a of an event stands before delivery b: a webhook
-// before what was filled in for it, then the lowest of (received, attempt, place in the log).
+// stands reports whether delivery a of an event stands before delivery b: a webhook before what was filled in for it,
+// then the lowest of (received, attempt, place in the log).
 func stands(a, b *Event) bool {
 	if a.Backfill != b.Backfill {
 		return b.Backfill
 	}
-	if c := a.ReceivedAt.Compare(b.ReceivedAt); c != 0 {
-		return c < 0
-	}
-	if a.Attempt != b.Attempt {
-		return a.Attempt < b.Attempt
-	}
-	return a.Seq < b.Seq
+	return cmp.Or(a.ReceivedAt.Compare(b.ReceivedAt), cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Seq, b.Seq)) < 0
 }
 
 // events is a set of events by identity.
@@ -95,8 +86,8 @@ func (s *events) find(id, typ string) int {
 	return slices.IndexFunc(s.list, func(e *Event) bool { return e.ID == id && e.Type == typ })
 }
 
-// add puts e into the set and reports whether it is new there. A further
-// delivery of a known event replaces it when it stands before it.
+// add puts e into the set and reports whether it is new there. A further delivery of a known event replaces it when
+// it stands before it.
 func (s *events) add(e *Event) bool {
 	if i := s.find(e.ID, e.Type); i >= 0 {
 		if stands(e, s.list[i]) {

@@ -51,12 +51,12 @@ func (f *fold) apply(e *call.Entry, c *content) (s *session, err error) {
 	return s, nil
 }
 
-// event folds an event into the leg or the session that it names, and into a leg also the events that were waiting for
-// an id that it states.
+// event folds an event into the leg or the session that it names, and into a leg also the events that were waiting
+// for an id that it states.
 func (f *fold) event(e *call.Entry, stated *call.Event) *session {
 	event := f.keep(e, stated)
-	// The horizon, before which orphans are not adopted any more, is the log's, so that
-	// a replay, in which nothing was forgotten yet, adopts the same.
+	// The horizon, before which orphans are not adopted any more, is the log's, so that a replay, in which nothing
+	// was forgotten yet, adopts the same.
 	horizon := e.ReceivedAt.Add(-f.rules.AmendWindow)
 	s, l, found := f.ids.attach(e, stated.Ref, horizon)
 	if s == nil {

@@ -11,8 +11,8 @@ import (
 
 // identity is which sessions and legs are known and by which ids, and the events that wait for a leg to be known.
 type identity struct {
-	// Entries expire on the log's clock, which go-cache does not know: the schedule
-	// decides when a session is forgotten, and no janitor ever walks it.
+	// Entries expire on the log's clock, which go-cache does not know: the schedule decides when a session is
+	// forgotten, and no janitor ever walks it.
 	sessions  *cache.Cache // call_session_id → *session
 	byLeg     map[call.LegID]*leg
 	byControl map[call.ControlID]*leg
@@ -64,8 +64,8 @@ func (i *identity) all() iter.Seq[*session] {
 	}
 }
 
-// find looks up what a ref names. The most specific id that it states decides: a leg that is not
-// known is not looked for under its control id.
+// find looks up what a ref names. The most specific id that it states decides: a leg that is not known is not looked
+// for under its control id.
 func (i *identity) find(ref call.Ref) (*session, *leg) {
 	var l *leg
 	switch {
@@ -104,8 +104,8 @@ func (i *identity) legOf(s *session, c call.ControlID) *leg {
 	return nil
 }
 
-// attach finds the place of an event, and makes session and leg where it names them. Found are the orphans that
-// named a leg that is new.
+// attach finds the place of an event, and makes session and leg where it names them. Found are the orphans that named
+// a leg that is new.
 func (i *identity) attach(e *call.Entry, ref call.Ref, horizon time.Time) (s *session, l *leg, found []*Event) {
 	if s, l = i.find(ref); ref.Session == "" {
 		return s, l, nil
@@ -126,8 +126,8 @@ func (i *identity) attach(e *call.Entry, ref call.Ref, horizon time.Time) (s *se
 	return s, l, found
 }
 
-// learn takes the ids that an event of a leg states, and returns the events that a control id which
-// is new to the leg leads to: orphans, and events of the session.
+// learn takes the ids that an event of a leg states, and returns the events that a control id which is new to the leg
+// leads to: orphans, and events of the session.
 func (i *identity) learn(l *leg, event *Event, horizon time.Time) (found []*Event) {
 	c := event.Facts.Control
 	isNew := l.learn(event)
@@ -200,8 +200,8 @@ func (l *leg) learn(event *Event) (isNew bool) {
 	return isNew
 }
 
-// precedes reports whether what a states about its leg goes before what b does:
-// by occurrence, and between deliveries that differ by the text itself.
+// precedes reports whether what a states about its leg goes before what b does: by occurrence, and between deliveries
+// that differ by the text itself.
 func precedes(a, b *Event, less func(*Facts) bool) bool {
 	if b == nil {
 		return true
@@ -216,8 +216,8 @@ func (l *leg) goesBy(c call.ControlID) bool {
 	return c != "" && (l.control == c || slices.Contains(l.aliases, c))
 }
 
-// forget drops a session and what it knows. Its place in the order stays until there are too many of
-// those: an old session at the front must not put that off.
+// forget drops a session and what it knows. Its place in the order stays until there are too many of those: an old
+// session at the front must not put that off.
 func (i *identity) forget(s *session) {
 	i.sessions.Delete(string(s.id))
 	for _, l := range s.legs {

@@ -45,19 +45,18 @@ type leg struct {
 	// since is when the first entry that named it was received.
 	since     time.Time
 	initiated bool
-	// hangup is when the earliest hangup was received; zero: none was. hungUp is
-	// when the earliest occurred, by Telnyx's clock. hangupBackfilled: the one that was
-	// received first came from the history.
+	// hangup is when the earliest hangup was received; zero: none was. hungUp is when the earliest occurred, by
+	// Telnyx's clock. hangupBackfilled: the one that was received first came from the history.
 	hangup, hungUp   time.Time
 	hangupBackfilled bool
 	// askBy is when a check asks for the status unless the hangup's task has done so.
 	askBy time.Time
-	// aliveAt is when the last sign of life was received (an event, or a status
-	// answer that it is alive), and aliveSeq where it stands.
+	// aliveAt is when the last sign of life was received (an event, or a status answer that it is alive), and
+	// aliveSeq where it stands.
 	aliveAt  time.Time
 	aliveSeq uint64
-	// checked is the highest attempt that a check has asked for, checkedAt when it
-	// did, and checkedSeq where that check stands.
+	// checked is the highest attempt that a check has asked for, checkedAt when it did, and checkedSeq where that
+	// check stands.
 	checked    int
 	checkedAt  time.Time
 	checkedSeq uint64
@@ -87,8 +86,8 @@ type Received struct {
 // fetchSkew is how far the clock of a replica may be behind Telnyx's.
 const fetchSkew = time.Minute
 
-// take folds an event when an entry is folded: the event's own entry, or a later one that names the leg of an event that
-// was waiting. It reports whether the event is new.
+// take folds an event when an entry is folded: the event's own entry, or a later one that names the leg of an event
+// that was waiting. It reports whether the event is new.
 func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
 	l.share(event)
 	if isNew = l.events.add(event); isNew {
@@ -123,8 +122,8 @@ func (l *leg) hangUp(e *call.Entry, event *Event) {
 	l.hungUp = earlier(l.hungUp, event.OccurredAt)
 }
 
-// share lets an event use the facts, or at least the texts, that another event
-// of the leg has stated already: seven events that repeat the same parties keep them once.
+// share lets an event use the facts, or at least the texts, that another event of the leg has stated already: seven
+// events that repeat the same parties keep them once.
 func (l *leg) share(e *Event) {
 	// The newest are the likeliest to agree.
 	for i := len(l.events.list) - 1; i >= max(len(l.events.list)-4, 0); i-- {
@@ -167,10 +166,9 @@ func (l *leg) noteCheck(e *call.Entry, c *Check) {
 	}
 }
 
-// confirmation returns the answer that confirms the end, nil when none does: of
-// several the one fetched first. For a dialled leg is_alive can be false before
-// anything happened, so "not alive" counts only with an end time, or about a leg that
-// had hung up or had been seen alive when the answer was fetched.
+// confirmation returns the answer that confirms the end, nil when none does: of several the one fetched first. For a
+// dialled leg is_alive can be false before anything happened, so "not alive" counts only with an end time, or about a
+// leg that had hung up or had been seen alive when the answer was fetched.
 func (l *leg) confirmation() *Received {
 	alive := false
 	for _, a := range l.answers {
@@ -219,16 +217,15 @@ func (l *leg) open() bool {
 
 func (l *leg) over() bool { return !l.open() }
 
-// wasGone reports whether Telnyx did not know the leg any more before its hangup came
-// in: late, that changes nothing.
+// wasGone reports whether Telnyx did not know the leg any more before its hangup came in: late, that changes nothing.
 func (l *leg) wasGone() bool {
 	return slices.ContainsFunc(l.answers, func(a *Received) bool {
 		return a.Result == status.NotFound && a.Proven && a.At.Before(l.hangup)
 	})
 }
 
-// attempts returns the highest attempt so far, how many answers were received
-// since a time, and the last answer of all.
+// attempts returns the highest attempt so far, how many answers were received since a time, and the last answer of
+// all.
 func (l *leg) attempts(since time.Time) (highest, made int, last *Received) {
 	for _, a := range l.answers {
 		highest = max(highest, a.Attempt)
@@ -242,8 +239,8 @@ func (l *leg) attempts(since time.Time) (highest, made int, last *Received) {
 	return highest, made, last
 }
 
-// noteAnswer puts an answer into the set, in order of fetching. An answer that the
-// log has twice stands where it stood first.
+// noteAnswer puts an answer into the set, in order of fetching. An answer that the log has twice stands where it
+// stood first.
 func (l *leg) noteAnswer(r *Received) {
 	for i, a := range l.answers {
 		if a.Attempt == r.Attempt && a.FetchedAt.Equal(r.FetchedAt) && a.Result == r.Result {

@@ -27,8 +27,8 @@ type orphan struct {
 
 func newOrphans() orphans { return orphans{by: make(map[orphanKey][]*Event)} }
 
-// repeatedWithin is how many events of the same call may lie between two
-// deliveries of an orphan for the second to be dropped; the leg drops the others.
+// repeatedWithin is how many events of the same call may lie between two deliveries of an orphan for the second to be
+// dropped; the leg drops the others.
 const repeatedWithin = 16
 
 func (o *orphans) add(ref call.Ref, e *Event) {
@@ -66,8 +66,7 @@ func (o *orphans) count() int {
 	return n
 }
 
-// expire drops orphans received before a time and returns how many, since it
-// was called last, have found no call.
+// expire drops orphans received before a time and returns how many, since it was called last, have found no call.
 func (o *orphans) expire(before time.Time) int {
 	i := 0
 	for ; i < len(o.queue) && o.queue[i].event.ReceivedAt.Before(before); i++ {

@@ -21,8 +21,8 @@ type progress struct {
 	// began is when the first entry was received, latest the latest timestamp folded.
 	began, latest time.Time
 	waiting       []waiter
-	// restarts is closed by the next restart, catchesUp when the replay is through; caughtUpAt is when
-	// that was, by this machine.
+	// restarts is closed by the next restart, catchesUp when the replay is through; caughtUpAt is when that was, by
+	// this machine.
 	restarts, catchesUp chan struct{}
 	caughtUpAt          time.Time
 }

@@ -12,17 +12,17 @@ import (
 const (
 	// handedOutFor is how long a check may take into the log before it is handed out again.
 	handedOutFor = 5 * time.Second
-	// inFlight is how long an entry may be on its way from the log to this
-	// replica. What the fold could still need within it is not dropped.
+	// inFlight is how long an entry may be on its way from the log to this replica. What the fold could still need
+	// within it is not dropped.
 	inFlight = time.Minute
-	// completedWithin is how long it may take to read, from the published summaries, that a leg
-	// is completed: from the end of a replay and of the amend window.
+	// completedWithin is how long it may take to read, from the published summaries, that a leg is completed: from
+	// the end of a replay and of the amend window.
 	completedWithin = 2 * time.Minute
-	// maxForgotten bounds how many sessions are forgotten under one lock: after a
-	// replay all that ended long ago leave together.
+	// maxForgotten bounds how many sessions are forgotten under one lock: after a replay all that ended long ago
+	// leave together.
 	maxForgotten = 4096
-	// maxSetBack is how far the clock may be set back before the schedule is made anew: what was put off
-	// by some seconds was put off to a time that is far away then.
+	// maxSetBack is how far the clock may be set back before the schedule is made anew: what was put off by some
+	// seconds was put off to a time that is far away then.
 	maxSetBack = time.Second
 )
 
@@ -94,17 +94,13 @@ func (q *queue) Pop() any {
 
 func newSchedule(r Rules) schedule { return schedule{rules: r, changed: make(chan struct{}, 1)} }
 
-// clear takes all sessions out.
-func (c *schedule) clear() { c.queue = nil }
-
 // put puts the session where it belongs.
 func (c *schedule) put(s *session, now time.Time) {
 	s.slot.wake = c.wake(s, now)
 	if s.slot.place < 0 {
 		heap.Push(&c.queue, s)
-	} else {
-		heap.Fix(&c.queue, s.slot.place)
 	}
+	heap.Fix(&c.queue, s.slot.place)
 	if c.queue[0] == s {
 		c.announce()
 	}
@@ -130,29 +126,20 @@ func (c *schedule) announce() {
 }
 
 // wake is when the session is due.
-func (c *schedule) wake(s *session, now time.Time) time.Time {
-	switch _, since, next := c.checks(s, now); {
-	case !since.IsZero():
-		return since
-	case !next.IsZero():
-		return next
+func (c *schedule) wake(s *session, now time.Time) (wake time.Time) {
+	s.checks(c.rules, now, func(_ Check, at time.Time) { wake = sooner(wake, at) })
+	if wake.IsZero() {
+		return s.expires(c.rules)
 	}
-	return s.expires(c.rules)
+	return wake
 }
 
-// checks returns the checks that are due at now, since when the first of them is,
-// and when the next one will be (zero: none is to come).
-func (c *schedule) checks(s *session, now time.Time) (due []Check, since, next time.Time) {
-	s.checks(c.rules, now, func(check Check, at time.Time) {
-		into := &next
-		if !at.After(now) {
-			due, into = append(due, check), &since
-		}
-		if into.IsZero() || at.Before(*into) {
-			*into = at
-		}
-	})
-	return due, since, next
+// sooner returns the earlier of two times, of which the zero one is not set.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Scheduled is a check that is to come, as far as is known now.
@@ -172,8 +159,8 @@ func (c *schedule) upcoming(s *session, now time.Time) []Scheduled {
 	return all
 }
 
-// due hands out checks that are due, limit of them at most, takes out the sessions that are finished, and
-// returns how long nothing else is due.
+// due hands out checks that are due, limit of them at most, takes out the sessions that are finished, and returns how
+// long nothing else is due.
 func (c *schedule) due(at instant, limit int) (checks []Check, finished []*session, wait time.Duration) {
 	for len(c.queue) > 0 && len(checks) < limit && len(finished) < maxForgotten {
 		s := c.queue[0]
@@ -196,36 +183,33 @@ func (c *schedule) due(at instant, limit int) (checks []Check, finished []*sessi
 	return checks, finished, max(c.queue[0].slot.wake.Sub(at.now), 0)
 }
 
-// handOut returns the checks of a session to hand out, room of them at most, and when it is due
-// again; zero: it is finished.
+// handOut returns the checks of a session to hand out, room of them at most, and when it is due again; zero: it is
+// finished.
 func (c *schedule) handOut(s *session, at instant, room int) (ready []Check, wake time.Time) {
-	due, _, wake := c.checks(s, at.now)
-	wakeBy := func(t time.Time) {
-		if wake.IsZero() || t.Before(wake) {
-			wake = t
-		}
-	}
 	var out []handedOut
-	for _, check := range due {
+	s.checks(c.rules, at.now, func(check Check, due time.Time) {
 		h := handedOut{kind: check.Kind, leg: check.Leg, attempt: check.Attempt, upto: check.Upto, at: at.local}
 		before := slices.IndexFunc(s.slot.handedOut, h.same)
 		switch {
+		case due.After(at.now):
+			wake = sooner(wake, due)
+			return
 		case before >= 0 && at.local.Sub(s.slot.handedOut[before].at) < handedOutFor:
 			h.at = s.slot.handedOut[before].at
 		case check.Kind == CheckExpire && !at.anchored:
-			// Right after a replay there is only this machine's clock, and what
-			// is wrong by hours would end a live leg. The next entry sets the clock.
-			wakeBy(at.now.Add(handedOutFor))
-			continue
+			// Right after a replay there is only this machine's clock, and one that is wrong by hours would end a live
+			// leg. The next entry sets the clock.
+			wake = sooner(wake, at.now.Add(handedOutFor))
+			return
 		case len(ready) < room:
 			ready = append(ready, check)
 		default:
-			wakeBy(at.now)
-			continue
+			wake = sooner(wake, at.now)
+			return
 		}
 		out = append(out, h)
-		wakeBy(at.now.Add(handedOutFor - at.local.Sub(h.at)))
-	}
+		wake = sooner(wake, at.now.Add(handedOutFor-at.local.Sub(h.at)))
+	})
 	s.slot.handedOut = out
 	if wake.IsZero() {
 		wake = c.keepUntil(s, at)
@@ -248,8 +232,8 @@ func (c *schedule) keepUntil(s *session, at instant) time.Time {
 		// A task of it is still with a worker, which must find its session.
 		return at.now.Add(handedOutFor)
 	case s.pending() && (at.now.Before(expires.Add(completedWithin)) || at.local.Before(at.caughtUp.Add(completedWithin))):
-		// Forgotten now, a leg that another replica completed, or this one before its
-		// restart, would be missing in the tally.
+		// Forgotten now, a leg that another replica completed, or this one before its restart, would be missing in
+		// the tally.
 		return at.now.Add(handedOutFor)
 	}
 	return time.Time{}

@@ -18,12 +18,11 @@ type session struct {
 	firstSeq, lastSeq uint64
 	// firstAt is when the first of its events was received, lastAt when the last entry was.
 	firstAt, lastAt time.Time
-	// activeAt and activeSeq are of the last entry that the settle time counts from: an event, or
-	// what made a leg be over. Bookkeeping entries do not count.
+	// activeAt and activeSeq are of the last entry that the settle time counts from: an event, or what made a leg be
+	// over. Bookkeeping entries do not count.
 	activeAt  time.Time
 	activeSeq uint64
-	// settled is how far the last CheckSettle spoke; settles counts how often one
-	// found the session over.
+	// settled is how far the last CheckSettle spoke; settles counts how often one found the session over.
 	settled uint64
 	settles int
 	// trace is the traceparent of its last entry that was traced.
@@ -57,8 +56,7 @@ func (s *session) legsOver() bool {
 	return len(s.legs) > 0 && !slices.ContainsFunc(s.legs, (*leg).open)
 }
 
-// over reports whether the session is over: its legs are, and a check in the
-// log states that it has been quiet since.
+// over reports whether the session is over: its legs are, and a check in the log states that it has been quiet since.
 func (s *session) over() bool { return s.legsOver() && s.settled >= s.activeSeq }
 
 // checks calls consider with the next check of each kind, and when it is due.

@@ -28,8 +28,8 @@ func (t *Table) Stats() Stats {
 type Open struct {
 	// Sessions counts the sessions.
 	Sessions int
-	// Oldest is how long ago, on the log's clock, the first entry of the leg was received
-	// that is open the longest; 0 when none is.
+	// Oldest is how long ago, on the log's clock, the first entry of the leg was received that is open the longest; 0
+	// when none is.
 	Oldest time.Duration
 }
 
@@ -59,8 +59,8 @@ func (t *Table) Tally() Tally {
 	return t.tally
 }
 
-// Backlog returns how long ago, on the log's clock, the oldest entry was received
-// that the queue is not through with, to a second; 0 when there is none.
+// Backlog returns how long ago, on the log's clock, the oldest entry was received that the queue is not through with,
+// to a second; 0 when there is none.
 func (t *Table) Backlog() time.Duration {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -12,18 +12,17 @@ import (
 type Config struct {
 	// Rules are the times by which it decides.
 	Rules Rules
-	// Decode reads the event of an entry whose topic is an event's. The wire
-	// format is not this package's business.
+	// Decode reads the event of an entry whose topic is an event's. The wire format is not this package's business.
 	Decode func(call.Entry) (call.Event, error)
-	// Changed is called for every session that an entry was folded into, from the
-	// goroutine that folds; it must not block. Nil: it is not wanted.
+	// Changed is called for every session that an entry was folded into, from the goroutine that folds; it must not
+	// block. Nil: it is not wanted.
 	Changed func(call.SessionID)
 	// Unusable is called for an entry that could not be folded. It must not block. Nil: it is not wanted.
 	Unusable func(e call.Entry, err error)
 }
 
-// Table is the live table: the fold of the log, one entry after the other.
-// It implements journal.Follower; its other methods may be called from anywhere.
+// Table is the live table: the fold of the log, one entry after the other. It implements journal.Follower; its other
+// methods may be called from anywhere.
 type Table struct {
 	cfg      Config
 	progress progress
@@ -46,7 +45,7 @@ func New(cfg Config) *Table {
 // clear forgets everything but who waits.
 func (t *Table) clear() {
 	t.clock, t.fold, t.tally, t.backlog = clock{}, newFold(t.cfg.Rules), Tally{}, newBacklog()
-	t.schedule.clear()
+	t.schedule.queue = nil
 }
 
 // Restart discards the table: the log begins anew at its first entry.
@@ -119,8 +118,7 @@ func (t *Table) Position() uint64 { return t.progress.position.Load() }
 // HasCaughtUp reports whether the replay is through.
 func (t *Table) HasCaughtUp() bool { return t.progress.caughtUp.Load() }
 
-// CaughtUp returns a channel that is closed when the replay is through. After a
-// Restart it is another one.
+// CaughtUp returns a channel that is closed when the replay is through. After a Restart it is another one.
 func (t *Table) CaughtUp() <-chan struct{} {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -134,8 +132,7 @@ func (t *Table) Restarted() <-chan struct{} {
 	return t.progress.restarts
 }
 
-// Epoch returns the identity of the log that is folded, and when its first entry
-// was received; zero: it has none yet.
+// Epoch returns the identity of the log that is folded, and when its first entry was received; zero: it has none yet.
 func (t *Table) Epoch() (log string, began time.Time) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -149,14 +146,14 @@ func (t *Table) Now() time.Time {
 	return t.clock.now(time.Now()).UTC()
 }
 
-// Wait returns when the entry at seq is folded, or lies before the log's first
-// one; its error is that of ctx. It goes on waiting across a Restart.
+// Wait returns when the entry at seq is folded, or lies before the log's first one; its error is that of ctx. It goes
+// on waiting across a Restart.
 func (t *Table) Wait(ctx context.Context, seq uint64) error {
 	return t.progress.wait(ctx, &t.mu, seq)
 }
 
-// View returns a session as it is folded now; false when the table does not know
-// it: then the view says only up to which position it does not.
+// View returns a session as it is folded now; false when the table does not know it: then the view says only up to
+// which position it does not.
 func (t *Table) View(id call.SessionID) (View, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -165,8 +162,7 @@ func (t *Table) View(id call.SessionID) (View, bool) {
 	if s != nil {
 		v = s.view(t.cfg.Rules)
 	}
-	// Entries are folded one by one under the lock: what is folded is exactly
-	// all up to the position.
+	// Entries are folded one by one under the lock: what is folded is exactly all up to the position.
 	v.Position, v.Log = t.progress.position.Load(), t.progress.log.ID
 	return v, s != nil
 }
@@ -188,17 +184,17 @@ func (t *Table) Proven(c call.ConnectionID) bool {
 
 // Place is where an entry belongs, and whether anything may have to be done for it.
 type Place struct {
-	// Session and Leg are the call that the entry belongs to; Leg is empty for
-	// an event of the session alone, both for one whose call is not known.
+	// Session and Leg are the call that the entry belongs to; Leg is empty for an event of the session alone, both
+	// for one whose call is not known.
 	Session call.SessionID
 	Leg     call.LegID
-	// Idle: neither the leg nor the session is over, the session has legs, and the leg's
-	// history begins with its call.initiated. Nothing is to be published.
+	// Idle: neither the leg nor the session is over, the session has legs, and the leg's history begins with its
+	// call.initiated. Nothing is to be published.
 	Idle bool
 	// Trace is the traceparent of the session's last entry that was traced. Empty: none was.
 	Trace string
-	// Position is the log sequence up to which this is so. After a Restart it
-	// can be less than a position that was reached before.
+	// Position is the log sequence up to which this is so. After a Restart it can be less than a position that was
+	// reached before.
 	Position uint64
 }
 
@@ -218,8 +214,8 @@ func (t *Table) Place(ref call.Ref) Place {
 	return p
 }
 
-// Schedule returns the next check of each kind of a session and its legs, the soonest first; none
-// when nothing is to come or the session is not known. It changes nothing, unlike Due.
+// Schedule returns the next check of each kind of a session and its legs, the soonest first; none when nothing is to
+// come or the session is not known. It changes nothing, unlike Due.
 func (t *Table) Schedule(id call.SessionID) []Scheduled {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -233,10 +229,9 @@ func (t *Table) Schedule(id call.SessionID) []Scheduled {
 // ScheduleChanged delivers a value when something became due earlier than it was before.
 func (t *Table) ScheduleChanged() <-chan struct{} { return t.schedule.changed }
 
-// Due returns the checks that have become due, limit of them at most, and the
-// time until the next call is needed. Sessions for which nothing can come any more and
-// whose entries the queue is through with are forgotten on the way; events whose
-// call never became known leave with them, and are counted in expired.
+// Due returns the checks that have become due, limit of them at most, and the time until the next call is needed.
+// Sessions for which nothing can come any more and whose entries the queue is through with are forgotten on the way;
+// events whose call never became known leave with them, and are counted in expired.
 //
 // A check that was returned and is not folded within some seconds is returned again.
 func (t *Table) Due(limit int) (checks []Check, wait time.Duration, expired int) {
@@ -273,25 +268,24 @@ func (t *Table) Floor() uint64 {
 	return t.backlog.floor
 }
 
-// SetFloor says up to where the queue needs no more work. Sessions with
-// entries above it are not forgotten. What lies beyond the fold's position is not
-// taken: it may have been said of another epoch of the log.
+// SetFloor says up to where the queue needs no more work. Sessions with entries above it are not forgotten. What lies
+// beyond the fold's position is not taken: it may have been said of another epoch of the log.
 func (t *Table) SetFloor(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.backlog.raise(min(seq, t.progress.position.Load()))
 }
 
-// Needed returns the sequence of the oldest entry that the table needs; entries
-// before it may be trimmed, as far as this replica is concerned.
+// Needed returns the sequence of the oldest entry that the table needs; entries before it may be trimmed, as far as
+// this replica is concerned.
 func (t *Table) Needed() uint64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.fold.ids.oldest(t.progress.position.Load() + 1)
 }
 
-// Complete states that a leg's summary is published, whoever has done it. A leg
-// that is not over yet, for all that is folded, counts when it is.
+// Complete states that a leg's summary is published, whoever has done it. A leg that is not over yet, for all that is
+// folded, counts when it is.
 func (t *Table) Complete(sid call.SessionID, id call.LegID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -2,12 +2,12 @@ package session
 
 import "slices"
 
-// Tally is what became of the legs that this table has seen end, since the
-// log was last read from its beginning. Over is Completed and Pending together, at any moment: where it
-// is not, a leg was forgotten whose summary nobody has seen.
+// Tally is what became of the legs that this table has seen end, since the log was last read from its beginning. Over
+// is Completed and Pending together, at any moment: where it is not, a leg was forgotten whose summary nobody has
+// seen.
 //
-// A leg counts when it is first over, and once; a late event may open it again. One whose
-// call has left memory, and is brought back by a late event, counts again.
+// A leg counts when it is first over, and once; a late event may open it again. One whose call has left memory, and
+// is brought back by a late event, counts again.
 type Tally struct {
 	// Over counts the legs that were over; Completed those of them whose summary is known to be published.
 	Over, Completed uint64

@@ -6,8 +6,8 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// View is a session as the fold has it at one position. It shares nothing that
-// changes with the table and may be kept.
+// View is a session as the fold has it at one position. It shares nothing that changes with the table and may be
+// kept.
 type View struct {
 	// ID is the session's.
 	ID call.SessionID

@@ -251,8 +251,8 @@ func (c *composer) summarizedEvents(leg string, events []summary.Event) {
 }
 
 // late marks what took longer to arrive than an event of the call that occurred before it. The first event is held
-// against the one that overtook it. Telnyx's clock and ours need not agree for this, and a call that is played
-// faster than it happened is not late as a whole.
+// against the one that overtook it. Telnyx's clock and ours need not agree for this, and a call that is played faster
+// than it happened is not late as a whole.
 func (c *composer) late() {
 	var events []Item
 	for _, i := range c.story.Timeline {

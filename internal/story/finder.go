@@ -9,9 +9,9 @@ import (
 // maxUnnamed bounds how many entries without a session are remembered in case their call is found: they are rare.
 const maxUnnamed = 100_000
 
-// Finder picks the entries of one call out of a log, by what their headers name. First, while
-// the session is not known, it looks for an entry that names it (Session then returns it). Then the log must be read from
-// its beginning again, and it collects.
+// Finder picks the entries of one call out of a log, by what their headers name. First, while the session is not
+// known, it looks for an entry that names it (Session then returns it). Then the log must be read from its beginning
+// again, and it collects.
 type Finder struct {
 	id      string
 	session call.SessionID
@@ -29,8 +29,8 @@ type unnamed struct {
 	control call.ControlID
 }
 
-// NewFinder returns a finder for a call by the id of its session, of a leg, or a control id. Where
-// the session is known the finder collects at once.
+// NewFinder returns a finder for a call by the id of its session, of a leg, or a control id. Where the session is
+// known the finder collects at once.
 func NewFinder(id string, session call.SessionID) *Finder {
 	return &Finder{
 		id: id, session: session,

@@ -5,8 +5,8 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Fold folds the entries of one call: it returns its view and what is due. The table
-// gets no others, so what it decides from those (that nobody wrote the log for a while) is left out.
+// Fold folds the entries of one call: it returns its view and what is due. The table gets no others, so what it
+// decides from those (that nobody wrote the log for a while) is left out.
 func Fold(log call.Log, entries []call.Entry, id call.SessionID, rules session.Rules, decode func(call.Entry) (call.Event, error)) (session.View, []session.Scheduled) {
 	if len(entries) == 0 {
 		return session.View{Log: log.ID, Position: log.Last}, nil

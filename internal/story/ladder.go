@@ -14,8 +14,8 @@ import (
 const (
 	// timeWidth is that of "15:04:05.000" and of the gap before it, with a space behind each.
 	timeWidth = 13 + 8
-	// minColumn is the least width of a leg's column: the longest usual thing in it,
-	// "● hangup normal_clearing 200", fits.
+	// minColumn is the least width of a leg's column: the longest usual thing in it, "● hangup normal_clearing 200",
+	// fits.
 	minColumn = 31
 	// together is how close things of different legs are to share a line.
 	together = 50 * time.Millisecond
@@ -24,8 +24,8 @@ const (
 )
 
 // Ladder draws the story for a terminal: one column a leg, time down, in lines of at most width characters (and never
-// less than some 50), with times in a zone. Legs that do not fit beside each other are stacked. A check whose outcome is
-// shown is left out, and things of one moment share a line.
+// less than some 50), with times in a zone. Legs that do not fit beside each other are stacked. A check whose outcome
+// is shown is left out, and things of one moment share a line.
 func (s *Story) Ladder(width int, zone *time.Location) string {
 	d := &drawing{s: s, width: max(width, minWidth), zone: zone, name: make(map[string]string)}
 	for i, leg := range s.Legs {
@@ -99,8 +99,8 @@ func (d *drawing) head() {
 	}
 }
 
-// blocks draws the ladder: as many legs beside each other as fit, the others below. What is
-// about the session stands in the last.
+// blocks draws the ladder: as many legs beside each other as fit, the others below. What is about the session stands
+// in the last.
 func (d *drawing) blocks() {
 	legs := d.s.Legs
 	beside := max(1, min(len(legs), (d.width-timeWidth)/minColumn))
@@ -159,8 +159,8 @@ func (d *drawing) block(legs []Leg, sessionToo bool) {
 	}
 }
 
-// repeats reports whether an event is of the same words as the one before it, with nothing between: keys that
-// were pressed, say, of which there can be dozens.
+// repeats reports whether an event is of the same words as the one before it, with nothing between: keys that were
+// pressed, say, of which there can be dozens.
 func repeats(rows []row, item Item, column int, text string) bool {
 	if len(rows) == 0 || item.Kind != KindEvent {
 		return false

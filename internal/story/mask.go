@@ -10,16 +10,16 @@ import (
 // masked stands for what is not shown.
 const masked = "····"
 
-// Mask hides the end of each phone number and most of each name. What remains still tells one
-// party from another for whoever knows them, and is personal data.
+// Mask hides the end of each phone number and most of each name. What remains still tells one party from another for
+// whoever knows them, and is personal data.
 func (s *Story) Mask() {
 	for i := range s.Legs {
 		s.Legs[i].From, s.Legs[i].To = Masked(s.Legs[i].From), Masked(s.Legs[i].To)
 	}
 }
 
-// Masked hides the last four digits of a number, all of one that has less than eight, and of anything
-// else (the user of a SIP URI, a name) all but its first character. The host of a URI stays.
+// Masked hides the last four digits of a number, all of one that has less than eight, and of anything else (the user
+// of a SIP URI, a name) all but its first character. The host of a URI stays.
 func Masked(party string) string {
 	user, host, isURI := strings.Cut(party, "@")
 	if isURI {

@@ -189,8 +189,8 @@ func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0))
 }
 
-// wrap breaks a text into lines of at most width characters, at spaces where there are any; those that follow
-// begin with indent. There is at least one.
+// wrap breaks a text into lines of at most width characters, at spaces where there are any; those that follow begin
+// with indent. There is at least one.
 func wrap(text string, width int, indent string) []string {
 	var lines []string
 	for rest := []rune(text); ; {

@@ -260,8 +260,8 @@ func (l *lookup) control(ctx context.Context) error {
 	return l.found(ctx, id, ok, err)
 }
 
-// parked takes the parked messages about the call: those that were in the log. A webhook that could not be used
-// names no call.
+// parked takes the parked messages about the call: those that were in the log. A webhook that could not be used names
+// no call.
 func (l *lookup) parked(ctx context.Context) {
 	err := l.Parked.List(ctx, parked.Filter{Since: l.Since}, func(m parked.Message) error {
 		if l.about(m.Ref) {

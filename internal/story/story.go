@@ -48,8 +48,8 @@ const (
 	CoverageWhole Coverage = "whole"
 	// CoveragePartial: some events are known from summaries only.
 	CoveragePartial Coverage = "partial"
-	// CoverageMemory: events and status answers are known from a replica's memory; the log
-	// was not read, or not to its end, so checks, redeliveries and attempts to complete it from the history may be missing.
+	// CoverageMemory: events and status answers are known from a replica's memory; the log was not read, or not to
+	// its end, so checks, redeliveries and attempts to complete it from the history may be missing.
 	CoverageMemory Coverage = "memory"
 	// CoverageNone: nothing of the call was found in the log; the summaries say all there is.
 	CoverageNone Coverage = "none"
@@ -107,8 +107,7 @@ const (
 	KindEvent Kind = "event"
 	// KindRedelivery: the same event once more.
 	KindRedelivery Kind = "redelivery"
-	// KindMissing: an event that must have happened and that is not known; it stands before
-	// what shows that it did.
+	// KindMissing: an event that must have happened and that is not known; it stands before what shows that it did.
 	KindMissing Kind = "missing"
 	// KindStatus: an attempt to ask for the status of a leg, and what came of it.
 	KindStatus Kind = "status"
