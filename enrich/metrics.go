@@ -166,10 +166,10 @@ func (c *tableCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.Descr
 
 // Collect implements prometheus.Collector.
 func (c *tableCollector) Collect(ch chan<- prometheus.Metric) {
-	st, open := c.table.Stats(), c.table.Open()
+	st := c.table.Stats()
 	ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(st.Sessions))
-	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(open.Sessions))
-	ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, open.Oldest.Seconds())
+	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(st.OpenSessions))
+	ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, st.Oldest.Seconds())
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.OpenLegs), "open")
 	ch <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(st.Legs-st.OpenLegs), "over")
 	// Read at once, so that they balance in every scrape.

@@ -15,14 +15,12 @@ type fold struct {
 	ids   identity
 	// proven are the connections for which the API key has had a 200.
 	proven map[call.ConnectionID]struct{}
-	// types are the event types, each once in memory.
-	types map[string]string
 	// previous is when the entry before was received.
 	previous time.Time
 }
 
 func newFold(r Rules) fold {
-	return fold{rules: r, ids: newIdentity(), proven: make(map[call.ConnectionID]struct{}), types: make(map[string]string)}
+	return fold{rules: r, ids: newIdentity(), proven: make(map[call.ConnectionID]struct{})}
 }
 
 // apply folds what an entry holds, and returns the session that it is about; nil: no session that is known. A fault
@@ -54,7 +52,7 @@ func (f *fold) apply(e *call.Entry, c *content) (s *session, err error) {
 // event folds an event into the leg or the session that it names, and into a leg also the events that were waiting
 // for an id that it states.
 func (f *fold) event(e *call.Entry, stated *call.Event) *session {
-	event := f.keep(e, stated)
+	event := keep(e, stated)
 	// The horizon, before which orphans are not adopted any more, is the log's, so that a replay, in which nothing
 	// was forgotten yet, adopts the same.
 	horizon := e.ReceivedAt.Add(-f.rules.AmendWindow)
@@ -91,27 +89,14 @@ func (f *fold) into(e *call.Entry, l *leg, event *Event, horizon time.Time) (isN
 	return isNew
 }
 
-// keep is what is kept of a decoded event.
-func (f *fold) keep(e *call.Entry, ev *call.Event) *Event {
+// keep is what is kept of a decoded event. The name of a type that is known is in memory once.
+func keep(e *call.Entry, ev *call.Event) *Event {
 	return &Event{
-		ID: ev.ID, Type: f.intern(ev.Type), OccurredAt: ev.OccurredAt,
+		ID: ev.ID, Type: call.EventTypeOf(ev.Type).Name, OccurredAt: ev.OccurredAt,
 		ReceivedAt: e.ReceivedAt, Seq: e.Seq, Attempt: ev.Attempt, Backfill: e.Backfill || ev.Backfill,
 		Facts:  &Facts{Facts: ev.Facts, Control: ev.Ref.Control, Connection: ev.Ref.Connection},
 		Detail: ev.Detail,
 	}
-}
-
-// maxTypes bounds the event types that are kept once: they come from outside, and an inventive sender must not fill memory.
-const maxTypes = 1024
-
-func (f *fold) intern(typ string) string {
-	if known, ok := f.types[typ]; ok {
-		return known
-	}
-	if len(f.types) < maxTypes {
-		f.types[typ] = typ
-	}
-	return typ
 }
 
 func (f *fold) answer(e *call.Entry, a *Answer) *session {

@@ -81,13 +81,10 @@ func (p *progress) wait(ctx context.Context, mu sync.Locker, seq uint64) error {
 	if p.position.Load() >= seq {
 		return nil
 	}
-	mu.Lock()
-	if p.position.Load() >= seq {
-		mu.Unlock()
-		return nil
-	}
 	w := waiter{seq: seq, done: make(chan struct{})}
+	mu.Lock()
 	p.waiting = append(p.waiting, w)
+	p.reach(p.position.Load()) // it can be folded by now
 	mu.Unlock()
 	select {
 	case <-w.done:

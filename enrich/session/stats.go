@@ -2,9 +2,15 @@ package session
 
 import "time"
 
-// Stats counts what the table holds.
+// Stats is what the table holds.
 type Stats struct {
-	Sessions, Legs, OpenLegs, Orphans int
+	// Orphans are events whose call is not known.
+	Sessions, Legs, Orphans int
+	// OpenSessions and OpenLegs are not over.
+	OpenSessions, OpenLegs int
+	// Oldest is how long ago, on the log's clock, the first entry of the leg was received that is open the longest; 0
+	// when none is.
+	Oldest time.Duration
 }
 
 // Stats walks the table.
@@ -12,44 +18,21 @@ func (t *Table) Stats() Stats {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	st := Stats{Orphans: t.fold.ids.orphans.count()}
+	now := t.clock.now(time.Now())
 	for s := range t.fold.ids.all() {
 		st.Sessions++
 		st.Legs += len(s.legs)
+		if !s.over() {
+			st.OpenSessions++
+		}
 		for _, l := range s.legs {
-			if !l.over() {
+			if l.open() {
 				st.OpenLegs++
+				st.Oldest = max(st.Oldest, now.Sub(l.since))
 			}
 		}
 	}
 	return st
-}
-
-// Open is what of the table is not over.
-type Open struct {
-	// Sessions counts the sessions.
-	Sessions int
-	// Oldest is how long ago, on the log's clock, the first entry of the leg was received that is open the longest; 0
-	// when none is.
-	Oldest time.Duration
-}
-
-// Open walks the table.
-func (t *Table) Open() Open {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var o Open
-	now := t.clock.now(time.Now())
-	for s := range t.fold.ids.all() {
-		if !s.over() {
-			o.Sessions++
-		}
-		for _, l := range s.legs {
-			if !l.over() {
-				o.Oldest = max(o.Oldest, now.Sub(l.since))
-			}
-		}
-	}
-	return o
 }
 
 // Tally returns the tally.

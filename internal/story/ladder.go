@@ -79,20 +79,10 @@ func (d *drawing) head() {
 		s.Log.Coverage, count(s.Log.Entries, "entry", "entries"), s.AsOf.In(d.zone).Format(time.DateTime)))
 	for _, l := range s.Legs {
 		text := fmt.Sprintf("%s  %s  %s  %s → %s", d.name[l.CallLegID], l.CallLegID, cmp.Or(l.Direction, "?"), cmp.Or(l.From, "?"), cmp.Or(l.To, "?"))
-		if l.Revision > 0 {
-			text += fmt.Sprintf("  %s · %s · %s", l.Outcome, phraseSeconds(l.DurationSeconds), l.StatusState)
-		}
-		if l.State != "hangup" {
-			text += " · " + l.State
-		}
-		if len(l.Lacks) > 0 {
-			lacks := make([]string, len(l.Lacks))
-			for i, typ := range l.Lacks {
-				lacks[i] = short(typ)
-			}
-			text += " · lacks " + strings.Join(lacks, ", ")
-		}
-		d.line(text)
+		text += optional(l.Revision > 0, "  %s · %s · %s", l.Outcome, phraseSeconds(l.DurationSeconds), l.StatusState)
+		text += optional(l.State != "hangup", " · %s", l.State)
+		lacks := strings.ReplaceAll(strings.Join(l.Lacks, ", "), "call.", "")
+		d.line(text + optional(len(l.Lacks) > 0, " · lacks %s", lacks))
 	}
 	if s.LegsOmitted > 0 {
 		d.line(fmt.Sprintf("   and %s more", count(s.LegsOmitted, "leg", "legs")))

@@ -2,6 +2,7 @@ package story
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,21 +39,26 @@ func short(eventType string) string { return strings.TrimPrefix(eventType, "call
 // phraseEvent says an event; marked: what is not in the log has a star.
 func phraseEvent(i Item, marked bool) string {
 	e := i.Event
-	words := []string{short(e.Type)}
-	add := func(word string, holds bool) {
-		if holds {
-			words = append(words, word)
-		}
+	return words(short(e.Type), e.Cause, e.SIPCode,
+		optional(e.Backfill, "backfilled"),
+		optional(e.Attempt > 1, "attempt %d", e.Attempt),
+		optional(e.LateSeconds > 0, "late %s", phraseDuration(time.Duration(e.LateSeconds*float64(time.Second)))),
+		optional(e.AfterRevision > 0, "after r%d", e.AfterRevision),
+		optional(e.Unattached, "(unattached)"),
+		optional(i.Seq == 0 && marked, "*"))
+}
+
+// optional is a text that is empty unless a condition holds.
+func optional(holds bool, format string, args ...any) string {
+	if !holds {
+		return ""
 	}
-	add(e.Cause, e.Cause != "")
-	add(e.SIPCode, e.SIPCode != "")
-	add("backfilled", e.Backfill)
-	add(fmt.Sprintf("attempt %d", e.Attempt), e.Attempt > 1)
-	add("late "+phraseDuration(time.Duration(e.LateSeconds*float64(time.Second))), e.LateSeconds > 0)
-	add(fmt.Sprintf("after r%d", e.AfterRevision), e.AfterRevision > 0)
-	add("(unattached)", e.Unattached)
-	add("*", i.Seq == 0 && marked)
-	return strings.Join(words, " ")
+	return fmt.Sprintf(format, args...)
+}
+
+// words joins the texts that are not empty.
+func words(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(w string) bool { return w == "" }), " ")
 }
 
 func phraseStatus(s *Status) string {
@@ -76,22 +82,11 @@ func phraseBackfill(r *Backfill) string {
 	if r.Result != status.Answered {
 		return text + phraseFailure(r.Result, r.Problem, r.HTTPStatus)
 	}
-	text += fmt.Sprintf("%d known, %d new", r.Rows-r.Added, r.Added)
-	if r.Whole {
-		return text + ", whole"
-	}
-	return text
+	return text + fmt.Sprintf("%d known, %d new", r.Rows-r.Added, r.Added) + optional(r.Whole, ", whole")
 }
 
 func phraseFailure(result status.Result, problem status.Problem, code int) string {
-	words := []string{string(result)}
-	if problem != "" {
-		words = append(words, string(problem))
-	}
-	if code != 0 {
-		words = append(words, fmt.Sprint(code))
-	}
-	return strings.Join(words, " ")
+	return words(string(result), string(problem), optional(code != 0, "%d", code))
 }
 
 // phraseCheck says that something became due, phraseDue that it will.
@@ -124,10 +119,7 @@ func phraseDue(c Check) string {
 const maxChanged = 3
 
 func phrasePublished(p *Published) string {
-	text := fmt.Sprintf("r%d ", p.Revision)
-	if p.Level == summary.KindSession {
-		text = "session " + text
-	}
+	text := optional(p.Level == summary.KindSession, "session ") + fmt.Sprintf("r%d ", p.Revision)
 	if p.Revision == 1 {
 		return text + fmt.Sprintf("%s, %s", p.Outcome, p.StatusState)
 	}
@@ -135,25 +127,15 @@ func phrasePublished(p *Published) string {
 	for i, r := range p.Reasons {
 		reasons[i] = string(r)
 	}
-	text += strings.Join(reasons, ", ")
-	for i, c := range p.Changed {
-		if i == 0 {
-			text += ":"
-		}
-		if i == maxChanged {
-			return text + fmt.Sprintf(" +%d", len(p.Changed)-maxChanged)
-		}
-		text += " " + c
-	}
-	return text
+	return text + words(
+		strings.Join(reasons, ", ")+optional(len(p.Changed) > 0, ":"),
+		strings.Join(p.Changed[:min(len(p.Changed), maxChanged)], " "),
+		optional(len(p.Changed) > maxChanged, "+%d", len(p.Changed)-maxChanged))
 }
 
 // phraseGap is the time since the line before, at most seven characters; what is not worth saying is left out.
 func phraseGap(d time.Duration) string {
-	if d < time.Millisecond {
-		return ""
-	}
-	return "+" + phraseDuration(d)
+	return optional(d >= time.Millisecond, "+%s", phraseDuration(d))
 }
 
 // phraseDuration is a duration with as much as a reader wants to know of it.

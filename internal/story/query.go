@@ -1,6 +1,7 @@
 package story
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,18 +95,12 @@ func (l *lookup) table() {
 	if l.Table == nil {
 		return
 	}
-	id := call.SessionID(l.ID)
-	view, ok := l.Table.View(id)
-	for _, ref := range []call.Ref{{Leg: call.LegID(l.ID)}, {Control: call.ControlID(l.ID)}} {
-		if ok {
-			break
+	for _, ref := range []call.Ref{{Session: call.SessionID(l.ID)}, {Leg: call.LegID(l.ID)}, {Control: call.ControlID(l.ID)}} {
+		id := l.Table.Place(ref).Session
+		if view, ok := l.Table.View(id); ok {
+			l.inTable, l.known.Session, l.known.View, l.known.Schedule = true, id, view, l.Table.Schedule(id)
+			return
 		}
-		if id = l.Table.Place(ref).Session; id != "" {
-			view, ok = l.Table.View(id)
-		}
-	}
-	if l.inTable = ok; ok {
-		l.known.Session, l.known.View, l.known.Schedule = id, view, l.Table.Schedule(id)
 	}
 }
 
@@ -115,19 +110,14 @@ func (l *lookup) summaries(ctx context.Context) error {
 	if k.Session == "" && !call.ValidToken(k.ID) {
 		return nil // a control id that no subject has
 	}
-	id := string(k.Session)
-	if id == "" {
-		id = k.ID
-	}
+	id := cmp.Or(string(k.Session), k.ID)
 	var err error
-	if k.Summaries, err = l.Summaries.Revisions(ctx, id); err != nil {
-		if l.inTable {
-			k.Remarks, k.Summaries = append(k.Remarks, "the summaries could not be read"), nil
-			return nil
-		}
-		return err
-	}
+	k.Summaries, err = l.Summaries.Revisions(ctx, id)
 	switch {
+	case err != nil && l.inTable:
+		k.Remarks, k.Summaries = append(k.Remarks, "the summaries could not be read"), nil
+	case err != nil:
+		return err
 	case len(k.Summaries) > 0:
 		k.Session = call.SessionID(id)
 	case k.Session == "":
