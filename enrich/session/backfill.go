@@ -69,10 +69,8 @@ type record struct {
 
 // backfilled is what came of one attempt to complete the leg.
 type backfilled struct {
-	attempt int
-	whole   bool
-	at      time.Time
-	imposed time.Duration
+	Backfill
+	at time.Time
 }
 
 // note takes what an event says about events that may be missing.
@@ -97,13 +95,9 @@ func (r *record) note(e *Event) {
 // hadAnswer reports whether only a leg that was answered hangs up like that. The 200 is that to its INVITE or to the
 // BYE that followed, unless the cause says otherwise.
 func hadAnswer(h *call.Hangup) bool {
-	switch strings.ToLower(h.Cause) {
-	case "time_limit":
-		return true
-	case "", "normal_clearing", "unspecified":
-		return h.SIPCode == "200"
-	}
-	return false
+	cause := strings.ToLower(h.Cause)
+	usual := cause == "" || cause == "normal_clearing" || cause == "unspecified"
+	return cause == "time_limit" || usual && h.SIPCode == "200"
 }
 
 // missing are the events that a leg that is over must have had.
@@ -130,7 +124,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 	}
 	var last backfilled
 	for _, b := range l.record.backfills {
-		if b.whole {
+		if b.Whole {
 			return c, due, false
 		}
 		if b.at.After(last.at) {
@@ -139,7 +133,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 	}
 	_, since := l.ending()
 	highest := l.record.highest()
-	due = r.nextBackfill(since, last.at, made, last.imposed)
+	due = r.nextBackfill(since, last.at, made, imposed(last.RetryAfter))
 	if l.record.checked > highest {
 		// A worker has that attempt in hand, for a while.
 		due = later(due, l.record.checkedAt.Add(r.backfillUnanswered()))
@@ -153,14 +147,14 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 func (r *record) highest() int {
 	highest := 0
 	for _, b := range r.backfills {
-		highest = max(highest, b.attempt)
+		highest = max(highest, b.Attempt)
 	}
 	return highest
 }
 
 // noteBackfill takes what came of an attempt; one that the log has twice counts once.
 func (l *leg) noteBackfill(b *Backfill, at time.Time) {
-	if !slices.ContainsFunc(l.record.backfills, func(o backfilled) bool { return o.attempt == b.Attempt }) {
-		l.record.backfills = append(l.record.backfills, backfilled{attempt: b.Attempt, whole: b.Whole, at: at, imposed: imposed(b.RetryAfter)})
+	if !slices.ContainsFunc(l.record.backfills, func(o backfilled) bool { return o.Attempt == b.Attempt }) {
+		l.record.backfills = append(l.record.backfills, backfilled{*b, at})
 	}
 }

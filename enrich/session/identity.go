@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"time"
@@ -156,14 +157,10 @@ func (i *identity) adopt(s *session, k orphanKey, horizon time.Time) []*Event {
 
 // release takes the events out of the session that name a control id, for its leg.
 func (s *session) release(c call.ControlID) (released []*Event) {
-	if !slices.ContainsFunc(s.events.list, func(e *Event) bool { return e.Facts.Control == c }) {
-		return nil
-	}
-	all := s.events.list
-	s.events = events{}
-	for _, event := range all {
+	var kept events
+	for _, event := range s.events.list {
 		if event.Facts.Control != c {
-			s.events.add(event)
+			kept.add(event)
 			continue
 		}
 		// Views of the session have the event already, so what the leg changes is a copy.
@@ -171,6 +168,7 @@ func (s *session) release(c call.ControlID) (released []*Event) {
 		its.Facts = &facts
 		released = append(released, &its)
 	}
+	s.events = kept
 	return released
 }
 
@@ -178,14 +176,14 @@ func (s *session) release(c call.ControlID) (released []*Event) {
 // events disagree the first by occurrence is right, whatever order they came in; the others still lead to the leg.
 func (l *leg) learn(event *Event) (isNew bool) {
 	f := event.Facts
-	if f.Connection != "" && precedes(event, l.connectionBy, func(g *Facts) bool { return f.Connection < g.Connection }) {
+	if f.Connection != "" && precedes(event, l.connectionBy, func(f *Facts) string { return string(f.Connection) }) {
 		l.connectionBy = event
 	}
 	if f.Control == "" {
 		return false
 	}
 	isNew = !l.goesBy(f.Control)
-	if precedes(event, l.controlBy, func(g *Facts) bool { return f.Control < g.Control }) {
+	if precedes(event, l.controlBy, func(f *Facts) string { return string(f.Control) }) {
 		if f.Control != l.control {
 			l.aliases = slices.DeleteFunc(l.aliases, func(c call.ControlID) bool { return c == f.Control })
 			if l.control != "" {
@@ -202,14 +200,8 @@ func (l *leg) learn(event *Event) (isNew bool) {
 
 // precedes reports whether what a states about its leg goes before what b does: by occurrence, and between deliveries
 // that differ by the text itself.
-func precedes(a, b *Event, less func(*Facts) bool) bool {
-	if b == nil {
-		return true
-	}
-	if c := order(a, b); c != 0 {
-		return c < 0
-	}
-	return less(b.Facts)
+func precedes(a, b *Event, text func(*Facts) string) bool {
+	return b == nil || cmp.Or(order(a, b), cmp.Compare(text(a.Facts), text(b.Facts))) < 0
 }
 
 func (l *leg) goesBy(c call.ControlID) bool {

@@ -83,6 +83,9 @@ type Received struct {
 	At  time.Time
 }
 
+// gone reports whether it says that Telnyx does not know the leg any more.
+func (r *Received) gone() bool { return r.Result == status.NotFound && r.Proven }
+
 // fetchSkew is how far the clock of a replica may be behind Telnyx's.
 const fetchSkew = time.Minute
 
@@ -198,10 +201,8 @@ func (l *leg) ending() (Ending, time.Time) {
 	if a := l.confirmation(); a != nil {
 		return ByStatus, a.At
 	}
-	for _, a := range l.answers {
-		if a.Result == status.NotFound && a.Proven {
-			return Gone, a.At
-		}
+	if i := slices.IndexFunc(l.answers, (*Received).gone); i >= 0 {
+		return Gone, l.answers[i].At
 	}
 	// An event after the check takes it back.
 	if l.expired > 0 && l.expired >= l.aliveSeq {
@@ -219,9 +220,7 @@ func (l *leg) over() bool { return !l.open() }
 
 // wasGone reports whether Telnyx did not know the leg any more before its hangup came in: late, that changes nothing.
 func (l *leg) wasGone() bool {
-	return slices.ContainsFunc(l.answers, func(a *Received) bool {
-		return a.Result == status.NotFound && a.Proven && a.At.Before(l.hangup)
-	})
+	return slices.ContainsFunc(l.answers, func(a *Received) bool { return a.gone() && a.At.Before(l.hangup) })
 }
 
 // attempts returns the highest attempt so far, how many answers were received since a time, and the last answer of

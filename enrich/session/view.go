@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
@@ -25,8 +26,6 @@ type View struct {
 	FirstAt time.Time
 	// Over: all legs are over, and it has been quiet since.
 	Over bool
-	// Settles counts how often it was found quiet.
-	Settles int
 }
 
 // LegView is a leg as the fold has it.
@@ -65,10 +64,8 @@ type LegView struct {
 
 // Leg returns the view of a leg; false when the session has none of that id.
 func (v *View) Leg(id call.LegID) (*LegView, bool) {
-	for i := range v.Legs {
-		if v.Legs[i].ID == id {
-			return &v.Legs[i], true
-		}
+	if i := slices.IndexFunc(v.Legs, func(l LegView) bool { return l.ID == id }); i >= 0 {
+		return &v.Legs[i], true
 	}
 	return nil, false
 }
@@ -82,7 +79,6 @@ func (s *session) view(r Rules) View {
 		FirstAt: s.firstAt,
 		Epoch:   s.firstSeq,
 		Over:    s.over(),
-		Settles: s.settles,
 	}
 	for i, l := range s.legs {
 		v.Legs[i] = l.view(r)

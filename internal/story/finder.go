@@ -24,9 +24,8 @@ type Finder struct {
 
 // unnamed is an entry that names no session.
 type unnamed struct {
-	seq     uint64
-	leg     call.LegID
-	control call.ControlID
+	seq uint64
+	ref call.Ref
 }
 
 // NewFinder returns a finder for a call by the id of its session, of a leg, or a control id. Where the session is
@@ -60,7 +59,7 @@ func (f *Finder) Take(e call.Entry) (named bool) {
 			f.controls[e.Ref.Control] = true
 		}
 	case e.Ref.Session == "" && !e.Ref.Empty() && len(f.unnamed) < maxUnnamed:
-		f.unnamed = append(f.unnamed, unnamed{e.Seq, e.Ref.Leg, e.Ref.Control})
+		f.unnamed = append(f.unnamed, unnamed{e.Seq, e.Ref})
 	}
 	return false
 }
@@ -74,7 +73,7 @@ func (f *Finder) Found() []uint64 {
 	found := slices.Clone(f.found)
 	for _, u := range f.unnamed {
 		// The most specific id that is stated decides, as in the fold.
-		if u.leg != "" && f.legs[u.leg] || u.leg == "" && f.controls[u.control] {
+		if u.ref.Leg != "" && f.legs[u.ref.Leg] || u.ref.Leg == "" && f.controls[u.ref.Control] {
 			found = append(found, u.seq)
 		}
 	}

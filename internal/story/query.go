@@ -63,6 +63,9 @@ func (s *Sources) Story(ctx context.Context, q Query) (Story, error) {
 	if q.ID == "" || !call.ValidControl(q.ID) {
 		return Story{}, ErrInvalidID
 	}
+	if q.Progress == nil {
+		q.Progress = func(string, int) {}
+	}
 	l := &lookup{Sources: s, Query: q, known: Known{ID: q.ID, At: time.Now()}}
 	l.table()
 	if err := l.summaries(ctx); err != nil {
@@ -220,7 +223,7 @@ func (l *lookup) scan(ctx context.Context, finder *Finder, from journal.From) er
 	n := 0
 	err := l.Log.Scan(ctx, from, func(e call.Entry) error {
 		n++
-		l.progress("entries of the log", n)
+		l.Progress("entries of the log", n)
 		if finder.Take(e) {
 			return errEnough
 		}
@@ -235,18 +238,12 @@ func (l *lookup) scan(ctx context.Context, finder *Finder, from journal.From) er
 	return err
 }
 
-func (l *lookup) progress(what string, n int) {
-	if l.Progress != nil {
-		l.Progress(what, n)
-	}
-}
-
 // control looks through the summaries for a control id whose entries have left the log.
 func (l *lookup) control(ctx context.Context) error {
 	if !l.Search || l.known.Session != "" || len(l.known.Entries) > 0 {
 		return nil
 	}
-	id, ok, err := l.Summaries.SessionByControl(ctx, l.ID, l.Since, func(n int) { l.progress("summaries", n) })
+	id, ok, err := l.Summaries.SessionByControl(ctx, l.ID, l.Since, func(n int) { l.Progress("summaries", n) })
 	return l.found(ctx, id, ok, err)
 }
 
