@@ -126,7 +126,11 @@ func (f *fold) check(e *call.Entry, c *Check) *session {
 	}
 	s.touch(e)
 	if c.Kind == CheckSettle {
+		wasOver := s.over()
 		s.settled = max(s.settled, min(c.Upto, e.Seq))
+		if !wasOver && s.over() {
+			s.settles++
+		}
 	} else if l := s.leg(c.Leg); l != nil {
 		l.noteCheck(e, c)
 	}

@@ -18,7 +18,7 @@ import (
 // content is a view without what is defined by receipt. Left out are:
 //   - Position, Seq, ReceivedAt, At, FirstAt, Since, and the time in Hangup: places and times of receipt;
 //   - the attempt of the delivery that stands: which delivery came first is receipt;
-//   - AskedSince, which counts entries after others;
+//   - Settles and AskedSince, which count entries before or after others;
 //   - Final of a leg that hung up and is not confirmed: whether asking has
 //     ended depends on when its answers came in;
 //   - the order of Legs, which is declared to mean nothing.

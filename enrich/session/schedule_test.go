@@ -160,8 +160,8 @@ func TestASessionSettlesAfterItsLastNews(t *testing.T) {
 				if diff := gocmp.Diff(tc.want, got); diff != "" {
 					t.Errorf("settled after (-want +got):\n%s", diff)
 				}
-				if !tp.view("s").Over {
-					t.Error("it is not over in the end")
+				if v := tp.view("s"); !v.Over || v.Settles != len(tc.want) {
+					t.Errorf("over %t, settled %d times; want %d", v.Over, v.Settles, len(tc.want))
 				}
 			})
 		})

@@ -22,8 +22,9 @@ type session struct {
 	// over. Bookkeeping entries do not count.
 	activeAt  time.Time
 	activeSeq uint64
-	// settled is how far the last CheckSettle spoke.
+	// settled is how far the last CheckSettle spoke; settles counts how often one found the session over.
 	settled uint64
+	settles int
 	// trace is the traceparent of its last entry that was traced.
 	trace string
 

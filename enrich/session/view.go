@@ -26,6 +26,8 @@ type View struct {
 	FirstAt time.Time
 	// Over: all legs are over, and it has been quiet since.
 	Over bool
+	// Settles counts how often a check found it over.
+	Settles int
 }
 
 // LegView is a leg as the fold has it.
@@ -79,6 +81,7 @@ func (s *session) view(r Rules) View {
 		FirstAt: s.firstAt,
 		Epoch:   s.firstSeq,
 		Over:    s.over(),
+		Settles: s.settles,
 	}
 	for i, l := range s.legs {
 		v.Legs[i] = l.view(r)
