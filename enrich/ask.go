@@ -26,8 +26,8 @@ func newPauses() *backoff.ExponentialBackOff {
 	}
 }
 
-// errand is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckBackfill).
-type errand struct {
+// request is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckBackfill).
+type request struct {
 	leg call.LegID
 	of  session.CheckKind
 }
@@ -35,7 +35,7 @@ type errand struct {
 // start makes an attempt, unless one is under way, and reports whether its outcome is to come. do reports
 // whether the outcome is in the log. If not, there was no turn to be had, or something was out of reach:
 // then the attempt is given up, and a later check asks again.
-func (j *job) start(ctx context.Context, what errand, attempt int, do func() bool) (comes bool) {
+func (j *job) start(ctx context.Context, what request, attempt int, do func() bool) (comes bool) {
 	if j.asking[what] < attempt {
 		j.asking[what] = attempt
 		j.w.wg.Go(func() {
@@ -58,7 +58,7 @@ func (j *job) start(ctx context.Context, what errand, attempt int, do func() boo
 func (j *job) ask(ctx context.Context, v *session.LegView, epoch uint64, attempt int) bool {
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
 	sweep := v.Ending == session.NotOver
-	return j.start(ctx, errand{v.ID, session.CheckStatus}, attempt, func() bool {
+	return j.start(ctx, request{v.ID, session.CheckStatus}, attempt, func() bool {
 		ctx, span := j.w.span(ctx, "status", trace.SpanKindClient, key(j.id, ref.Leg))
 		defer span.End()
 		got, ok := j.fetch(ctx, ref, sweep)

@@ -25,7 +25,7 @@ type HistorySource interface {
 type HistoryEvent struct {
 	// Entry is the entry of the log that it makes.
 	Entry call.Entry
-	// Exact tells that the time in it is the event's own.
+	// Exact: the time in it is the event's own.
 	Exact bool
 }
 
@@ -94,7 +94,7 @@ func missing(rows, known []past, sparse bool) (found []past) {
 // its outcome is to come through the log.
 func (j *job) backfill(ctx context.Context, v *session.LegView, epoch uint64, attempt int) bool {
 	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
-	return j.start(ctx, errand{v.ID, session.CheckBackfill}, attempt, func() bool { return j.runBackfill(ctx, ref, epoch, attempt) })
+	return j.start(ctx, request{v.ID, session.CheckBackfill}, attempt, func() bool { return j.runBackfill(ctx, ref, epoch, attempt) })
 }
 
 // runBackfill makes an attempt to complete a leg. It reports whether its outcome is in the log; if not,

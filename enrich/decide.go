@@ -48,8 +48,8 @@ type verdict struct {
 	until time.Time
 }
 
-// decideFirst decides whether a leg's first summary is due. owner tells that
-// this worker holds the task that the leg's completion hangs on.
+// decideFirst decides whether a leg's first summary is due. owner: this
+// worker holds the task that the leg's completion hangs on.
 func decideFirst(v *session.LegView, t Timing, owner bool, now time.Time) verdict {
 	if v.Ending == session.NotOver {
 		return verdict{reason: reasonNotOver}
@@ -84,7 +84,7 @@ func decideAmend(since, now time.Time) verdict {
 }
 
 // decideAsk returns the attempt to make now for a leg, 0 when there is none, and
-// when to decide again (zero: not on account of this). hangup tells that the worker holds the task
+// when to decide again (zero: not on account of this). hangup: the worker holds the task
 // of the leg's hangup, check the attempt that a check asks for (0: none does). With neither it holds some
 // other task of the leg, and asks when nobody has: the hangup may have been nobody's task,
 // because its leg was not known then, or because it had no control id to ask with.

@@ -53,8 +53,8 @@ func TestMemoryAndLogStayFlat(t *testing.T) {
 	// Those that a replica may remember: what is younger than the amend window,
 	// the margins for what is on its way and for trimming, and the news that put the end off.
 	remembered := int((rules.AmendWindow+life+time.Minute)/every) + 6
-	const entriesOfACall, probes = 16, 12 // twelve probes a minute
-	kept := (remembered+int((3*time.Minute+time.Minute)/every))*entriesOfACall + 25*probes
+	const entriesOfACall, heartbeats = 16, 12 // twelve heartbeats a minute
+	kept := (remembered+int((3*time.Minute+time.Minute)/every))*entriesOfACall + 25*heartbeats
 	inWorld(t, 2, func(w *world) {
 		w.status.answering(func(ref call.Ref, n int) status.Answer {
 			if n == 1 && len(ref.Leg)%2 == 0 {

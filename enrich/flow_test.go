@@ -294,7 +294,7 @@ func (f *flow) runFor(t *testing.T, replicas int, deliveries []delivery, prepare
 			t.Errorf("tasks %v are not done", open)
 		}
 		var reasons []string
-		for _, p := range w.lot.parked {
+		for _, p := range w.parking.parked {
 			reasons = append(reasons, p.Reason)
 		}
 		if slices.Sort(reasons); len(reasons) > 0 {
@@ -318,7 +318,7 @@ func (w *world) deliverAs(body []byte, backfill bool) {
 	w.t.Helper()
 	env, err := telnyx.ParseEnvelope(body)
 	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
-		if err := w.lot.Park(w.t.Context(), call.Parked{Reason: string(unusable.Reason), Data: body}); err != nil {
+		if err := w.parking.Park(w.t.Context(), call.Parked{Reason: string(unusable.Reason), Data: body}); err != nil {
 			w.t.Fatal(err)
 		}
 		return

@@ -31,8 +31,9 @@ type job struct {
 	// tasks is guarded by the worker's lock, which also decides whether the job still exists.
 	tasks []Task
 	// asking are the attempts under way; only the job's goroutine touches it.
-	asking map[errand]int
-	// pauses grow with failures in a row; nil: the last pass did not fail. poisoned counts failures that were the work's own fault.
+	asking map[request]int
+	// pauses grow with failures in a row; nil: the last pass did not fail.
+	// poisoned counts failures that were the work's own fault.
 	pauses   *backoff.ExponentialBackOff
 	poisoned int
 	// held is when the tasks were last reported in progress, behind since when this fold
@@ -41,7 +42,7 @@ type job struct {
 
 	// busy are the attempts that there was no turn for.
 	busyLock sync.Mutex
-	busy     map[errand]int
+	busy     map[request]int
 }
 
 func (j *job) nudge() {

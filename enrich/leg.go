@@ -56,7 +56,7 @@ func (l *leg) run(ctx context.Context) error {
 	if _, err := p.reconcile(ctx, l); err != nil {
 		return err
 	}
-	// Who asks is through when the answer is in the log: from there the calendar
+	// The task is done when the answer is in the log: from there the schedule
 	// goes on, and before that nobody else would ask again.
 	l.done = l.done && !asking
 	return nil
@@ -72,7 +72,7 @@ func (l *leg) runHeadless(ctx context.Context) error {
 	}
 	why, err := p.reconcile(ctx, l)
 	if why == reasonNotOver {
-		// Nothing is stored: it counts as new. Once it is over it is compared with what is stored anyway.
+		// Nothing is stored: the leg counts as new. Once it is over it is compared with what is stored anyway.
 		// It is not forgotten within the amend window, after which a summary may well be stored.
 		p.w.stored.Set(none, struct{}{}, min(rememberStored, p.w.cfg.Rules.AmendWindow))
 		return nil
@@ -81,8 +81,8 @@ func (l *leg) runHeadless(ctx context.Context) error {
 	if err != nil || !l.done {
 		return err
 	}
-	// The fold takes it for a leg that goes on. Said in the log that it is over, every
-	// replica lets it go in time; an event that comes later takes it back.
+	// The fold takes it for a leg that goes on. The check says in the log that it is over, so that every
+	// replica lets it go in time; a later event takes that back.
 	c := session.Check{
 		Kind: session.CheckExpire, Session: p.view.ID, Leg: l.view.ID,
 		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.AliveSeq, Trimmed: true,
@@ -107,11 +107,11 @@ func (l *leg) draft() (compose.Draft, error) {
 	return compose.LegDraft(compose.Leg(l.pass.view.ID, l.view))
 }
 
-func (l *leg) merge(_ context.Context, stored summary.Stored, draft compose.Draft, lost bool) (m merged, err error) {
+func (l *leg) merge(_ context.Context, stored summary.Stored, draft compose.Draft, isLost bool) (m merged, err error) {
 	if m.before, err = compose.Read(l.key(), stored.Body); err != nil {
 		return m, err
 	}
-	m.after, m.again = draft, !lost && compose.Covers(*draft.Leg, *m.before.Leg)
+	m.after, m.again = draft, !isLost && compose.Covers(*draft.Leg, *m.before.Leg)
 	if !m.again { // the draft alone does not make it again
 		l.trimmed = true
 		m.after, err = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg))

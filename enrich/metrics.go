@@ -11,21 +11,21 @@ import (
 )
 
 type metrics struct {
-	tasks       *prometheus.CounterVec
-	failures    prometheus.Counter
-	unusable    prometheus.Counter
-	refused     prometheus.Counter
-	orphansLost prometheus.Counter
-	checks      *prometheus.CounterVec
-	parked      *prometheus.CounterVec
-	sweeps      *prometheus.CounterVec
-	backfills   *prometheus.CounterVec
-	backfilled  prometheus.Counter
-	summaries   *prometheus.CounterVec
-	amendments  *prometheus.CounterVec
-	waiting     prometheus.Gauge
-	held        prometheus.Gauge
-	completion  prometheus.Histogram
+	tasks          *prometheus.CounterVec
+	failures       prometheus.Counter
+	unusable       prometheus.Counter
+	refused        prometheus.Counter
+	orphansExpired prometheus.Counter
+	checks         *prometheus.CounterVec
+	parked         *prometheus.CounterVec
+	sweeps         *prometheus.CounterVec
+	backfills      *prometheus.CounterVec
+	backfilled     prometheus.Counter
+	summaries      *prometheus.CounterVec
+	amendments     *prometheus.CounterVec
+	waiting        prometheus.Gauge
+	held           prometheus.Gauge
+	completion     prometheus.Histogram
 }
 
 // newMetrics registers the metrics, each at zero for every label that it can have; with a nil r it registers none.
@@ -40,11 +40,11 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 	m := &metrics{
 		tasks: counters("legato_tasks_total",
 			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.", "result"),
-		failures:    counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
-		unusable:    counter("legato_log_unusable_total", "Log entries that could not be folded."),
-		refused:     counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
-		orphansLost: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
-		checks:      counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire or repair.", "kind"),
+		failures:       counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
+		unusable:       counter("legato_log_unusable_total", "Log entries that could not be folded."),
+		refused:        counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
+		orphansExpired: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
+		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire or repair.", "kind"),
 		parked: counters("legato_tasks_parked_total",
 			"Tasks that could not be done and were parked, by reason: undecodable or poison.", "reason"),
 		sweeps: counters("legato_sweeps_total",

@@ -180,7 +180,7 @@ func TestATaskWhoseEntryIsNotFoldedIsGivenBackAfterAWhile(t *testing.T) {
 		if n := w.queue.deliveries(seq); n < 5 || n > 15 {
 			t.Errorf("in a minute it was handed out %d times", n)
 		}
-		if len(w.lot.parked) > 0 {
+		if len(w.parking.parked) > 0 {
 			t.Error("to wait for the fold is no failure, and yet it was parked")
 		}
 		r.letFold()

@@ -16,15 +16,15 @@ import (
 // subject is a leg or a session: what has one stored summary that is to say what the view says.
 type subject interface {
 	key() summary.Key
-	// isNew reports whether nothing can be stored yet. Only who holds the task of the subject's
-	// completion for the first time may suppose that; for anybody else somebody may have published before.
+	// isNew reports whether nothing can be stored yet. Only the holder of the task of the subject's
+	// completion may suppose that, and only the first time; otherwise somebody may have published before.
 	isNew() bool
 	// due decides whether to publish what is news to the stored summary; of the zero Stored, the first summary.
 	due(stored summary.Stored) verdict
 	// draft makes the summary that the view gives by itself.
 	draft() (compose.Draft, error)
 	// merge makes of what is stored and the draft what should stand.
-	merge(ctx context.Context, stored summary.Stored, draft compose.Draft, lost bool) (merged, error)
+	merge(ctx context.Context, stored summary.Stored, draft compose.Draft, isLost bool) (merged, error)
 	// settle takes note of the summary that stands: nothing is left to publish in this view.
 	settle(compose.Draft)
 	// report counts and logs a published revision.
@@ -34,7 +34,7 @@ type subject interface {
 // merged is a stored summary, and the one that should stand in its place.
 type merged struct {
 	before, after compose.Draft
-	// again tells that the same draft leads to the same summary again.
+	// again: the same draft leads to the same summary again.
 	again bool
 }
 
@@ -49,8 +49,8 @@ const (
 	maxBehind = time.Minute
 )
 
-// reconcile brings the stored summary of a subject up to the view. It returns for
-// which reason it published, or what it found instead; where time will tell, the pass is to be repeated then.
+// reconcile brings the stored summary of a subject up to the view. It returns the reason for which it
+// published, or what kept it from that; where time changes the decision, the pass is repeated then.
 func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	known, isKnown := p.w.remembered(s.key())
 	isNew := !isKnown && s.isNew()
@@ -91,11 +91,11 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 // amend holds what is stored against the view, and revises it where the view knows more.
 func (p *pass) amend(ctx context.Context, s subject, draft compose.Draft, stored summary.Stored) (reason, error) {
 	p.completed(s.key())
-	wait, lost := p.behind(stored)
+	wait, isLost := p.behind(stored)
 	if wait {
 		return reasonBehind, nil
 	}
-	m, err := s.merge(ctx, stored, draft, lost)
+	m, err := s.merge(ctx, stored, draft, isLost)
 	if err != nil {
 		return "", err
 	}
@@ -165,17 +165,17 @@ func (p *pass) wait(d verdict) reason {
 	return d.reason
 }
 
-// completed tells the fold that the first summary of a leg is stored.
+// completed notes in the fold that the first summary of a leg is stored.
 func (p *pass) completed(k summary.Key) {
 	if k.Kind == summary.KindLeg {
 		p.w.table.Complete(call.SessionID(k.Session), call.LegID(k.Leg))
 	}
 }
 
-// behind reports whether a stored summary was made by somebody who has read
-// further. Nothing can be said about it before this fold has, too. Where it waits in vain, lost tells
-// that the log has lost the position: the view may know less, and is to be merged.
-func (p *pass) behind(stored summary.Stored) (wait, lost bool) {
+// behind reports whether a stored summary was made from a later position than this fold has reached. The
+// two can be compared only once it has. Where it waits in vain, the log has lost the position (isLost):
+// the view may know less, and is to be merged.
+func (p *pass) behind(stored summary.Stored) (wait, isLost bool) {
 	if stored.Position.Log != p.view.Log || stored.Position.Seq <= p.view.Position {
 		return false, false
 	}

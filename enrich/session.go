@@ -41,7 +41,7 @@ func (s *wholeSession) draft() (compose.Draft, error) {
 	return compose.SessionDraft(compose.Session(s.pass.view, s.legs))
 }
 
-// merge: legs that only the stored session knows have left the log; their summaries are read back.
+// merge reads back the summaries of legs that only the stored session knows: they were trimmed from the log.
 func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ compose.Draft, _ bool) (merged, error) {
 	before, err := compose.Read(s.key(), stored.Body)
 	if err != nil {
@@ -56,9 +56,8 @@ func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ compo
 	return merged{before: before, after: after, again: true}, err
 }
 
-// storedLegs adds the summaries of legs that the stored session lists and the
-// view does not, and sees to it that no leg's revision goes back: another replica may have
-// published a later one than this replica knows of.
+// storedLegs adds the summaries of legs that the stored session lists and the view does not, and lets no
+// leg's revision go back: another replica may have published a later one than this replica knows of.
 func (s *wholeSession) storedLegs(ctx context.Context, before *summary.Session) ([]summary.Leg, error) {
 	legs := slices.Clone(s.legs)
 	for _, was := range before.Legs {

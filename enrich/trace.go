@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// noSpan takes what is told of a span where there is none.
+// noSpan stands for a span where there is no tracer.
 var noSpan = trace.SpanFromContext(context.Background())
 
 // workSpan makes the span of a job. It continues the trace of the entry that the job
@@ -66,7 +66,7 @@ func (w *Worker) span(ctx context.Context, name string, kind trace.SpanKind, abo
 	))
 }
 
-// answered tells a span what Telnyx answered.
+// answered notes in a span what Telnyx answered.
 func answered(span trace.Span, a *status.Answer, attempt int) {
 	if !span.IsRecording() {
 		return
@@ -80,7 +80,7 @@ func answered(span trace.Span, a *status.Answer, attempt int) {
 	}
 }
 
-// publishedSpan tells a span what came of a publication.
+// publishedSpan notes in a span what came of a publication.
 func publishedSpan(span trace.Span, revision int, err error) {
 	if !span.IsRecording() {
 		return

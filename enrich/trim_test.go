@@ -28,8 +28,8 @@ func TestTheLogIsNotTrimmedAboveTheQueuesFloor(t *testing.T) {
 		if w.log.first <= waits {
 			t.Errorf("the log begins at %d, and the task %d is done", w.log.first, waits)
 		}
-		if len(w.lot.parked) != 1 {
-			t.Errorf("%d entries are parked", len(w.lot.parked))
+		if len(w.parking.parked) != 1 {
+			t.Errorf("%d entries are parked", len(w.parking.parked))
 		}
 	})
 }

@@ -13,7 +13,7 @@ const (
 	trimMargin = 3 * time.Minute
 )
 
-// keepUp looks after the queue's floor and the log's length, until ctx ends.
+// keepUp maintains the queue's floor and the log's length, until ctx ends.
 func (w *Worker) keepUp(ctx context.Context) error {
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
@@ -46,7 +46,7 @@ func (w *Worker) keepUp(ctx context.Context) error {
 	}
 }
 
-// upkeep tells the table how far the queue is through with the log.
+// upkeep passes on to the table how far the queue is through with the log.
 func (w *Worker) upkeep(ctx context.Context) error {
 	depth, err := w.cfg.Queue.Depth(ctx, w.table.Position())
 	if err != nil {

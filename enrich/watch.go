@@ -15,7 +15,7 @@ const (
 	watchAgain = time.Second
 )
 
-// watch tells the table which of its legs are completed, until ctx ends: other
+// watch notes in the table which of its legs are completed, until ctx ends: other
 // replicas publish as well, and so did this one before its last start. It decides nothing.
 func (w *Worker) watch(ctx context.Context) error {
 	log, began := w.table.Epoch()

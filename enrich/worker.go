@@ -42,15 +42,15 @@ type Task interface {
 type Queue interface {
 	// Work hands tasks to do, one by one, until ctx ends.
 	Work(ctx context.Context, do func(Task)) error
-	// Depth tells what is left; folded is a position that the fold had reached before.
+	// Depth returns what is left; folded is a position that the fold had reached before.
 	Depth(ctx context.Context, folded uint64) (call.Depth, error)
 }
 
 // StatusSource asks Telnyx about a leg. Its error is that of ctx, or
-// status.ErrBusy when it could not be asked for want of a turn; whatever else happens is an answer.
+// status.ErrBusy when there was no turn to ask; whatever else happens is an answer.
 type StatusSource interface {
 	Fetch(ctx context.Context, ref call.Ref) (status.Answer, error)
-	// Sweep is Fetch for a leg that is believed to live; that it does may be learned together with others.
+	// Sweep is Fetch for a leg that is believed to be alive; that it is may be learned together with others.
 	Sweep(ctx context.Context, ref call.Ref) (status.Answer, error)
 }
 
@@ -63,7 +63,7 @@ type Sink interface {
 	Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error)
 }
 
-// Watch tells of every revision of a leg that was stored since a time, whoever
+// Watch reports every revision of a leg that was stored since a time, whoever
 // stored it, until ctx ends: its key, and the position that it was made from.
 type Watch func(ctx context.Context, since time.Time, seen func(summary.Key, summary.Position)) error
 
@@ -79,7 +79,7 @@ type Config struct {
 	Status  StatusSource
 	Sink    Sink
 	Parking Parking
-	// Watch tells what all replicas publish. Nil: this one publishes alone.
+	// Watch reports what all replicas publish. Nil: this one publishes alone.
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
@@ -118,7 +118,7 @@ type Worker struct {
 	metrics *metrics
 	// stored is what is known to be stored: key → known.
 	stored *cache.Cache
-	// restarted is closed when the table that the jobs of now work on is discarded.
+	// restarted is closed when the table that the present jobs work on is discarded.
 	restarted <-chan struct{}
 
 	// reached is when the queue last answered how deep it is; nil: not yet.
@@ -160,7 +160,7 @@ func (w *Worker) QueueReached() time.Time {
 // must be following the log.
 func (w *Worker) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := w.live(ctx)
+		err := w.runEpoch(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("working the queue failed; trying again", "error", err)
 			pause(ctx, time.Second, nil)
@@ -169,8 +169,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// live works through one life of the table: from the end of a replay to the next.
-func (w *Worker) live(ctx context.Context) error {
+// runEpoch works through one epoch of the table: from the end of a replay to the next.
+func (w *Worker) runEpoch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var restarted <-chan struct{}
@@ -180,12 +180,12 @@ func (w *Worker) live(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		// Taken before the look at Live: a restart in between cannot be missed.
+		// Taken before HasCaughtUp is asked: a restart in between cannot be missed.
 		if r := w.table.Restarted(); w.table.HasCaughtUp() {
 			restarted = r
 		}
 	}
-	// What was known to be stored was known of another log.
+	// What was known to be stored may have been known of another log.
 	w.stored.Flush()
 	w.restarted = restarted
 	if err := w.upkeep(ctx); err != nil {
@@ -304,7 +304,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 	id := place.Session
 	j := w.jobs[id]
 	if j == nil {
-		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[errand]int), busy: make(map[errand]int)}
+		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[request]int), busy: make(map[request]int)}
 		w.jobs[id] = j
 		ctx, j.span = w.workSpan(ctx, place, t)
 		w.wg.Go(func() { j.run(ctx) })
@@ -314,7 +314,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 	j.nudge()
 }
 
-// changed is told by the fold that a session has changed.
+// changed is called by the fold when a session has changed.
 func (w *Worker) changed(id call.SessionID) {
 	w.mu.Lock()
 	j := w.jobs[id]
@@ -337,8 +337,8 @@ func (w *Worker) checks(ctx context.Context) error {
 		w.table.SetLag(rand.N(w.cfg.Stagger))
 	}
 	for {
-		due, wait, lost := w.table.Due(dueAtOnce)
-		w.metrics.orphansLost.Add(float64(lost))
+		due, wait, expired := w.table.Due(dueAtOnce)
+		w.metrics.orphansExpired.Add(float64(expired))
 		if len(due) > 0 {
 			if !w.appendChecks(ctx, due) && !pause(ctx, time.Second, nil) {
 				return ctx.Err()

@@ -535,7 +535,7 @@ func TestWorkResumesWhenTheSinkIsBack(t *testing.T) {
 			w.wantRevisions(a.key(), "1 completed")
 			w.wantRevisions(a.sessionKey(), "1 completed")
 		}
-		if got := w.lot.parked; len(got) > 0 {
+		if got := w.parking.parked; len(got) > 0 {
 			t.Errorf("parked %v", got)
 		}
 	})
@@ -585,7 +585,7 @@ func TestWhatCannotBeDoneIsParked(t *testing.T) {
 			}
 			return noFault
 		})
-		w.lot.fail = 1
+		w.parking.fail = 1
 		w.lives(a)
 		w.lives(b)
 		after(10 * time.Minute)
@@ -594,10 +594,10 @@ func TestWhatCannotBeDoneIsParked(t *testing.T) {
 		}
 		w.wantRevisions(a.key())
 		w.wantRevisions(b.key(), "1 completed")
-		if len(w.lot.parked) == 0 || len(w.queue.ended) == 0 {
-			t.Errorf("%d parked, %d terminated", len(w.lot.parked), len(w.queue.ended))
+		if len(w.parking.parked) == 0 || len(w.queue.ended) == 0 {
+			t.Errorf("%d parked, %d terminated", len(w.parking.parked), len(w.queue.ended))
 		}
-		for _, p := range w.lot.parked {
+		for _, p := range w.parking.parked {
 			if p.Reason != "poison" || len(p.Data) == 0 || p.Seq == 0 || p.Topic == "" || p.Ref.Session != "s1" {
 				t.Errorf("parked as %+v", p)
 			}
@@ -622,11 +622,11 @@ func TestWhatWasParkedIsDoneWhenItIsPutBack(t *testing.T) {
 		w.lives(a)
 		after(3 * time.Minute)
 		w.wantRevisions(a.key())
-		if len(w.lot.parked) == 0 {
+		if len(w.parking.parked) == 0 {
 			t.Fatal("nothing was parked")
 		}
 		broken = false
-		for i, p := range slices.Clone(w.lot.parked) {
+		for i, p := range slices.Clone(w.parking.parked) {
 			w.log.store(call.Entry{Topic: p.Topic, ID: fmt.Sprintf("retry/%d", i), Ref: p.Ref, Signature: p.Signature, Timestamp: p.Timestamp, Data: p.Data})
 		}
 		after(time.Minute)
@@ -652,12 +652,12 @@ func TestAnUndecodableEntryIsParked(t *testing.T) {
 		if open := w.queue.open(); len(open) > 0 {
 			t.Errorf("tasks %v are not done", open)
 		}
-		if len(w.lot.parked) != 3 || len(w.queue.ended) != 3 {
-			t.Fatalf("%d parked, %d terminated", len(w.lot.parked), len(w.queue.ended))
+		if len(w.parking.parked) != 3 || len(w.queue.ended) != 3 {
+			t.Fatalf("%d parked, %d terminated", len(w.parking.parked), len(w.queue.ended))
 		}
-		i := slices.IndexFunc(w.lot.parked, func(p call.Parked) bool { return string(p.Data) == "{" })
-		if i < 0 || w.lot.parked[i].Reason != "undecodable" || w.lot.parked[i].Signature != "sig" {
-			t.Errorf("parked %+v", w.lot.parked)
+		i := slices.IndexFunc(w.parking.parked, func(p call.Parked) bool { return string(p.Data) == "{" })
+		if i < 0 || w.parking.parked[i].Reason != "undecodable" || w.parking.parked[i].Signature != "sig" {
+			t.Errorf("parked %+v", w.parking.parked)
 		}
 	})
 }
@@ -1002,7 +1002,7 @@ func TestTheLogIsTrimmedOnlyBelowWhatIsNeeded(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 		w.forgotten()
-		// What is left are the probes of the margin.
+		// What is left are the heartbeats of the margin.
 		if last := w.log.first + uint64(len(w.log.entries)); w.log.first+60 < last {
 			t.Errorf("%d entries are kept when nothing is needed", last-w.log.first)
 		}

@@ -32,19 +32,19 @@ var (
 // world is everything around the replicas of a deployment, in memory and in
 // the virtual time of a synctest bubble.
 type world struct {
-	t      *testing.T
-	log    *fakeLog
-	queue  *fakeQueue
-	sink   *fakeSink
-	status *fakeStatus
-	past   *fakeHistory
-	lot    *fakeParking
+	t       *testing.T
+	log     *fakeLog
+	queue   *fakeQueue
+	sink    *fakeSink
+	status  *fakeStatus
+	past    *fakeHistory
+	parking *fakeParking
 	// keep are the secrets that events are decoded with.
 	keep []telnyx.Secret
 
-	replicas   []*replica
-	probes     sync.WaitGroup
-	stopProbes context.CancelFunc
+	replicas      []*replica
+	heartbeats    sync.WaitGroup
+	stopHeartbeat context.CancelFunc
 	// stagger and rules are what the replicas are told.
 	stagger time.Duration
 	rules   session.Rules
@@ -71,12 +71,12 @@ func (w *world) end() {
 	for _, r := range w.replicas {
 		r.stop()
 	}
-	w.stopProbes()
-	w.probes.Wait()
+	w.stopHeartbeat()
+	w.heartbeats.Wait()
 }
 
-// probe keeps the log's clock going as the service does.
-func (w *world) probe(ctx context.Context) {
+// heartbeat keeps the log's clock going as the service does.
+func (w *world) heartbeat(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for {
@@ -91,25 +91,25 @@ func (w *world) probe(ctx context.Context) {
 
 // silence is a time in which nobody writes the log.
 func (w *world) silence(d time.Duration) {
-	w.stopProbes()
-	w.probes.Wait()
+	w.stopHeartbeat()
+	w.heartbeats.Wait()
 	pass(d)
-	w.startProbes()
+	w.startHeartbeat()
 }
 
-func (w *world) startProbes() {
+func (w *world) startHeartbeat() {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	w.stopProbes = cancel
+	w.stopHeartbeat = cancel
 	w.log.store(call.Entry{Topic: call.TopicHeartbeat})
-	w.probes.Go(func() { w.probe(ctx) })
+	w.heartbeats.Go(func() { w.heartbeat(ctx) })
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, past: &fakeHistory{}, lot: &fakeParking{}, rules: rules}
+	w := &world{t: t, log: newFakeLog(), sink: newFakeSink(t), status: &fakeStatus{}, past: &fakeHistory{}, parking: &fakeParking{}, rules: rules}
 	w.queue = newFakeQueue(w.log)
 	ctx, cancel := context.WithCancel(t.Context())
-	w.stopProbes = cancel
-	w.probes.Go(func() { w.probe(ctx) })
+	w.stopHeartbeat = cancel
+	w.heartbeats.Go(func() { w.heartbeat(ctx) })
 	return w
 }
 
@@ -175,7 +175,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 	r.worker = enrich.New(enrich.Config{
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
 		History: historyOf{w.past, r}, ReadHistory: recall,
-		Parking: w.lot, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
+		Parking: w.parking, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
 		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry,
 	})
 	if change != nil {

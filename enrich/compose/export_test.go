@@ -9,7 +9,7 @@ var (
 	PartyOf           = party
 	TruncateLeg       = func(l *summary.Leg) { truncateLeg(l, nil) }
 	Derive            = derive
-	Judge             = judge
+	Annotate          = annotate
 	NeverAnswered     = neverAnswered
 	CutTimeline       = func(events []summary.Event) ([]summary.Event, int) { return ends(events, maxEvents) }
 	Covered           = covered

@@ -47,7 +47,7 @@ func full(n int, text string) summary.Leg {
 	compose.TruncateLeg(&l)
 	compose.Derive(&l)
 	l.Hangup.Party = summary.PartyUnknown // what follows from these texts
-	compose.Judge(&l, nil, nil)
+	compose.Annotate(&l, nil, nil)
 	return l
 }
 

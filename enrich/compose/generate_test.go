@@ -88,7 +88,7 @@ func drawLeg(t *rapid.T) summary.Leg {
 	compose.TruncateLeg(&l)
 	compose.Derive(&l)
 	if rapid.Bool().Draw(t, "judged?") {
-		compose.Judge(&l, nil, rapid.SampledFrom([][]summary.Note{nil, {summary.NoteClockSkew}, {summary.NoteDetailsCut}}).Draw(t, "doubts"))
+		compose.Annotate(&l, nil, rapid.SampledFrom([][]summary.Note{nil, {summary.NoteClockSkew}, {summary.NoteDetailsCut}}).Draw(t, "doubts"))
 	}
 	return l
 }

@@ -46,7 +46,7 @@ type legComposer struct {
 	gather *aiGather
 	// index finds entries of the lists that are kept by an id of their own.
 	index map[string]int
-	// seen and doubts are what the summary's judgement cannot tell by itself.
+	// seen and doubts are what the rest of the summary does not show.
 	seen   []summary.Part
 	doubts []summary.Note
 }
@@ -227,7 +227,7 @@ func (c *legComposer) finish() {
 	}
 	truncateLeg(l, nil)
 	derive(l)
-	judge(l, c.seen, c.doubts)
+	annotate(l, c.seen, c.doubts)
 }
 
 func endedBy(e session.Ending) summary.EndedBy {

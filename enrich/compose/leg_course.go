@@ -64,7 +64,7 @@ func (c *legComposer) refer(e *session.Event, d *call.Refer) {
 	c.leg.Refers = append(c.leg.Refers, summary.Refer{ID: e.ID, At: summary.At(e.OccurredAt), State: state(e), SIPCode: d.SIPCode})
 }
 
-// conference unites the events of one conference: the first join, the last leave.
+// conference merges the events of one conference: the first join, the last leave.
 func (c *legComposer) conference(e *session.Event, d *call.Conference) {
 	if d.ID == "" {
 		return // it stands in the timeline

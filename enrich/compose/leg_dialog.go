@@ -51,7 +51,7 @@ func (c *legComposer) ai() *summary.AI {
 	return c.leg.AI
 }
 
-// conversation unites the events of one conversation: of what several state the last stands.
+// conversation merges the events of one conversation: of what several state, the last stands.
 func (c *legComposer) conversation(e *session.Event, d *call.Conversation) {
 	id, at := named(d.ID, e), summary.At(e.OccurredAt)
 	v := place(c, &c.ai().Conversations, "conversations", id)
@@ -98,8 +98,8 @@ func (c *legComposer) aiGather(e *session.Event, d *call.AIGather) {
 	}
 }
 
-// say lays messages over those that are known. Where some between were not
-// told, those before the gap are left out.
+// say merges messages onto those that are known. Where some in between are not
+// known, those before the gap are left out.
 func (g *aiGather) say(d *call.AIGather) {
 	from := d.MessagesTotal - len(d.Messages)
 	if len(d.Messages) == 0 || d.MessagesTotal < g.MessageCount {

@@ -28,7 +28,7 @@ func place[T any](c *legComposer, list *[]T, field, id string) *T {
 	return &(*list)[i]
 }
 
-// named is the id that a thing has, or that of the event that told of it.
+// named is the id that a thing has, or that of the event that mentions it.
 func named(id string, e *session.Event) string {
 	if id == "" {
 		return e.ID
@@ -83,7 +83,7 @@ func (c *legComposer) stream(e *session.Event, s summary.Stream) {
 	c.leg.Streams = append(c.leg.Streams, s)
 }
 
-// recording unites the events of one recording: the last statement by occurrence stands.
+// recording merges the events of one recording: the last statement by occurrence stands.
 func (c *legComposer) recording(e *session.Event, d *call.Recording) {
 	r := summary.Recording{
 		ID: named(d.ID, e), Channels: d.Channels, Format: d.Format,

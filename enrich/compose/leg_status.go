@@ -79,17 +79,17 @@ func (c *legComposer) reconcileTime(field string, into **summary.Time, at time.T
 	if at.IsZero() {
 		return
 	}
-	told := summary.MustAt(at)
+	stated := summary.MustAt(at)
 	if *into != nil {
-		difference := told.Sub((*into).Time)
+		difference := stated.Sub((*into).Time)
 		if difference.Abs() <= agreement {
 			return
 		}
 		c.leg.Discrepancies = append(c.leg.Discrepancies, summary.Discrepancy{
-			Field: field, Webhook: **into, Status: told, DifferenceSeconds: *summary.Lasting(difference),
+			Field: field, Webhook: **into, Status: stated, DifferenceSeconds: *summary.Lasting(difference),
 		})
 	}
-	*into = &told
+	*into = &stated
 	c.leg.Sources[field] = summary.SourceStatus
 }
 

@@ -41,7 +41,7 @@ func isFilledFor(e summary.Event, w summary.Event) bool {
 }
 
 // unrepeated returns the events that are not the webhooks of what the stored timeline
-// has filled in: late, they tell nothing that it does not know.
+// has filled in: coming late, they add nothing that it does not know.
 func unrepeated(stored, events []summary.Event) []summary.Event {
 	return slices.DeleteFunc(slices.Clone(events), func(w summary.Event) bool {
 		return slices.ContainsFunc(stored, func(e summary.Event) bool { return isFilledFor(e, w) })
@@ -52,8 +52,8 @@ func eventCount(l summary.Leg) int { return len(l.Events) + l.EventsOmitted }
 
 func identity(e summary.Event) summary.Event { return summary.Event{ID: e.ID, Type: e.Type} }
 
-// MergeLeg lays late news about a leg over its stored summary, whose call has left
-// the log: absent never erases, lists unite by id, and the seconds are derived anew. What the
+// MergeLeg merges late news about a leg onto its stored summary, whose call was trimmed from
+// the log: absent never erases, lists are merged by id, and the seconds are derived anew. What the
 // stored summary states stands, unless it was of the kind that later news replaces:
 // status, cost, machine and deepfake detection, and client_state.
 func MergeLeg(stored, news summary.Leg) summary.Leg {
@@ -119,26 +119,26 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 	truncateLeg(&m, nil)
 	derive(&m)
 	if stored.Completeness != nil || news.Completeness != nil {
-		mergeJudgement(&m, stored, news)
+		mergeNotes(&m, stored, news)
 	}
 	return m
 }
 
-// mergeTimeline unites the timelines. One that leaves out its middle goes on
+// mergeTimeline merges the timelines. One that leaves out its middle goes on
 // leaving it out.
 func mergeTimeline(l *summary.Leg, stored, news summary.Leg) {
 	l.Events = union(stored.Events, unrepeated(stored.Events, beside(stored, news.Events)), identity, compareEvents)
 	mergeHold(l, stored, news)
-	most := maxEvents
+	limit := maxEvents
 	if stored.EventsOmitted > 0 {
-		most = len(stored.Events)
+		limit = len(stored.Events)
 	}
 	var omitted int
-	l.Events, omitted = ends(l.Events, most)
+	l.Events, omitted = ends(l.Events, limit)
 	l.EventsOmitted += omitted
 }
 
-// mergeHold adds up the holds of the united timeline. Where it leaves out its middle,
+// mergeHold adds up the holds of the merged timeline. Where it leaves out its middle,
 // the holds that are wholly news are added to what is stored.
 func mergeHold(l *summary.Leg, stored, news summary.Leg) {
 	switch {
@@ -152,21 +152,21 @@ func mergeHold(l *summary.Leg, stored, news summary.Leg) {
 	l.HoldSeconds = cmp.Or(l.HoldSeconds, news.HoldSeconds)
 }
 
-// mergeJudgement judges the merged summary by what either side has witnessed.
-func mergeJudgement(l *summary.Leg, stored, news summary.Leg) {
+// mergeNotes annotates the merged summary by what either side has seen.
+func mergeNotes(l *summary.Leg, stored, news summary.Leg) {
 	var received []summary.Part
 	for _, side := range []summary.Leg{stored, news} {
 		if side.Completeness != nil {
 			received = append(received, side.Completeness.Received...)
 		}
 	}
-	// A redelivery of what is stored is no news: of the events that are, the timeline tells.
+	// A redelivery of what is stored is no news: the timeline shows the events that are.
 	doubts := slices.DeleteFunc(slices.Clone(news.Notes), func(n summary.Note) bool { return n == summary.NoteRedelivered })
-	judge(l, received, append(doubts, stored.Notes...))
+	annotate(l, received, append(doubts, stored.Notes...))
 }
 
 // beside returns the events that do not fall into the middle that a stored
-// timeline leaves out: whether those were counted there cannot be told.
+// timeline leaves out: whether those were counted there is not known.
 func beside(stored summary.Leg, events []summary.Event) []summary.Event {
 	half := len(stored.Events) / 2
 	if stored.EventsOmitted == 0 || half == 0 {
@@ -186,7 +186,7 @@ func newest(l summary.Leg) time.Time {
 	return l.Events[len(l.Events)-1].OccurredAt.Known()
 }
 
-// mergeCost lays what is told later over what was told before. A success is not
+// mergeCost merges the later statement onto the earlier. A success is not
 // undone by an error that follows it.
 func mergeCost(before, after *summary.Cost) *summary.Cost {
 	if before == nil || after != nil && (after.Status != "error" || before.Status == "error") {
@@ -195,7 +195,7 @@ func mergeCost(before, after *summary.Cost) *summary.Cost {
 	return before
 }
 
-// mergeDetection lays what is told later over what was told before.
+// mergeDetection merges the later statement onto the earlier.
 func mergeDetection(stored, news *summary.MachineDetection) *summary.MachineDetection {
 	if stored == nil || news == nil {
 		return cmp.Or(stored, news)

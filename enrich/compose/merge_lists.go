@@ -32,68 +32,70 @@ func fresh(stored, news summary.Leg) []summary.Event {
 	})
 }
 
-// mergeLists lays the lists of news over m, which is still the stored summary.
+// mergeLists merges the lists of news onto m, which is still the stored summary.
 func mergeLists(m *summary.Leg, stored, news summary.Leg) {
-	u := listMerge{
+	lm := listMerge{
 		into: m, fresh: make(map[string]bool), left: make(map[time.Time]bool),
 		later: !newest(news).Before(newest(stored)),
 	}
 	keys := 0
 	for _, e := range fresh(stored, news) {
-		u.fresh[e.ID] = true
+		lm.fresh[e.ID] = true
 		switch e.Type {
 		case call.TypeDTMF:
 			keys++
 		case call.TypeDequeued:
-			u.left[e.OccurredAt.Known()] = true
+			lm.left[e.OccurredAt.Known()] = true
 		}
 	}
 	m.Omitted = maps.Clone(m.Omitted)
-	u.keys(keys, news.DTMF)
-	if len(u.fresh) > 0 { // else it was counted before
+	lm.keys(keys, news.DTMF)
+	if len(lm.fresh) > 0 { // else it was counted before
 		for field, n := range news.Omitted {
 			omit(m, field, n)
 		}
 	}
-	u.said(news)
-	addEvents(&u, &m.RecordingErrors, news.RecordingErrors, recordingErrorMark)
-	addEvents(&u, &m.Streams, news.Streams, streamMark)
-	addEvents(&u, &m.Gathers, news.Gathers, gatherMark)
-	addEvents(&u, &m.Playbacks, news.Playbacks, playbackMark)
-	addEvents(&u, &m.Speaks, news.Speaks, speakMark)
-	addEvents(&u, &m.Payments, news.Payments, paymentMark)
-	addEvents(&u, &m.Refers, news.Refers, referMark)
-	u.queues(news)
-	mergeByID(&u, "recordings", &m.Recordings, news.Recordings, recordingMark, nil)
-	mergeByID(&u, "transcriptions", &m.Transcriptions, news.Transcriptions, transcriptionMark, nil)
-	mergeByID(&u, "conferences", &m.Conferences, news.Conferences, conferenceMark, u.conference)
-	u.headers(news.Headers)
-	u.transcript(news.Transcript)
-	u.ai(news.AI)
+	lm.said(news)
+	addEvents(&lm, &m.RecordingErrors, news.RecordingErrors, recordingErrorMark)
+	addEvents(&lm, &m.Streams, news.Streams, streamMark)
+	addEvents(&lm, &m.Gathers, news.Gathers, gatherMark)
+	addEvents(&lm, &m.Playbacks, news.Playbacks, playbackMark)
+	addEvents(&lm, &m.Speaks, news.Speaks, speakMark)
+	addEvents(&lm, &m.Payments, news.Payments, paymentMark)
+	addEvents(&lm, &m.Refers, news.Refers, referMark)
+	lm.queues(news)
+	mergeByID(&lm, "recordings", &m.Recordings, news.Recordings, recordingMark, nil)
+	mergeByID(&lm, "transcriptions", &m.Transcriptions, news.Transcriptions, transcriptionMark, nil)
+	mergeByID(&lm, "conferences", &m.Conferences, news.Conferences, conferenceMark, lm.conference)
+	lm.headers(news.Headers)
+	lm.transcript(news.Transcript)
+	lm.ai(news.AI)
 }
 
 // stale reports whether news of a field of which something was left out has been
 // taken before: what was left out must not come back by itself, nor be counted once more.
-func (u *listMerge) stale(field string) bool { return u.into.Omitted[field] > 0 && len(u.fresh) == 0 }
+func (lm *listMerge) stale(field string) bool {
+	return lm.into.Omitted[field] > 0 && len(lm.fresh) == 0
+}
 
 // said takes what the application said last: by occurrence, not by arrival.
-func (u *listMerge) said(news summary.Leg) {
-	if len(news.Tags) > 0 && (u.later || len(u.into.Tags) == 0) && !u.stale("tags") {
-		u.into.Tags = news.Tags
-		delete(u.into.Omitted, "tags")
-		omit(u.into, "tags", news.Omitted["tags"])
+func (lm *listMerge) said(news summary.Leg) {
+	if len(news.Tags) > 0 && (lm.later || len(lm.into.Tags) == 0) && !lm.stale("tags") {
+		lm.into.Tags = news.Tags
+		delete(lm.into.Omitted, "tags")
+		omit(lm.into, "tags", news.Omitted["tags"])
 	}
-	if news.ClientState != "" && (u.later || u.into.ClientState == "") && !u.stale("client_state") {
-		u.into.ClientState = news.ClientState
-		delete(u.into.Omitted, "client_state")
+	if news.ClientState != "" && (lm.later || lm.into.ClientState == "") && !lm.stale("client_state") {
+		lm.into.ClientState = news.ClientState
+		delete(lm.into.Omitted, "client_state")
 	}
 }
 
 // addEvents adds the entries that are named after events that are new.
-func addEvents[T any](u *listMerge, into *[]T, news []T, m mark[T]) {
+func addEvents[T any](lm *listMerge, into *[]T, news []T, m mark[T]) {
 	var added []T
 	for _, v := range news {
-		if u.fresh[m.id(v)] {
+		if lm.fresh[m.id(v)] {
 			added = append(added, v)
 		}
 	}
@@ -102,11 +104,11 @@ func addEvents[T any](u *listMerge, into *[]T, news []T, m mark[T]) {
 	}
 }
 
-// mergeByID adds the entries of ids that are new. Two of one id are united by
+// mergeByID adds the entries of ids that are new. Two of one id are merged by
 // a function; without one the stored one stands. Where entries were left out, news is
 // needed to take any: one that was left out must not be left out once more.
-func mergeByID[T any](u *listMerge, field string, into *[]T, news []T, m mark[T], both func(stored, news T) T) {
-	if len(news) == 0 || u.stale(field) {
+func mergeByID[T any](lm *listMerge, field string, into *[]T, news []T, m mark[T], both func(stored, news T) T) {
+	if len(news) == 0 || lm.stale(field) {
 		return
 	}
 	all := slices.Clone(*into)
@@ -123,31 +125,31 @@ func mergeByID[T any](u *listMerge, field string, into *[]T, news []T, m mark[T]
 }
 
 // keys adds what was keyed in; pressed is how many of the events are new.
-func (u *listMerge) keys(pressed int, news *summary.DTMF) {
+func (lm *listMerge) keys(pressed int, news *summary.DTMF) {
 	if pressed == 0 {
 		return
 	}
-	d := copyOf(u.into.DTMF)
+	d := copyOf(lm.into.DTMF)
 	d.Count += pressed
 	if news != nil {
-		addEvents(u, &d.Digits, news.Digits, digitMark)
+		addEvents(lm, &d.Digits, news.Digits, digitMark)
 	}
-	u.into.DTMF = &d
+	lm.into.DTMF = &d
 }
 
-// conference unites what is told of one conference.
-func (u *listMerge) conference(stored, news summary.Conference) summary.Conference {
+// conference merges two statements of one conference.
+func (lm *listMerge) conference(stored, news summary.Conference) summary.Conference {
 	c := stored
 	earliest(&c.JoinedAt, news.JoinedAt)
 	latest(&c.LeftAt, news.LeftAt)
 	earliest(&c.CreatedAt, news.CreatedAt)
 	latest(&c.EndedAt, news.EndedAt)
 	c.Reason = cmp.Or(c.Reason, news.Reason)
-	mergeByID(u, "conferences.recordings", &c.Recordings, news.Recordings, recordingMark, nil)
+	mergeByID(lm, "conferences.recordings", &c.Recordings, news.Recordings, recordingMark, nil)
 	return c
 }
 
-// conversation unites what is told of one conversation.
+// conversation merges two statements of one conversation.
 func conversation(stored, news summary.Conversation) summary.Conversation {
 	c := stored
 	earliest(&c.StartedAt, news.StartedAt)
@@ -166,26 +168,26 @@ func conversation(stored, news summary.Conversation) summary.Conversation {
 
 // queues adds visits that are new, and what was waited in those whose end is. One
 // whose beginning the stored summary knows ends that one.
-func (u *listMerge) queues(news summary.Leg) {
-	if u.into.QueueSeconds == nil {
-		u.into.QueueSeconds = news.QueueSeconds // of what is stored nothing was added up
+func (lm *listMerge) queues(news summary.Leg) {
+	if lm.into.QueueSeconds == nil {
+		lm.into.QueueSeconds = news.QueueSeconds // of what is stored nothing was added up
 	} else {
 		for _, v := range news.Queues {
-			if u.left[v.LeftAt.Known()] {
-				add(&u.into.QueueSeconds, v.WaitSeconds)
+			if lm.left[v.LeftAt.Known()] {
+				add(&lm.into.QueueSeconds, v.WaitSeconds)
 			}
 		}
 	}
 	for _, v := range news.Queues {
-		all := slices.Clone(u.into.Queues)
+		all := slices.Clone(lm.into.Queues)
 		i := -1
 		switch {
-		case u.fresh[v.ID] && v.EnteredAt == nil:
+		case lm.fresh[v.ID] && v.EnteredAt == nil:
 			i = slices.IndexFunc(all, func(w summary.QueueVisit) bool {
 				return w.Name == v.Name && w.LeftAt == nil && w.EnteredAt != nil && !w.EnteredAt.After(firstKnown(v.EnteredAt, v.LeftAt))
 			})
-		case u.fresh[v.ID]:
-		case u.left[v.LeftAt.Known()]: // its beginning was told once more
+		case lm.fresh[v.ID]:
+		case lm.left[v.LeftAt.Known()]: // its beginning was stated once more
 			i = slices.IndexFunc(all, func(w summary.QueueVisit) bool { return w.ID == v.ID && w.LeftAt == nil })
 			if i < 0 {
 				continue
@@ -198,17 +200,17 @@ func (u *listMerge) queues(news summary.Leg) {
 		} else {
 			all = append(all, v)
 		}
-		u.into.Queues = all
+		lm.into.Queues = all
 	}
 }
 
-func (u *listMerge) headers(news *summary.Headers) {
+func (lm *listMerge) headers(news *summary.Headers) {
 	if news == nil {
 		return
 	}
-	h := copyOf(u.into.Headers)
+	h := copyOf(lm.into.Headers)
 	add := func(field string, into *[]summary.Header, news []summary.Header) {
-		if u.stale(field) {
+		if lm.stale(field) {
 			return
 		}
 		for _, v := range news {
@@ -219,32 +221,32 @@ func (u *listMerge) headers(news *summary.Headers) {
 	}
 	add("headers.custom", &h.Custom, news.Custom)
 	add("headers.sip", &h.SIP, news.SIP)
-	u.into.Headers = headersOrNil(&h)
+	lm.into.Headers = headersOrNil(&h)
 }
 
-func (u *listMerge) transcript(news *summary.Transcript) {
+func (lm *listMerge) transcript(news *summary.Transcript) {
 	if news == nil {
 		return
 	}
-	t := copyOf(u.into.Transcript)
-	addEvents(u, &t.Pieces, news.Pieces, pieceMark)
-	if len(u.fresh) > 0 {
+	t := copyOf(lm.into.Transcript)
+	addEvents(lm, &t.Pieces, news.Pieces, pieceMark)
+	if len(lm.fresh) > 0 {
 		t.TextOmitted += news.TextOmitted
 	}
 	if len(t.Pieces) > 0 || t.TextOmitted > 0 {
-		u.into.Transcript = &t
+		lm.into.Transcript = &t
 	}
 }
 
-func (u *listMerge) ai(news *summary.AI) {
+func (lm *listMerge) ai(news *summary.AI) {
 	if news == nil {
 		return
 	}
-	ai := copyOf(u.into.AI)
-	mergeByID(u, "ai.conversations", &ai.Conversations, news.Conversations, conversationMark, conversation)
-	addEvents(u, &ai.Gathers, news.Gathers, aiGatherMark)
-	addEvents(u, &ai.Insights, news.Insights, insightMark)
-	u.into.AI = aiOrNil(&ai)
+	ai := copyOf(lm.into.AI)
+	mergeByID(lm, "ai.conversations", &ai.Conversations, news.Conversations, conversationMark, conversation)
+	addEvents(lm, &ai.Gathers, news.Gathers, aiGatherMark)
+	addEvents(lm, &ai.Insights, news.Insights, insightMark)
+	lm.into.AI = aiOrNil(&ai)
 }
 
 // mergeDeepfake keeps the last result and the last error.

@@ -9,12 +9,12 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// judge fills in completeness, notes and the text of the client state, which
-// follow from the rest, and from what only events can tell: the parts that were
+// annotate fills in completeness, notes and the text of the client state, which
+// follow from the rest, and from what only events show: the parts that were
 // seen, and the doubts that they gave rise to (clock_skew, mos_without_packets,
 // details_cut, and redelivered of events that the timeline leaves out).
-func judge(l *summary.Leg, seen []summary.Part, doubts []summary.Note) {
-	c := &summary.Completeness{}
+func annotate(l *summary.Leg, seen []summary.Part, doubts []summary.Note) {
+	c := &summary.Completeness{Received: make([]summary.Part, 0, 6)}
 	for _, p := range [...]struct {
 		part         summary.Part
 		in, expected bool

@@ -32,7 +32,7 @@ var outcomesByCause = map[string]summary.Outcome{
 	"time_limit": summary.OutcomeAnswered,
 }
 
-// outcomesBySIP is the second half, for causes that do not tell (normal_clearing,
+// outcomesBySIP is the second half, for causes that do not decide it (normal_clearing,
 // unspecified, none, unknown words): by sip_hangup_cause. A code that is not
 // here fails when it is 4xx, 5xx or 6xx.
 var outcomesBySIP = map[string]summary.Outcome{
@@ -53,7 +53,7 @@ var outcomesBySIP = map[string]summary.Outcome{
 	"480": summary.OutcomeNoAnswer,
 }
 
-// outcome decides what became of a leg. answered tells that it was seen to be
+// outcome decides what became of a leg. answered: it was seen to be
 // answered or bridged; cause and sip are those of its hangup, empty when none was seen.
 // What was not seen is unknown, never no_answer.
 func outcome(answered bool, cause, sip string) summary.Outcome {
@@ -89,7 +89,7 @@ func answeredBy(result string) summary.AnsweredBy {
 	return summary.AnsweredByUnknown
 }
 
-// party tells who hung up, as seen from Telnyx's customer. hangup_source names
+// party is who hung up, as seen from Telnyx's customer. hangup_source names
 // the caller or the callee of the leg: on an incoming leg the caller is the other side, on
 // an outgoing one it is ours.
 func party(direction, source string) summary.Party {

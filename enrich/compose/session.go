@@ -42,7 +42,7 @@ func Session(v *session.View, legs []summary.Leg) summary.Session {
 }
 
 // sessionEvents shows the events that name the session and none of its legs:
-// what was told of a conference as a whole, above all.
+// what was stated of a conference as a whole, above all.
 func sessionEvents(s *summary.Session, v *session.View) {
 	if len(v.Events) == 0 {
 		return
@@ -53,7 +53,7 @@ func sessionEvents(s *summary.Session, v *session.View) {
 	takeEvents(s, &l)
 }
 
-// composeEvents is what events told that are no leg's, in the form in which a leg has it.
+// composeEvents makes of events that are no leg's what a leg of them would have.
 func composeEvents(events []*session.Event) summary.Leg {
 	c := newLegComposer(&session.LegView{Events: events})
 	for _, e := range events {

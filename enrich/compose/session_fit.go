@@ -16,8 +16,8 @@ const (
 	mostBridges = 500
 )
 
-// FitSession returns the session as it can be published, and its content. Past the limit what its own
-// events told is truncated to the ends of the lists; then its legs carry their ids and results
+// FitSession returns the session as it can be published, and its content. Past the limit what it has from its
+// own events is truncated to the ends of the lists; then its legs carry their ids and results
 // in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
 // are left out and counted; totals always count all.
 func FitSession(s summary.Session) (summary.Session, []byte, error) {
@@ -52,7 +52,7 @@ func truncateLegs(s *summary.Session) {
 	s.Bridges = s.Bridges[:min(len(s.Bridges), mostBridges)]
 }
 
-// asLeg is what a session's own events told, in the form in which a leg has it.
+// asLeg is what a session has from its own events, in the form in which a leg has it.
 func asLeg(s *summary.Session) summary.Leg {
 	return summary.Leg{
 		FirstReceivedAt: s.FirstReceivedAt, Events: s.Events, EventsOmitted: s.EventsOmitted,
@@ -61,20 +61,20 @@ func asLeg(s *summary.Session) summary.Leg {
 	}
 }
 
-// takeEvents takes over what a session's own events told, from a leg that was
+// takeEvents takes over what a session has from its own events, from a leg that was
 // made of them.
 func takeEvents(s *summary.Session, l *summary.Leg) {
 	s.Events, s.EventsOmitted = l.Events, l.EventsOmitted
 	s.Conferences, s.Recordings, s.Playbacks, s.Speaks = l.Conferences, l.Recordings, l.Playbacks, l.Speaks
 	s.Omitted = maps.Clone(l.Omitted)
 	maps.DeleteFunc(s.Omitted, func(field string, _ int) bool {
-		// The other lists of a leg have no place in a session; its events tell of them.
+		// The other lists of a leg have no place in a session; its events show them.
 		return field != "recordings" && field != "playbacks" && field != "speaks" && !strings.HasPrefix(field, "conferences")
 	})
 }
 
-// keepEvents lays what the session's own events tell over what the stored
-// summary of the session knows of such events, unless it knows them all itself.
+// keepEvents merges what the session has from its own events onto what its stored
+// summary has from such events, unless the session knows them all itself.
 func keepEvents(s *summary.Session, stored *summary.Session) {
 	news, past := asLeg(s), asLeg(stored)
 	if !Covers(news, past) {
@@ -85,22 +85,22 @@ func keepEvents(s *summary.Session, stored *summary.Session) {
 }
 
 // sessionWithout returns the session without events of its own that have turned out to
-// be a leg's, and without what they told.
-func sessionWithout(s summary.Session, told summary.Leg) summary.Session {
-	if len(told.Events) == 0 {
+// be a leg's, and without what came from them.
+func sessionWithout(s summary.Session, other summary.Leg) summary.Session {
+	if len(other.Events) == 0 {
 		return s
 	}
 	count := len(s.Events)
-	s.Events = without(s.Events, told.Events, identity)
+	s.Events = without(s.Events, other.Events, eventMark)
 	s.EventCount -= count - len(s.Events)
-	s.Playbacks = without(s.Playbacks, told.Playbacks, mark[summary.Playback](playbackMark).id)
-	s.Speaks = without(s.Speaks, told.Speaks, mark[summary.Speak](speakMark).id)
-	s.Recordings = without(s.Recordings, told.Recordings, mark[summary.Recording](recordingMark).id)
+	s.Playbacks = without(s.Playbacks, other.Playbacks, playbackMark)
+	s.Speaks = without(s.Speaks, other.Speaks, speakMark)
+	s.Recordings = without(s.Recordings, other.Recordings, recordingMark)
 	var kept []summary.Conference
 	for _, c := range s.Conferences {
-		i := slices.IndexFunc(told.Conferences, func(t summary.Conference) bool { return t.ID == c.ID })
+		i := slices.IndexFunc(other.Conferences, func(t summary.Conference) bool { return t.ID == c.ID })
 		if i >= 0 {
-			c = conferenceWithout(c, told.Conferences[i])
+			c = conferenceWithout(c, other.Conferences[i])
 		}
 		if at, _ := conferenceMark(c); i < 0 || !at.IsZero() || len(c.Recordings) > 0 {
 			kept = append(kept, c)
@@ -111,32 +111,32 @@ func sessionWithout(s summary.Session, told summary.Leg) summary.Session {
 }
 
 // without returns a list without the entries of another.
-func without[T any, K comparable](list, others []T, id func(T) K) []T {
-	drop := make(map[K]bool, len(others))
+func without[T any](list, others []T, m mark[T]) []T {
+	drop := make(map[string]bool, len(others))
 	for _, v := range others {
-		drop[id(v)] = true
+		drop[m.id(v)] = true
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(v T) bool { return drop[id(v)] })
+	return slices.DeleteFunc(slices.Clone(list), func(v T) bool { return drop[m.id(v)] })
 }
 
-// conferenceWithout returns a conference without what was told of it elsewhere.
-func conferenceWithout(c summary.Conference, told summary.Conference) summary.Conference {
+// conferenceWithout returns a conference without what is stated of it elsewhere.
+func conferenceWithout(c summary.Conference, other summary.Conference) summary.Conference {
 	for _, t := range []struct {
-		into **summary.Time
-		told *summary.Time
-	}{{&c.JoinedAt, told.JoinedAt}, {&c.LeftAt, told.LeftAt}, {&c.CreatedAt, told.CreatedAt}, {&c.EndedAt, told.EndedAt}} {
-		if t.told != nil && (*t.into).Known().Equal(t.told.Time) {
+		into  **summary.Time
+		other *summary.Time
+	}{{&c.JoinedAt, other.JoinedAt}, {&c.LeftAt, other.LeftAt}, {&c.CreatedAt, other.CreatedAt}, {&c.EndedAt, other.EndedAt}} {
+		if t.other != nil && (*t.into).Known().Equal(t.other.Time) {
 			*t.into = nil
 		}
 	}
 	if c.EndedAt == nil {
 		c.Reason = ""
 	}
-	c.Recordings = without(c.Recordings, told.Recordings, mark[summary.Recording](recordingMark).id)
+	c.Recordings = without(c.Recordings, other.Recordings, recordingMark)
 	return c
 }
 
-// truncateEventsOf leaves the ends of what the session's own events told.
+// truncateEventsOf keeps the ends of what the session has from its own events.
 func truncateEventsOf(s *summary.Session) {
 	l := asLeg(s)
 	truncateLeg(&l, limits{"playbacks": 10, "speaks": 10, "recordings": 10, "conferences": 4, "conferences.recordings": 2})

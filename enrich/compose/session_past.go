@@ -23,7 +23,7 @@ func MergeSession(s summary.Session, before *summary.Session, v *session.View, l
 	return s
 }
 
-// rehomed is what those events told that the stored session shows as its own
+// rehomed is what came from those events that the stored session shows as its own
 // and that have found their leg since: they stand there.
 func rehomed(v *session.View, stored []summary.Event) summary.Leg {
 	type identity struct{ id, typ string }
@@ -81,7 +81,7 @@ func keepBridges(found, stored []summary.Bridge, v *session.View) []summary.Brid
 	return found
 }
 
-// includes reports whether bridge a tells of b, and maybe of its other side.
+// includes reports whether bridge a is b, maybe with its other side.
 func includes(a, b summary.Bridge) bool {
 	return a.At.Sub(b.At.Time).Abs() <= bridgeWindow &&
 		!slices.ContainsFunc(b.Legs, func(leg string) bool { return !slices.Contains(a.Legs, leg) })

@@ -36,8 +36,8 @@ func ends[T any](list []T, limit int) ([]T, int) {
 	return slices.Concat(list[:end], list[len(list)-end:]), len(list) - 2*end
 }
 
-// mark tells of an entry of a list that is ordered by time when that was, zero
-// when it is not known, and its id.
+// mark returns the time by which an entry of a list is ordered, zero when it is not known, and
+// the entry's id.
 type mark[T any] func(T) (time.Time, string)
 
 func (m mark[T]) compare(a, b T) int {
@@ -51,6 +51,7 @@ func (m mark[T]) id(v T) string {
 	return id
 }
 
+func eventMark(e summary.Event) (time.Time, string)                   { return e.OccurredAt.Known(), e.Type + " " + e.ID }
 func recordingErrorMark(e summary.RecordingError) (time.Time, string) { return e.At.Known(), e.ID }
 func transcriptionMark(t summary.Transcription) (time.Time, string)   { return t.At.Known(), t.ID }
 func pieceMark(p summary.Piece) (time.Time, string)                   { return p.At.Known(), p.ID }

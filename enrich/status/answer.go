@@ -44,7 +44,7 @@ const (
 	// ProblemNoData: a 200 whose JSON has no "data" of the right kind.
 	ProblemNoData Problem = "no_data"
 	// ProblemNoIDs: a 200 that names neither leg nor control id, so that nothing
-	// tells whose status it is.
+	// says whose status it is.
 	ProblemNoIDs Problem = "no_ids"
 	// ProblemOtherCall: a 200 about another call than the one asked for.
 	ProblemOtherCall Problem = "other_call"
@@ -75,7 +75,7 @@ type Answer struct {
 	Result Result `json:"result"`
 	// HTTPStatus is the response's. Absent: there was no response.
 	HTTPStatus int `json:"http_status,omitempty"`
-	// Problem tells why the result is Unreachable, and is absent on any other.
+	// Problem says why the result is Unreachable, and is absent on any other.
 	Problem Problem `json:"problem,omitempty"`
 	// RetryAfter is how long Telnyx asked to wait, in seconds, at most
 	// MaxRetryAfter: Retry-After of any refusal, else x-ratelimit-reset of a 429.

@@ -127,7 +127,7 @@ func (c *Client) LastDenied() (at time.Time, denied bool) {
 	return c.deniedAt, !c.deniedAt.IsZero()
 }
 
-// ErrBusy tells that no turn could be had within the client's patience: there is
+// ErrBusy means that no turn could be had within the client's patience: there is
 // more to ask than the rate allows, or Telnyx has asked for a pause. Nothing was sent.
 var ErrBusy = errors.New("too much to ask")
 
@@ -253,15 +253,15 @@ func (c *Client) refusal(response *http.Response, answer *Answer) {
 		return
 	}
 	now := c.now()
-	told, ok := retryAfter(response.Header, now)
+	asked, ok := retryAfter(response.Header, now)
 	if response.StatusCode == http.StatusTooManyRequests {
 		answer.Result = RateLimited
 		if !ok {
-			told, ok = rateLimitReset(response.Header)
+			asked, ok = rateLimitReset(response.Header)
 		}
 		pause := DefaultPause
 		if ok {
-			pause = told
+			pause = asked
 		}
 		c.gate.pause(pause)
 		c.metrics.pauses.Inc()
@@ -269,7 +269,7 @@ func (c *Client) refusal(response *http.Response, answer *Answer) {
 		answer.Result, answer.Problem = Unreachable, ProblemHTTP
 	}
 	if ok {
-		answer.RetryAfter = told.Seconds()
+		answer.RetryAfter = asked.Seconds()
 	}
 }
 
@@ -331,7 +331,7 @@ func (c *Client) noteDenial(answer Answer, key *func(*http.Request)) (shout bool
 	return shout
 }
 
-// problemOf tells a timeout from the problem that any other error stands for.
+// problemOf separates a timeout from the problem that any other error stands for.
 func problemOf(err error, otherwise Problem) Problem {
 	var timeout net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {

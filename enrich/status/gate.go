@@ -97,7 +97,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // retryAfter reads the header Retry-After: seconds or an HTTP date. What lies
-// in the past or is no time counts as not told.
+// in the past or is no time counts as not stated.
 func retryAfter(header http.Header, now time.Time) (time.Duration, bool) {
 	value := strings.TrimSpace(header.Get("Retry-After"))
 	if d, ok := delta(value); ok {

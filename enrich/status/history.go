@@ -19,10 +19,10 @@ type Past struct {
 	// Answer says what came of the asking; of what a status states it has nothing.
 	Answer
 	// Rows are the rows that mention the leg, as they came. Whether they are about it, and
-	// what they say, is for the webhook wire to tell.
+	// what they say, is for the webhook wire to say.
 	Rows []json.RawMessage
-	// Cut tells that there was more than is read.
-	Cut bool
+	// Truncated: there was more than is read.
+	Truncated bool
 }
 
 // History reads what Telnyx has on record of a leg: GET /call_events, page by
@@ -35,7 +35,7 @@ func (c *Client) History(ctx context.Context, ref call.Ref) (Past, error) {
 	leg := []byte(`"` + string(ref.Leg) + `"`)
 	query := url.Values{"filter[leg_id]": {string(ref.Leg)}, "page[size]": {strconv.Itoa(pageSize)}}
 	ignored := false
-	cut, err := c.pages(ctx, "/call_events", query, maxHistoryPages, c.metrics.history, &past.Answer, func(rows []json.RawMessage) bool {
+	truncated, err := c.pages(ctx, "/call_events", query, maxHistoryPages, c.metrics.history, &past.Answer, func(rows []json.RawMessage) bool {
 		known := len(past.Rows)
 		for _, row := range rows {
 			if bytes.Contains(row, leg) {
@@ -48,7 +48,7 @@ func (c *Client) History(ctx context.Context, ref call.Ref) (Past, error) {
 	if err != nil {
 		return Past{}, fmt.Errorf("history of leg %s: %w", ref.Leg, err)
 	}
-	past.Cut = cut
+	past.Truncated = truncated
 	if past.Result == Answered && ignored {
 		past.Result, past.Problem = Unreachable, ProblemOtherCall
 	}

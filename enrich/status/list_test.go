@@ -82,9 +82,9 @@ func TestAHistoryIsReadToItsEndAndToItsBound(t *testing.T) {
 			if past.Result != status.Answered || past.HTTPStatus != 200 || past.FetchedAt.IsZero() || past.Leg != "leg-1" {
 				t.Errorf("got %+v", past.Answer)
 			}
-			if len(past.Rows) != tc.rows || past.Cut != tc.cut || server.HistoryRequests("leg-1") != tc.requests {
+			if len(past.Rows) != tc.rows || past.Truncated != tc.cut || server.HistoryRequests("leg-1") != tc.requests {
 				t.Errorf("%d rows in %d requests, cut %t; want %d, %d, %t",
-					len(past.Rows), server.HistoryRequests("leg-1"), past.Cut, tc.rows, tc.requests, tc.cut)
+					len(past.Rows), server.HistoryRequests("leg-1"), past.Truncated, tc.rows, tc.requests, tc.cut)
 			}
 		})
 	}

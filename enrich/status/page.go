@@ -13,7 +13,7 @@ import (
 const (
 	// MaxPage bounds a page in bytes: 250 rows of some 3 KB, and room.
 	MaxPage = 8 << 20
-	// pageSize is the most that Telnyx gives at once.
+	// pageSize is the maximum that Telnyx gives at once.
 	pageSize = 250
 )
 
@@ -25,7 +25,7 @@ type page struct {
 	number, pages int
 }
 
-// readPage reads a 200's body; the problem tells why it is none.
+// readPage reads a 200's body; the problem says why it is none.
 func readPage(body []byte) (page, Problem) {
 	if len(body) > MaxPage {
 		return page{}, ProblemTooLarge
@@ -56,12 +56,12 @@ func readPage(body []byte) (page, Problem) {
 }
 
 // pages reads the pages of a list until each returns false, there are no more, or
-// most are read: then it reports that there may be more. The answer says what came of the last
+// the maximum is read: then it reports that there may be more. The answer says what came of the last
 // request; the error is ErrBusy or that of ctx, and then there was no request to speak of.
 func (c *Client) pages(
-	ctx context.Context, path string, query url.Values, most int, counter *prometheus.CounterVec,
+	ctx context.Context, path string, query url.Values, maxPages int, counter *prometheus.CounterVec,
 	answer *Answer, each func(rows []json.RawMessage) (more bool),
-) (cut bool, err error) {
+) (truncated bool, err error) {
 	var before []byte
 	for n := 1; ; n++ {
 		got, err := c.page(ctx, path+"?"+query.Encode(), counter, answer)
@@ -84,7 +84,7 @@ func (c *Client) pages(
 		default:
 			return false, nil
 		}
-		if n >= most {
+		if n >= maxPages {
 			return true, nil
 		}
 	}

@@ -42,8 +42,8 @@ type roll struct {
 	good time.Time
 }
 
-// Sweep is Fetch for a leg that is believed to live: where several of one
-// connection are asked about at once, one list of its active calls tells which of them need no request
+// Sweep is Fetch for a leg that is believed to be alive: where several of one
+// connection are asked about at once, one list of its active calls shows which of them need no request
 // of their own. A leg that is on it is alive. One that is not is asked about: a list proves no end.
 func (c *Client) Sweep(ctx context.Context, ref call.Ref) (Answer, error) {
 	if ref.Leg != "" && ref.Connection != "" {

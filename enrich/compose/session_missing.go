@@ -10,9 +10,9 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// lost are the legs that a stored session counts and whose summaries cannot be
+// missing are the legs that a stored session counts and whose summaries cannot be
 // found: they were left out of its list, or have left the stream of summaries as well.
-type lost struct {
+type missing struct {
 	before *summary.Session
 	// rows are those that the stored session lists, by id.
 	rows map[string]summary.SessionLeg
@@ -25,61 +25,61 @@ type lost struct {
 // keepLegs lets stand what the stored session says of legs that cannot be found:
 // of its counts and sums only the parts of the legs at hand are replaced.
 func keepLegs(s *summary.Session, before *summary.Session, legs []summary.Leg) {
-	l := findLost(before, legs)
-	gone := slices.ContainsFunc(before.Legs, func(row summary.SessionLeg) bool { return l.gone(row.CallLegID) })
-	if !gone && l.omitted == 0 {
+	m := findMissing(before, legs)
+	some := slices.ContainsFunc(before.Legs, func(row summary.SessionLeg) bool { return m.isMissing(row.CallLegID) })
+	if !some && m.omitted == 0 {
 		return
 	}
-	s.Legs = l.keepRows(s.Legs)
-	l.keepCounts(s, legs)
-	l.keepParties(s)
-	l.keepTimes(s, legs)
+	s.Legs = m.keepRows(s.Legs)
+	m.keepCounts(s, legs)
+	m.keepParties(s)
+	m.keepTimes(s, legs)
 	states := make([]summary.StatusState, len(s.Legs), len(s.Legs)+1)
 	for i, row := range s.Legs {
 		states[i] = row.StatusState
 	}
 	// The state that none of the listed legs had is that of one that was left out.
-	if l.omitted > 0 && !slices.ContainsFunc(before.Legs, func(row summary.SessionLeg) bool { return row.StatusState == before.StatusState }) {
+	if m.omitted > 0 && !slices.ContainsFunc(before.Legs, func(row summary.SessionLeg) bool { return row.StatusState == before.StatusState }) {
 		states = append(states, before.StatusState)
 	}
 	s.StatusState = worstOf(states)
 }
 
-func findLost(before *summary.Session, legs []summary.Leg) *lost {
-	l := &lost{
+func findMissing(before *summary.Session, legs []summary.Leg) *missing {
+	m := &missing{
 		before: before, omitted: before.LegsOmitted,
 		rows:  make(map[string]summary.SessionLeg, len(before.Legs)),
 		found: make(map[string]bool, len(legs)),
 	}
 	for _, row := range before.Legs {
-		l.rows[row.CallLegID] = row
+		m.rows[row.CallLegID] = row
 	}
 	for i := range legs {
 		id := legs[i].CallLegID
-		_, counted := l.rows[id]
-		// A leg that was heard of when the stored session was made is one of those left out.
-		if !counted && l.omitted > 0 && !legs[i].FirstReceivedAt.After(before.PublishedAt.Time) {
+		_, counted := m.rows[id]
+		// A leg that was known when the stored session was made is one of those left out.
+		if !counted && m.omitted > 0 && !legs[i].FirstReceivedAt.After(before.PublishedAt.Time) {
 			counted = true
-			l.omitted--
+			m.omitted--
 		}
-		l.found[id] = counted
+		m.found[id] = counted
 	}
-	return l
+	return m
 }
 
-// gone reports whether a leg that the stored session lists cannot be found.
-func (l *lost) gone(id string) bool {
-	_, ok := l.found[id]
+// isMissing reports whether a leg that the stored session lists cannot be found.
+func (m *missing) isMissing(id string) bool {
+	_, ok := m.found[id]
 	return !ok
 }
 
 // keepRows puts the rows of legs that cannot be found among the others, by start.
 // The rows of a session that was too large have none: they keep their place.
-func (l *lost) keepRows(rows []summary.SessionLeg) []summary.SessionLeg {
+func (m *missing) keepRows(rows []summary.SessionLeg) []summary.SessionLeg {
 	rows = slices.Clone(rows)
 	previous := ""
-	for _, row := range l.before.Legs {
-		if l.gone(row.CallLegID) {
+	for _, row := range m.before.Legs {
+		if m.isMissing(row.CallLegID) {
 			// Behind the one that it stood behind; at the beginning where it was the first.
 			i := 1 + slices.IndexFunc(rows, func(r summary.SessionLeg) bool { return r.CallLegID == previous })
 			if row.StartedAt != nil {
@@ -98,20 +98,20 @@ func (l *lost) keepRows(rows []summary.SessionLeg) []summary.SessionLeg {
 }
 
 // keepCounts adds to the stored counts and sums what is new since.
-func (l *lost) keepCounts(s *summary.Session, legs []summary.Leg) {
-	s.LegCount, s.AnsweredLegs = l.before.LegCount, l.before.AnsweredLegs
-	cost := copyOf(l.before.Cost)
+func (m *missing) keepCounts(s *summary.Session, legs []summary.Leg) {
+	s.LegCount, s.AnsweredLegs = m.before.LegCount, m.before.AnsweredLegs
+	cost := copyOf(m.before.Cost)
 	amounts := slices.Clone(cost.Totals)
 	for i := range legs {
 		leg := &legs[i]
-		counted := l.found[leg.CallLegID]
+		counted := m.found[leg.CallLegID]
 		if !counted {
 			s.LegCount++
 		}
-		if now := leg.Outcome == summary.OutcomeAnswered; now != (counted && l.wasAnswered(leg)) {
+		if now := leg.Outcome == summary.OutcomeAnswered; now != (counted && m.wasAnswered(leg)) {
 			s.AnsweredLegs += map[bool]int{true: 1, false: -1}[now]
 		}
-		if now := leg.Cost; now != nil && len(now.Totals) > 0 && (!counted || !l.wasCosted(leg)) {
+		if now := leg.Cost; now != nil && len(now.Totals) > 0 && (!counted || !m.wasCosted(leg)) {
 			cost.LegsCosted++
 			amounts = append(amounts, now.Totals...)
 		}
@@ -126,23 +126,23 @@ func (l *lost) keepCounts(s *summary.Session, legs []summary.Leg) {
 }
 
 // wasAnswered reports whether the stored session counts a leg as answered.
-func (l *lost) wasAnswered(leg *summary.Leg) bool {
-	if row, ok := l.rows[leg.CallLegID]; ok {
+func (m *missing) wasAnswered(leg *summary.Leg) bool {
+	if row, ok := m.rows[leg.CallLegID]; ok {
 		return row.Outcome == summary.OutcomeAnswered
 	}
-	return leg.Outcome == summary.OutcomeAnswered && !l.changed(leg, "/outcome")
+	return leg.Outcome == summary.OutcomeAnswered && !m.changed(leg, "/outcome")
 }
 
 // wasCosted reports whether the stored session has the cost of a leg whose cost
-// is known. An amount that took the place of another is not told: then the sum stands.
-func (l *lost) wasCosted(leg *summary.Leg) bool {
-	return !l.changed(leg, "/cost") && !l.changed(leg, "/cost/status")
+// is known. An amount that took the place of another is not shown: then the sum stands.
+func (m *missing) wasCosted(leg *summary.Leg) bool {
+	return !m.changed(leg, "/cost") && !m.changed(leg, "/cost/status")
 }
 
 // changed reports whether a field of a leg was changed by a revision that the stored session does not know.
-func (l *lost) changed(leg *summary.Leg, pointer string) bool {
-	unknown := leg.PublishedAt.After(l.before.PublishedAt.Time)
-	if row, ok := l.rows[leg.CallLegID]; ok {
+func (m *missing) changed(leg *summary.Leg, pointer string) bool {
+	unknown := leg.PublishedAt.After(m.before.PublishedAt.Time)
+	if row, ok := m.rows[leg.CallLegID]; ok {
 		unknown = leg.Revision > row.Revision
 	}
 	return unknown && slices.Contains(leg.Changed, pointer)
@@ -150,12 +150,12 @@ func (l *lost) changed(leg *summary.Leg, pointer string) bool {
 
 // keepParties keeps what the stored session has from its first leg, from the one
 // that was hung up first and from the last that was answered, where that cannot be found.
-func (l *lost) keepParties(s *summary.Session) {
-	b := l.before
-	if len(s.Legs) == 0 || l.gone(s.Legs[0].CallLegID) {
+func (m *missing) keepParties(s *summary.Session) {
+	b := m.before
+	if len(s.Legs) == 0 || m.isMissing(s.Legs[0].CallLegID) {
 		s.ConnectionID, s.Direction, s.From, s.To, s.Outcome = b.ConnectionID, b.Direction, b.From, b.To, b.Outcome
 	}
-	if b.Hangup != nil && l.gone(b.Hangup.CallLegID) && !l.endsBefore(s, b.Hangup) {
+	if b.Hangup != nil && m.isMissing(b.Hangup.CallLegID) && !m.endsBefore(s, b.Hangup) {
 		s.Hangup = b.Hangup
 	}
 	final := b.FinalTo
@@ -167,8 +167,8 @@ func (l *lost) keepParties(s *summary.Session) {
 			continue
 		}
 		// Those left out are the last by start.
-		added := !l.gone(row.CallLegID) && !l.found[row.CallLegID]
-		if row.To != "" && (l.omitted == 0 || added || b.AnsweredLegs == 0) {
+		added := !m.isMissing(row.CallLegID) && !m.found[row.CallLegID]
+		if row.To != "" && (m.omitted == 0 || added || b.AnsweredLegs == 0) {
 			final = row.To
 		}
 		break
@@ -180,8 +180,8 @@ func (l *lost) keepParties(s *summary.Session) {
 
 // endsBefore reports whether the hangup of the legs at hand is known to have come
 // before another; of two at once, that of the leg which started first.
-func (l *lost) endsBefore(s *summary.Session, other *summary.SessionHangup) bool {
-	end := l.rows[other.CallLegID].EndedAt
+func (m *missing) endsBefore(s *summary.Session, other *summary.SessionHangup) bool {
+	end := m.rows[other.CallLegID].EndedAt
 	if s.Hangup == nil || end == nil {
 		return false
 	}
@@ -194,13 +194,13 @@ func (l *lost) endsBefore(s *summary.Session, other *summary.SessionHangup) bool
 }
 
 // keepTimes widens the times to those of the stored session.
-func (l *lost) keepTimes(s *summary.Session, legs []summary.Leg) {
-	b := l.before
+func (m *missing) keepTimes(s *summary.Session, legs []summary.Leg) {
+	b := m.before
 	earliest(&s.StartedAt, b.StartedAt)
 	earliest(&s.AnsweredAt, b.AnsweredAt)
 	latest(&s.EndedAt, b.EndedAt)
 	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
-	if talk := sessionTalk(s.Legs); talk != nil && l.omitted == 0 {
+	if talk := sessionTalk(s.Legs); talk != nil && m.omitted == 0 {
 		s.TalkSeconds = talk
 		return
 	}
