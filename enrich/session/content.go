@@ -44,7 +44,7 @@ func decode(e *call.Entry, event func(call.Entry) (call.Event, error)) (c conten
 		c.backfill = new(Backfill)
 		noun, into = "repair", c.backfill
 	default:
-		return content{} // a probe, or an entry of a newer version that asks nothing of this one
+		return content{} // a heartbeat, or an entry of a newer version that asks nothing of this one
 	}
 	if err := json.Unmarshal(e.Data, into); err != nil {
 		c.err = fmt.Errorf("decode %s %d: %w", noun, e.Seq, err)

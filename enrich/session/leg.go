@@ -179,9 +179,7 @@ func (l *leg) confirmation() *Received {
 		case a.Result != status.Answered:
 		case a.IsAlive != nil && *a.IsAlive:
 			alive = true
-		case !a.EndTime.IsZero():
-			return a
-		case a.IsAlive != nil && (alive || l.hungUpAt(a.FetchedAt)):
+		case !a.EndTime.IsZero(), a.IsAlive != nil && (alive || l.hungUpAt(a.FetchedAt)):
 			return a
 		}
 	}

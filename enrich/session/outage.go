@@ -16,7 +16,7 @@ const (
 	outageUnanswered = 2 * time.Minute
 )
 
-// noteOutage finds out whether nobody wrote the log for a while before an entry: whoever runs appends a probe when
+// noteOutage finds out whether nobody wrote the log for a while before an entry: whoever runs appends a heartbeat when
 // nothing else comes. Events of the legs that were open then may be missing: they are to be checked. It reports
 // whether there are any.
 func (f *fold) noteOutage(e *call.Entry) bool {

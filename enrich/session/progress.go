@@ -67,9 +67,6 @@ func (p *progress) reach(seq uint64) {
 	})
 }
 
-// replayed reports whether all that was in the log at its start is folded.
-func (p *progress) replayed() bool { return p.position.Load() >= p.log.Last }
-
 func (p *progress) catchUp(now time.Time) {
 	p.caughtUpAt = now
 	p.caughtUp.Store(true)

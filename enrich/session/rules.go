@@ -55,10 +55,7 @@ func (r Rules) nextAttempt(leg call.LegID, overSince, last time.Time, made int, 
 	if made > 0 && !last.Before(final) {
 		return time.Time{}
 	}
-	wait := maxBackoff
-	if made < 7 { // 1 s doubled six times exceeds the maximum
-		wait = min(firstBackoff<<max(made-1, 0), maxBackoff)
-	}
+	wait := min(firstBackoff<<min(max(made-1, 0), 6), maxBackoff) // 1 s doubled six times exceeds the maximum
 	// Jitter of a fifth either way, the same on every replica: hence whole numbers.
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s/%d", leg, made)

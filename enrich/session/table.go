@@ -97,7 +97,7 @@ func (t *Table) reschedule(e *call.Entry, s *session, outage bool) {
 
 // catchUp ends the replay when all that was in the log at its start is folded.
 func (t *Table) catchUp() {
-	if !t.progress.replayed() {
+	if t.progress.position.Load() < t.progress.log.Last {
 		return
 	}
 	now := time.Now()

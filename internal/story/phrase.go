@@ -62,11 +62,10 @@ func words(all ...string) string {
 }
 
 func phraseStatus(s *Status) string {
-	if s.Result == "" { // by a summary
-		return fmt.Sprintf("status: %s, asked %d×", s.State, s.Attempt)
-	}
 	text := fmt.Sprintf("status %d: ", s.Attempt)
 	switch {
+	case s.Result == "": // by a summary
+		return fmt.Sprintf("status: %s, asked %d×", s.State, s.Attempt)
 	case s.Confirms:
 		return text + "ended, confirmed"
 	case s.Result == status.Answered && s.IsAlive != nil && *s.IsAlive:
