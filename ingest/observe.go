@@ -128,28 +128,42 @@ func (s *Server) log(ctx context.Context, o *observation, status int, took time.
 // notices are the lines for the operator, each at most once a minute.
 type notices struct {
 	logger *slog.Logger
-	byWord map[string]*minutely
+
+	mu     sync.Mutex
+	byWord map[string]*notice
+}
+
+// notice is when a line was last written, and how often it was not since.
+type notice struct {
+	last       time.Time
+	suppressed int
 }
 
 func newNotices(logger *slog.Logger) *notices {
-	n := &notices{logger: logger, byWord: map[string]*minutely{}}
-	for refused := range refusals {
-		n.byWord["refused/"+string(refused)] = new(minutely)
+	return &notices{logger: logger, byWord: make(map[string]*notice)}
+}
+
+// take reports whether the line of a word is due, and how many were not written since the last one. Words are this
+// package's: there is a bounded number of them.
+func (n *notices) take(word string, now time.Time) (suppressed int, due bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.byWord[word]
+	// A clock that was set back must not silence the line until it has caught up.
+	if last != nil {
+		if since := now.Sub(last.last); since >= 0 && since < time.Minute {
+			last.suppressed++
+			return 0, false
+		}
+		suppressed = last.suppressed
 	}
-	for _, reason := range telnyx.Reasons() {
-		n.byWord["parked/"+string(reason)] = new(minutely)
-	}
-	for _, word := range []string{
-		"evicted/" + evictedForConnection, "evicted/" + evictedForBody, serverHandshake, serverOther,
-	} {
-		n.byWord[word] = new(minutely)
-	}
-	return n
+	n.byWord[word] = &notice{last: now}
+	return suppressed, true
 }
 
 // evicted says that a connection was closed to make room.
 func (n *notices) evicted(now time.Time, why string) {
-	suppressed, ok := n.byWord["evicted/"+why].take(now)
+	suppressed, ok := n.take("evicted/"+why, now)
 	if !ok {
 		return
 	}
@@ -176,7 +190,7 @@ func (n serverNotices) Write(line []byte) (int, error) {
 	if bytes.Contains(line, []byte("TLS handshake error")) {
 		word = serverHandshake
 	}
-	if suppressed, ok := n.byWord[word].take(time.Now()); ok {
+	if suppressed, ok := n.take(word, time.Now()); ok {
 		n.logger.Warn("webhook listener", slog.String("detail", string(bytes.TrimSpace(line))), slog.Int("suppressed", suppressed))
 	}
 	return len(line), nil
@@ -187,7 +201,7 @@ func (n *notices) refused(ctx context.Context, now time.Time, p *problem) {
 	if how.notice == "" {
 		return
 	}
-	suppressed, ok := n.byWord["refused/"+string(p.result)].take(now)
+	suppressed, ok := n.take("refused/"+string(p.result), now)
 	if !ok {
 		return
 	}
@@ -202,7 +216,7 @@ func (n *notices) refused(ctx context.Context, now time.Time, p *problem) {
 }
 
 func (n *notices) parked(ctx context.Context, now time.Time, why *telnyx.Unusable) {
-	suppressed, ok := n.byWord["parked/"+string(why.Reason)].take(now)
+	suppressed, ok := n.take("parked/"+string(why.Reason), now)
 	if !ok {
 		return
 	}
@@ -212,25 +226,4 @@ func (n *notices) parked(ctx context.Context, now time.Time, why *telnyx.Unusabl
 	}
 	n.logger.LogAttrs(ctx, slog.LevelWarn, text,
 		slog.String("reason", string(why.Reason)), slog.String("field", why.Field), slog.Int("suppressed", suppressed))
-}
-
-// minutely lets one event a minute through and counts the others.
-type minutely struct {
-	mu         sync.Mutex
-	last       time.Time
-	suppressed int
-}
-
-// take reports whether this one passes, and how many did not since the last that did.
-func (m *minutely) take(now time.Time) (suppressed int, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// A clock that was set back must not silence the line until it has caught up.
-	if since := now.Sub(m.last); since >= 0 && since < time.Minute {
-		m.suppressed++
-		return 0, false
-	}
-	suppressed = m.suppressed
-	m.last, m.suppressed = now, 0
-	return suppressed, true
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -215,25 +216,15 @@ func (c *Config) complete() error {
 			return fmt.Errorf("ingest: public key %d has %d bytes, not %d", i+1, len(key), ed25519.PublicKeySize)
 		}
 	}
-	if c.Tolerance == 0 {
-		c.Tolerance = DefaultTolerance
-	}
-	if c.MaxBody == 0 {
-		c.MaxBody = DefaultMaxBody
-	}
-	if c.MaxInFlight == 0 {
-		c.MaxInFlight = DefaultMaxInFlight
-	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = DefaultMaxConnections
-	}
+	c.Tolerance = cmp.Or(c.Tolerance, DefaultTolerance)
+	c.MaxBody = cmp.Or(c.MaxBody, DefaultMaxBody)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultMaxConnections)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	// The log needs files too, and without any left nobody could be let in or sent away.
 	c.MaxConnections = max(1, min(c.MaxConnections, openFiles()/2))
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()

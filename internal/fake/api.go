@@ -73,21 +73,13 @@ func NewAPI(config APIConfig) *API {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	if config.Keep <= 0 {
-		config.Keep = DefaultKeep
-	}
 	if len(config.Faults) == 0 {
 		config.Faults = DefaultFaults()
 	}
-	if config.Slow <= 0 {
-		config.Slow = DefaultSlow
-	}
-	if config.Reset <= 0 {
-		config.Reset = DefaultReset
-	}
-	if config.PageSize <= 0 {
-		config.PageSize = DefaultPageSize
-	}
+	config.Keep = orDefault(config.Keep, DefaultKeep)
+	config.Slow = orDefault(config.Slow, DefaultSlow)
+	config.Reset = orDefault(config.Reset, DefaultReset)
+	config.PageSize = orDefault(config.PageSize, DefaultPageSize)
 	return &API{
 		config: config,
 		rng:    rand.New(rand.NewPCG(config.Seed, 0)),

@@ -1,6 +1,7 @@
 package natsd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -57,10 +58,7 @@ const (
 // server that refuses them. It logs the first failed attempt, and then one a minute. Once connected, the connection reconnects forever by
 // itself. No error contains a password, a token or the content of the file.
 func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	where, secrets, err := inspectURLs(cfg.URLs)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package natsd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -116,17 +117,10 @@ const (
 const duplicateWindow = 2 * time.Minute
 
 func (l Limits) withDefaults() (Limits, error) {
-	orDefault := func(d *time.Duration, def time.Duration) {
-		if *d == 0 {
-			*d = def
-		}
-	}
-	orDefault(&l.EventsMaxAge, DefaultEventsMaxAge)
-	orDefault(&l.CallsMaxAge, DefaultCallsMaxAge)
-	orDefault(&l.ParkedMaxAge, DefaultParkedMaxAge)
-	if l.Replicas == 0 {
-		l.Replicas = 1
-	}
+	l.EventsMaxAge = cmp.Or(l.EventsMaxAge, DefaultEventsMaxAge)
+	l.CallsMaxAge = cmp.Or(l.CallsMaxAge, DefaultCallsMaxAge)
+	l.ParkedMaxAge = cmp.Or(l.ParkedMaxAge, DefaultParkedMaxAge)
+	l.Replicas = cmp.Or(l.Replicas, 1)
 	switch {
 	case min(l.EventsMaxAge, l.CallsMaxAge, l.ParkedMaxAge) < 0, min(l.EventsMaxBytes, l.CallsMaxBytes, l.ParkedMaxBytes) < 0:
 		return l, errors.New("stream limits: negative age or size")

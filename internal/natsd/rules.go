@@ -118,62 +118,55 @@ var rules = []rule{
 		set:   func(have, want *jetstream.StreamConfig) { have.Duplicates = want.Duplicates },
 		flags: func(w *jetstream.StreamConfig) []string { return []string{"--dupe-window=" + brief(w.Duplicates)} },
 	},
-	{
-		name: "deny_delete",
-		ok:   func(have, want *jetstream.StreamConfig) bool { return have.DenyDelete || !want.DenyDelete },
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.DenyDelete) },
-		set:  func(have, _ *jetstream.StreamConfig) { have.DenyDelete = true },
-		flags: func(w *jetstream.StreamConfig) []string {
-			if !w.DenyDelete {
-				return nil
-			}
-			return []string{"--deny-delete"}
-		},
-	},
-	{
-		name: "allow_atomic",
-		ok: func(have, want *jetstream.StreamConfig) bool {
-			return have.AllowAtomicPublish || !want.AllowAtomicPublish
-		},
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.AllowAtomicPublish) },
-		set:  func(have, _ *jetstream.StreamConfig) { have.AllowAtomicPublish = true },
-		flags: func(w *jetstream.StreamConfig) []string {
-			if !w.AllowAtomicPublish {
-				return nil
-			}
-			return []string{"--allow-batch"}
-		},
-		soft: true,
-	},
-	{
-		name:  "allow_direct",
-		ok:    func(have, _ *jetstream.StreamConfig) bool { return !have.AllowDirect },
-		show:  func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.AllowDirect) },
-		set:   func(have, _ *jetstream.StreamConfig) { have.AllowDirect = false },
-		flags: func(*jetstream.StreamConfig) []string { return []string{"--no-allow-direct"} },
-	},
-	{
-		name:  "no_ack",
-		ok:    func(have, _ *jetstream.StreamConfig) bool { return !have.NoAck },
-		show:  func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.NoAck) },
-		set:   func(have, _ *jetstream.StreamConfig) { have.NoAck = false },
-		flags: func(*jetstream.StreamConfig) []string { return []string{"--ack"} },
-	},
-	{
-		name: "deny_purge", // The log is trimmed by purging.
-		ok:   func(have, _ *jetstream.StreamConfig) bool { return !have.DenyPurge },
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.DenyPurge) },
-	},
-	{
-		name: "sealed",
-		ok:   func(have, _ *jetstream.StreamConfig) bool { return !have.Sealed },
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.Sealed) },
-	},
+	boolean("deny_delete", func(c *jetstream.StreamConfig) *bool { return &c.DenyDelete }, required, "--deny-delete"),
+	soft(boolean("allow_atomic", func(c *jetstream.StreamConfig) *bool { return &c.AllowAtomicPublish }, required, "--allow-batch")),
+	boolean("allow_direct", func(c *jetstream.StreamConfig) *bool { return &c.AllowDirect }, forbidden, "--no-allow-direct"),
+	boolean("no_ack", func(c *jetstream.StreamConfig) *bool { return &c.NoAck }, forbidden, "--ack"),
+	// The log is trimmed by purging.
+	boolean("deny_purge", func(c *jetstream.StreamConfig) *bool { return &c.DenyPurge }, forbidden, ""),
+	boolean("sealed", func(c *jetstream.StreamConfig) *bool { return &c.Sealed }, forbidden, ""),
 	{
 		name: "persist_mode", // Asynchronous streams acknowledge what is not yet written.
 		ok:   func(have, _ *jetstream.StreamConfig) bool { return have.PersistMode != jetstream.AsyncPersistMode },
 		show: func(c *jetstream.StreamConfig) string { return c.PersistMode.String() },
 	},
+}
+
+// What a boolean rule asks for.
+const (
+	required  = true  // the property is set where it is wanted
+	forbidden = false // the property is never set
+)
+
+// boolean returns the rule of a property that is yes or no, with natscli's flag for it. Without a flag an existing
+// stream cannot be changed so.
+func boolean(name string, of func(*jetstream.StreamConfig) *bool, asked bool, flag string) rule {
+	bad := func(have, want *jetstream.StreamConfig) bool {
+		if asked == required {
+			return *of(want) && !*of(have)
+		}
+		return *of(have)
+	}
+	r := rule{
+		name: name,
+		ok:   func(have, want *jetstream.StreamConfig) bool { return !bad(have, want) },
+		show: func(c *jetstream.StreamConfig) string { return strconv.FormatBool(*of(c)) },
+	}
+	if flag != "" {
+		r.set = func(have, _ *jetstream.StreamConfig) { *of(have) = asked }
+		r.flags = func(want *jetstream.StreamConfig) []string {
+			if asked == required && !*of(want) {
+				return nil
+			}
+			return []string{flag}
+		}
+	}
+	return r
+}
+
+func soft(r rule) rule {
+	r.soft = true
+	return r
 }
 
 func discardFlag(d jetstream.DiscardPolicy) string {

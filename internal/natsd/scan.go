@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -32,14 +33,19 @@ const (
 	scanAhead, scanAheadBytes = 4000, 16 << 20
 	// scanSilence is how long nothing comes before the server is asked whether there is more.
 	scanSilence = 2 * time.Second
-	// scanResets is how often an interrupted consumer is made anew before the scan fails.
-	scanResets = 5
+	// scanSilences is how often it says that there is more before the consumer is given up.
+	scanSilences = 2
+	// scanTries is how many consumers in a row may bring nothing before the scan fails.
+	scanTries = 5
 	// scanForgotten is when the server drops the consumer of a scan that was killed.
 	scanForgotten = time.Minute
 )
 
 // Each hands the messages to do, in order, each once. An interrupted scan goes on where it was. It returns do's error
 // as it is, and wraps all others: that of ctx when it ended first, and those of infrastructure.
+//
+// It is not nats.go's ordered consumer: driven with a time limit that one does not notice that its consumer is lost
+// between two requests, since its watch for heartbeats begins anew at each call.
 func (s Scan) Each(ctx context.Context, js jetstream.JetStream, do func(*jetstream.RawStreamMsg) error) error {
 	fail := func(err error) error { return fmt.Errorf("read stream %s: %w", s.Stream, err) }
 	stream, err := js.Stream(ctx, s.Stream)
@@ -49,70 +55,130 @@ func (s Scan) Each(ctx context.Context, js jetstream.JetStream, do func(*jetstre
 	if s.Last == 0 {
 		s.Last = stream.CachedInfo().State.LastSeq
 	}
-	consumer, err := stream.OrderedConsumer(ctx, s.consumer())
-	if err != nil {
-		return fail(err)
+	r := scanning{Scan: s, stream: stream, do: do}
+	pauses := backoff.ExponentialBackOff{
+		InitialInterval: 50 * time.Millisecond, MaxInterval: scanSilence, Multiplier: 2, RandomizationFactor: 0.5,
 	}
+	for tries := 1; ; tries++ {
+		before := r.From
+		err := r.consume(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case r.refused != nil:
+			return r.refused
+		case ctx.Err() != nil:
+			return fail(ctx.Err())
+		case r.From != before:
+			tries = 0
+			pauses.Reset()
+		case tries == scanTries || !r.begun:
+			return fail(err)
+		}
+		select {
+		case <-time.After(pauses.NextBackOff()):
+		case <-ctx.Done():
+			return fail(ctx.Err())
+		}
+	}
+}
+
+// What interrupts a scan.
+var (
+	errScanMissed  = errors.New("a message was lost on its way")
+	errScanStalled = errors.New("there are messages that do not arrive")
+)
+
+// scanning is a scan on its way. From moves on with each message.
+type scanning struct {
+	Scan
+	stream  jetstream.Stream
+	do      func(*jetstream.RawStreamMsg) error
+	begun   bool  // a consumer could be made
+	refused error // do's
+}
+
+// consume reads with one consumer, to the end or until something interrupts it.
+func (r *scanning) consume(ctx context.Context) error {
+	consumer, err := r.stream.CreateConsumer(ctx, r.consumer())
+	if err != nil {
+		return err
+	}
+	r.begun = true
 	// A consumer that cannot be deleted is left to the server.
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scanSilence)
 		defer cancel()
-		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+		_ = r.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
 	}()
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanAhead, scanAheadBytes))
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
-	wait, drained := scanSilence, false // drained: the server said that there is no more
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(wait))
-		switch {
-		case ctx.Err() != nil:
-			return fail(ctx.Err())
-		case errors.Is(err, nats.ErrTimeout) && drained:
-			return nil
-		case errors.Is(err, nats.ErrTimeout):
-			// The server is slow, or has removed what was still to come. Its answer arrives behind whatever it
-			// had sent before, so that a second silence is the end.
-			info, err := consumer.Info(ctx)
-			if errors.Is(err, jetstream.ErrConsumerNotFound) {
-				continue // it is made anew once its heartbeats have been missed
-			}
-			if err != nil {
-				return fail(err)
-			}
-			if drained = info.NumPending == 0; drained {
-				wait = scanSilence / 10
+	var came uint64
+	for silences := 0; ; {
+		m, err := messages.Next(jetstream.NextMaxWait(scanSilence))
+		if errors.Is(err, nats.ErrTimeout) {
+			silences++
+			if done, err := r.silent(ctx, consumer, came, silences); done || err != nil {
+				return err
 			}
 			continue
-		case err != nil:
-			return fail(err)
 		}
-		wait, drained = scanSilence, false
-		meta, err := m.Metadata()
 		if err != nil {
-			return fail(err)
-		}
-		if meta.Sequence.Stream > s.Last {
-			return nil
-		}
-		if err := do(s.message(m, meta)); err != nil {
 			return err
 		}
-		if meta.Sequence.Stream == s.Last || meta.NumPending == 0 {
+		silences = 0
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		// Nothing is acknowledged, so nothing is sent twice: what a broken connection swallows is missed.
+		if came++; meta.Sequence.Consumer != came {
+			return errScanMissed
+		}
+		if meta.Sequence.Stream > r.Last {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if r.refused = r.do(r.message(m, meta)); r.refused != nil {
+			return r.refused
+		}
+		r.From = meta.Sequence.Stream + 1
+		if r.From > r.Last || meta.NumPending == 0 {
 			return nil
 		}
 	}
 }
 
-func (s Scan) consumer() jetstream.OrderedConsumerConfig {
-	cfg := jetstream.OrderedConsumerConfig{
-		FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly, MaxResetAttempts: scanResets, InactiveThreshold: scanForgotten,
+// silent asks the server, when nothing came for a while, whether the scan is through: what was still to come can
+// have been removed meanwhile.
+func (r *scanning) silent(ctx context.Context, consumer jetstream.Consumer, came uint64, silences int) (done bool, err error) {
+	info, err := consumer.Info(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case info.NumPending > 0 && silences > scanSilences:
+		return false, errScanStalled
+	case info.NumPending > 0:
+		return false, nil // The server is slow.
+	case info.Delivered.Consumer != came && silences > scanSilences:
+		return false, errScanMissed
+	}
+	return info.Delivered.Consumer == came, nil
+}
+
+func (s Scan) consumer() jetstream.ConsumerConfig {
+	cfg := jetstream.ConsumerConfig{
+		FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly, AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: scanForgotten,
 	}
 	switch {
 	case s.From > 0:

@@ -130,12 +130,12 @@ func TestAScanEnds(t *testing.T) {
 func TestAnInterruptedScanGoesOnWhereItWas(t *testing.T) {
 	s := natsdtest.Run(t)
 	// More than are asked for at a time: the consumer is lost while the server still has some.
-	const n = 9000
+	const n = 4200
 	for i := range n {
 		if _, err := s.JS.PublishAsync("calls.event.x", fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
 		}
-		if i%1000 == 999 {
+		if i%100 == 99 {
 			<-s.JS.PublishAsyncComplete()
 		}
 	}

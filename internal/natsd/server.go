@@ -1,6 +1,7 @@
 package natsd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,10 +64,7 @@ const serverName = "legato"
 // taken, or is open to everybody ([ErrOpen]), when the data directory cannot be written or is held by another
 // process ([ErrDirInUse]), and when the server does not get ready.
 func Start(cfg Config) (*Server, error) {
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	opts, err := serverOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -175,10 +173,7 @@ func startServer(opts *server.Options, cfg Config, log *slog.Logger) (*server.Se
 	ns.SetLoggerV2(bridge, false, false, false)
 	ns.Start()
 
-	timeout := cfg.ReadyTimeout
-	if timeout == 0 {
-		timeout = 10 * time.Second
-	}
+	timeout := cmp.Or(cfg.ReadyTimeout, 10*time.Second)
 	// A fatal error leaves a half-started server that would never get ready.
 	fatal := bridge.fatal()
 	if fatal == "" && ns.ReadyForConnections(timeout) {
