@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,7 +46,10 @@ func exposed(t *testing.T, s *legatotest.Server) (map[string]*dto.MetricFamily, 
 func busyServer(t *testing.T) (*legatotest.Server, []fake.Call) {
 	t.Helper()
 	world := legatotest.NewTelnyx(t)
-	s := legatotest.Serve(t, append(world.Env(), "LEGATO_LOG_LEVEL=debug"), legatotest.EmbeddedFlags(t.TempDir())...)
+	application := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(application.Close)
+	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward="+application.URL)
+	s := legatotest.Serve(t, append(world.Env(), "LEGATO_LOG_LEVEL=debug"), flags...)
 	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +85,7 @@ var promised = map[string]string{
 	"legato_summaries_total": "level outcome type", "legato_amendments_total": "level reason", "legato_completion_seconds": "",
 	"legato_status_requests_total": "problem result", "legato_status_request_duration_seconds": "",
 	"legato_sweeps_total": "result", "legato_repairs_total": "result", "legato_backfilled_events_total": "",
+	"legato_forward_attempts_total": "result target", "legato_forward_events_total": "result target", "legato_forward_seconds": "target",
 	"legato_build_info": "commit goversion version", "legato_ready": "", "legato_nats_connected": "", "legato_disk_free_bytes": "",
 }
 

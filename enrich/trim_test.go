@@ -1,7 +1,12 @@
 package enrich_test
 
 import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
@@ -49,6 +54,36 @@ func TestTheLastMinutesAreNotTrimmed(t *testing.T) {
 			case age > margin+time.Minute:
 				t.Fatalf("the oldest entry is %v old, and nobody needs it", age)
 			}
+		}
+	})
+}
+
+func TestTheLogIsNotTrimmedAboveWhatAnotherReaderNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.end()
+		var needed atomic.Uint64 // 0: nobody can tell
+		w.needed = func(context.Context) (uint64, error) {
+			if n := needed.Load(); n > 0 {
+				return n, nil
+			}
+			return 0, errors.New("not known yet")
+		}
+		w.start()
+		w.lives(newLeg("s1", 1))
+		after(time.Hour)
+		if w.log.first != 1 {
+			t.Errorf("the log begins at %d, and nobody knows what is needed", w.log.first)
+		}
+		needed.Store(3)
+		after(time.Minute)
+		if w.log.first != 3 {
+			t.Errorf("the log begins at %d, want 3, which is needed", w.log.first)
+		}
+		needed.Store(math.MaxUint64)
+		after(time.Minute)
+		if w.log.first <= 3 {
+			t.Errorf("the log begins at %d, and nothing of it is needed", w.log.first)
 		}
 	})
 }

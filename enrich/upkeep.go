@@ -36,14 +36,26 @@ func (w *Worker) keepUp(ctx context.Context) error {
 		}
 		trimmed = now
 		w.stored.DeleteExpired()
-		below := min(w.table.Needed(), w.table.Floor()+1, history.before(now.Add(-trimMargin)))
-		if below <= 1 {
-			continue
-		}
-		if err := w.cfg.Log.Trim(ctx, below); err != nil && ctx.Err() == nil {
+		if err := w.trim(ctx, history.before(now.Add(-trimMargin))); err != nil && ctx.Err() == nil {
 			w.log.Warn("the log could not be trimmed", "error", err)
 		}
 	}
+}
+
+// trim removes what nobody needs from the log, and nothing from seq on.
+func (w *Worker) trim(ctx context.Context, seq uint64) error {
+	below := min(w.table.Needed(), w.table.Floor()+1, seq)
+	if below > 1 && w.cfg.Needed != nil {
+		needed, err := w.cfg.Needed(ctx)
+		if err != nil {
+			return err
+		}
+		below = min(below, needed)
+	}
+	if below <= 1 {
+		return nil
+	}
+	return w.cfg.Log.Trim(ctx, below)
 }
 
 // upkeep passes on to the table how far the queue is through with the log.

@@ -87,6 +87,9 @@ type Config struct {
 	// of it, which may be about no event or another leg than the one asked for: then false.
 	History     HistorySource
 	ReadHistory func(row []byte, leg call.Ref) (HistoryEvent, bool)
+	// Needed returns the lowest sequence of the log that somebody else still needs; the log is not trimmed beyond it,
+	// nor at all while it fails. Nil: nobody else reads the log.
+	Needed func(ctx context.Context) (uint64, error)
 	// Rules and Timing are the times by which it decides.
 	Rules  session.Rules
 	Timing Timing

@@ -50,6 +50,8 @@ type world struct {
 	rules   session.Rules
 	// watch tells the replicas what is published. Nil: nobody does.
 	watch enrich.Watch
+	// needed is what another reader of the log says that it needs; nil: there is none.
+	needed func(context.Context) (uint64, error)
 }
 
 // inWorld runs a test in a world of its own with n replicas, and holds what was
@@ -176,7 +178,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
 		History: historyOf{w.past, r}, ReadHistory: recall,
 		Parking: w.parking, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
-		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry,
+		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry, Needed: w.needed,
 	})
 	if change != nil {
 		change(r)

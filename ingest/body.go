@@ -15,8 +15,8 @@ import (
 const firstBuffer = 16 << 10
 
 // checkContent returns the media type, and refuses a request that does not say
-// that its body is plain JSON. Parameters are dropped: they are not part of what is signed.
-func checkContent(header http.Header) (media string, err error) {
+// that its body is plain JSON, or, where forms are taken, a form. Parameters are dropped: they are not part of what is signed.
+func checkContent(header http.Header, forms bool) (media string, err error) {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return "", refuse(resultContentType, nil)
 	}
@@ -32,11 +32,23 @@ func checkContent(header http.Header) (media string, err error) {
 	if media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json") {
 		return media, nil
 	}
-	problem := refuse(resultContentType, nil)
-	if media == "application/x-www-form-urlencoded" {
-		problem.detail = notTeXML
+	switch {
+	case media == mediaForm && forms:
+		return media, nil
+	case media == mediaForm:
+		return "", refuseForm()
 	}
-	return "", problem
+	return "", refuse(resultContentType, nil)
+}
+
+// mediaForm is the media type of TeXML's callbacks.
+const mediaForm = "application/x-www-form-urlencoded"
+
+// refuseForm is the refusal of a form that no application is there to answer.
+func refuseForm() error {
+	problem := refuse(resultContentType, nil)
+	problem.detail = notTeXML
+	return problem
 }
 
 // readBody reads a body of the announced length (-1: not announced) once, into

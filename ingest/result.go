@@ -13,6 +13,7 @@ const (
 	resultStored    result = "stored"
 	resultDuplicate result = "duplicate"
 	resultParked    result = "parked"
+	resultPassed    result = "passed" // a TeXML callback, to the application that answered it
 
 	resultNoSignature   result = "no_signature"
 	resultBadSignature  result = "bad_signature"

@@ -72,6 +72,8 @@ type Config struct {
 	Journal Journal
 	// Parking stores signed input that is no usable event. Required.
 	Parking Parking
+	// Application answers webhooks in place of Legato. Nil: Legato answers once they are stored.
+	Application Application
 	// Tolerance is the age, and the skew into the future, that a signature may
 	// have. Zero: DefaultTolerance.
 	Tolerance time.Duration
@@ -99,6 +101,7 @@ type Config struct {
 type Server struct {
 	journal   Journal
 	parking   Parking
+	app       Application      // nil: there is none
 	verifier  *telnyx.Verifier // nil: everything is taken for genuine
 	tolerance time.Duration
 	maxBody   int64
@@ -128,6 +131,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		journal:   cfg.Journal,
 		parking:   cfg.Parking,
+		app:       cfg.Application,
 		tolerance: cfg.Tolerance,
 		maxBody:   cfg.MaxBody,
 		now:       cfg.Now,

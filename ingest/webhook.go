@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -47,7 +49,7 @@ func (s *Server) receive(c echo.Context) error {
 		return refuse(resultStopping, nil)
 	}
 	defer s.handling.leave()
-	media, err := checkContent(r.Header)
+	media, err := checkContent(r.Header, s.app != nil)
 	if err != nil {
 		return err
 	}
@@ -68,14 +70,16 @@ func (s *Server) receive(c echo.Context) error {
 	}
 	o.bytes = len(body)
 
+	genuine := false
+	sender.busy()
+	defer func() { sender.rest(genuine) }()
 	// A place is taken only now: a sender that lets its body trickle holds none.
 	if !s.enter() {
 		return refuse(resultOverloaded, nil)
 	}
-	defer s.leave()
-	genuine := false
-	sender.busy()
-	defer func() { sender.rest(genuine) }()
+	// It is given back before an application is asked: a slow one must not keep the webhooks of others out.
+	leave := sync.OnceFunc(s.leave)
+	defer leave()
 	if err := s.verify(timestamp, signature, body); err != nil {
 		return err
 	}
@@ -83,6 +87,10 @@ func (s *Server) receive(c echo.Context) error {
 	s.trace(c, o)
 	if s.verifier == nil {
 		timestamp, signature = "", "" // what nobody has checked goes no further
+	}
+	if media == mediaForm {
+		leave()
+		return s.passForm(c, signature, timestamp, body)
 	}
 	entry, err := classify(signature, timestamp, body)
 	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
@@ -97,18 +105,49 @@ func (s *Server) receive(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	entry.ContentType = unless(r.Header.Get("Content-Type"), call.WebhookContentType)
-	entry.UserAgent = unless(r.UserAgent(), call.WebhookUserAgent)
+	complete(&entry, r)
 	o.entry = entry
-	return s.store(c, entry)
+	answer, err := s.store(c, &entry)
+	if err != nil {
+		return err
+	}
+	leave()
+	if s.passed(c, entry) {
+		return nil
+	}
+	accept(c, answer)
+	return nil
 }
 
-// unless returns a header's value, empty where it is the usual one, which the log need not repeat.
+// complete writes into an entry what the request's header says beside the signature.
+func complete(e *call.Entry, r *http.Request) {
+	e.ContentType = unless(r.Header.Get("Content-Type"), call.WebhookContentType)
+	e.UserAgent = unless(r.UserAgent(), call.WebhookUserAgent)
+}
+
+// unless returns a header's value, empty where it is the usual one, which need not be repeated.
 func unless(value, usual string) string {
 	if value == usual {
 		return ""
 	}
 	return value
+}
+
+var (
+	keptContentType = regexp.MustCompile(`^application/[a-z.+-]{1,40}(; ?charset=[a-zA-Z0-9-]{1,12})?$`)
+	keptUserAgent   = regexp.MustCompile(`^telnyx[a-zA-Z-]{0,30}(/[0-9.]{1,8})?$`)
+)
+
+// forLog returns an entry as it goes into the log. The two headers are not signed, so that anything might stand in
+// them, a person's number too: they are kept only as far as they look like Telnyx's.
+func forLog(e call.Entry) call.Entry {
+	if !keptContentType.MatchString(e.ContentType) {
+		e.ContentType = ""
+	}
+	if !keptUserAgent.MatchString(e.UserAgent) {
+		e.UserAgent = ""
+	}
+	return e
 }
 
 // checkSigned refuses a request without the headers of a signature before its
@@ -162,23 +201,22 @@ func signedAt(age time.Duration) string {
 	return fmt.Sprintf("signed %s before now by this clock", age)
 }
 
-// store appends the event and answers.
-func (s *Server) store(c echo.Context, e call.Entry) error {
+// store appends the event and returns what Legato answers to it.
+func (s *Server) store(c echo.Context, e *call.Entry) ([]byte, error) {
 	ctx, cancel := storing(c)
 	defer cancel()
-	receipt, err := s.journal.Append(ctx, e)
+	receipt, err := s.journal.Append(ctx, forLog(*e))
 	if err != nil {
-		return refuse(resultLogFailed, fmt.Errorf("append %s: %w", e.Topic, err))
+		return nil, refuse(resultLogFailed, fmt.Errorf("append %s: %w", e.Topic, err))
 	}
+	e.Seq = receipt.Seq
 	o := observationOf(c)
 	o.seq, o.result = receipt.Seq, resultStored
 	if receipt.Duplicate {
 		o.result = resultDuplicate
-		accept(c, answerDuplicate)
-		return nil
+		return answerDuplicate, nil
 	}
-	accept(c, answerStored)
-	return nil
+	return answerStored, nil
 }
 
 // park stores the unusable input and answers.

@@ -91,6 +91,28 @@ func TestWebhookIsStoredAsAnEntry(t *testing.T) {
 	}
 }
 
+func TestTheLogKeepsHeadersThatLookLikeTelnyxs(t *testing.T) {
+	for _, c := range []struct{ name, media, agent, wantMedia, wantAgent string }{
+		{"the usual ones need no place", "application/json", "telnyx-webhooks", "", ""},
+		{"a charset and a version", "application/json; charset=utf-8", "telnyx-webhooks/2.1", "application/json; charset=utf-8", "telnyx-webhooks/2.1"},
+		{"a parameter that anybody may have added", "application/json; note=12025550142", "telnyx-webhooks", "", ""},
+		{"another program", "application/json", "Marquetta Markovna", "", ""},
+		{"a number behind the name", "application/json", "telnyx 12025550142", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := open(t, nil)
+			req := r.webhook(t, eventBody)
+			req.Header.Set("Content-Type", c.media)
+			req.Header.Set("User-Agent", c.agent)
+			r.send(t, req)
+			got, _ := r.store.stored()
+			if len(got) != 1 || got[0].ContentType != c.wantMedia || got[0].UserAgent != c.wantAgent {
+				t.Errorf("kept %+v, want %q and %q", got, c.wantMedia, c.wantAgent)
+			}
+		})
+	}
+}
+
 func TestSameEventAgainIsStoredOnce(t *testing.T) {
 	r := open(t, nil)
 	r.send(t, r.webhook(t, eventBody))

@@ -27,6 +27,8 @@ type demoCmd struct {
 	Rate  float64 `default:"4" help:"Calls that begin in a second."`
 	JSON  bool    `help:"Print summaries as JSON."`
 	Keep  bool    `help:"Stay up until Ctrl-C when the calls are over."`
+
+	Forward string `help:"Hand each webhook on to an application, as http://127.0.0.1:3000/webhooks." placeholder:"URL"`
 	disorderFlags
 	service.LogSettings
 }
@@ -66,6 +68,9 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 		// What is lost is looked for while somebody watches.
 		set.SweepAfter, set.GapRepairAfter = demoSweep, demoRepair
 	}
+	if cmd.Forward != "" {
+		set.Forward = []string{cmd.Forward}
+	}
 	s, err := service.Start(ctx, set, cmd.Logger(c.stderr))
 	if err != nil {
 		return err
@@ -74,6 +79,10 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 		"Webhooks go to %s, summaries to %s\n"+
 		"Subscribe, if you like: nats sub --server %s 'calls.leg.completed.>'\n\n",
 		s.WebhookURL(), s.NATSURL(), s.NATSURL())
+	if cmd.Forward != "" {
+		fmt.Fprintf(c.stdout, "Webhooks are handed on to %s; it checks them with TELNYX_PUBLIC_KEY=%s\n"+
+			"Look at the attempts: legato forward list --nats-url %s\n\n", cmd.Forward, set.TelnyxPublicKey, s.NATSURL())
+	}
 
 	served := make(chan error, 1)
 	serveCtx, stopServe := context.WithCancel(ctx)

@@ -22,6 +22,8 @@ type cli struct {
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
 	Export   exportCmd   `cmd:"" help:"Write the newest summary of each leg or session to a file."`
 	Explain  explainCmd  `cmd:"" help:"Tell all that is known about one call, as a ladder of its legs."`
+	Forward  forwardCmd  `cmd:"" help:"List the applications that get the webhooks, show the attempts at one, make another."`
+	Listen   listenCmd   `cmd:"" help:"Post the webhooks of a running service to an application on this machine."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`

@@ -56,6 +56,12 @@ const healthy = `
 	legato_status_pauses_total{job="legato",instance="a"} 0x60
 	legato_status_busy_total{job="legato",instance="a"} 0x60
 	legato_tasks_parked_total{job="legato",instance="a",reason="poison"} 0x60
+	legato_forward_breaker_open{job="legato",instance="a",target="app"} 0x30 1x1 0x28
+	legato_forward_oldest_seconds{job="legato",instance="a",target="app"} 0x60
+	legato_forward_events_total{job="legato",instance="a",target="app",result="done"} 0+600x60
+	legato_forward_events_total{job="legato",instance="a",target="app",result="stale"} 0+1x60
+	legato_forward_events_total{job="legato",instance="a",target="app",result="refused"} 0x60
+	legato_forward_events_total{job="legato",instance="a",target="app",result="expired"} 0x60
 `
 
 // faults are what makes each alert fire: lines that replace those of healthy with
@@ -78,6 +84,9 @@ var faults = map[string][]string{
 	"LegatoWorkFailing":          {`legato_work_failures_total{job="legato",instance="a"} 2x20 2+4x40`},
 	"LegatoSummariesSlow":        {`legato_completion_seconds_bucket{job="legato",instance="a",le="2"} 0x60`, `legato_completion_seconds_bucket{job="legato",instance="a",le="15"} 0x60`},
 	"LegatoSummariesMissing":     {`legato_legs_pending{job="legato",instance="a"} 2x20 102x40`, `legato_legs_completed_total{job="legato",instance="a"} 8+60x20 1168+60x39`},
+	"LegatoApplicationDead":      {`legato_forward_breaker_open{job="legato",instance="a",target="app"} 0x20 1x40`},
+	"LegatoApplicationBehind":    {`legato_forward_oldest_seconds{job="legato",instance="a",target="app"} 0x20 0+10x40`},
+	"LegatoEventsNotDelivered":   {`legato_forward_events_total{job="legato",instance="a",target="app",result="refused"} 0x20 0+1x40`},
 	"LegatoLegsDoNotBalance":     {`legato_legs_completed_total{job="legato",instance="a"} 8+60x20 1267+60x39`},
 	"LegatoWebhooksDoNotBalance": {`legato_webhook_answers_total{job="legato",instance="a",code="200"} 0+600x20 12610+600x39`},
 	"LegatoOldestLegTooOld":      {`legato_oldest_open_leg_age_seconds{job="legato",instance="a"} 13000+60x60`},

@@ -209,11 +209,12 @@ func (c *legComposer) finish() {
 			c.setTime("started_at", &l.StartedAt, e.OccurredAt, e)
 		}
 	}
-	h := copyOf(l.Hangup)
+	var cause, sip string
 	if l.Hangup != nil {
-		l.Hangup.Party = party(l.Direction, h.Source)
+		l.Hangup.Party = party(l.Direction, l.Hangup.Source)
+		cause, sip = l.Hangup.Cause, l.Hangup.SIPCode
 	}
-	l.Outcome = outcome(c.answered, h.Cause, h.Source, h.SIPCode)
+	l.Outcome = outcome(c.answered, cause, sip)
 	l.EndedBy = endedBy(v.Ending)
 	l.HoldSeconds, l.QueueSeconds = held(c.events, l.EndedAt), c.queued
 	c.endGather()

@@ -269,3 +269,27 @@ func TestATablePlacesEntries(t *testing.T) {
 	tp.check(session.Check{Kind: session.CheckSettle, Session: "s", Upto: tp.last()})
 	check(session.Place{Session: "s"}, call.Ref{Session: "s"})
 }
+
+func TestALegIsOverForWhoeverAsksByAnyOfItsIDs(t *testing.T) {
+	tp := newTape(t)
+	first, second := ref(0), ref(1)
+	over := func(want bool, when string, refs ...call.Ref) {
+		t.Helper()
+		for _, r := range refs {
+			if got, at := tp.table.Over(r); got != want || at != tp.last() {
+				t.Errorf("%s: %+v is over: %t at %d, want %t at %d", when, r, got, at, want, tp.last())
+			}
+		}
+	}
+	all := []call.Ref{first, {Leg: first.Leg}, {Control: first.Control}, {Session: "s", Control: first.Control}}
+	over(false, "before anything", append(all, call.Ref{Session: "s"})...)
+	tp.says(call.TypeInitiated, first)
+	tp.says(call.TypeInitiated, second)
+	over(false, "while both live", append(all, call.Ref{Session: "s"})...)
+	tp.says(call.TypeHangup, first)
+	over(true, "after its hangup", all...)
+	over(false, "while the other lives", second, call.Ref{Session: "s"})
+	over(false, "of which nothing is known", call.Ref{Session: "s", Leg: "another"})
+	tp.says(call.TypeHangup, second)
+	over(true, "after both hangups", second, call.Ref{Session: "s"})
+}

@@ -214,6 +214,22 @@ func (t *Table) Place(ref call.Ref) Place {
 	return p
 }
 
+// Over reports whether the leg that a ref names is over, or, where it names no leg that is known, every leg of its
+// session, as it is folded up to the position.
+func (t *Table) Over(ref call.Ref) (over bool, position uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	position = t.progress.position.Load()
+	s, l := t.fold.ids.find(ref)
+	switch {
+	case l != nil:
+		return l.over(), position
+	case s != nil && ref.Leg == "":
+		return len(s.legs) > 0 && s.legsOver(), position
+	}
+	return false, position
+}
+
 // Schedule returns the next check of each kind of a session and its legs, the soonest first; none when nothing is to
 // come or the session is not known. It changes nothing, unlike Due.
 func (t *Table) Schedule(id call.SessionID) []Scheduled {

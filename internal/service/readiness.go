@@ -98,5 +98,8 @@ func (s *Service) warnings() []string {
 	if skew := s.ingest.Skew(); skew != "" {
 		found = append(found, "webhooks are refused for their timestamp, the last one "+skew+": check this machine's clock")
 	}
+	if s.forward != nil {
+		found = append(found, s.forward.Warnings()...)
+	}
 	return found
 }

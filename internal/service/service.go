@@ -26,6 +26,7 @@ import (
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/forward"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -57,8 +58,9 @@ type Service struct {
 	sources  *story.Sources
 	status   *status.Client
 	ingest   *ingest.Server
-	tracer   trace.Tracer // nil: nothing is traced
-	apiKey   string       // as it was at the start
+	forward  *forward.Forwarder // nil: there is nobody to forward to
+	tracer   trace.Tracer       // nil: nothing is traced
+	apiKey   string             // as it was at the start
 
 	teardown []teardown
 }
@@ -94,6 +96,10 @@ func (s *Service) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	targets, err := s.settings.targets()
+	if err != nil {
+		return err
+	}
 	if s.layout, err = natsd.NewLayout(s.settings.SubjectPrefix); err != nil {
 		return fmt.Errorf("--subject-prefix: %w", err)
 	}
@@ -119,7 +125,7 @@ func (s *Service) up(ctx context.Context) error {
 	if err := s.streams(ctx); err != nil {
 		return err
 	}
-	if err := s.rooms(ctx, keys); err != nil {
+	if err := s.rooms(ctx, keys, targets); err != nil {
 		return err
 	}
 	s.admin.setReadiness(s.ready)
@@ -210,7 +216,7 @@ func (s *Service) streams(ctx context.Context) error {
 }
 
 // rooms makes the rooms and wires them to each other.
-func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
+func (s *Service) rooms(ctx context.Context, keys secrets, targets []forward.Target) (err error) {
 	var queue *journal.Queue
 	var publisher *publish.Publisher
 	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
@@ -252,7 +258,13 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 	if s.embedded == nil {
 		config.Stagger = stagger
 	}
+	if len(targets) > 0 {
+		config.Needed = s.needed
+	}
 	s.worker = enrich.New(config)
+	if err := s.forwarding(ctx, targets); err != nil {
+		return err
+	}
 	s.sources = &story.Sources{
 		Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: store,
 		Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
@@ -263,7 +275,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets) (err error) {
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
 		Listen: s.settings.Listen, Keys: keys.keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
-		Journal: s.journal, Parking: store,
+		Journal: s.journal, Parking: store, Application: s.application(),
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
 		Logger: s.log.With("component", "ingest"), Registerer: s.registry, Tracer: s.tracer,
 	})
@@ -318,17 +330,20 @@ func (q queueAdapter) Work(ctx context.Context, do func(enrich.Task)) error {
 var _ enrich.Sink = (*publish.Publisher)(nil)
 
 // Run works until ctx ends or something fails for good; then it stops in order:
-// webhooks first, then the queue's work, the fold, the appends, NATS last.
+// webhooks first, then forwarding, the queue's work, the fold, the appends, NATS last.
 func (s *Service) Run(ctx context.Context) error {
 	// Each stage ends only after the one before it has.
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	forwardCtx, stopForward := context.WithCancel(context.WithoutCancel(ctx))
 	followCtx, stopFollow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopForward()
 	defer stopWork()
 	defer stopFollow()
 
 	g, failed := errgroup.WithContext(ctx)
-	serving, working, following := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	serving, forwarding, working, following := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	g.Go(func() error { defer close(serving); return s.ingest.Serve() })
+	g.Go(func() error { defer close(forwarding); return s.runForward(forwardCtx) })
 	g.Go(func() error { defer close(working); return s.worker.Run(workCtx) })
 	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
 	g.Go(func() error { return s.heartbeat(failed) })
@@ -342,6 +357,8 @@ func (s *Service) Run(ctx context.Context) error {
 		defer cancel()
 		err := s.ingest.Shutdown(stopCtx)
 		wait(stopCtx, serving)
+		stopForward()
+		wait(stopCtx, forwarding)
 		stopWork()
 		wait(stopCtx, working)
 		stopFollow()

@@ -52,6 +52,8 @@ type Settings struct {
 	GapRepairAfter     time.Duration `default:"30s" env:"LEGATO_GAP_REPAIR_AFTER" help:"How long after the end of a leg the history is asked first."`
 	SignatureTolerance time.Duration `default:"5m" env:"LEGATO_SIGNATURE_TOLERANCE" help:"Age and skew accepted for a signature."`
 
+	ForwardSettings
+
 	API string `default:"on" enum:"on,off" env:"LEGATO_API" help:"on: answer questions about calls over NATS, at legato.call.get; off: do not." name:"api"`
 
 	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
@@ -202,6 +204,7 @@ func (s *Settings) limits() (natsd.Limits, error) {
 			return limits, err
 		}
 	}
+	limits.Forward = len(s.Forward) > 0
 	limits.EventsMaxAge, limits.CallsMaxAge, limits.Replicas = s.EventsMaxAge, s.CallsMaxAge, s.NATSReplicas
 	if s.EventsMaxBytes > 0 {
 		limits.EventsMaxBytes, limits.Approximate.Events = s.EventsMaxBytes, false

@@ -34,9 +34,9 @@ type Desk struct {
 	cfg *setup
 }
 
-// NewDesk returns the desk of a deployment. entry is that of Config.
-func NewDesk(js jetstream.JetStream, layout natsd.Layout, entry func(string, nats.Header) call.Entry) *Desk {
-	return &Desk{cfg: &setup{Config: Config{JetStream: js, Layout: layout, Entry: entry}}}
+// NewDesk returns the desk of a deployment.
+func NewDesk(js jetstream.JetStream, layout natsd.Layout) *Desk {
+	return &Desk{cfg: &setup{Config: Config{JetStream: js, Layout: layout}}}
 }
 
 // State is how far a target is.
@@ -185,12 +185,25 @@ func (d *Desk) Retry(ctx context.Context, target string, seqs ...uint64) error {
 	return nil
 }
 
-// History is what is recorded of an event, by target.
-type History map[string][]Attempt
+// History is what is recorded of events: of each by its sequence, and of that by target.
+type History map[uint64]map[string][]Attempt
 
-// Attempts reads the attempts at an event since it was received, oldest first. Records are stored up to some
-// 250 ms after their attempts. It reads until ctx ends, or all is read; then complete is true.
-func (d *Desk) Attempts(ctx context.Context, seq uint64, since time.Time) (found History, complete bool, err error) {
+// settled reports whether every event of which something is recorded has come to its end.
+func (h History) settled() bool {
+	for _, targets := range h {
+		for _, attempts := range targets {
+			if !slices.ContainsFunc(attempts, func(a Attempt) bool { return a.Result.Final() }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Attempts reads the attempts at events, oldest first, from what was recorded since a time. Records are stored up to
+// some 250 ms after their attempts. It reads to the end, or, where until is not zero, until then and as much longer
+// as an event that was tried has not come to its end. complete is false where ctx ended first.
+func (d *Desk) Attempts(ctx context.Context, since, until time.Time, events ...uint64) (found History, complete bool, err error) {
 	consumer, err := d.cfg.JetStream.OrderedConsumer(ctx, d.cfg.Layout.Forward, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{attemptsSubject(d.cfg.Layout.Prefix, "*")},
 		DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
@@ -199,40 +212,67 @@ func (d *Desk) Attempts(ctx context.Context, seq uint64, since time.Time) (found
 		return nil, true, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("read the attempts at event %d: %w", seq, err)
+		return nil, false, fmt.Errorf("read the attempts: %w", err)
 	}
-	found = make(History)
-	mark := []byte(`"seq":` + strconv.FormatUint(seq, 10) + ",")
-	prefix := attemptsSubject(d.cfg.Layout.Prefix, "")
+	s := scan{found: make(History), prefix: attemptsSubject(d.cfg.Layout.Prefix, ""), events: make(map[uint64]bool, len(events))}
+	for _, seq := range events {
+		s.events[seq] = true
+		s.marks = append(s.marks, []byte(`"seq":`+strconv.FormatUint(seq, 10)+","))
+	}
 	for {
 		batch, err := consumer.FetchNoWait(prefetch)
 		if err != nil {
-			return found, false, fmt.Errorf("read the attempts at event %d: %w", seq, err)
+			return s.found, false, fmt.Errorf("read the attempts: %w", err)
 		}
-		more := false
+		var last time.Time
 		for m := range batch.Messages() {
-			more = true
-			if !bytes.Contains(m.Data(), mark) {
-				continue // decoding each would take as long as reading ten
+			if meta, err := m.Metadata(); err == nil {
+				last = meta.Timestamp
 			}
-			var r record
-			if err := json.Unmarshal(m.Data(), &r); err != nil {
-				continue // never written by us
-			}
-			for _, a := range r.Attempts {
-				if a.Seq == seq {
-					target := strings.TrimPrefix(m.Subject(), prefix)
-					found[target] = append(found[target], a)
-				}
-			}
+			s.read(m)
 		}
 		switch {
 		case ctx.Err() != nil:
-			return found, false, nil //nolint:nilerr // the caller's time is over; what is found so far is the answer
+			return s.found, false, nil //nolint:nilerr // the caller's time is over; what is found so far is the answer
 		case batch.Error() != nil && !errors.Is(batch.Error(), nats.ErrTimeout):
-			return found, false, fmt.Errorf("read the attempts at event %d: %w", seq, batch.Error())
-		case !more:
-			return found, true, nil
+			return s.found, false, fmt.Errorf("read the attempts: %w", batch.Error())
+		case last.IsZero(), !until.IsZero() && last.After(until) && s.found.settled():
+			return s.found, true, nil
 		}
 	}
+}
+
+// scan looks for attempts at some events in records.
+type scan struct {
+	found  History
+	prefix string
+	events map[uint64]bool
+	marks  [][]byte
+}
+
+func (s *scan) read(m jetstream.Msg) {
+	marked := func(mark []byte) bool { return bytes.Contains(m.Data(), mark) }
+	if len(s.marks) < 16 && !slices.ContainsFunc(s.marks, marked) {
+		return // decoding each would take as long as reading ten
+	}
+	var r record
+	if err := json.Unmarshal(m.Data(), &r); err != nil {
+		return // never written by us
+	}
+	target := strings.TrimPrefix(m.Subject(), s.prefix)
+	for _, a := range r.Attempts {
+		if !s.events[a.Seq] {
+			continue
+		}
+		if s.found[a.Seq] == nil {
+			s.found[a.Seq] = make(map[string][]Attempt)
+		}
+		s.found[a.Seq][target] = append(s.found[a.Seq][target], a)
+	}
+}
+
+// Event returns an event of the log, by the sequence that applications get as Legato-Event-Seq. It fails with ErrNoEvent
+// when there is none, and when NATS cannot be asked.
+func (d *Desk) Event(ctx context.Context, seq uint64) (call.Entry, error) {
+	return readEntry(ctx, d.cfg, seq)
 }

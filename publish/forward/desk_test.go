@@ -35,7 +35,7 @@ func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
 	if a.all()[0].header.Get("Authorization") == "" {
 		t.Error("the URL's user is not sent")
 	}
-	if found, complete, err := w.desk().Attempts(t.Context(), seq+1, before); len(found) != 0 || !complete || err != nil {
+	if found, complete, err := w.desk().Attempts(t.Context(), before, time.Now(), seq+1); len(found) != 0 || !complete || err != nil {
 		t.Errorf("attempts at another event: got %v, %v, %v", found, complete, err)
 	}
 	eventually(t, "nothing is needed any more", func() bool {
@@ -52,7 +52,7 @@ func TestTheDeskOfADeploymentWithoutForwardingIsEmpty(t *testing.T) {
 	if got, err := w.desk().List(t.Context()); len(got) != 0 || err != nil {
 		t.Errorf("list: got %v, %v", got, err)
 	}
-	if got, complete, err := w.desk().Attempts(t.Context(), 1, time.Now()); len(got) != 0 || !complete || err != nil {
+	if got, complete, err := w.desk().Attempts(t.Context(), time.Now(), time.Time{}, 1); len(got) != 0 || !complete || err != nil {
 		t.Errorf("attempts: got %v, %v, %v", got, complete, err)
 	}
 }
@@ -152,9 +152,9 @@ func TestAProxyAnswersWithTheApplicationsAnswer(t *testing.T) {
 		t.Error("there is a proxy")
 	}
 	answer := func(body, connection string) (forward.Answer, bool) {
-		seq := w.put(event{typ: "call.initiated", connection: connection, session: "s", leg: "l", body: body})
-		e := entry("calls.event."+connection+".call.initiated", nil)
-		e.Seq, e.Data, e.ReceivedAt = seq, []byte(body), time.Now()
+		what := event{typ: "call.initiated", connection: connection, session: "s", leg: "l", body: body}
+		e := what.entry()
+		e.Seq, e.ReceivedAt = w.put(what), time.Now()
 		return f.Answer(t.Context(), e)
 	}
 	for range 2 { // a repetition is handed on again

@@ -171,11 +171,11 @@ func (w *world) attempts(seq uint64, since time.Time, n int) []forward.Attempt {
 	w.t.Helper()
 	var got []forward.Attempt
 	eventually(w.t, fmt.Sprintf("%d attempts at %d are recorded", n, seq), func() bool {
-		history, complete, err := w.desk().Attempts(w.t.Context(), seq, since)
+		history, complete, err := w.desk().Attempts(w.t.Context(), since, time.Time{}, seq)
 		if err != nil || !complete {
 			w.t.Fatalf("attempts: complete %v, error %v", complete, err)
 		}
-		got = history["app"]
+		got = history[seq]["app"]
 		return len(got) >= n
 	})
 	return got

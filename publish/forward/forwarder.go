@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -55,9 +54,6 @@ type Config struct {
 	Pauses []time.Duration
 	// Calls answers about calls. Required.
 	Calls Calls
-	// Entry reads an entry of the log from a message's subject and headers. It sets Seq where the log counts
-	// otherwise than the stream. Required.
-	Entry func(subject string, header nats.Header) call.Entry
 	// Logger takes a line for each event that was not delivered. Nil: nothing is logged.
 	Logger *slog.Logger
 	// Registerer takes the metrics. Nil: they are counted for nobody.
@@ -85,8 +81,8 @@ func (s *setup) events(ctx context.Context) (jetstream.Stream, error) {
 
 func (c *Config) complete() error {
 	switch {
-	case c.JetStream == nil || c.Calls == nil || c.Entry == nil:
-		return errors.New("forward: JetStream, Calls and Entry are required")
+	case c.JetStream == nil || c.Calls == nil:
+		return errors.New("forward: JetStream and Calls are required")
 	case c.Timeout < 0 || c.For < 0 || c.ReportsFor < 0 || c.Concurrency < 0:
 		return errors.New("forward: time limits and concurrency cannot be negative")
 	}

@@ -244,7 +244,7 @@ func readEntry(ctx context.Context, cfg *setup, seq uint64) (call.Entry, error) 
 	if err != nil {
 		return call.Entry{}, fmt.Errorf("read event %d: %w", seq, err)
 	}
-	e := cfg.Entry(m.Subject, m.Header)
+	e := call.ReadEntry(cfg.Layout.Prefix, m.Subject, m.Header)
 	if e.EventType() == "" {
 		return call.Entry{}, fmt.Errorf("%w: %d is one of Legato's own", ErrNoEvent, seq)
 	}

@@ -18,7 +18,7 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	gauge := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "legato_forward_" + name, Help: help}, []string{"target"})
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"target"})
 	}
 	m := &metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -38,12 +38,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help:    "Time from an event's receipt to the target's good answer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600},
 		}, []string{"target"}),
-		oldest:  gauge("oldest_seconds", "Age of the oldest event that the target still waits for, 0 without one; on the replica that works the target."),
-		waiting: gauge("waiting", "Events that were not handed out for the target yet."),
-		held:    gauge("held", "Events that are handed out for the target and not through."),
-		later:   gauge("set_aside", "Messages of events that are set aside for the target, each of up to 256 events."),
-		breaker: gauge("breaker_open", "1 while the target does not answer and is probed."),
-		here:    gauge("pinned", "1 on the replica that works the target."),
+		oldest:  gauge("legato_forward_oldest_seconds", "Age of the oldest event that the target still waits for, 0 without one; on the replica that works the target."),
+		waiting: gauge("legato_forward_waiting", "Events that were not handed out for the target yet."),
+		held:    gauge("legato_forward_held", "Events that are handed out for the target and not through."),
+		later:   gauge("legato_forward_set_aside", "Messages of events that are set aside for the target, each of up to 256 events."),
+		breaker: gauge("legato_forward_breaker_open", "1 while the target does not answer and is probed."),
+		here:    gauge("legato_forward_pinned", "1 on the replica that works the target."),
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{

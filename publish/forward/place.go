@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (
@@ -167,7 +169,7 @@ func (r *runner) take(m jetstream.Msg) {
 		ack(r.log, m)
 		return
 	}
-	e := r.cfg.Entry(m.Subject(), m.Headers())
+	e := call.ReadEntry(r.cfg.Layout.Prefix, m.Subject(), m.Headers())
 	e.ReceivedAt, e.Data = meta.Timestamp.UTC(), m.Data()
 	if e.Seq == 0 {
 		e.Seq = seq

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,33 +71,6 @@ func (f *fold) end(leg call.LegID) {
 	f.over[leg] = true
 }
 
-// entry reads an entry from a message: as the log does it, less what does not matter here.
-func entry(subject string, h nats.Header) call.Entry {
-	tokens := strings.SplitN(subject, ".", 4)
-	if len(tokens) < 4 || tokens[1] != "event" {
-		return call.Entry{Topic: "internal"}
-	}
-	get := func(name string) string {
-		if v := h[name]; len(v) > 0 {
-			return v[0]
-		}
-		return ""
-	}
-	connection := tokens[2]
-	if connection == "_" {
-		connection = ""
-	}
-	return call.Entry{
-		Topic: call.TopicEvent + tokens[3],
-		Ref: call.Ref{
-			Session: call.SessionID(get("Session")), Leg: call.LegID(get("Leg")), Control: call.ControlID(get("Control")),
-			Connection: call.ConnectionID(connection),
-		},
-		Signature: get("Signature"), Timestamp: get("Timestamp"), ContentType: get("Type"), UserAgent: get("Agent"),
-		Trace: get("Trace"), Backfill: get("Backfill") != "",
-	}
-}
-
 // event is one to be put into the log. Its zero fields are filled in.
 type event struct {
 	typ, connection, session, leg, control string
@@ -107,26 +79,23 @@ type event struct {
 	backfill                               bool
 }
 
+func (e event) entry() call.Entry {
+	return call.Entry{
+		Topic: call.TopicEvent + e.typ,
+		Ref: call.Ref{
+			Session: call.SessionID(e.session), Leg: call.LegID(e.leg), Control: call.ControlID(e.control),
+			Connection: call.ConnectionID(e.connection),
+		},
+		Signature: e.signature, Timestamp: e.timestamp, ContentType: e.contentType, UserAgent: e.agent, Trace: e.trace,
+		Backfill: e.backfill, Data: []byte(e.body),
+	}
+}
+
 // put stores an event and returns its sequence.
-func (w *world) put(e event) uint64 {
+func (w *world) put(event event) uint64 {
 	w.t.Helper()
-	m := &nats.Msg{Header: nats.Header{}, Data: []byte(e.body)}
-	if e.connection == "" {
-		e.connection = "_"
-	}
-	m.Subject = w.nats.Layout.Prefix + ".event." + e.connection + "." + e.typ
-	for name, value := range map[string]string{
-		"Session": e.session, "Leg": e.leg, "Control": e.control, "Signature": e.signature, "Timestamp": e.timestamp,
-		"Type": e.contentType, "Agent": e.agent, "Trace": e.trace,
-	} {
-		if value != "" {
-			m.Header[name] = []string{value}
-		}
-	}
-	if e.backfill {
-		m.Header["Backfill"] = []string{"yes"}
-	}
-	ack, err := w.nats.JS.PublishMsg(w.t.Context(), m)
+	e := event.entry()
+	ack, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: e.Subject(w.nats.Layout.Prefix), Header: e.Header(), Data: e.Data})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -141,7 +110,7 @@ func (w *world) run(cfg forward.Config) (f *forward.Forwarder, stop func()) {
 
 func (w *world) runOn(js jetstream.JetStream, cfg forward.Config) (f *forward.Forwarder, stop func()) {
 	w.t.Helper()
-	cfg.JetStream, cfg.Layout, cfg.Entry = js, w.nats.Layout, entry
+	cfg.JetStream, cfg.Layout = js, w.nats.Layout
 	if cfg.Calls == nil {
 		cfg.Calls = w.fold
 	}
@@ -320,4 +289,4 @@ func (w *world) settled(desk *forward.Desk, target string) forward.State {
 	return s
 }
 
-func (w *world) desk() *forward.Desk { return forward.NewDesk(w.nats.JS, w.nats.Layout, entry) }
+func (w *world) desk() *forward.Desk { return forward.NewDesk(w.nats.JS, w.nats.Layout) }
