@@ -12,15 +12,17 @@ import (
 // clears those that do not.
 func derive(l *summary.Leg) {
 	start, answer, end := l.StartedAt.Known(), l.AnsweredAt.Known(), l.EndedAt.Known()
-	l.DurationSeconds = summary.Between(start, end)
-	l.BridgedSeconds = summary.Between(l.BridgedAt.Known(), end)
+	l.DurationSeconds = summary.Between(start, end, summary.MaxLegSeconds)
+	l.BridgedSeconds = summary.Between(l.BridgedAt.Known(), end, summary.MaxLegSeconds)
 	l.RingSeconds, l.TalkSeconds = nil, nil
 	switch {
 	case !answer.IsZero():
-		l.RingSeconds, l.TalkSeconds = summary.Between(start, answer), summary.Between(answer, end)
+		l.RingSeconds, l.TalkSeconds = summary.Between(start, answer, summary.MaxLegSeconds), summary.Between(answer, end, summary.MaxLegSeconds)
 	case neverAnswered(l.Outcome):
-		l.RingSeconds, l.TalkSeconds = summary.Between(start, end), summary.Lasting(0)
+		l.RingSeconds, l.TalkSeconds = summary.Between(start, end, summary.MaxLegSeconds), summary.Lasting(0)
 	}
+	// Added up of what is in range each, they may be out of it.
+	l.HoldSeconds, l.QueueSeconds = bounded(l.HoldSeconds, summary.MaxLegSeconds), bounded(l.QueueSeconds, summary.MaxLegSeconds)
 }
 
 // neverAnswered reports whether the outcome says that the leg was not answered.

@@ -124,7 +124,7 @@ func (c *legComposer) detail(e *session.Event) {
 	case *call.Answered:
 		c.leg.CallingPartyType = cmp.Or(c.leg.CallingPartyType, d.CallingParty)
 		if c.leg.Codec == "" && c.leg.SamplingRate == nil {
-			c.leg.Codec, c.leg.SamplingRate = d.Codec, d.SamplingRate
+			c.leg.Codec, c.leg.SamplingRate = d.Codec, within(d.SamplingRate, 0, maxSamplingRate)
 		}
 		c.headers(d.Headers)
 	case *call.Hangup:

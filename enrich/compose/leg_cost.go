@@ -10,11 +10,12 @@ import (
 )
 
 func composeCost(d *call.Cost) *summary.Cost {
-	c := &summary.Cost{Status: d.Status, BilledSeconds: d.BilledSeconds}
+	c := &summary.Cost{Status: d.Status, BilledSeconds: within(d.BilledSeconds, 0, summary.MaxLegSeconds)}
 	amounts := make([]summary.Amount, 0, len(d.Parts))
 	for _, p := range d.Parts {
 		c.Parts = append(c.Parts, summary.CostPart{
-			Part: p.Part, Amount: p.Amount, Currency: p.Currency, Rate: p.Rate, BilledSeconds: p.BilledSeconds,
+			Part: p.Part, Amount: p.Amount, Currency: p.Currency, Rate: p.Rate,
+			BilledSeconds: within(p.BilledSeconds, 0, summary.MaxLegSeconds),
 		})
 		amounts = append(amounts, summary.Amount{Currency: p.Currency, Amount: p.Amount})
 	}

@@ -36,8 +36,9 @@ func (c *legComposer) queue(e *session.Event, d *call.Queue) {
 		c.leg.Queues = append(c.leg.Queues, summary.QueueVisit{ID: e.ID, Name: d.Name, EnteredAt: at})
 		return
 	}
-	if d.WaitSeconds != nil {
-		total := summary.Seconds(*d.WaitSeconds)
+	wait := lasted(d.WaitSeconds)
+	if wait != nil {
+		total := *wait
 		if c.queued != nil {
 			total += *c.queued
 		}
@@ -51,9 +52,8 @@ func (c *legComposer) queue(e *session.Event, d *call.Queue) {
 		}
 	}
 	into.LeftAt, into.Reason = at, d.Reason
-	if d.WaitSeconds != nil {
-		wait := summary.Seconds(*d.WaitSeconds)
-		into.WaitSeconds = &wait
+	if wait != nil {
+		into.WaitSeconds = wait
 	}
 	if into == &v {
 		c.leg.Queues = append(c.leg.Queues, v)

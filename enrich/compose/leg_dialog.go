@@ -68,9 +68,8 @@ func (c *legComposer) conversation(e *session.Event, d *call.Conversation) {
 	}
 	v.AssistantID = cmp.Or(d.Assistant, v.AssistantID)
 	v.Reason = cmp.Or(d.Reason, v.Reason)
-	if d.DurationSeconds != nil {
-		seconds := summary.Seconds(*d.DurationSeconds)
-		v.DurationSeconds = &seconds
+	if seconds := lasted(d.DurationSeconds); seconds != nil {
+		v.DurationSeconds = seconds
 	}
 	if m := d.Models; m != nil {
 		v.LLMModel, v.STTModel, v.TTSModel, v.TTSProvider, v.TTSVoice = m.LLM, m.STT, m.TTS, m.TTSProvider, m.TTSVoice

@@ -56,7 +56,7 @@ func (c *legComposer) media(e *session.Event) {
 		}
 		l.Transcript.TextOmitted += d.TextOmitted
 		l.Transcript.Pieces = append(l.Transcript.Pieces, summary.Piece{
-			ID: e.ID, At: at, Track: d.Track, Text: d.Text, Confidence: d.Confidence,
+			ID: e.ID, At: at, Track: d.Track, Text: d.Text, Confidence: within(d.Confidence, 0, 1),
 		})
 	case *call.Streaming:
 		c.stream(e, summary.Stream{Kind: "streaming", StreamID: d.ID, Type: d.Type, Track: d.Track, Reason: d.Reason})
@@ -135,7 +135,7 @@ func (c *legComposer) deepfake(e *session.Event, d *call.Deepfake) {
 		into.Error, into.ErrorAt = d.Error, at
 		return
 	}
-	into.Result, into.Score, into.Consistency, into.At = d.Result, d.Score, d.Consistency, at
+	into.Result, into.Score, into.Consistency, into.At = d.Result, within(d.Score, 0, 1), within(d.Consistency, 0, 100), at
 }
 
 func (c *legComposer) quality(q *call.Quality) {
@@ -153,8 +153,9 @@ func (c *legComposer) streamQuality(s *call.Stream) *summary.StreamQuality {
 		return nil
 	}
 	out := &summary.StreamQuality{
-		MOS: s.MOS, JitterMaxVariance: s.JitterMaxVariance,
-		JitterPackets: s.JitterPackets, Packets: s.Packets, SkippedPackets: s.SkippedPackets,
+		MOS: within(s.MOS, minMOS, maxMOS), JitterMaxVariance: within(s.JitterMaxVariance, 0, maxJitter),
+		JitterPackets: within(s.JitterPackets, 0, maxCount), Packets: within(s.Packets, 0, maxCount),
+		SkippedPackets: within(s.SkippedPackets, 0, maxCount),
 	}
 	if s.Packets != nil && *s.Packets == 0 {
 		c.doubt(summary.NoteMOSWithoutPackets, s.MOS != nil)

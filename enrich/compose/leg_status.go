@@ -8,10 +8,6 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// agreement is how far webhook and status may differ and still say the
-// same: within it the webhook's finer value stands, beyond it the status's.
-const agreement = time.Second
-
 // status states the result of asking: a confirmation if there is one; pending as
 // long as there may be one yet; then the last answer that was an answer (not found, or still
 // alive), else the last failure to get one. What one of many attempts came to is no news.
@@ -45,8 +41,8 @@ func (c *legComposer) status() {
 	s.IsAlive = chosen.IsAlive
 	s.StartTime, s.EndTime = summary.At(chosen.StartTime), summary.At(chosen.EndTime)
 	s.ClientState, s.RecordType = chosen.ClientState, chosen.RecordType
-	if chosen.CallDuration != nil {
-		s.CallDuration = summary.Lasting(time.Duration(*chosen.CallDuration * float64(time.Second)))
+	if d := chosen.CallDuration; d != nil && *d >= 0 && *d <= summary.MaxLegSeconds {
+		s.CallDuration = summary.Lasting(time.Duration(*d * float64(time.Second)))
 	}
 }
 
@@ -63,34 +59,6 @@ func statusState(a *session.Received, confirmed bool) summary.StatusState {
 		return summary.StatusPending // still alive for Telnyx: "not yet", not an answer
 	}
 	return summary.StatusState(a.Result) // the other results have the same words
-}
-
-// reconcile holds the status's start and end against the webhooks'.
-func (c *legComposer) reconcile() {
-	a := c.view.Confirmed
-	if a == nil {
-		return
-	}
-	c.reconcileTime("started_at", &c.leg.StartedAt, a.StartTime)
-	c.reconcileTime("ended_at", &c.leg.EndedAt, a.EndTime)
-}
-
-func (c *legComposer) reconcileTime(field string, into **summary.Time, at time.Time) {
-	if at.IsZero() {
-		return
-	}
-	stated := summary.MustAt(at)
-	if *into != nil {
-		difference := stated.Sub((*into).Time)
-		if difference.Abs() <= agreement {
-			return
-		}
-		c.leg.Discrepancies = append(c.leg.Discrepancies, summary.Discrepancy{
-			Field: field, Webhook: **into, Status: stated, DifferenceSeconds: *summary.Lasting(difference),
-		})
-	}
-	*into = &stated
-	c.leg.Sources[field] = summary.SourceStatus
 }
 
 // worstStatus ranks the states for a session, the worst first.

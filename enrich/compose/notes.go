@@ -12,7 +12,7 @@ import (
 // annotate fills in completeness, notes and the text of the client state, which
 // follow from the rest, and from what only events show: the parts that were
 // seen, and the doubts that they gave rise to (clock_skew, mos_without_packets,
-// details_cut, and redelivered of events that the timeline leaves out).
+// details_cut, a discrepancy with what no webhook states, and redelivered of events that the timeline leaves out).
 func annotate(l *summary.Leg, seen []summary.Part, doubts []summary.Note) {
 	c := &summary.Completeness{Received: make([]summary.Part, 0, 6)}
 	for _, p := range [...]struct {
@@ -49,7 +49,6 @@ func lacksRecording(l *summary.Leg) bool {
 func notes(l *summary.Leg, expected []summary.Part, doubts []summary.Note) (notes []summary.Note) {
 	lacks := func(p summary.Part) bool { return slices.Contains(expected, p) }
 	doubtful := func(n summary.Note) bool { return slices.Contains(doubts, n) }
-	negative := func(s *summary.Seconds) bool { return s != nil && *s < 0 }
 	for _, n := range [...]struct {
 		note  summary.Note
 		holds bool
@@ -60,16 +59,25 @@ func notes(l *summary.Leg, expected []summary.Part, doubts []summary.Note) (note
 		{summary.NoteHangupMissing, lacks(summary.PartHangup)},
 		{summary.NoteRedelivered, doubtful(summary.NoteRedelivered) || slices.ContainsFunc(l.Events, isRedelivered)},
 		{summary.NoteClockSkew, doubtful(summary.NoteClockSkew)},
-		{summary.NoteNegativeDuration, negative(l.DurationSeconds) || negative(l.RingSeconds) || negative(l.TalkSeconds) || negative(l.BridgedSeconds)},
+		{summary.NoteNegativeDuration, isReversed(l)},
 		{summary.NoteMOSWithoutPackets, doubtful(summary.NoteMOSWithoutPackets)},
 		{summary.NoteDetailsCut, doubtful(summary.NoteDetailsCut)},
-		{summary.NoteDiscrepancy, len(l.Discrepancies) > 0},
+		{summary.NoteDiscrepancy, len(l.Discrepancies) > 0 || doubtful(summary.NoteDiscrepancy)},
 	} {
 		if n.holds {
 			notes = append(notes, n.note)
 		}
 	}
 	return notes
+}
+
+// isReversed reports whether a time of the leg lies before one that must come first.
+func isReversed(l *summary.Leg) bool {
+	before := func(end, beginning *summary.Time) bool {
+		return end != nil && beginning != nil && end.Before(beginning.Time)
+	}
+	return before(l.EndedAt, l.StartedAt) || before(l.AnsweredAt, l.StartedAt) || before(l.EndedAt, l.AnsweredAt) ||
+		before(l.EndedAt, l.BridgedAt)
 }
 
 // isRedelivered reports whether the first deliveries of the event had failed.

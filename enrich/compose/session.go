@@ -102,7 +102,7 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 	if hungUp != nil {
 		s.Hangup = &summary.SessionHangup{CallLegID: hungUp.CallLegID, Hangup: *hungUp.Hangup}
 	}
-	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
+	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known(), summary.MaxSessionSeconds)
 	s.TalkSeconds = sessionTalk(s.Legs)
 }
 
@@ -125,7 +125,7 @@ func sessionTalk(legs []summary.SessionLeg) *summary.Seconds {
 			return nil
 		}
 	}
-	return summary.Lasting(covered(spans))
+	return bounded(summary.Lasting(covered(spans)), summary.MaxSessionSeconds)
 }
 
 func compact(l *summary.Leg) summary.SessionLeg {

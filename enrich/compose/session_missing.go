@@ -199,7 +199,7 @@ func (m *missing) keepTimes(s *summary.Session, legs []summary.Leg) {
 	earliest(&s.StartedAt, b.StartedAt)
 	earliest(&s.AnsweredAt, b.AnsweredAt)
 	latest(&s.EndedAt, b.EndedAt)
-	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known())
+	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known(), summary.MaxSessionSeconds)
 	if talk := sessionTalk(s.Legs); talk != nil && m.omitted == 0 {
 		s.TalkSeconds = talk
 		return

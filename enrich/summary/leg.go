@@ -64,7 +64,8 @@ type Leg struct {
 	// EndedAt is when the leg ended.
 	EndedAt *Time `json:"ended_at,omitempty"`
 
-	// DurationSeconds is ended_at less started_at.
+	// DurationSeconds is ended_at less started_at. Like all seconds of a leg it lies from 0 to 86,400; what
+	// would not is left out.
 	DurationSeconds *Seconds `json:"duration_seconds,omitempty"`
 	// RingSeconds is start to answer, or to the end when the leg is known to be never answered.
 	RingSeconds *Seconds `json:"ring_seconds,omitempty"`
@@ -210,7 +211,7 @@ type Status struct {
 	Final bool `json:"final"`
 	// IsAlive is the answer's is_alive.
 	IsAlive *bool `json:"is_alive,omitempty"`
-	// CallDuration is the answer's call_duration in seconds; Telnyx does not state its basis.
+	// CallDuration is the answer's call_duration in seconds, from 0 to 86,400; Telnyx does not state its basis.
 	CallDuration *Seconds `json:"call_duration,omitempty"`
 	// StartTime and EndTime are the answer's.
 	StartTime *Time `json:"start_time,omitempty"`
@@ -227,7 +228,8 @@ type Status struct {
 	HTTPStatus int `json:"http_status,omitempty"`
 }
 
-// Discrepancy is one field on which webhook and status differ by more than a second.
+// Discrepancy is one field on which webhook and status differ by more than a second. Which of them stands,
+// sources says: a status that cannot be true of the call, or that may be the time of the answer, does not.
 type Discrepancy struct {
 	// Field is started_at or ended_at. Always.
 	Field string `json:"field"`

@@ -24,14 +24,15 @@ const (
 	// Telnyx's clock and the log's differ. An event that was received long after it occurred may just be
 	// late, and is not noted.
 	NoteClockSkew Note = "clock_skew"
-	// NoteNegativeDuration: an end lies before its beginning; the seconds between are negative.
+	// NoteNegativeDuration: an end lies before its beginning; the seconds between are left out.
 	NoteNegativeDuration Note = "negative_duration"
 	// NoteMOSWithoutPackets: Telnyx stated a mean opinion score of a stream without packets; it is left out.
 	NoteMOSWithoutPackets Note = "mos_without_packets"
 	// NoteDetailsCut: something in an event was longer than it may be, and was
 	// cut or left out when it was read. The whole is in the log.
 	NoteDetailsCut Note = "details_cut"
-	// NoteDiscrepancy: webhook and status differ: discrepancies says where.
+	// NoteDiscrepancy: webhook and status differ: discrepancies says where. Or the status states a time that no webhook
+	// does and that cannot be true: then status alone shows it.
 	NoteDiscrepancy Note = "discrepancy"
 )
 

@@ -69,13 +69,31 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 // Seconds is a duration in seconds, written as a number with at most three decimals.
 type Seconds float64
 
-// Between returns the seconds from a to b, nil when either is not known. It is
-// negative when b lies before a: a doubt to be shown, not hidden.
-func Between(a, b time.Time) *Seconds {
-	if a.IsZero() || b.IsZero() {
+// Bounds of the seconds in a summary, in seconds. What would lie outside them cannot be true and is left out.
+const (
+	// MaxLegSeconds is a day: no leg lives longer than 4 hours and a quarter.
+	MaxLegSeconds = 24 * 60 * 60
+	// MaxSessionSeconds is a week: legs of a session follow one another.
+	MaxSessionSeconds = 7 * MaxLegSeconds
+	// MaxDifferenceSeconds is what can lie between two times of RFC 3339, of the years 1 to 9999.
+	MaxDifferenceSeconds = 315_537_897_600
+)
+
+// Between returns the seconds from a to b; nil when either is not known, when b lies before a, and when more than
+// the limit, in seconds, lies between them.
+func Between(a, b time.Time, limit int) *Seconds {
+	if a.IsZero() || b.IsZero() || b.Before(a) || b.Sub(a) > time.Duration(limit)*time.Second {
 		return nil
 	}
 	return Lasting(b.Sub(a))
+}
+
+// Difference returns b less a, which is negative when b is the earlier one.
+func Difference(a, b time.Time) Seconds {
+	if s := b.Unix() - a.Unix(); s > math.MaxInt32 || s < math.MinInt32 {
+		return Seconds(s) // a Duration holds no more than 292 years
+	}
+	return *Lasting(b.Sub(a))
 }
 
 // Lasting returns d as seconds, rounded to the millisecond.

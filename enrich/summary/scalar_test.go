@@ -77,14 +77,20 @@ func TestSecondsHaveAtMostThreeDecimals(t *testing.T) {
 			t.Errorf("%v is written as %s (%v), want %s", d, got, err, want)
 		}
 	}
-	if got := summary.Between(base, time.Time{}); got != nil {
+	if got := summary.Between(base, time.Time{}, 60); got != nil {
 		t.Errorf("to a time that is not known: %v", *got)
 	}
-	if got := summary.Between(time.Time{}, base); got != nil {
+	if got := summary.Between(time.Time{}, base, 60); got != nil {
 		t.Errorf("from a time that is not known: %v", *got)
 	}
-	if got := summary.Between(base.Add(time.Second), base); *got != -1 {
+	if got := summary.Between(base.Add(time.Second), base, 60); got != nil {
 		t.Errorf("backwards: %v", *got)
+	}
+	if got := summary.Between(base, base.Add(time.Minute), 60); *got != 60 {
+		t.Errorf("up to the limit: %v", *got)
+	}
+	if got := summary.Between(base, base.Add(time.Minute+1), 60); got != nil {
+		t.Errorf("beyond the limit: %v", *got)
 	}
 }
 

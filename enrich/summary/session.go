@@ -34,7 +34,7 @@ type Session struct {
 	StartedAt  *Time `json:"started_at,omitempty"`
 	AnsweredAt *Time `json:"answered_at,omitempty"`
 	EndedAt    *Time `json:"ended_at,omitempty"`
-	// DurationSeconds is ended_at less started_at.
+	// DurationSeconds is ended_at less started_at, from 0 to 604,800.
 	DurationSeconds *Seconds `json:"duration_seconds,omitempty"`
 	// TalkSeconds is the time in which at least one leg was answered; 0 when all are known to be never answered.
 	TalkSeconds *Seconds `json:"talk_seconds,omitempty"`
