@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// firstBuffer is what a request gets before any of its body has come. Nearly
-// every webhook fits (1 to 4 KiB seen), so its buffer is allocated once and at
-// its length; a Content-Length that lies costs no more than this.
+// firstBuffer is what a request gets before any of its body has come. Nearly every webhook fits (1 to 4 KiB seen),
+// so its buffer is allocated once and at its length; a Content-Length that lies costs no more than this.
 const firstBuffer = 16 << 10
 
 // checkContent returns the media type, and refuses a request that does not say

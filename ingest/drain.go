@@ -5,9 +5,8 @@ import (
 	"sync"
 )
 
-// drain counts the webhooks whose handler runs, and once it is closed lets no
-// more in. It exists beside http.Server's own shutdown because that one hangs
-// up on whatever comes late, and a sender deserves its 503.
+// drain counts the webhooks whose handler runs, and once it is closed lets no more in. It exists beside
+// http.Server's own shutdown because that one hangs up on whatever comes late, and a sender deserves its 503.
 type drain struct {
 	mu      sync.Mutex
 	running int

@@ -27,16 +27,14 @@ func classify(signature, timestamp string, body []byte) (call.Entry, error) {
 	}, nil
 }
 
-// Retry decides what parked input becomes now; seq is its place in the parked store. A webhook
-// becomes what it would become if it came in now, except that its age is not
-// held against it: that was checked when it came. It fails with *telnyx.Unusable when
-// that still is no event, and with the verifier's error when the signature does
+// Retry decides what parked input becomes now; seq is its place in the parked store. A webhook becomes what it
+// would become if it came in now, except that its age is not held against it: that was checked when it came. It
+// fails with *telnyx.Unusable when that still is no event, and with the verifier's error when the signature does
 // not match; a nil verifier checks none.
 //
-// Input that was an entry of the log becomes one again, under an id made of seq
-// and not under its own: the log would take it for a redelivery, and nobody would be
-// handed the work that was given up. What is folded twice counts once, for the fold goes by
-// what the bytes say.
+// Input that was an entry of the log becomes one again, under an id made of seq and not under its own: the log
+// would take it for a redelivery, and nobody would be handed the work that was given up. What is folded twice
+// counts once, for the fold goes by what the bytes say.
 func Retry(p call.Parked, seq uint64, verifier *telnyx.Verifier) (call.Entry, error) {
 	again := "retry/" + strconv.FormatUint(seq, 10) + "/"
 	if p.Topic != "" && !strings.HasPrefix(p.Topic, call.TopicEvent) {

@@ -7,9 +7,8 @@ import (
 	"sync"
 )
 
-// maxHeld bounds what the bodies longer than firstBuffer take up together: some
-// 130 of the longest. Shorter ones, nearly all, are bounded by the number of
-// connections: 4096 of 16 KiB are 64 MiB.
+// maxHeld bounds what the bodies longer than firstBuffer take up together: some 130 of the longest. Shorter ones,
+// nearly all, are bounded by the number of connections: 4096 of 16 KiB are 64 MiB.
 const maxHeld = 128 << 20
 
 // connLimiter is a listener that limits what its connections take, though anybody may connect. It never

@@ -19,8 +19,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// observation gathers what is worth telling about one request: the handler
-// fills it in, observe reports it.
+// observation gathers what is worth telling about one request: the handler fills it in, observe reports it.
 type observation struct {
 	// webhook tells that the request came to the handler, not to a wrong path or method.
 	webhook bool
@@ -46,8 +45,7 @@ func observationOf(c echo.Context) *observation {
 	return o
 }
 
-// observe wraps every handler: it answers their errors, counts, and writes the
-// one line of each request.
+// observe wraps every handler: it answers their errors, counts, and writes the one line of each request.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		o := &observation{began: time.Now()}
@@ -180,8 +178,7 @@ const (
 	serverOther     = "server/other"
 )
 
-// serverNotices takes the HTTP server's own log: anybody can make it say
-// something, with each handshake that fails.
+// serverNotices takes the HTTP server's own log: anybody can make it say something, with each handshake that fails.
 type serverNotices struct{ *notices }
 
 // Write implements io.Writer, a line at a time.

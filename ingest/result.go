@@ -43,8 +43,7 @@ type refusal struct {
 	status int
 	// detail is for the sender, and public.
 	detail string
-	// level and notice are for the operator, at most once a minute. An empty
-	// notice leaves it at the debug line.
+	// level and notice are for the operator, at most once a minute. An empty notice leaves it at the debug line.
 	level  slog.Level
 	notice string
 }

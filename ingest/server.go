@@ -30,12 +30,10 @@ const (
 	DefaultTolerance = 5 * time.Minute
 	// DefaultMaxBody is NATS's default max_payload of 1 MiB less 64 KiB for headers.
 	DefaultMaxBody = 960 << 10
-	// DefaultMaxInFlight: 10,000 webhooks/s that each wait 50 ms for their
-	// append are 500 in flight.
+	// DefaultMaxInFlight: 10,000 webhooks/s that each wait 50 ms for their append are 500 in flight.
 	DefaultMaxInFlight = 512
-	// DefaultMaxConnections leaves most of the webhooks of DefaultMaxInFlight's
-	// arithmetic a connection of their own with some time to come and go: 10,000
-	// webhooks/s over 0.4 s. One that waits costs some 20 KiB.
+	// DefaultMaxConnections leaves most of the webhooks of DefaultMaxInFlight's arithmetic a connection of their
+	// own with some time to come and go: 10,000 webhooks/s over 0.4 s. One that waits costs some 20 KiB.
 	DefaultMaxConnections = 4096
 )
 
@@ -45,8 +43,7 @@ const (
 	// slower than this is no use, and a slow attacker is soon gone.
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
-	// writeTimeout runs from the end of the headers: reading the body, storing
-	// it, and some seconds for the answer.
+	// writeTimeout runs from the end of the headers: reading the body, storing it, and some seconds for the answer.
 	writeTimeout = readTimeout + storeTimeout + 5*time.Second
 	// idleTimeout is longer than the 60 s after which common load balancers
 	// close: they must be the ones to close, or they send into a closing connection.
@@ -74,17 +71,15 @@ type Config struct {
 	Parking Parking
 	// Application answers webhooks in place of Legato. Nil: Legato answers once they are stored.
 	Application Application
-	// Tolerance is the age, and the skew into the future, that a signature may
-	// have. Zero: DefaultTolerance.
+	// Tolerance is the age, and the skew into the future, that a signature may have. Zero: DefaultTolerance.
 	Tolerance time.Duration
 	// MaxBody is the longest body in bytes. Zero: DefaultMaxBody.
 	MaxBody int64
 	// MaxInFlight is the number of webhooks that may be verified and stored at
 	// once; one more is answered 503. Zero: DefaultMaxInFlight.
 	MaxInFlight int
-	// MaxConnections is the number of connections; at the limit a new one takes
-	// the place of one that is idle or slow. It is no more than half the files that the
-	// process may open. Zero: DefaultMaxConnections.
+	// MaxConnections is the number of connections; at the limit a new one takes the place of one that is idle or
+	// slow. It is no more than half the files that the process may open. Zero: DefaultMaxConnections.
 	MaxConnections int
 	// Now is the clock that signatures are held against. Nil: time.Now.
 	Now func() time.Time
@@ -118,9 +113,8 @@ type Server struct {
 	handling *drain
 }
 
-// New checks the configuration and binds the listener, so that Addr is known
-// and connections wait until Serve is called. A Server that is not served is
-// released by Shutdown.
+// New checks the configuration and binds the listener, so that Addr is known and connections wait until Serve is
+// called. A Server that is not served is released by Shutdown.
 //
 // It fails when something required is missing, a number is negative, the
 // metrics are registered already, or the address cannot be bound.
@@ -251,9 +245,8 @@ func (s *Server) routes() http.Handler {
 // Addr returns the address that the listener is bound to.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Serve answers requests until Shutdown is called; then it returns nil at once,
-// while Shutdown still waits for the requests in flight. It fails when the
-// listener does. It is called once.
+// Serve answers requests until Shutdown is called; then it returns nil at once, while Shutdown still waits for the
+// requests in flight. It fails when the listener does. It is called once.
 func (s *Server) Serve() error {
 	err := s.http.Serve(s.listener)
 	if errors.Is(err, http.ErrServerClosed) || s.handling.isClosed() {
@@ -262,10 +255,9 @@ func (s *Server) Serve() error {
 	return fmt.Errorf("ingest: serve: %w", err)
 }
 
-// Shutdown stops accepting connections, lets requests in flight finish, and
-// answers 503 to those that come meanwhile on open connections. It returns when
-// the last one in flight is answered. When ctx is done before that, it closes
-// what is left and returns an error that wraps ctx's.
+// Shutdown stops accepting connections, lets requests in flight finish, and answers 503 to those that come
+// meanwhile on open connections. It returns when the last one in flight is answered. When ctx is done before that,
+// it closes what is left and returns an error that wraps ctx's.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.handling.close()
 	closeErr := unlessClosed(s.listener.Close())

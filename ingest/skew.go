@@ -18,8 +18,7 @@ func (s *skew) note(now time.Time, age time.Duration) {
 	s.at, s.age = now, age
 }
 
-// skewTold is how long a refusal is worth telling about: a clock that is wrong
-// refuses every webhook.
+// skewTold is how long a refusal is worth telling about: a clock that is wrong refuses every webhook.
 const skewTold = time.Minute
 
 // Skew says how far the timestamp of a genuine webhook was from this machine's

@@ -17,22 +17,19 @@ import (
 
 // Journal takes an event down durably. The log implements it.
 type Journal interface {
-	// Append returns once the entry is stored, or was stored before, and fails
-	// when that is not certain. It returns soon after ctx is done. It may keep
-	// e.Data for as long as it likes but must not change it.
+	// Append returns once the entry is stored, or was stored before, and fails when that is not certain. It returns
+	// soon after ctx is done. It may keep e.Data for as long as it likes but must not change it.
 	Append(ctx context.Context, e call.Entry) (call.Receipt, error)
 }
 
 // Parking keeps signed input that cannot be used.
 type Parking interface {
-	// Park returns once the input is stored, and fails when that is not
-	// certain. It returns soon after ctx is done.
+	// Park returns once the input is stored, and fails when that is not certain. It returns soon after ctx is done.
 	Park(ctx context.Context, p call.Parked) error
 }
 
-// storeTimeout bounds an append and a parking: Telnyx gives up after 2 s, and
-// 0.5 s of these are left to the network, the body and the verification. Who
-// has given up sends the same event again, to be found a duplicate.
+// storeTimeout bounds an append and a parking: Telnyx gives up after 2 s, and 0.5 s of these are left to the
+// network, the body and the verification. Who has given up sends the same event again, to be found a duplicate.
 const storeTimeout = 1500 * time.Millisecond
 
 // Bodies of the answers 200.
@@ -150,8 +147,7 @@ func forLog(e call.Entry) call.Entry {
 	return e
 }
 
-// checkSigned refuses a request without the headers of a signature before its
-// body is read.
+// checkSigned refuses a request without the headers of a signature before its body is read.
 func checkSigned(header http.Header) error {
 	signature := header.Get(telnyx.HeaderSignature)
 	switch {

@@ -41,10 +41,9 @@ func carryTrace(ctx context.Context, m *nats.Msg) {
 	m.Header[headerTrace] = []string{carrier[headerTrace]}
 }
 
-// SchemaURI returns the stable name of the shape of summaries of a kind, as in
-// ce-dataschema: "urn:legato:schema:leg:1". It is a name, not an address: the JSON Schema
-// ships with Legato. Its number is summary.Schema, which counts up only for a
-// change that would break a consumer.
+// SchemaURI returns the stable name of the shape of summaries of a kind, as in ce-dataschema:
+// "urn:legato:schema:leg:1". It is a name, not an address: the JSON Schema ships with Legato. Its number is
+// summary.Schema, which counts up only for a change that would break a consumer.
 func SchemaURI(kind string) string {
 	return "urn:legato:schema:" + kind + ":" + strconv.Itoa(summary.Schema)
 }
@@ -131,8 +130,7 @@ var refusals = []jetstream.ErrorCode{
 	10158, // A message of this id is proposed and not yet stored; the client library has no name for it.
 }
 
-// refused reports whether the server turned a message down because of what
-// is stored or about to be.
+// refused reports whether the server turned a message down because of what is stored or about to be.
 func refused(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && slices.Contains(refusals, api.ErrorCode)

@@ -30,17 +30,15 @@ const MaxBody = 512 << 10
 // DefaultTimeout bounds one exchange with NATS where the caller's context allows more.
 const DefaultTimeout = 5 * time.Second
 
-// Publisher publishes the summaries of one deployment and reads them back. It
-// is safe for concurrent use.
+// Publisher publishes the summaries of one deployment and reads them back. It is safe for concurrent use.
 type Publisher struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	layout natsd.Layout
 }
 
-// New returns a Publisher onto the stream of summaries. It fails when the
-// stream cannot be looked up, or allows direct gets: those are answered by any
-// replica, and a publication must be decided on what the leader has.
+// New returns a Publisher onto the stream of summaries. It fails when the stream cannot be looked up, or allows
+// direct gets: those are answered by any replica, and a publication must be decided on what the leader has.
 func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout) (*Publisher, error) {
 	stream, err := js.Stream(ctx, layout.Calls)
 	if err != nil {
@@ -77,12 +75,10 @@ func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, 
 	return stored, true, nil
 }
 
-// Publish stores a draft when prev is what stands before it: the zero Stored for
-// revision 1, for a later one the revision just before. The connection of a
-// later revision is that of prev, whatever the draft says. It returns the summary as it is
-// stored. It fails with ErrRefused when something else stands there, with ErrInvalid
-// when no attempt could succeed, and with a wrapped infrastructure error when the outcome
-// is not known.
+// Publish stores a draft when prev is what stands before it: the zero Stored for revision 1, for a later one the
+// revision just before. The connection of a later revision is that of prev, whatever the draft says. It returns the
+// summary as it is stored. It fails with ErrRefused when something else stands there, with ErrInvalid when no
+// attempt could succeed, and with a wrapped infrastructure error when the outcome is not known.
 func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error) {
 	if d.Revision > 1 {
 		d.Connection = prev.Connection

@@ -11,9 +11,8 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// Watch tells of every revision of a leg that was stored since a time, in order,
-// and goes on with what is stored until ctx ends, whose error it returns. Some may be told twice. It
-// reads headers only.
+// Watch tells of every revision of a leg that was stored since a time, in order, and goes on with what is stored
+// until ctx ends, whose error it returns. Some may be told twice. It reads headers only.
 func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(summary.Key, summary.Position)) error {
 	consumer, err := p.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"})},

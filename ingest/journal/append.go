@@ -54,15 +54,13 @@ type result struct {
 	err     error
 }
 
-// Append stores an entry and returns when the server has acknowledged it, after
-// two seconds at most. Concurrent calls share one atomic batch and so one sync to
-// disk; a lone call is not delayed.
+// Append stores an entry and returns when the server has acknowledged it, after two seconds at most. Concurrent
+// calls share one atomic batch and so one sync to disk; a lone call is not delayed.
 //
-// Errors are ErrFull, ErrUnavailable or ErrClosed, wrapped together with what
-// caused them. After an error the entry may still have been stored: append it
-// again under the same id. From seven eighths of the log's size on, ErrFull is for events
-// only: what Legato itself appends is needed to finish calls, without which nothing
-// is ever trimmed. While the connection is known to be down ErrUnavailable comes at once.
+// Errors are ErrFull, ErrUnavailable or ErrClosed, wrapped together with what caused them. After an error the entry
+// may still have been stored: append it again under the same id. From seven eighths of the log's size on, ErrFull
+// is for events only: what Legato itself appends is needed to finish calls, without which nothing is ever trimmed.
+// While the connection is known to be down ErrUnavailable comes at once.
 func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
 	ctx, span := j.begin(ctx, &e)
 	receipt, err := j.append(ctx, e)

@@ -27,12 +27,10 @@ const (
 	minAtomicReplicated = 2
 	// never is more than a batch can have.
 	never = maxBatch + 1
-	// refusedParts is how many parts a refused batch is written again in, and
-	// minRefusedPart their minimum size.
+	// refusedParts is how many parts a refused batch is written again in, and minRefusedPart their minimum size.
 	refusedParts, minRefusedPart = 8, 32
-	// inProcessPause is the first wait for another writer of the same id, doubled each
-	// time, and inProcessTries how often it is asked: some 10 + 20 + 40 + 80 ms, since
-	// all others wait meanwhile.
+	// inProcessPause is the first wait for another writer of the same id, doubled each time, and inProcessTries how
+	// often it is asked: some 10 + 20 + 40 + 80 ms, since all others wait meanwhile.
 	inProcessPause, inProcessMaxPause = 10 * time.Millisecond, 80 * time.Millisecond
 	inProcessTries                    = 5
 )
@@ -60,15 +58,13 @@ func (j *Journal) store(ctx context.Context, batch []*write) []result {
 	case apiCode(err) == codeBatchDuplicate:
 		return j.storeParts(ctx, batch)
 	}
-	// Refused as a whole for the sake of few of its entries, as one that is in process
-	// or does not fit, or for a moment without a leader. The ids stay the same, so
-	// nothing is stored twice.
+	// Refused as a whole for the sake of few of its entries, as one that is in process or does not fit, or for a
+	// moment without a leader. The ids stay the same, so nothing is stored twice.
 	return j.storeEach(ctx, batch)
 }
 
-// storeParts writes a batch again that has an id in it that is stored already: in
-// a few smaller batches, so that most entries still share a sync to disk, and those parts that
-// are refused again message by message.
+// storeParts writes a batch again that has an id in it that is stored already: in a few smaller batches, so that
+// most entries still share a sync to disk, and those parts that are refused again message by message.
 func (j *Journal) storeParts(ctx context.Context, batch []*write) []result {
 	results := make([]result, 0, len(batch))
 	for part := range slices.Chunk(batch, max(len(batch)/refusedParts, minRefusedPart)) {

@@ -12,11 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Follower receives the log in order. Its methods are called from one goroutine
-// at a time.
+// Follower receives the log in order. Its methods are called from one goroutine at a time.
 type Follower interface {
-	// Restart says that all that was folded is void: what follows starts with
-	// the first entry of the log described.
+	// Restart says that all that was folded is void: what follows starts with the first entry of the log described.
 	Restart(log call.Log)
 	// Fold takes the next entry. Its sequence is one above that of the last,
 	// unless the log itself has lost entries, which reading it again would not bring back.
@@ -121,10 +119,9 @@ func (r *reading) restart(ctx context.Context, why cause) error {
 
 // follow reads on from the position until something ends it: a cause, an error or ctx.
 //
-// It is not nats.go's ordered consumer, which makes itself anew without telling: on a
-// stream that was made anew that goes on with the entries of the new log as if they
-// were the next ones, and it can be stopped only between its attempts. The log's
-// sequences are contiguous: they are all the order that is needed.
+// It is not nats.go's ordered consumer, which makes itself anew without telling: on a stream that was made anew
+// that goes on with the entries of the new log as if they were the next ones, and it can be stopped only between
+// its attempts. The log's sequences are contiguous: they are all the order that is needed.
 func (r *reading) follow(ctx context.Context) error {
 	status := r.j.js.Conn().StatusChanged(nats.CONNECTED)
 	defer r.j.js.Conn().RemoveStatusListener(status)

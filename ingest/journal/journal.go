@@ -17,8 +17,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Errors of Append. All mean that the entry may come again later; none
-// says that it was not stored.
+// Errors of Append. All mean that the entry may come again later; none says that it was not stored.
 var (
 	// ErrFull: the log has reached its size, or nearly so, and refuses new entries.
 	ErrFull = errors.New("the log is full")
@@ -116,8 +115,7 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 	return j, nil
 }
 
-// Close waits until what was handed to Append is written, or ctx ends. A second
-// Close waits as well.
+// Close waits until what was handed to Append is written, or ctx ends. A second Close waits as well.
 func (j *Journal) Close(ctx context.Context) error {
 	j.close()
 	for _, ended := range []<-chan struct{}{j.done, j.watched} {

@@ -15,16 +15,14 @@ const (
 	// AckWait is how long a task may stay silent before another replica gets it:
 	// the time that work of a killed process waits. Work in progress says so in time.
 	AckWait = 15 * time.Second
-	// maxAckPending bounds the tasks that all replicas hold unacknowledged. A leg
-	// is held for its settle time and at most the status deadline, some 12 s: enough for
-	// 2,500 hangups a second with the status API down.
+	// maxAckPending bounds the tasks that all replicas hold unacknowledged. A leg is held for its settle time and
+	// at most the status deadline, some 12 s: enough for 2,500 hangups a second with the status API down.
 	maxAckPending = 32_768
 	// queuePrefetch bounds what one replica takes ahead of its decisions.
 	queuePrefetch = 256
 )
 
-// Task is one entry that the queue has handed to this replica, and to no other
-// until AckWait passes in silence.
+// Task is one entry that the queue has handed to this replica, and to no other until AckWait passes in silence.
 type Task struct {
 	entry     call.Entry
 	delivered uint64
@@ -86,10 +84,9 @@ func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error)
 	return consumer, nil
 }
 
-// Work hands tasks to do, one after the other, until ctx ends; tasks that were
-// already on their way then are given back. It goes on by itself after a disturbance, also one
-// that took the consumer with it, and returns ctx's error, or
-// nats.ErrConnectionClosed, wrapped, after which it cannot go on. do does not run any more then.
+// Work hands tasks to do, one after the other, until ctx ends; tasks that were already on their way then are given
+// back. It goes on by itself after a disturbance, also one that took the consumer with it, and returns ctx's error,
+// or nats.ErrConnectionClosed, wrapped, after which it cannot go on. do does not run any more then.
 func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 	failures := newRetry()
 	for {
@@ -153,9 +150,8 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 	return err
 }
 
-// Depth asks the server what is left to do. folded is a position that the
-// caller's fold had reached before: where nothing waits and nothing is held, that
-// much of the log is done.
+// Depth asks the server what is left to do. folded is a position that the caller's fold had reached before: where
+// nothing waits and nothing is held, that much of the log is done.
 func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
 	info, err := q.consumer.Info(ctx)
 	if err != nil {

@@ -21,9 +21,8 @@ type recent struct {
 }
 
 const (
-	// recentTurn: Telnyx repeats a webhook within a minute (retries_ms add up to
-	// at most 60 s), so one to two turns of 30 s see most redeliveries; the server's own window of
-	// two minutes and the fold see the rest.
+	// recentTurn: Telnyx repeats a webhook within a minute (retries_ms add up to at most 60 s), so one to two turns
+	// of 30 s see most redeliveries; the server's own window of two minutes and the fold see the rest.
 	recentTurn = 30 * time.Second
 	// maxRecent bounds a generation: measured, 130 bytes each, so 26 MB in all.
 	maxRecent = 100_000

@@ -95,8 +95,7 @@ func (d *dialogflow) noun() call.Detail {
 	return w.noun()
 }
 
-// payment is the call.payment events' own. What names or masks a card, an
-// account or a payer is not read at all.
+// payment is the call.payment events' own. What names or masks a card, an account or a payer is not read at all.
 type payment struct {
 	Step      string `json:"payment_step"`
 	Status    string `json:"payment_status"`

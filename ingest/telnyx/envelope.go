@@ -14,9 +14,8 @@ import (
 
 // Envelope is what storing an event needs to know of it.
 type Envelope struct {
-	// ID is data.id; where that is missing or cannot stand in a header, "sha256:"
-	// and the hex digest of the bytes of data, which a redelivery repeats
-	// (the whole body is not repeated: meta counts the attempts).
+	// ID is data.id; where that is missing or cannot stand in a header, "sha256:" and the hex digest of the bytes
+	// of data, which a redelivery repeats (the whole body is not repeated: meta counts the attempts).
 	ID string
 	// Type is the event type; it can stand in a subject.
 	Type string
@@ -27,8 +26,7 @@ type Envelope struct {
 	Attempt int
 }
 
-// Key is the event's idempotency key. Its two parts can be told apart: a type
-// has no slash.
+// Key is the event's idempotency key. Its two parts can be told apart: a type has no slash.
 func (e Envelope) Key() string { return e.ID + "/" + e.Type }
 
 // ParseEnvelope reads only what identifies an event and its call. It fails
@@ -41,10 +39,9 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 	return f.envelope(body, f.payload().ref())
 }
 
-// frame is the outermost object of a body, with as much of the payload as P
-// asks for. The record stands under data; embedded, it also reads the one
-// documented event without that wrapper (conference.floor.changed), the v1 form
-// and the portal's flat form.
+// frame is the outermost object of a body, with as much of the payload as P asks for. The record stands under data;
+// embedded, it also reads the one documented event without that wrapper (conference.floor.changed), the v1 form and
+// the portal's flat form.
 type frame[P any] struct {
 	Data *record[P] `json:"data"`
 	Meta struct {
@@ -140,9 +137,8 @@ func (f *frame[P]) envelope(body []byte, ref call.Ref) (Envelope, error) {
 	return env, nil
 }
 
-// unusable returns why the frame is no call event, or nil when it is one. The
-// foreign forms come first: their types and ids follow other rules. A bad id
-// comes last, so that another product's ids are not judged at all.
+// unusable returns why the frame is no call event, or nil when it is one. The foreign forms come first: their types
+// and ids follow other rules. A bad id comes last, so that another product's ids are not judged at all.
 func (f *frame[P]) unusable(eventType string, ref call.Ref) error {
 	bare := f.Data == nil
 	switch {
@@ -163,8 +159,7 @@ func (f *frame[P]) unusable(eventType string, ref call.Ref) error {
 	return nil
 }
 
-// isCallProduct reports whether events of that type are about calls, by the prefixes of
-// Telnyx's voice webhooks.
+// isCallProduct reports whether events of that type are about calls, by the prefixes of Telnyx's voice webhooks.
 func isCallProduct(eventType string) bool {
 	product, _, _ := strings.Cut(eventType, ".")
 	switch product {

@@ -13,10 +13,9 @@ type Secret string
 // Digits are the keys that a caller pressed: PINs and cards among them.
 const Digits Secret = "digits"
 
-// Decode reads a whole event: a webhook's body, or one of the same form made
-// from the provider's history (Backfill is the caller's to set). Of secrets it
-// keeps those that it is told to. It fails with *Unusable and with nothing else;
-// then ParseEnvelope fails alike.
+// Decode reads a whole event: a webhook's body, or one of the same form made from the provider's history (Backfill
+// is the caller's to set). Of secrets it keeps those that it is told to. It fails with *Unusable and with nothing
+// else; then ParseEnvelope fails alike.
 func Decode(body []byte, keep ...Secret) (call.Event, error) {
 	f, err := parse[payload](body)
 	if err != nil {
@@ -43,11 +42,9 @@ func Decode(body []byte, keep ...Secret) (call.Event, error) {
 	}, nil
 }
 
-// payload is what events state about any leg, and what the events of nearly
-// every call state beyond that. Fields that only rare events have are read by
-// rare, so that the others do not pay for them. Some names mean different
-// things in different types (result, status, start_time): the type decides which
-// of them count.
+// payload is what events state about any leg, and what the events of nearly every call state beyond that. Fields
+// that only rare events have are read by rare, so that the others do not pay for them. Some names mean different
+// things in different types (result, status, start_time): the type decides which of them count.
 type payload struct {
 	ids
 	OccurredAt  string   `json:"occurred_at"`

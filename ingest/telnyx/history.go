@@ -29,18 +29,15 @@ const maxRow = 512 << 10
 
 // Recalled is an event from the provider's history.
 type Recalled struct {
-	// Body is the body of a webhook that tells of it, as Decode reads it: without
-	// meta, which counts deliveries.
+	// Body is the body of a webhook that tells of it, as Decode reads it: without meta, which counts deliveries.
 	Body []byte
-	// Exact tells that the time is the event's own. Otherwise it is the row's,
-	// which may be that of a delivery.
+	// Exact tells that the time is the event's own. Otherwise it is the row's, which may be that of a delivery.
 	Exact bool
 }
 
-// FromHistory reads the webhook that a row of GET /v2/call_events tells of, if
-// it is one about the leg and session of ref. The rows that are documented name the event's type, time
-// and leg, and hold the event under metadata; others were seen to have the names of
-// the event itself, and the portal wraps it once more: all of these are read.
+// FromHistory reads the webhook that a row of GET /v2/call_events tells of, if it is one about the leg and session
+// of ref. The rows that are documented name the event's type, time and leg, and hold the event under metadata;
+// others were seen to have the names of the event itself, and the portal wraps it once more: all of these are read.
 // An event that states no id of its own gets one that is made of leg, type and time.
 func FromHistory(row []byte, ref call.Ref) (Recalled, error) {
 	if len(row) > maxRow {
@@ -208,8 +205,7 @@ func (r *recollection) about(ref call.Ref) error {
 	return nil
 }
 
-// body writes the webhook. What the row knew of the call and the payload did
-// not is added to the payload.
+// body writes the webhook. What the row knew of the call and the payload did not is added to the payload.
 func (r *recollection) body(ref call.Ref) ([]byte, error) {
 	payload := make(map[string]json.RawMessage)
 	if r.payload != nil {

@@ -22,9 +22,8 @@ var (
 	errKeyZero     = errors.New("is all zeros, a placeholder that anybody can sign for")
 )
 
-// ParseKeys reads Telnyx public keys: standard base64 of 32 bytes each, several
-// separated by commas, spaces around them ignored. More than one is for the
-// time of a key's rotation.
+// ParseKeys reads Telnyx public keys: standard base64 of 32 bytes each, several separated by commas, spaces around
+// them ignored. More than one is for the time of a key's rotation.
 //
 // It fails on an empty text and on the first key that cannot be one. The error
 // says which (counting from 1) and what is wrong, and never repeats the text.

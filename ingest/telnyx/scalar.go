@@ -22,8 +22,7 @@ func (p *present) UnmarshalJSON(value []byte) error {
 	return nil
 }
 
-// flag is a yes or no that comes as true and false, or as text. Anything else
-// leaves it as it was.
+// flag is a yes or no that comes as true and false, or as text. Anything else leaves it as it was.
 type flag struct{ stated, yes bool }
 
 // UnmarshalJSON implements json.Unmarshaler. It never fails.
@@ -81,9 +80,8 @@ func isVerbatim(inner []byte) bool {
 	return true
 }
 
-// Bounds of a number that is worth reading. Nineteen digits hold every int64,
-// and an amount of money has far fewer; exponents come from floats written
-// short ("5e-05"). What is outside counts as not stated, so that nobody
+// Bounds of a number that is worth reading. Nineteen digits hold every int64, and an amount of money has far fewer;
+// exponents come from floats written short ("5e-05"). What is outside counts as not stated, so that nobody
 // downstream has to compute with it.
 const (
 	maxDigits   = 19

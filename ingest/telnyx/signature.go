@@ -41,8 +41,7 @@ const separator = '|'
 // signatureLength is the length of the header: base64 of 64 bytes, padded.
 const signatureLength = (ed25519.SignatureSize + 2) / 3 * 4
 
-// Verifier checks signatures against one account's public keys. It is safe for
-// concurrent use.
+// Verifier checks signatures against one account's public keys. It is safe for concurrent use.
 //
 // It accepts and refuses what crypto/ed25519 does, which it is held against by a test, and takes
 // about a quarter of its time: a webhook is checked against the same few keys each time, whose multiples
@@ -52,17 +51,15 @@ type Verifier struct{ keys []publicKey }
 // publicKey is a key that is ready to verify with.
 type publicKey struct {
 	bytes [ed25519.PublicKeySize]byte
-	// minusA are the multiples of the key's point, negated. Nil: its bytes are no point, and
-	// it verifies nothing.
+	// minusA are the multiples of the key's point, negated. Nil: its bytes are no point, and it verifies nothing.
 	minusA *multiples
 }
 
 // basePoint are the multiples of the curve's generator, made when they are first needed.
 var basePoint = sync.OnceValue(func() *multiples { return newMultiples(edwards25519.NewGeneratorPoint()) })
 
-// NewVerifier returns a Verifier that accepts what any of the keys signed;
-// without keys it accepts nothing. It panics on a key that is not 32 bytes
-// long, which ParseKeys never returns.
+// NewVerifier returns a Verifier that accepts what any of the keys signed; without keys it accepts nothing. It
+// panics on a key that is not 32 bytes long, which ParseKeys never returns.
 func NewVerifier(keys []ed25519.PublicKey) *Verifier {
 	own := make([]publicKey, len(keys))
 	for i, key := range keys {
@@ -131,8 +128,7 @@ func (p *publicKey) verify(timestamp string, body, signature []byte) bool {
 	return bytes.Equal(sum.Bytes(), signature[:32])
 }
 
-// Sign makes the two headers of a webhook sent at that time, as Telnyx does.
-// It is for fakes and tests.
+// Sign makes the two headers of a webhook sent at that time, as Telnyx does. It is for fakes and tests.
 func Sign(key ed25519.PrivateKey, at time.Time, body []byte) (timestamp, signature string) {
 	timestamp = strconv.FormatInt(at.Unix(), 10)
 	return timestamp, base64.StdEncoding.EncodeToString(ed25519.Sign(key, signed(timestamp, body)))

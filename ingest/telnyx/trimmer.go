@@ -13,8 +13,7 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// trimmer truncates what an event repeats to the limits of package call, and
-// notes whether anything was past them.
+// trimmer truncates what an event repeats to the limits of package call, and notes whether anything was past them.
 type trimmer struct{ truncated bool }
 
 // truncation says whether anything was truncated. It is called last in a literal: Go calls
@@ -93,8 +92,7 @@ func (t *trimmer) media(name, link string) string {
 	return t.text(name)
 }
 
-// isFileName reports whether s is a name with a media file's extension: a dot
-// and two to four letters or digits.
+// isFileName reports whether s is a name with a media file's extension: a dot and two to four letters or digits.
 func isFileName(s string) bool {
 	stem, extension := strings.TrimSuffix(s, path.Ext(s)), strings.TrimPrefix(path.Ext(s), ".")
 	return stem != "" && len(extension) >= 2 && len(extension) <= 4 &&

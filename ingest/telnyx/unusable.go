@@ -13,11 +13,9 @@ const (
 	ReasonPortal Reason = "portal"
 	// ReasonNoType: no event type is stated.
 	ReasonNoType Reason = "no_type"
-	// ReasonAPIv1: webhook API version 1: no data, and an event type without
-	// dots, as in "call_hangup".
+	// ReasonAPIv1: webhook API version 1: no data, and an event type without dots, as in "call_hangup".
 	ReasonAPIv1 Reason = "api_v1"
-	// ReasonNoCall: an event of a call product that names neither session, leg
-	// nor call control id.
+	// ReasonNoCall: an event of a call product that names neither session, leg nor call control id.
 	ReasonNoCall Reason = "no_call"
 	// ReasonOtherProduct: an event of another product. An unknown type that
 	// names a call is no such event: new call event types come every few weeks.

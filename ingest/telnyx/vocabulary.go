@@ -1,8 +1,7 @@
 package telnyx
 
-// vocabulary are the words that nearly every call's events repeat. Legs keep
-// the one text here instead of a copy each; a word that is missing costs some 16
-// bytes, and nothing else depends on this list.
+// vocabulary are the words that nearly every call's events repeat. Legs keep the one text here instead of a copy
+// each; a word that is missing costs some 16 bytes, and nothing else depends on this list.
 var vocabulary = func() map[string]string {
 	words := make(map[string]string)
 	for _, word := range []string{

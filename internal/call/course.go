@@ -15,8 +15,7 @@ type Initiated struct {
 	CallingParty string
 	// Attestation is shaken_stir_attestation: "A", "B" or "C".
 	Attestation string
-	// Validated is shaken_stir_validated: whether the caller's certificate was
-	// found good.
+	// Validated is shaken_stir_validated: whether the caller's certificate was found good.
 	Validated *bool
 	// Screening is call_screening_result: "spam_likely", ….
 	Screening string
@@ -59,11 +58,9 @@ type Header struct {
 type Hangup struct {
 	// Cause is hangup_cause: an open vocabulary ("normal_clearing", "user_busy", …).
 	Cause string
-	// Source is hangup_source: "caller", "callee" or "unknown". On an outgoing
-	// leg "caller" is our side.
+	// Source is hangup_source: "caller", "callee" or "unknown". On an outgoing leg "caller" is our side.
 	Source string
-	// SIPCode is sip_hangup_cause: a SIP status as text, "unspecified", or in
-	// one official sample a Q.850 code.
+	// SIPCode is sip_hangup_cause: a SIP status as text, "unspecified", or in one official sample a Q.850 code.
 	SIPCode string
 	// EndTime is when the leg ended, by Telnyx's clock, UTC. Zero: not stated.
 	EndTime time.Time
@@ -111,11 +108,9 @@ type Queue struct {
 	Truncation
 }
 
-// Refer is the detail of the three call.refer events: the leg is handed to
-// another party by SIP REFER.
+// Refer is the detail of the three call.refer events: the leg is handed to another party by SIP REFER.
 type Refer struct {
-	// SIPCode is sip_notify_response: the SIP status that the referred party
-	// notified, as text.
+	// SIPCode is sip_notify_response: the SIP status that the referred party notified, as text.
 	SIPCode string
 	Truncation
 }

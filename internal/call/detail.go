@@ -1,18 +1,16 @@
 package call
 
-// Detail is what only events of some types state. It is implemented by pointers
-// to the types of this package that say so. In all of them an empty text, a nil
-// pointer and an empty list mean: not stated.
+// Detail is what only events of some types state. It is implemented by pointers to the types of this package that
+// say so. In all of them an empty text, a nil pointer and an empty list mean: not stated.
 type Detail interface {
 	detail()
 	// IsTruncated reports whether something in the detail was past its limit.
 	IsTruncated() bool
 }
 
-// Limits of an event. A leg keeps its events in memory for hours, and most of
-// what stands in them was chosen by an application or a far end, so everything in them has
-// a limit. Lengths are in bytes of UTF-8, and a text is never truncated
-// within a character.
+// Limits of an event. A leg keeps its events in memory for hours, and most of what stands in them was chosen by an
+// application or a far end, so everything in them has a limit. Lengths are in bytes of UTF-8, and a text is never
+// truncated within a character.
 const (
 	// MaxWord bounds a word of Telnyx's vocabularies, a code or an id. The
 	// longest one seen is an assistant's id, of 46 bytes.
@@ -23,8 +21,7 @@ const (
 	// MaxState bounds a client_state, base64, and MaxTags the number of tags.
 	MaxState = 32 << 10
 	MaxTags  = 100
-	// MaxHeaders bounds each of the two lists of SIP headers: in all at most
-	// 2 × 16 × (MaxWord + MaxText) = 20 KiB.
+	// MaxHeaders bounds each of the two lists of SIP headers: in all at most 2 × 16 × (MaxWord + MaxText) = 20 KiB.
 	MaxHeaders = 16
 	// MaxDigits bounds the digits of a gather; Telnyx collects at most 128.
 	MaxDigits = 128
@@ -32,10 +29,9 @@ const (
 	MaxUtterance = 4 << 10
 	// MaxTranscription bounds the text of a recording: some 80 minutes of speech.
 	MaxTranscription = 64 << 10
-	// MaxMessages and MaxHistory bound the messages of an AI gather by number and
-	// together, MaxMessage each of them. MaxUpdateMessages bounds their number in
-	// an event that repeats the history so far with little added: keeping all of
-	// each would be quadratic.
+	// MaxMessages and MaxHistory bound the messages of an AI gather by number and together, MaxMessage each of
+	// them. MaxUpdateMessages bounds their number in an event that repeats the history so far with little added:
+	// keeping all of each would be quadratic.
 	MaxMessages       = 64
 	MaxUpdateMessages = 2
 	MaxMessage        = 2 << 10

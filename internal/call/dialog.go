@@ -12,9 +12,8 @@ type Speech struct {
 
 // Playback is the detail of the playback events of a leg or a conference.
 type Playback struct {
-	// Media is media_name, or, where that is missing, the file name that ends the
-	// path of media_url ("greeting.mp3"). The rest of the URL, which may hold
-	// credentials, is not kept.
+	// Media is media_name, or, where that is missing, the file name that ends the path of media_url
+	// ("greeting.mp3"). The rest of the URL, which may hold credentials, is not kept.
 	Media string
 	// Status is status of call.playback.ended: "completed", "failed", "file_not_found", ….
 	Status string
@@ -43,15 +42,13 @@ type Gather struct {
 	Truncation
 }
 
-// Payment is the detail of call.payment.progress and call.payment.completed. Of
-// card, account and payer nothing is kept, masked or not, and no token that
-// could be charged again.
+// Payment is the detail of call.payment.progress and call.payment.completed. Of card, account and payer nothing is
+// kept, masked or not, and no token that could be charged again.
 type Payment struct {
 	// Step is payment_step of a progress: "payment-card-number", "payment-processing", ….
 	Step string
-	// Status is payment_status of a progress ("processing", "completed",
-	// "failed"), and of a completed payment its result ("success",
-	// "payment-connector-error", "cancelled", …).
+	// Status is payment_status of a progress ("processing", "completed", "failed"), and of a completed payment its
+	// result ("success", "payment-connector-error", "cancelled", …).
 	Status string
 	// ChargeID is charge_id of a payment that was charged.
 	ChargeID string
@@ -61,9 +58,8 @@ type Payment struct {
 	Truncation
 }
 
-// Utterance is a piece of a live transcript: the detail of call.transcription,
-// except of an interim piece, which a later one replaces, and of
-// dialogflow.detectintent.response.
+// Utterance is a piece of a live transcript: the detail of call.transcription, except of an interim piece, which a
+// later one replaces, and of dialogflow.detectintent.response.
 type Utterance struct {
 	// Track is transcription_track: "inbound" or "outbound".
 	Track string
@@ -80,13 +76,11 @@ type Utterance struct {
 type AIGather struct {
 	// Status is status of call.ai_gather.ended: "valid", "timeout", ….
 	Status string
-	// Result is result of call.ai_gather.ended, partial_results of
-	// call.ai_gather.partial_results: an object of the application's own schema.
-	// A secret as digits are.
+	// Result is result of call.ai_gather.ended, partial_results of call.ai_gather.partial_results: an object of the
+	// application's own schema. A secret as digits are.
 	Result RawJSON
-	// Messages are the last ones of message_history, in its order: when the
-	// gather has ended at most MaxMessages and MaxHistory, before that
-	// MaxUpdateMessages.
+	// Messages are the last ones of message_history, in its order: when the gather has ended at most MaxMessages
+	// and MaxHistory, before that MaxUpdateMessages.
 	Messages []Message
 	// MessagesTotal is how many the history had: the first of Messages is its
 	// message number MessagesTotal - len(Messages), counting from zero.
@@ -102,15 +96,13 @@ type Message struct {
 	Content string
 }
 
-// Conversation is the detail of call.conversation.created, .ended and
-// .start_failed: an AI assistant on the leg.
+// Conversation is the detail of call.conversation.created, .ended and .start_failed: an AI assistant on the leg.
 type Conversation struct {
 	// ID is conversation_id. Empty where none came about.
 	ID string
 	// Assistant is assistant_id.
 	Assistant string
-	// Reason is reason: why it ended, or "invalid_request" or "service_error"
-	// when it could not start.
+	// Reason is reason: why it ended, or "invalid_request" or "service_error" when it could not start.
 	Reason string
 	// DurationSeconds is duration_sec of an ended one. Nil: not stated.
 	DurationSeconds *int64

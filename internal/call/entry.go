@@ -18,8 +18,7 @@ type Entry struct {
 	Topic string
 	// ID is the idempotency key (Nats-Msg-Id): a second entry of the same id is not stored.
 	ID string
-	// Ref names the call, copied from the body into headers so that the queue
-	// need not open it.
+	// Ref names the call, copied from the body into headers so that the queue need not open it.
 	Ref Ref
 	// Attempt is Telnyx's delivery attempt, 0 where there is none.
 	Attempt int
@@ -37,8 +36,7 @@ type Entry struct {
 	Data []byte
 }
 
-// EventType returns the type of the event that the entry is, empty when it is
-// one of Legato's own.
+// EventType returns the type of the event that the entry is, empty when it is one of Legato's own.
 func (e Entry) EventType() string {
 	eventType, ok := strings.CutPrefix(e.Topic, TopicEvent)
 	if !ok {
@@ -62,8 +60,7 @@ const (
 	TopicBackfill  = "internal.repair"
 )
 
-// InternalTopics returns the topics of Legato's own entries, in order: all that the log
-// takes beside events.
+// InternalTopics returns the topics of Legato's own entries, in order: all that the log takes beside events.
 func InternalTopics() []string {
 	return []string{TopicCheck, TopicHeartbeat, TopicBackfill, TopicStatus}
 }
@@ -86,8 +83,7 @@ type Parked struct {
 	Signature, Timestamp string
 	// ContentType is the request's.
 	ContentType string
-	// Seq, Topic, Ref and Backfill are those of the entry. Zero on a webhook that
-	// never was in the log.
+	// Seq, Topic, Ref and Backfill are those of the entry. Zero on a webhook that never was in the log.
 	Seq      uint64
 	Topic    string
 	Ref      Ref

@@ -22,9 +22,8 @@ type Event struct {
 	Backfill bool
 	// Facts are what any event of a leg may state about it.
 	Facts Facts
-	// Detail is what only events of this type state: one of the pointer types of
-	// this package (*Initiated, *Hangup, …; the constants of the types say which),
-	// or nil.
+	// Detail is what only events of this type state: one of the pointer types of this package (*Initiated, *Hangup,
+	// …; the constants of the types say which), or nil.
 	Detail Detail
 }
 
@@ -33,8 +32,7 @@ type Facts struct {
 	// From and To are the parties in Telnyx's own words: E.164, a SIP URI
 	// without scheme, a user name, or whatever an anonymous caller shows. Their first MaxText bytes.
 	From, To string
-	// StartTime is when the leg began to ring, by Telnyx's clock, UTC. It is
-	// not the time of the answer.
+	// StartTime is when the leg began to ring, by Telnyx's clock, UTC. It is not the time of the answer.
 	StartTime time.Time
 	// ClientState is what the application attached: base64 of arbitrary bytes.
 	// One longer than MaxState is left out: half of it would be of no use.

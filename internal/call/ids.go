@@ -12,9 +12,8 @@ type LegID string
 // leg. Opaque, contains ':' and, in old forms, '+', '/' and '='; never a subject token.
 type ControlID string
 
-// ConnectionID is Telnyx's connection_id: the Call Control application or SIP
-// connection that a leg belongs to. Nineteen decimal digits, too large for a
-// float, hence text.
+// ConnectionID is Telnyx's connection_id: the Call Control application or SIP connection that a leg belongs to.
+// Nineteen decimal digits, too large for a float, hence text.
 type ConnectionID string
 
 // UnknownConnection stands in subjects for a connection that is not known. No id is a lone "_", see ValidToken.
@@ -30,8 +29,7 @@ func (c ConnectionID) Token() string {
 
 // Ref names the call that an event speaks of. Empty fields were not stated.
 type Ref struct {
-	// Session is call_session_id, or creator_call_session_id of an event that
-	// names a conference's session only.
+	// Session is call_session_id, or creator_call_session_id of an event that names a conference's session only.
 	Session SessionID
 	// Leg is call_leg_id.
 	Leg LegID
@@ -47,14 +45,12 @@ func (r Ref) Empty() bool {
 	return r.Session == "" && r.Leg == "" && r.Control == ""
 }
 
-// MaxTokenLength bounds an id or a token of an event type that is to stand in a
-// subject. Telnyx's longest id seen is 57 bytes; NATS has no limit of its own
-// but keeps every subject in memory.
+// MaxTokenLength bounds an id or a token of an event type that is to stand in a subject. Telnyx's longest id seen
+// is 57 bytes; NATS has no limit of its own but keeps every subject in memory.
 const MaxTokenLength = 128
 
-// ValidToken reports whether s can stand as one token of a NATS subject: between 1 and
-// MaxTokenLength of the ASCII letters, digits, '-', '_' and ':'. A lone "_" is
-// refused: in subjects it means "not known".
+// ValidToken reports whether s can stand as one token of a NATS subject: between 1 and MaxTokenLength of the ASCII
+// letters, digits, '-', '_' and ':'. A lone "_" is refused: in subjects it means "not known".
 func ValidToken(s string) bool {
 	if s == "" || s == "_" || len(s) > MaxTokenLength {
 		return false

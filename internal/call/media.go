@@ -12,8 +12,7 @@ type Recording struct {
 	Channels, Format string
 	// StartedAt and EndedAt bound the recording (not the call), UTC. Zero: not stated.
 	StartedAt, EndedAt time.Time
-	// URLs are recording_urls by format; they open without a password and live
-	// for ten minutes.
+	// URLs are recording_urls by format; they open without a password and live for ten minutes.
 	URLs map[string]string
 	// PublicURLs are public_recording_urls by format.
 	PublicURLs map[string]string
@@ -22,8 +21,7 @@ type Recording struct {
 
 // RecordingError is the detail of call.recording.error.
 type RecordingError struct {
-	// Reason is reason, a sentence: "Internal server error", …. URLs in it are
-	// reduced to their host.
+	// Reason is reason, a sentence: "Internal server error", …. URLs in it are reduced to their host.
 	Reason string
 	Truncation
 }
@@ -64,14 +62,12 @@ type Fork struct {
 
 // SIPREC is the detail of siprec.started, .stopped and .failed.
 type SIPREC struct {
-	// Cause is hangup_cause of a session that stopped, failure_cause of one that
-	// failed. Empty on siprec.started.
+	// Cause is hangup_cause of a session that stopped, failure_cause of one that failed. Empty on siprec.started.
 	Cause string
 	Truncation
 }
 
-// Conference is the detail of a conference's course: created, ended, floor
-// changed, participant joined and left.
+// Conference is the detail of a conference's course: created, ended, floor changed, participant joined and left.
 type Conference struct {
 	// ID is conference_id.
 	ID string

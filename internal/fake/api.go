@@ -53,9 +53,8 @@ type APIConfig struct {
 	PageSize int
 }
 
-// API is the fake API, a handler for any path that ends in
-// /calls/{call_control_id}, /call_events or /connections/{connection_id}/active_calls.
-// It is safe for concurrent use.
+// API is the fake API, a handler for any path that ends in /calls/{call_control_id}, /call_events or
+// /connections/{connection_id}/active_calls. It is safe for concurrent use.
 type API struct {
 	config APIConfig
 
@@ -98,8 +97,7 @@ func (a *API) Register(c APICall) {
 	a.sweep()
 }
 
-// sweep forgets, once a minute at most, the calls that ended long ago, so that
-// a simulation can run for days.
+// sweep forgets, once a minute at most, the calls that ended long ago, so that a simulation can run for days.
 func (a *API) sweep() {
 	now := a.config.Now()
 	if now.Sub(a.swept) < time.Minute {
@@ -115,8 +113,7 @@ func (a *API) sweep() {
 	}
 }
 
-// End tells the server that a call ended, and with which call_duration. It
-// reports whether it knows the call.
+// End tells the server that a call ended, and with which call_duration. It reports whether it knows the call.
 func (a *API) End(id call.ControlID, at time.Time, duration int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -127,8 +124,7 @@ func (a *API) End(id call.ControlID, at time.Time, duration int) bool {
 	return known
 }
 
-// Script adds replies to those that a call still has to give. It reports
-// whether the server knows the call.
+// Script adds replies to those that a call still has to give. It reports whether the server knows the call.
 func (a *API) Script(id call.ControlID, replies ...Reply) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -199,8 +195,7 @@ func (a *API) authorized(header string) bool {
 	return a.config.APIKey == "" || subtle.ConstantTimeCompare([]byte(token), []byte(a.config.APIKey)) == 1
 }
 
-// decide counts the request and chooses the reply, with a copy of the call as it
-// is to be shown.
+// decide counts the request and chooses the reply, with a copy of the call as it is to be shown.
 func (a *API) decide(id call.ControlID, authorized bool) (Reply, APICall) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

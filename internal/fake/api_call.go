@@ -69,8 +69,7 @@ const (
 	ReplySlow Reply = "slow"
 )
 
-// DefaultFaults are the random faults of a server that is not told which: those
-// that pass by themselves.
+// DefaultFaults are the random faults of a server that is not told which: those that pass by themselves.
 func DefaultFaults() []Reply {
 	return []Reply{ReplyRateLimited, ReplyServerError, ReplyHTML, ReplyHalfBody, ReplySlow}
 }

@@ -39,8 +39,7 @@ type Leg struct {
 	AnsweredAt time.Time
 	// End is when it was hung up: occurred_at and end_time of its hangup.
 	End time.Time
-	// Duration is the call_duration of the status API: whole seconds from the
-	// answer, 0 without one.
+	// Duration is the call_duration of the status API: whole seconds from the answer, 0 without one.
 	Duration int
 	// ClientState is base64 of what the application attached. Empty: nothing.
 	ClientState string

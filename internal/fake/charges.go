@@ -7,9 +7,8 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// recording writes call.recording.saved of a recording that ran from one offset
-// to another. It is saved a moment later, after the hangup, and its start_time
-// and end_time are its own, not the leg's.
+// recording writes call.recording.saved of a recording that ran from one offset to another. It is saved a moment
+// later, after the hangup, and its start_time and end_time are its own, not the leg's.
 func (a *actor) recording(from, to time.Duration) {
 	id := a.ids.random()
 	f := fields{

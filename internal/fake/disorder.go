@@ -9,8 +9,7 @@ import (
 // Disorder is how untidily webhooks arrive. Each share is a probability from 0
 // to 1, for each delivery by itself; the zero value keeps everything in order.
 type Disorder struct {
-	// Duplicates is the share of events that are delivered a second time: the same
-	// data, another attempt.
+	// Duplicates is the share of events that are delivered a second time: the same data, another attempt.
 	Duplicates float64
 	// Reorder is the share that is held back until one of the next three was posted.
 	Reorder float64

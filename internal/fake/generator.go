@@ -36,8 +36,7 @@ const (
 	Failed Scenario = "failed"
 )
 
-// mix is how often each scenario is played: out of 100 calls, about as many as on
-// a busy contact centre's line.
+// mix is how often each scenario is played: out of 100 calls, about as many as on a busy contact centre's line.
 var mix = []struct {
 	scenario Scenario
 	share    int
@@ -64,9 +63,8 @@ func Scenarios() []Scenario {
 	return all
 }
 
-// Generator invents calls. It has no state: the same seed, number and start give
-// the same call, byte for byte, and another start moves its times and the ids
-// that carry them and nothing else. It is safe for concurrent use.
+// Generator invents calls. It has no state: the same seed, number and start give the same call, byte for byte, and
+// another start moves its times and the ids that carry them and nothing else. It is safe for concurrent use.
 type Generator struct {
 	// Seed makes a generator's calls its own.
 	Seed uint64

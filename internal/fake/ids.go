@@ -22,9 +22,8 @@ type ids struct {
 	host byte
 }
 
-// timed returns a UUID version 1 of the instant, as Telnyx gives to legs and
-// sessions. The call's number stands in clock sequence and node, 14 and 16 bits,
-// so two calls of one generator have different ids whatever their start.
+// timed returns a UUID version 1 of the instant, as Telnyx gives to legs and sessions. The call's number stands in
+// clock sequence and node, 14 and 16 bits, so two calls of one generator have different ids whatever their start.
 func (i ids) timed(at time.Time) string {
 	// A Duration holds 292 years only: count seconds and the rest apart.
 	ticks := uint64(at.Unix()-uuidEpoch.Unix())*1e7 + uint64(at.Nanosecond()/100)

@@ -23,8 +23,7 @@ type Totals struct {
 	Events, Accepted int
 	// Posts counts requests, Retries those of them that repeat a post without success.
 	Posts, Retries int
-	// Duplicates counts the deliveries that were accepted although their event had
-	// been accepted before.
+	// Duplicates counts the deliveries that were accepted although their event had been accepted before.
 	Duplicates int
 	// Failed counts the deliveries that were given up: refused for good, or out of attempts.
 	Failed int

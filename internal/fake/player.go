@@ -34,11 +34,9 @@ type PlayerConfig struct {
 	Rate float64
 	// Concurrency bounds the calls that are under way at once. Default DefaultConcurrency.
 	Concurrency int
-	// Speed compresses the time from a call's start to its last hangup: at 20, a
-	// call of 40 s is played in 2 s. Its times stay those of a call of 40 s, and lie
-	// in the past so far that the hangup occurs when it is posted: nothing is ever
-	// posted before it occurred. What follows the hangup keeps its real distance.
-	// Default 1.
+	// Speed compresses the time from a call's start to its last hangup: at 20, a call of 40 s is played in 2 s. Its
+	// times stay those of a call of 40 s, and lie in the past so far that the hangup occurs when it is posted:
+	// nothing is ever posted before it occurred. What follows the hangup keeps its real distance. Default 1.
 	Speed float64
 	// OnCall is told of each call before its first delivery, one call at a time, so
 	// that a fake status API can know the truth. Optional.
@@ -80,9 +78,8 @@ func NewPlayer(config PlayerConfig) (*Player, error) {
 // Ledger returns the record of the play.
 func (p *Player) Ledger() *Ledger { return p.ledger }
 
-// Run plays until the last delivery of the last call is over, and returns nil;
-// or until the context ends, and returns an error that wraps the context's. It
-// leaves no goroutine behind. A player runs once.
+// Run plays until the last delivery of the last call is over, and returns nil; or until the context ends, and
+// returns an error that wraps the context's. It leaves no goroutine behind. A player runs once.
 func (p *Player) Run(ctx context.Context) error {
 	defer p.sender.Close()
 	var calls sync.WaitGroup

@@ -12,8 +12,7 @@ const (
 	sec = time.Second
 )
 
-// numbers returns two different numbers of the fictional block: somebody
-// outside, and a line of the customer's.
+// numbers returns two different numbers of the fictional block: somebody outside, and a line of the customer's.
 func (s *script) numbers() (outside, line string) {
 	first := s.rng.IntN(100)
 	return phone(first), phone(first + 1 + s.rng.IntN(99))
@@ -122,8 +121,7 @@ func (s *script) queue() {
 	s.part(now, a, b)
 }
 
-// part hangs up two bridged legs, the other some milliseconds after the one, and
-// bills both.
+// part hangs up two bridged legs, the other some milliseconds after the one, and bills both.
 func (s *script) part(now time.Duration, one, other *actor) {
 	source := []string{"caller", "callee"}[s.rng.IntN(2)]
 	one.hangup(now, "normal_clearing", source, "200")

@@ -142,8 +142,7 @@ func (s *Sender) Send(ctx context.Context, d Delivery) Outcome {
 	}
 }
 
-// again reports whether Telnyx would post once more: after no answer, 408, 429
-// and 5xx. Any other answer is final.
+// again reports whether Telnyx would post once more: after no answer, 408, 429 and 5xx. Any other answer is final.
 func again(o Outcome) bool {
 	switch {
 	case errors.Is(o.Err, context.Canceled):

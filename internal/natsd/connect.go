@@ -30,10 +30,9 @@ type ConnectConfig struct {
 	Creds string
 	// Nkey is the path of a file that holds the seed of a user's nkey. Empty: none.
 	Nkey string
-	// CA is the path of the certificates, in PEM, of which one must have signed
-	// the server's. Empty: the system's. Cert and Key are the paths of the
-	// client's own certificate and its key. Any of them makes TLS a must. All
-	// are read again at each reconnect.
+	// CA is the path of the certificates, in PEM, of which one must have signed the server's. Empty: the system's.
+	// Cert and Key are the paths of the client's own certificate and its key. Any of them makes TLS a must. All are
+	// read again at each reconnect.
 	CA, Cert, Key string
 	// Name appears in the server's connection list.
 	Name string
@@ -52,11 +51,10 @@ const (
 	warnEvery = time.Minute
 )
 
-// Connect connects to NATS and keeps trying until ctx ends when no server is
-// reachable: services are started in any order. It fails at once when trying
-// again cannot help: a URL that is none, a credentials file that cannot be read, a
-// server that refuses them. It logs the first failed attempt, and then one a minute. Once connected, the connection reconnects forever by
-// itself. No error contains a password, a token or the content of the file.
+// Connect connects to NATS and keeps trying until ctx ends when no server is reachable: services are started in any
+// order. It fails at once when trying again cannot help: a URL that is none, a credentials file that cannot be
+// read, a server that refuses them. It logs the first failed attempt, and then one a minute. Once connected, the
+// connection reconnects forever by itself. No error contains a password, a token or the content of the file.
 func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	where, secrets, err := inspectURLs(cfg.URLs)
@@ -190,8 +188,7 @@ func checkCreds(path string) error {
 	return nil
 }
 
-// worthRetrying reports whether a first connect may succeed later without
-// anybody changing the configuration.
+// worthRetrying reports whether a first connect may succeed later without anybody changing the configuration.
 func worthRetrying(err error) bool {
 	for _, final := range []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired,
@@ -205,9 +202,8 @@ func worthRetrying(err error) bool {
 	return !errors.As(err, &certificate)
 }
 
-// inspectURLs returns the servers without their secrets, for people, and the
-// secrets, to be kept out of errors. Its own errors name a URL by its place only:
-// one that cannot be parsed cannot be stripped of its password either.
+// inspectURLs returns the servers without their secrets, for people, and the secrets, to be kept out of errors. Its
+// own errors name a URL by its place only: one that cannot be parsed cannot be stripped of its password either.
 func inspectURLs(urls []string) (where string, secrets []string, err error) {
 	if len(urls) == 0 {
 		return "", nil, errors.New("connect to NATS: no URL given")

@@ -25,10 +25,9 @@ const (
 	parkedShare = 1
 )
 
-// DiskLimits returns limits of the streams' sizes for an embedded server with
-// its data in dir: 80, 14 and 1 percent of what is free there and what the
-// server already uses, so that the limits do not shrink as it fills. It fails when
-// dir, or else its nearest existing parent, cannot be examined.
+// DiskLimits returns limits of the streams' sizes for an embedded server with its data in dir: 80, 14 and 1 percent
+// of what is free there and what the server already uses, so that the limits do not shrink as it fills. It fails
+// when dir, or else its nearest existing parent, cannot be examined.
 func DiskLimits(dir string) (Limits, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {

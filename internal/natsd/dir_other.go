@@ -7,8 +7,7 @@ import (
 	"runtime"
 )
 
-// dirLock guards nothing on systems without flock: there, one process a data
-// directory is the operator's care.
+// dirLock guards nothing on systems without flock: there, one process a data directory is the operator's care.
 type dirLock struct{}
 
 func lockDir(string) (*dirLock, error) { return &dirLock{}, nil }

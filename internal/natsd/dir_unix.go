@@ -33,12 +33,10 @@ func lockDir(dir string) (*dirLock, error) {
 	return nil, errors.Join(err, f.Close())
 }
 
-// release gives the directory free. The file stays: removing it would let two
-// processes lock two files of one name.
+// release gives the directory free. The file stays: removing it would let two processes lock two files of one name.
 func (l *dirLock) release() error { return l.file.Close() }
 
-// freeSpace returns the bytes that an unprivileged process can still write on
-// the file system of path.
+// freeSpace returns the bytes that an unprivileged process can still write on the file system of path.
 func freeSpace(path string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

@@ -1,6 +1,5 @@
-// Package natsd is where Legato meets NATS: it runs one nats-server inside the
-// process or connects to a cluster outside, and sees to the three streams that
-// a deployment lives on.
+// Package natsd is where Legato meets NATS: it runs one nats-server inside the process or connects to a cluster
+// outside, and sees to the three streams that a deployment lives on.
 //
 // In go addresses, a data directory, a subject prefix and limits; out come a
 // *nats.Conn and a [Layout] of stream and subject names that exist as wanted.

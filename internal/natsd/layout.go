@@ -34,11 +34,10 @@ const DefaultPrefix = "calls"
 // maxPrefixLength keeps subjects and stream names readable; NATS itself allows more.
 const maxPrefixLength = 32
 
-// NewLayout derives the stream names from the subject prefix: "calls" gives
-// CALL_EVENTS, CALLS, CALL_PARKED and CALL_FORWARD; any other, as "emea", EMEA_EVENTS, EMEA,
-// EMEA_PARKED and EMEA_FORWARD. It fails when the prefix is not one subject token of lower-case letters,
-// digits, '-' and '_' that begins with a letter, or when its streams would carry
-// the names of another prefix's.
+// NewLayout derives the stream names from the subject prefix: "calls" gives CALL_EVENTS, CALLS, CALL_PARKED and
+// CALL_FORWARD; any other, as "emea", EMEA_EVENTS, EMEA, EMEA_PARKED and EMEA_FORWARD. It fails when the prefix is
+// not one subject token of lower-case letters, digits, '-' and '_' that begins with a letter, or when its streams
+// would carry the names of another prefix's.
 func NewLayout(prefix string) (Layout, error) {
 	if err := validatePrefix(prefix); err != nil {
 		return Layout{}, fmt.Errorf("subject prefix %q: %w", prefix, err)
@@ -73,8 +72,7 @@ func validatePrefix(prefix string) error {
 
 // Limits bound the streams.
 type Limits struct {
-	// EventsMaxAge, CallsMaxAge and ParkedMaxAge are how long messages are kept.
-	// Zero: 24 h, 72 h and 7 days.
+	// EventsMaxAge, CallsMaxAge and ParkedMaxAge are how long messages are kept. Zero: 24 h, 72 h and 7 days.
 	EventsMaxAge, CallsMaxAge, ParkedMaxAge time.Duration
 	// EventsMaxBytes, CallsMaxBytes and ParkedMaxBytes bound the size of each
 	// copy of a stream. Zero: unlimited on a stream that is made, left alone on one that exists.
@@ -109,11 +107,10 @@ const (
 	DefaultParkedMaxAge = 7 * 24 * time.Hour
 )
 
-// duplicateWindow is how long a server refuses a second message of the same id.
-// Telnyx repeats a webhook for about a minute, so two minutes stop nearly all
-// redeliveries at the door; those that come later are folded once all the same.
-// The server holds every id of the window in memory, and reads them back from the
-// stream at each start, which is why it is not longer.
+// duplicateWindow is how long a server refuses a second message of the same id. Telnyx repeats a webhook for about
+// a minute, so two minutes stop nearly all redeliveries at the door; those that come later are folded once all the
+// same. The server holds every id of the window in memory, and reads them back from the stream at each start, which
+// is why it is not longer.
 const duplicateWindow = 2 * time.Minute
 
 func (l Limits) withDefaults() (Limits, error) {

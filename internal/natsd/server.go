@@ -27,15 +27,13 @@ type Config struct {
 	// DataDir is where the streams are stored; it is made when it is not there.
 	// One server at a time: Start fails when another process holds it. Required.
 	DataDir string
-	// Listen is the host:port on which subscribers outside the process connect.
-	// Port 0 picks a free one, which ClientURL tells. Empty: nowhere; only
-	// Connect reaches the server.
+	// Listen is the host:port on which subscribers outside the process connect. Port 0 picks a free one, which
+	// ClientURL tells. Empty: nowhere; only Connect reaches the server.
 	Listen string
 	// Auth is what every client must show, the process's own included, which
 	// Connect sees to. None: everybody is let in, and Listen must be loopback.
 	Auth Auth
-	// Logger receives the server's log, warnings and errors as such, its
-	// notices as debug. Nil: discarded.
+	// Logger receives the server's log, warnings and errors as such, its notices as debug. Nil: discarded.
 	Logger *slog.Logger
 	// ReadyTimeout bounds the wait for the server to accept connections after
 	// the streams are recovered. Zero: 10 s.
@@ -59,10 +57,9 @@ type Server struct {
 // connection information. Stream storage on a single server does not depend on it.
 const serverName = "legato"
 
-// Start runs an embedded nats-server with JetStream and returns when it accepts
-// connections, its streams recovered. It fails when Listen is no address, is
-// taken, or is open to everybody ([ErrOpen]), when the data directory cannot be written or is held by another
-// process ([ErrDirInUse]), and when the server does not get ready.
+// Start runs an embedded nats-server with JetStream and returns when it accepts connections, its streams recovered.
+// It fails when Listen is no address, is taken, or is open to everybody ([ErrOpen]), when the data directory cannot
+// be written or is held by another process ([ErrDirInUse]), and when the server does not get ready.
 func Start(cfg Config) (*Server, error) {
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	opts, err := serverOptions(cfg)
@@ -98,9 +95,8 @@ func serverOptions(cfg Config) (*server.Options, error) {
 		StoreDir:   dir,
 		// An acknowledged message is on disk: the webhook is answered on the strength of it.
 		SyncAlways: true,
-		// The streams' own limits bound the disk. A server-wide limit would also
-		// refuse every later change of a stream once the disk has become smaller
-		// than what was reserved before.
+		// The streams' own limits bound the disk. A server-wide limit would also refuse every later change of a
+		// stream once the disk has become smaller than what was reserved before.
 		JetStreamMaxStore: math.MaxInt64,
 		DontListen:        cfg.Listen == "",
 	}
@@ -187,8 +183,7 @@ func startServer(opts *server.Options, cfg Config, log *slog.Logger) (*server.Se
 	return nil, fmt.Errorf("start embedded NATS in %s: not ready for connections after %s", opts.StoreDir, timeout)
 }
 
-// ClientURL returns the URL under which clients on this machine reach the
-// server, empty when it does not listen.
+// ClientURL returns the URL under which clients on this machine reach the server, empty when it does not listen.
 func (s *Server) ClientURL() string {
 	if s.listen == "" {
 		return ""
@@ -216,10 +211,9 @@ func (s *Server) Connect(name string) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Shutdown stops the server, waits until its streams are closed, and gives the
-// data directory free. When ctx ends first it returns ctx's error and the
-// directory stays held until the stop is complete or the process ends. A second
-// call waits for the same stop.
+// Shutdown stops the server, waits until its streams are closed, and gives the data directory free. When ctx ends
+// first it returns ctx's error and the directory stays held until the stop is complete or the process ends. A
+// second call waits for the same stop.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() {
 		go func() {

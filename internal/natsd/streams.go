@@ -29,8 +29,7 @@ type MismatchError struct {
 	Missing []string
 	// Permanent are those of the problems that only a person can mend.
 	Permanent []string
-	// Commands are the lines of the nats command-line tool that would put it
-	// right. Empty where none can.
+	// Commands are the lines of the nats command-line tool that would put it right. Empty where none can.
 	Commands []string
 }
 
@@ -43,11 +42,10 @@ func (e *MismatchError) Error() string {
 	return text
 }
 
-// Manage creates the streams of the layout and updates what differs in those
-// that exist. A limit is lowered only when limits says so; lowering the size of the
-// log or of the summaries drops nothing, it makes them refuse until messages
-// have aged. It returns a *MismatchError when a stream of one of the names is not Legato's
-// or differs in what cannot be changed, and wraps the server's error otherwise.
+// Manage creates the streams of the layout and updates what differs in those that exist. A limit is lowered only
+// when limits says so; lowering the size of the log or of the summaries drops nothing, it makes them refuse until
+// messages have aged. It returns a *MismatchError when a stream of one of the names is not Legato's or differs in
+// what cannot be changed, and wraps the server's error otherwise.
 func Manage(ctx context.Context, js jetstream.JetStream, layout Layout, limits Limits) (Report, error) {
 	limits, err := limits.withDefaults()
 	if err != nil {
@@ -116,9 +114,8 @@ func keepSize(want, have *jetstream.StreamConfig, near bool) {
 	}
 }
 
-// Check compares the streams of the layout with what is wanted and changes
-// nothing. It returns a *MismatchError when any is missing or differs, and wraps
-// the server's error when one cannot be asked about.
+// Check compares the streams of the layout with what is wanted and changes nothing. It returns a *MismatchError
+// when any is missing or differs, and wraps the server's error when one cannot be asked about.
 func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Limits) (Report, error) {
 	limits, err := limits.withDefaults()
 	if err != nil {

@@ -12,10 +12,9 @@ import (
 // codeNoPeers: too few servers of the cluster are up for the replicas that are wanted.
 const codeNoPeers jetstream.ErrorCode = 10005
 
-// Transient reports whether an exchange with NATS failed for what ends without
-// anybody changing the configuration: a server that is away, a cluster without a
-// quorum. It is false for the rest: JetStream that is not enabled, an account's limits,
-// permissions, streams that are not as wanted.
+// Transient reports whether an exchange with NATS failed for what ends without anybody changing the configuration:
+// a server that is away, a cluster without a quorum. It is false for the rest: JetStream that is not enabled, an
+// account's limits, permissions, streams that are not as wanted.
 func Transient(err error) bool {
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 		return false

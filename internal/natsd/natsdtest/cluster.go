@@ -21,8 +21,7 @@ import (
 // clusterSize is the least number of servers that survives the loss of one.
 const clusterSize = 3
 
-// Cluster is three NATS servers of one process, with the streams of a
-// deployment in three copies.
+// Cluster is three NATS servers of one process, with the streams of a deployment in three copies.
 type Cluster struct {
 	// Layout names the streams.
 	Layout natsd.Layout
