@@ -42,8 +42,8 @@ type usage struct {
 	rss, peak float64 // MiB
 }
 
-// launchTarget starts a target with its data in dir, and waits until it is ready.
-func (b *benchRun) launchTarget(ctx context.Context, name, dir string) (*target, error) {
+// launchTarget starts a target with its data in dir, and more flags of the service, and waits until it is ready.
+func (b *benchRun) launchTarget(ctx context.Context, name, dir string, flags ...string) (*target, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -53,9 +53,12 @@ func (b *benchRun) launchTarget(ctx context.Context, name, dir string) (*target,
 	}
 	t := &target{name: name, log: filepath.Join(dir, "log.json")}
 	// It stops when its standard input ends, so also when this process dies.
-	t.cmd = exec.Command(program, targetWord, name, //nolint:noctx // stop ends it, in order
-		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data-dir="+filepath.Join(dir, "data"),
-		"--telnyx-public-key="+telnyxfake.PublicKey(b.key), "--telnyx-api-key=bench", "--telnyx-base-url=http://"+b.api.addr+"/v2", "--status-rate=1000000")
+	args := append([]string{
+		targetWord, name,
+		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data-dir=" + filepath.Join(dir, "data"),
+		"--telnyx-public-key=" + telnyxfake.PublicKey(b.key), "--telnyx-api-key=bench", "--telnyx-base-url=http://" + b.api.addr + "/v2", "--status-rate=1000000",
+	}, flags...)
+	t.cmd = exec.Command(program, args...) //nolint:noctx // stop ends it, in order
 	// Defaults are what is measured, not what this environment sets.
 	t.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")

@@ -53,14 +53,14 @@ type drive struct {
 	watch *summaryWatch // nil: a floor, which makes no summaries
 }
 
-// driven starts a target, hands it to do, and stops it.
-func (b *benchRun) driven(ctx context.Context, name string, do func(context.Context, *drive) error) error {
+// driven starts a target, with more flags of the service, hands it to do, and stops it.
+func (b *benchRun) driven(ctx context.Context, name string, do func(context.Context, *drive) error, flags ...string) error {
 	dir, err := os.MkdirTemp(b.dir, name+"-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	t, err := b.launchTarget(ctx, name, dir)
+	t, err := b.launchTarget(ctx, name, dir, flags...)
 	if err != nil {
 		return err
 	}

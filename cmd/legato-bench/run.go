@@ -26,7 +26,7 @@ type benchCmd struct {
 	Quick    bool          `help:"Under a minute: one round, fewer events, only the parts load and start."`
 	JSON     bool          `help:"Print the report as JSON."`
 	Goals    bool          `help:"Hold the figures against the project's own goals."`
-	Only     []string      `enum:"load,start,replay,heap,growth,steady" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), steady (memory over a long time). Default: all but steady."`
+	Only     []string      `enum:"load,start,replay,heap,growth,forward,steady" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), steady (memory over a long time). Default: all but steady."`
 	Rounds   int           `default:"3" help:"How often everything is measured, in turn."`
 	Events   int           `default:"40000" help:"Events at saturation."`
 	Hold     time.Duration `default:"10s" help:"How long each fixed rate is held."`
@@ -40,12 +40,13 @@ type benchCmd struct {
 
 // The parts of a run.
 const (
-	partLoad   = "load"
-	partStart  = "start"
-	partReplay = "replay"
-	partHeap   = "heap"
-	partGrowth = "growth"
-	partSteady = "steady"
+	partLoad    = "load"
+	partStart   = "start"
+	partReplay  = "replay"
+	partHeap    = "heap"
+	partGrowth  = "growth"
+	partForward = "forward"
+	partSteady  = "steady"
 )
 
 // connections is how many webhooks are under way at once.
@@ -85,7 +86,7 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth}, {partSteady, b.steady},
+		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth}, {partForward, b.forward}, {partSteady, b.steady},
 	} {
 		if !slices.Contains(cmd.Only, part.name) {
 			continue
@@ -108,7 +109,7 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 // complete applies --quick and refuses what cannot be measured.
 func (cmd *benchCmd) complete() error {
 	if len(cmd.Only) == 0 {
-		cmd.Only = []string{partLoad, partStart, partReplay, partHeap, partGrowth}
+		cmd.Only = []string{partLoad, partStart, partReplay, partHeap, partGrowth, partForward}
 		if cmd.Quick {
 			cmd.Only = cmd.Only[:2]
 		}

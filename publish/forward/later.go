@@ -15,6 +15,9 @@ import (
 const (
 	// laterAckWait is how long a message of what was set aside waits for a replica that was killed.
 	laterAckWait = 30 * time.Second
+	// laterLook is how often the first message of a class is looked at: what was set aside while the target was dead
+	// need not wait for its time when the target answers again.
+	laterLook = 10 * time.Second
 	// laterPull is how long one request for such a message stands.
 	laterPull = 5 * time.Second
 	// laterShare of the attempts under way may be such as were set aside: what commands has the others.
@@ -36,7 +39,7 @@ func (r *runner) bringBack(ctx context.Context, class string, pause time.Duratio
 }
 
 func (r *runner) bringClass(ctx context.Context, class string, pause time.Duration) error {
-	consumer, err := r.cfg.JetStream.CreateOrUpdateConsumer(ctx, r.cfg.Layout.Forward, jetstream.ConsumerConfig{
+	consumer, err := ensure(ctx, r.cfg.JetStream, r.cfg.Layout.Forward, jetstream.ConsumerConfig{
 		Durable: laterName(r.target.Name, class), Description: "what the application " + r.target.Name + " gets later",
 		Metadata:      metadata(r.target),
 		FilterSubject: laterSubject(r.cfg.Layout.Prefix, r.target.Name, class),
@@ -87,8 +90,8 @@ func (r *runner) bring(ctx context.Context, class string, pause time.Duration, m
 		r.log.Error("what was set aside came without its place", "error", err)
 		return
 	}
-	if wait := time.Until(meta.Timestamp.Add(pause)); wait > 0 {
-		if err := m.NakWithDelay(wait); err != nil {
+	if wait := time.Until(meta.Timestamp.Add(pause)); wait > 0 && !r.recoveredSince(meta.Timestamp) {
+		if err := m.NakWithDelay(min(wait, laterLook)); err != nil {
 			r.log.Debug("what was set aside could not be put off", "error", err)
 		}
 		return
@@ -112,6 +115,14 @@ func (r *runner) bring(ctx context.Context, class string, pause time.Duration, m
 		}
 	}
 	ack(r.log, m)
+}
+
+// recoveredSince reports whether the target was dead when something was set aside that is stored since a time, and has
+// answered again.
+func (r *runner) recoveredSince(at time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.breaker.open && at.After(r.died) && at.Before(r.recovered.Add(4*recordEvery)) // it is stored a moment later
 }
 
 // retryAll tries events again, a few at a time, and returns those of which nothing came because it had to stop.

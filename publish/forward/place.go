@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,16 +55,7 @@ func (r *runner) open(ctx context.Context) (jetstream.Consumer, error) {
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxHeld,
 		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: pinFor,
 	}
-	have, err := r.cfg.JetStream.Consumer(ctx, r.cfg.Layout.Events, want.Durable)
-	switch {
-	case err == nil:
-		// Where it began cannot be changed.
-		c := have.CachedInfo().Config
-		want.DeliverPolicy, want.OptStartTime, want.OptStartSeq = c.DeliverPolicy, c.OptStartTime, c.OptStartSeq
-	case !errors.Is(err, jetstream.ErrConsumerNotFound):
-		return nil, fmt.Errorf("look up the place of %s: %w", r.target.Name, err)
-	}
-	consumer, err := r.cfg.JetStream.CreateOrUpdateConsumer(ctx, r.cfg.Layout.Events, want)
+	consumer, err := ensure(ctx, r.cfg.JetStream, r.cfg.Layout.Events, want)
 	if err != nil {
 		return nil, fmt.Errorf("make the place of %s on %s: %w", r.target.Name, r.cfg.Layout.Events, err)
 	}
@@ -71,6 +63,38 @@ func (r *runner) open(ctx context.Context) (jetstream.Consumer, error) {
 	r.place.consumer = consumer
 	r.mu.Unlock()
 	return consumer, nil
+}
+
+// ensure returns a consumer that is as wanted: one that is there already is changed only where it differs, since the
+// server writes each change to its disk, and where it began is kept.
+func ensure(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	have, err := js.Consumer(ctx, stream, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return js.CreateOrUpdateConsumer(ctx, stream, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := have.CachedInfo().Config
+	want.DeliverPolicy, want.OptStartTime, want.OptStartSeq = c.DeliverPolicy, c.OptStartTime, c.OptStartSeq
+	same := c.AckWait == want.AckWait && c.MaxAckPending == want.MaxAckPending && c.PinnedTTL == want.PinnedTTL &&
+		c.PriorityPolicy == want.PriorityPolicy && slices.Equal(c.PriorityGroups, want.PriorityGroups) &&
+		slices.Equal(filters(c), filters(want))
+	for name, value := range want.Metadata {
+		same = same && c.Metadata[name] == value // the server has notes of its own beside ours
+	}
+	if same {
+		return have, nil
+	}
+	return js.UpdateConsumer(ctx, stream, want)
+}
+
+// filters returns the subjects of a consumer: the server keeps a single one apart.
+func filters(c jetstream.ConsumerConfig) []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return slices.Sorted(slices.Values(c.FilterSubjects))
 }
 
 // follow takes events from the consumer until ctx ends, across disturbances.

@@ -132,3 +132,25 @@ func TestForwardingOutlivesARestartOfNATS(t *testing.T) {
 	}
 	stop()
 }
+
+func TestATargetGoesOnUnderAnotherURLAndOtherConditions(t *testing.T) {
+	w := newWorld(t)
+	first, second := newApp(t, nil), newApp(t, nil)
+	_, stop := w.run(forward.Config{Targets: targets(t, first.server.URL, nil)})
+	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
+	first.awaitCount(1)
+	w.settled(w.desk(), "app")
+	stop()
+	w.put(event{typ: "call.answered", session: "s", leg: "l", body: "{}"})
+	w.put(event{typ: "call.hangup", session: "s", leg: "l", body: "{}"})
+	w.run(forward.Config{Targets: targets(t, second.server.URL, func(f *forward.Flags) { f.Only = []string{"app=call.hangup"} })})
+	if got := second.awaitCount(1); got[0].seq != 3 {
+		t.Errorf("got event %d, want 3: what came in between, and no more than is asked for", got[0].seq)
+	}
+	if s := w.settled(w.desk(), "app"); s.URL != second.server.URL+"/" {
+		t.Errorf("the desk shows %s, want %s/", s.URL, second.server.URL)
+	}
+	if n := len(first.all()); n != 1 {
+		t.Errorf("the first URL got %d requests, want 1", n)
+	}
+}

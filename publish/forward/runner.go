@@ -38,8 +38,10 @@ type runner struct {
 	through recent            // what was lately, should an acknowledgement get lost
 	running int
 	breaker breaker
-	prober  *time.Timer
-	stopped bool
+	// died and recovered are when the breaker opened and closed last.
+	died, recovered time.Time
+	prober          *time.Timer
+	stopped         bool
 
 	pin       string // empty: another replica works the target, or none does yet
 	delivered uint64 // the consumer's count at the last message
@@ -252,10 +254,12 @@ func (r *runner) setAside(it *item, atLeast time.Duration) {
 // breakerChanged tells what the breaker says now. r.mu is held.
 func (r *runner) breakerChanged() {
 	if r.breaker.open {
+		r.died = r.breaker.since
 		r.log.Warn("the target does not answer; it is probed, and what commands waits", "failures", r.breaker.failures)
 		r.meter.breaker.Set(1)
 		return
 	}
+	r.recovered = time.Now()
 	r.log.Info("the target answers again")
 	r.meter.breaker.Set(0)
 	for _, l := range r.lanes.byKey {

@@ -42,6 +42,9 @@ func (r *Result) Answered() []time.Time {
 	return last
 }
 
+// AnsweredAt returns when an event was answered.
+func (r *Result) AnsweredAt(i int) time.Time { return r.Began.Add(r.answered[i]) }
+
 // Saturate sends the workload as fast as the server answers, over so many connections.
 // It fails when a connection does.
 func Saturate(ctx context.Context, addr string, w *Workload, connections int) (*Result, error) {

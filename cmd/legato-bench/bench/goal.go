@@ -57,6 +57,7 @@ func (r *Report) Judge() {
 		same = ratios(p.at(1000, heldCPU), synced.at(1000, heldCPU))
 	}
 	r.most("7 CPU per event at 1,000/s, of the synced floor's", same, 1, "×")
+	r.judgeForward()
 }
 
 func (r *Report) judgeLoad(p, floor *Target) {

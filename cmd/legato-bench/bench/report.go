@@ -13,6 +13,8 @@ type Report struct {
 	Sessions *Growth `json:"growth_by_open_sessions,omitempty"`
 	Calls    *Growth `json:"growth_by_call_length,omitempty"`
 	Goals    []Goal  `json:"goals"`
+	// Forward is what an application costs, live and dead. Nil: not measured.
+	Forward *Forward `json:"forward,omitempty"`
 }
 
 // Machine is where a run took place.

@@ -58,6 +58,12 @@ func invented() *bench.Report {
 		},
 		Sessions: bench.Compare(1000, 100_000, []float64{60, 70}, []float64{66, 77}),
 		Calls:    bench.Compare(5, 500, []float64{60}, []float64{72}),
+		Forward: &bench.Forward{
+			Rate: 1000, Undelivered: 10_000, Plain: []float64{200, 210}, Restart: []float64{210, 240},
+			Alone: []bench.ForwardRound{{CPUMicros: 200, P99: 2}, {CPUMicros: 400, P99: 2}},
+			Live:  []bench.ForwardRound{{CPUMicros: 240, P99: 2.1, First50: 0.4, First99: 3}, {CPUMicros: 500, P99: 2.2, First50: 0.5, First99: 12}},
+			Dead:  []bench.ForwardRound{{CPUMicros: 206, P99: 2}, {CPUMicros: 412, P99: 3}},
+		},
 	}
 }
 
@@ -111,6 +117,12 @@ func TestGoalsAreJudgedByTheMedianOfRatiosOfTheSameRound(t *testing.T) {
 		"6 CPU per event with 100,000 open sessions, of that with 1,000":       bench.Reached,
 		"6 CPU per event of calls of 500 events, of that of 5":                 bench.NotReached, // 1.2
 		"7 CPU per event at 1,000/s, of the synced floor's":                    bench.Reached,
+		"8 webhook's 200 to the forwarded request at 1,000/s, p50":             bench.Reached,
+		"8 the same, p99": bench.Reached,
+		"8 CPU per event with an application, of that without":                     bench.Reached,
+		"8 the same with a dead one":                                               bench.Reached,
+		"8 p99 of webhooks with a dead application, of that without":               bench.NotReached,
+		"8 restart with 10,000 undelivered events, of that without an application": bench.Reached,
 	}
 	if diff := cmp.Diff(want, verdicts(invented())); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)

@@ -126,6 +126,7 @@ func (r *Report) parts(b *strings.Builder) {
 	}
 	growth("open sessions", r.Sessions)
 	growth("events a call", r.Calls)
+	rows = append(rows, r.Forward.rows()...)
 	if len(rows) > 1 {
 		writeTable(b, rows)
 	}

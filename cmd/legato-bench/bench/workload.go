@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"fmt"
 	"runtime"
@@ -69,6 +70,14 @@ func (w *Workload) Ends() bool { return !w.open }
 
 // Request returns the bytes of a request.
 func (w *Workload) Request(i int) []byte { return w.requests[i] }
+
+// Signature returns the signature of a request, which no other has.
+func (w *Workload) Signature(i int) string {
+	const before = "Telnyx-Signature-Ed25519: "
+	_, rest, _ := bytes.Cut(w.requests[i], []byte(before))
+	signature, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return string(signature)
+}
 
 // Build makes the webhooks of a shape, posted to path and signed now. It uses all cores, unless it is to be calm.
 func Build(s Shape, key ed25519.PrivateKey, path string) *Workload {
