@@ -74,7 +74,7 @@ type backfilled struct {
 }
 
 // note takes what an event says about events that may be missing.
-func (r *record) note(e *Event) {
+func (r *record) note(e *Event, t call.EventType) {
 	if r.firstSeq == 0 || e.Seq < r.firstSeq {
 		r.firstSeq, r.overtaken = e.Seq, e.Type == call.TypeHangup
 	}
@@ -89,7 +89,7 @@ func (r *record) note(e *Event) {
 			r.talked = true
 		}
 	}
-	r.active = r.active || call.EventTypeOf(e.Type).Answered
+	r.active = r.active || t.Answered
 }
 
 // hadAnswer reports whether only a leg that was answered hangs up like that. The 200 is that to its INVITE or to the

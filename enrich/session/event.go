@@ -52,7 +52,10 @@ func order(a, b *Event) int {
 }
 
 func compareID(a, b *Event) int {
-	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
+	if a.Type != b.Type {
+		return cmp.Compare(a.Type, b.Type)
+	}
+	return cmp.Compare(a.ID, b.ID)
 }
 
 // stands reports whether delivery a of an event stands before delivery b: a webhook before what was filled in for it,

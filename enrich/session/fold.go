@@ -89,10 +89,10 @@ func (f *fold) into(e *call.Entry, l *leg, event *Event, horizon time.Time) (isN
 	return isNew
 }
 
-// keep is what is kept of a decoded event. The name of a type that is known is in memory once.
+// keep is what is kept of a decoded event.
 func keep(e *call.Entry, ev *call.Event) *Event {
 	return &Event{
-		ID: ev.ID, Type: call.EventTypeOf(ev.Type).Name, OccurredAt: ev.OccurredAt,
+		ID: ev.ID, Type: ev.Type, OccurredAt: ev.OccurredAt,
 		ReceivedAt: e.ReceivedAt, Seq: e.Seq, Attempt: ev.Attempt, Backfill: e.Backfill || ev.Backfill,
 		Facts:  &Facts{Facts: ev.Facts, Control: ev.Ref.Control, Connection: ev.Ref.Connection},
 		Detail: ev.Detail,

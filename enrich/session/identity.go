@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"time"
@@ -201,7 +200,13 @@ func (l *leg) learn(event *Event) (isNew bool) {
 // precedes reports whether what a states about its leg goes before what b does: by occurrence, and between deliveries
 // that differ by the text itself.
 func precedes(a, b *Event, text func(*Facts) string) bool {
-	return b == nil || cmp.Or(order(a, b), cmp.Compare(text(a.Facts), text(b.Facts))) < 0
+	if b == nil {
+		return true
+	}
+	if c := order(a, b); c != 0 {
+		return c < 0
+	}
+	return text(a.Facts) < text(b.Facts)
 }
 
 func (l *leg) goesBy(c call.ControlID) bool {

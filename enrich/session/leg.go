@@ -93,8 +93,10 @@ const fetchSkew = time.Minute
 // that was waiting. It reports whether the event is new.
 func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
 	l.share(event)
+	eventType := call.EventTypeOf(event.Type)
+	event.Type = eventType.Name // of a type that is known, in memory once
 	if isNew = l.events.add(event); isNew {
-		l.record.note(event)
+		l.record.note(event, eventType)
 	}
 	switch event.Type {
 	case call.TypeInitiated:
@@ -103,7 +105,7 @@ func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
 		l.hangUp(e, event)
 	}
 	// What comes from the history is no sign of life.
-	if isNew && event.Seq > l.aliveSeq && (l.aliveSeq == 0 || !event.Backfill && !call.EventTypeOf(event.Type).After) {
+	if isNew && event.Seq > l.aliveSeq && (l.aliveSeq == 0 || !event.Backfill && !eventType.After) {
 		l.aliveAt, l.aliveSeq = event.ReceivedAt, event.Seq
 	}
 	l.session.firstAt = earlier(l.session.firstAt, event.ReceivedAt)
