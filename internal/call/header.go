@@ -89,10 +89,22 @@ func topicOf(prefix, subject string, ref Ref) string {
 	rest, isEvent := strings.CutPrefix(topic, TopicEvent)
 	first, eventType, more := strings.Cut(rest, ".")
 	if isEvent && more && (first == UnknownConnection || first == string(ref.Connection)) {
+		if known, ok := eventTopics[eventType]; ok {
+			return known // one text for all entries of a type
+		}
 		return TopicEvent + eventType
 	}
 	return topic
 }
+
+// eventTopics are the topics of the types in the table.
+var eventTopics = func() map[string]string {
+	topics := make(map[string]string, len(eventTypes))
+	for _, t := range eventTypes {
+		topics[t.Name] = TopicEvent + t.Name
+	}
+	return topics
+}()
 
 // Header returns the header of the entry's message, a new one each time. Beside what the log itself
 // adds (Seq, ReceivedAt), subject, header and Data are all of an entry.
