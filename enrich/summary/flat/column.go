@@ -3,6 +3,7 @@ package flat
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
@@ -13,7 +14,7 @@ type Type int
 
 // Types of columns.
 const (
-	// Text is a text; money is one too, so that no cent is lost.
+	// Text is a text.
 	Text Type = iota
 	// Integer is a whole number of 64 bits.
 	Integer
@@ -23,13 +24,16 @@ const (
 	Boolean
 	// Timestamp is an instant in UTC, to the microsecond.
 	Timestamp
+	// Decimal is money: decimal text beside its currency, so that no cent is lost. A text that is
+	// no plain decimal number is null; the JSON still has it.
+	Decimal
 	// JSON is a list or a map, as JSON text.
 	JSON
 )
 
 // String returns the type's name for people.
 func (t Type) String() string {
-	return [...]string{"text", "integer", "number", "boolean", "timestamp", "JSON text"}[t]
+	return [...]string{"text", "integer", "number", "boolean", "timestamp", "decimal", "JSON text"}[t]
 }
 
 // Column is one column of the table of a kind.
@@ -42,6 +46,21 @@ type Column struct {
 	Path []string
 	// Always tells that it is never null.
 	Always bool
+	// Go is the type of the field in package summary, without its pointer. Nil: the column is made from another.
+	Go reflect.Type
+}
+
+// Texts reports whether a JSON column is a list of texts.
+func (c Column) Texts() bool {
+	return c.Go != nil && c.Go.Kind() == reflect.Slice && c.Go.Elem().Kind() == reflect.String
+}
+
+// Elements returns the table that the elements of a JSON column make; false when they are no objects.
+func (c Column) Elements() (*Table, bool) {
+	if c.Go == nil || c.Go.Kind() != reflect.Slice || c.Go.Elem().Kind() != reflect.Struct {
+		return nil, false
+	}
+	return tableOf(c.Go.Elem()), true
 }
 
 // Columns added to what the types say: a cost in one currency, as nearly all
@@ -51,6 +70,12 @@ const (
 	costAmount   = "cost_amount"
 	costCurrency = "cost_currency"
 )
+
+// money are the fields that hold decimal text.
+var money = map[reflect.Type][]string{
+	reflect.TypeFor[summary.CostPart](): {"Amount", "Rate"},
+	reflect.TypeFor[summary.Amount]():   {"Amount"},
+}
 
 // columnsOf returns the columns of a struct, in the order of its fields.
 func columnsOf(typ reflect.Type, path []string, always bool) []Column {
@@ -70,10 +95,13 @@ func columnsOf(typ reflect.Type, path []string, always bool) []Column {
 			columns = append(columns, columnsOf(of, at, stated)...)
 			continue
 		}
-		column := Column{Name: strings.Join(at, "_"), Type: typeOf(of), Path: at, Always: stated}
+		column := Column{Name: strings.Join(at, "_"), Type: typeOf(of), Path: at, Always: stated, Go: of}
+		if slices.Contains(money[typ], f.Name) {
+			column.Type = Decimal
+		}
 		columns = append(columns, column)
 		if column.Name == costTotals {
-			columns = append(columns, Column{Name: costAmount, Path: at}, Column{Name: costCurrency, Path: at})
+			columns = append(columns, Column{Name: costAmount, Type: Decimal, Path: at}, Column{Name: costCurrency, Path: at})
 		}
 	}
 	return columns

@@ -30,14 +30,14 @@ var dialects = []dialect{
 		file: "consumers/duckdb.sql", nullable: "%s", always: "%s NOT NULL",
 		types: map[flat.Type]string{
 			flat.Text: "VARCHAR", flat.Integer: "BIGINT", flat.Number: "DOUBLE", flat.Boolean: "BOOLEAN",
-			flat.Timestamp: "TIMESTAMPTZ", flat.JSON: "VARCHAR",
+			flat.Timestamp: "TIMESTAMPTZ", flat.Decimal: "DECIMAL(18,6)", flat.JSON: "VARCHAR",
 		},
 	},
 	{
 		file: "consumers/clickhouse.sql", nullable: "Nullable(%s)", always: "%s",
 		types: map[flat.Type]string{
 			flat.Text: "String", flat.Integer: "Int64", flat.Number: "Float64", flat.Boolean: "Bool",
-			flat.Timestamp: "DateTime64(6, 'UTC')", flat.JSON: "String",
+			flat.Timestamp: "DateTime64(6, 'UTC')", flat.Decimal: "Decimal(18, 6)", flat.JSON: "String",
 		},
 	},
 }

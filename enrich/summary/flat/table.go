@@ -29,7 +29,7 @@ type place struct {
 type Value struct {
 	// Known is false where the summary says nothing: null.
 	Known bool
-	// Text is the value as text: for Text and Timestamp without the quotes, for all
+	// Text is the value as text: for Text, Decimal and Timestamp without the quotes, for all
 	// others as it stands in the JSON.
 	Text string
 	// Int is an Integer, a Timestamp in microseconds since 1970, or a Boolean as 0 and 1.
@@ -49,6 +49,11 @@ func Of(kind string) (*Table, error) {
 	default:
 		return nil, fmt.Errorf("no summary is a %.32q", kind)
 	}
+	return tableOf(typ), nil
+}
+
+// tableOf returns the table of a type of package summary.
+func tableOf(typ reflect.Type) *Table {
 	t := &Table{columns: columnsOf(typ, nil, true), root: &place{fields: make(map[string]*place)}, totals: -1}
 	for i, c := range t.columns {
 		switch c.Name {
@@ -67,7 +72,7 @@ func Of(kind string) (*Table, error) {
 			at = next
 		}
 	}
-	return t, nil
+	return t
 }
 
 // Columns returns the columns, in order. They are not to be changed.
@@ -85,16 +90,41 @@ func (t *Table) Row(body string, row []Value) error {
 	if !all.IsObject() {
 		return errors.New("not a JSON object")
 	}
+	return t.fill(all, row)
+}
+
+func (t *Table) fill(all gjson.Result, row []Value) (err error) {
 	if err := t.read(all, t.root, row); err != nil {
 		return err
 	}
 	if t.totals >= 0 && row[t.totals].Known {
 		if totals := gjson.Parse(row[t.totals].Text).Array(); len(totals) == 1 {
-			row[t.totals+1] = text(totals[0].Get("amount"))
+			if amount := totals[0].Get("amount"); amount.Exists() {
+				if row[t.totals+1], err = read(Decimal, amount); err != nil {
+					return fmt.Errorf("%s: %w", costAmount, err)
+				}
+			}
 			row[t.totals+2] = text(totals[0].Get("currency"))
 		}
 	}
 	return nil
+}
+
+// Each reads the elements of a list, as it stands in a JSON column of a valid summary, into row one after another, and
+// hands each to do with its place, from 0. It fails as Row does, and with the error of do.
+func (t *Table) Each(list string, row []Value, do func(i int) error) (err error) {
+	i := 0
+	gjson.Parse(list).ForEach(func(_, element gjson.Result) bool {
+		clear(row)
+		if !element.IsObject() {
+			err = fmt.Errorf("element %d is no object", i)
+		} else if err = t.fill(element, row); err == nil {
+			err = do(i)
+		}
+		i++
+		return err == nil
+	})
+	return err
 }
 
 func text(r gjson.Result) Value { return Value{Known: r.Type == gjson.String, Text: r.Str} }
@@ -129,6 +159,8 @@ func read(typ Type, r gjson.Result) (Value, error) {
 	switch typ {
 	case Text:
 		fits, v.Text = r.Type == gjson.String, r.Str
+	case Decimal:
+		fits, v.Text, v.Known = r.Type == gjson.String, r.Str, isDecimal(r.Str)
 	case Timestamp:
 		v.Text = r.Str
 		at, err := time.Parse(time.RFC3339Nano, r.Str)
