@@ -25,7 +25,7 @@ import (
 const screenWidth = 120
 
 type explainCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	ID       string        `arg:"" help:"A call_session_id, call_leg_id or call_control_id."`
 	JSON     bool          `help:"The whole story as JSON."`
 	Personal bool          `help:"Show phone numbers and names of parties whole; they are masked otherwise."`
@@ -42,7 +42,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := reach(ctx, cmd.NATSSettings, "legato explain", c)
+	nc, js, layout, err := reach(ctx, cmd.ReaderSettings, "legato explain", c)
 	if err != nil {
 		return err
 	}

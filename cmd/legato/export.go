@@ -9,16 +9,13 @@ import (
 
 	"github.com/legato-calls/legato/internal/service"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/export"
 )
 
 type exportCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	Level  string `default:"leg" enum:"leg,session" help:"leg or session."`
 	Since  string `help:"Only what was published since then, as 24h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z; otherwise all that is kept." placeholder:"TIME"`
 	Until  string `help:"Only what was published before then; otherwise until now." placeholder:"TIME"`
@@ -32,29 +29,11 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	layout, err := natsd.NewLayout(cmd.SubjectPrefix)
-	if err != nil {
-		return fmt.Errorf("--subject-prefix: %w", err)
-	}
-	urls := cmd.URLs()
-	if len(urls) == 0 {
-		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
-	}
-	config, err := cmd.External(urls, "legato export", service.LogSettings{LogLevel: "warn", LogFormat: "text"}.Logger(c.stderr))
-	if err != nil {
-		return err
-	}
-	reaching, cancel := context.WithTimeout(ctx, reachWithin)
-	defer cancel()
-	nc, err := natsd.Connect(reaching, config)
+	nc, js, layout, err := reach(ctx, cmd.ReaderSettings, "legato export", c)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
 	bar := &progress{out: c.stderr, shown: service.IsTerminal(c.stderr)}
 	began := time.Now()
 	result, err := export.Run(ctx, js, layout, plan, bar.watch)

@@ -22,7 +22,7 @@ type forwardCmd struct {
 }
 
 // reachDesk connects to NATS for a command about forwarding.
-func reachDesk(ctx context.Context, set service.NATSSettings, c *console) (desk *forward.Desk, done func(), err error) {
+func reachDesk(ctx context.Context, set service.ReaderSettings, c *console) (desk *forward.Desk, done func(), err error) {
 	nc, js, layout, err := reach(ctx, set, "legato forward", c)
 	if err != nil {
 		return nil, nil, err
@@ -31,13 +31,13 @@ func reachDesk(ctx context.Context, set service.NATSSettings, c *console) (desk 
 }
 
 type forwardListCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	JSON bool `help:"One JSON object a line."`
 }
 
 // Run lists the applications.
 func (cmd *forwardListCmd) Run(ctx context.Context, c *console) error {
-	desk, done, err := reachDesk(ctx, cmd.NATSSettings, c)
+	desk, done, err := reachDesk(ctx, cmd.ReaderSettings, c)
 	if err != nil {
 		return err
 	}
@@ -121,14 +121,14 @@ func paintResult(w io.Writer, a forward.Attempt) string {
 }
 
 type forwardShowCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	Seq  uint64 `arg:"" help:"Sequence of the event: its Legato-Event-Seq."`
 	JSON bool   `help:"The attempts as JSON, by application."`
 }
 
 // Run shows the attempts at one event. Answers are the application's own words, and may have personal data.
 func (cmd *forwardShowCmd) Run(ctx context.Context, c *console) error {
-	desk, done, err := reachDesk(ctx, cmd.NATSSettings, c)
+	desk, done, err := reachDesk(ctx, cmd.ReaderSettings, c)
 	if err != nil {
 		return err
 	}
@@ -173,14 +173,14 @@ func (cmd *forwardShowCmd) Run(ctx context.Context, c *console) error {
 }
 
 type forwardRetryCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	Seqs   []uint64 `arg:"" help:"Sequences of the events, as their Legato-Event-Seq." name:"seq"`
 	Target string   `help:"The application; needed where there are several." placeholder:"NAME"`
 }
 
 // Run asks the running service for one more attempt at each event.
 func (cmd *forwardRetryCmd) Run(ctx context.Context, c *console) error {
-	desk, done, err := reachDesk(ctx, cmd.NATSSettings, c)
+	desk, done, err := reachDesk(ctx, cmd.ReaderSettings, c)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 type listenCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	ForwardTo string        `required:"" help:"Where to post each webhook, as http://127.0.0.1:3000/webhooks." placeholder:"URL"`
 	Since     string        `help:"Begin with what was received since then, as 2h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z; otherwise only new ones are posted." placeholder:"TIME"`
 	Session   string        `help:"Only the webhooks of this call_session_id." placeholder:"ID"`
@@ -43,7 +43,7 @@ func (cmd *listenCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("--sign-with: %w", err)
 	}
-	nc, js, layout, err := reach(ctx, cmd.NATSSettings, "legato listen", c)
+	nc, js, layout, err := reach(ctx, cmd.ReaderSettings, "legato listen", c)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type cli struct {
 	Simulate simulateCmd `cmd:"" help:"Play Telnyx: signed webhooks to a target, and the status API."`
 	Tail     tailCmd     `cmd:"" help:"Print summaries as they are published."`
 	Export   exportCmd   `cmd:"" help:"Write the newest summary of each leg or session to a file."`
+	Load     loadCmd     `cmd:"" help:"Keep a warehouse current with the newest summary of each leg and session."`
 	Explain  explainCmd  `cmd:"" help:"Tell all that is known about one call, as a ladder of its legs."`
 	Forward  forwardCmd  `cmd:"" help:"List the applications that get the webhooks, show the attempts at one, make another."`
 	Listen   listenCmd   `cmd:"" help:"Post the webhooks of a running service to an application on this machine."`

@@ -34,37 +34,17 @@ type parkedCmd struct {
 const reachWithin = 10 * time.Second
 
 // reachParked connects to NATS for a command about parked input.
-func reachParked(ctx context.Context, set service.NATSSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+func reachParked(ctx context.Context, set service.ReaderSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
 	return reach(ctx, set, "legato parked", c)
 }
 
-// reach connects to the NATS of a deployment, under a name, and says how its streams are called.
-func reach(ctx context.Context, set service.NATSSettings, name string, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
-	if layout, err = natsd.NewLayout(set.SubjectPrefix); err != nil {
-		return nil, nil, layout, fmt.Errorf("--subject-prefix: %w", err)
-	}
-	urls := set.URLs()
-	if len(urls) == 0 {
-		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
-	}
-	config, err := set.External(urls, name, service.LogSettings{LogLevel: "warn", LogFormat: "text"}.Logger(c.stderr))
-	if err != nil {
-		return nil, nil, layout, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, reachWithin)
-	defer cancel()
-	if nc, err = natsd.Connect(ctx, config); err != nil {
-		return nil, nil, layout, err
-	}
-	if js, err = jetstream.New(nc); err != nil {
-		nc.Close()
-		return nil, nil, layout, err
-	}
-	return nc, js, layout, nil
+// reach connects for a command that a person waits for.
+func reach(ctx context.Context, set service.ReaderSettings, name string, c *console) (*nats.Conn, jetstream.JetStream, natsd.Layout, error) {
+	return set.Reach(ctx, name, reachWithin, service.LogSettings{LogLevel: "warn", LogFormat: "text"}.Logger(c.stderr))
 }
 
 type parkedListCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	JSON   bool          `help:"One JSON object a line."`
 	Reason string        `help:"Only what was parked for this reason, as api_v1." placeholder:"REASON"`
 	Since  time.Duration `help:"Only what was parked within this time, as 2h." placeholder:"DURATION"`
@@ -76,7 +56,7 @@ func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
 	if cmd.Since < 0 || cmd.Limit < 0 {
 		return errors.New("--since and --limit must not be negative")
 	}
-	nc, js, layout, err := reachParked(ctx, cmd.NATSSettings, c)
+	nc, js, layout, err := reachParked(ctx, cmd.ReaderSettings, c)
 	if err != nil {
 		return err
 	}
@@ -146,14 +126,14 @@ func countedByReason(counts map[string]int, printed int) string {
 }
 
 type parkedShowCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	Seq uint64 `arg:"" help:"Sequence of the message, as list prints it."`
 	Raw bool   `help:"The body byte for byte and nothing else."`
 }
 
 // Run shows one message.
 func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
-	nc, js, layout, err := reachParked(ctx, cmd.NATSSettings, c)
+	nc, js, layout, err := reachParked(ctx, cmd.ReaderSettings, c)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 type parkedRetryCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	Seq    []uint64 `arg:"" help:"Sequences of messages, as list prints them." optional:""`
 	Reason string   `help:"All that was parked for this reason." placeholder:"REASON"`
 	All    bool     `help:"All that is parked."`
@@ -35,7 +35,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := reachParked(ctx, cmd.NATSSettings, c)
+	nc, js, layout, err := reachParked(ctx, cmd.ReaderSettings, c)
 	if err != nil {
 		return err
 	}

@@ -13,12 +13,11 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 type tailCmd struct {
-	service.NATSSettings
+	service.ReaderSettings
 	JSON bool `help:"One JSON document a line, as published."`
 	All  bool `help:"Begin with the oldest summary that is still kept; otherwise only new ones are shown." xor:"begin"`
 
@@ -43,23 +42,11 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	urls := cmd.URLs()
-	if len(urls) == 0 {
-		urls = []string{nats.DefaultURL} // where an embedded NATS listens by default
-	}
-	config, err := cmd.External(urls, "legato tail", cmd.Logger(c.stderr))
-	if err != nil {
-		return err
-	}
-	nc, err := natsd.Connect(ctx, config)
+	nc, js, layout, err := cmd.Reach(ctx, "legato tail", 0, cmd.Logger(c.stderr))
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
 	show := printSummary
 	if cmd.JSON {
 		show = printJSON

@@ -100,7 +100,7 @@ CREATE TABLE IF NOT EXISTS legs (
   "cost_billed_seconds" Nullable(Int64),
   "cost_parts" Nullable(String),
   "cost_totals" Nullable(String),
-  "cost_amount" Nullable(String),
+  "cost_amount" Nullable(Decimal(18, 6)),
   "cost_currency" Nullable(String),
   "client_state" Nullable(String),
   "client_state_text" Nullable(String),
@@ -150,7 +150,7 @@ CREATE TABLE IF NOT EXISTS sessions (
   "cost_legs_costed" Nullable(Int64),
   "cost_legs_total" Nullable(Int64),
   "cost_totals" Nullable(String),
-  "cost_amount" Nullable(String),
+  "cost_amount" Nullable(Decimal(18, 6)),
   "cost_currency" Nullable(String),
   "legs" String,
   "legs_omitted" Nullable(Int64),
@@ -175,7 +175,7 @@ SELECT toStartOfHour(started_at) AS hour, outcome, count() AS legs, avg(talk_sec
 FROM legs FINAL GROUP BY hour, outcome ORDER BY hour, outcome;
 
 -- What they cost. Money is text: make a decimal of it, never a float.
-SELECT cost_currency, sum(toDecimal64(cost_amount, 6)) AS cost FROM legs FINAL WHERE cost_amount IS NOT NULL GROUP BY cost_currency;
+SELECT cost_currency, sum(cost_amount) AS cost FROM legs FINAL WHERE cost_amount IS NOT NULL GROUP BY cost_currency;
 
 -- Lists are JSON text: the timeline, an event a row.
 SELECT call_leg_id, JSONExtractString(event, 'type') AS type, parseDateTime64BestEffort(JSONExtractString(event, 'occurred_at'), 6, 'UTC') AS occurred_at

@@ -104,7 +104,7 @@ CREATE TABLE IF NOT EXISTS legs (
   "cost_billed_seconds" BIGINT,
   "cost_parts" VARCHAR,
   "cost_totals" VARCHAR,
-  "cost_amount" VARCHAR,
+  "cost_amount" DECIMAL(18,6),
   "cost_currency" VARCHAR,
   "client_state" VARCHAR,
   "client_state_text" VARCHAR,
@@ -154,7 +154,7 @@ CREATE TABLE IF NOT EXISTS sessions (
   "cost_legs_costed" BIGINT,
   "cost_legs_total" BIGINT,
   "cost_totals" VARCHAR,
-  "cost_amount" VARCHAR,
+  "cost_amount" DECIMAL(18,6),
   "cost_currency" VARCHAR,
   "legs" VARCHAR NOT NULL,
   "legs_omitted" BIGINT,
@@ -184,7 +184,7 @@ SELECT date_trunc('hour', started_at) AS hour, outcome, count(*) AS legs, avg(ta
 FROM newest_legs GROUP BY ALL ORDER BY hour, outcome;
 
 -- What they cost. Money is text: make a decimal of it, never a double.
-SELECT cost_currency, sum(cost_amount::DECIMAL(18, 6)) AS cost FROM newest_legs WHERE cost_amount IS NOT NULL GROUP BY ALL;
+SELECT cost_currency, sum(cost_amount) AS cost FROM newest_legs WHERE cost_amount IS NOT NULL GROUP BY ALL;
 
 -- Lists are JSON text: the timeline, an event a row.
 SELECT call_leg_id, event->>'$.type' AS type, (event->>'$.occurred_at')::TIMESTAMPTZ AS occurred_at

@@ -43,7 +43,7 @@ func TestDuckDBOpensTheExports(t *testing.T) {
 	place(t, filepath.Join("testdata", "duckdb.mjs"), dir)
 	types := map[flat.Type]string{
 		flat.Text: "VARCHAR", flat.JSON: "VARCHAR", flat.Integer: "BIGINT", flat.Number: "DOUBLE",
-		flat.Boolean: "BOOLEAN", flat.Timestamp: "TIMESTAMP WITH TIME ZONE",
+		flat.Boolean: "BOOLEAN", flat.Timestamp: "TIMESTAMP WITH TIME ZONE", flat.Decimal: "DECIMAL(18,6)",
 	}
 	got := results(t, node(t, dir, "duckdb.mjs", script(t, dir, "types.sql", `
 DESCRIBE SELECT * FROM 'legs.parquet';

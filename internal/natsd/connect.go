@@ -21,8 +21,11 @@ import (
 // ConnectConfig says how to reach NATS outside the process.
 type ConnectConfig struct {
 	// URLs are the servers: nats://, tls://, ws:// or wss://, with user:password or
-	// a token where the server wants them; without a scheme, nats://. Required.
+	// a token where the server wants them; without a scheme, nats://. Required, unless Context says where.
 	URLs []string
+	// Context is the name of a context of the nats command-line client, or the path of its file: it says where to connect
+	// and how to log in. Empty: the other fields do.
+	Context string
 	// Auth is a user and password, or a token, beside the URLs. At most one of
 	// Auth, Creds, Nkey and what stands in the URLs is given.
 	Auth Auth
@@ -57,43 +60,64 @@ const (
 // connection reconnects forever by itself. No error contains a password, a token or the content of the file.
 func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	where, secrets, err := inspectURLs(cfg.URLs)
+	way, err := cfg.way(log)
 	if err != nil {
 		return nil, err
 	}
-	opts, err := cfg.options(log, len(secrets) > 0)
-	if err != nil {
-		return nil, err
-	}
-	secrets = append(secrets, cfg.Auth.secrets()...)
 	var warned time.Time
 	pauses := backoff.ExponentialBackOff{
 		InitialInterval: connectFirstPause, MaxInterval: connectMaxPause, Multiplier: 2, RandomizationFactor: 0.5,
 	}
 	for {
-		nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
+		nc, err := way.dial()
 		if err == nil {
 			log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName()),
 				slog.String("version", nc.ConnectedServerVersion()))
 			return nc, nil
 		}
-		err = scrub(err, secrets)
+		err = scrub(err, way.secrets)
 		if !worthRetrying(err) {
-			return nil, fmt.Errorf("connect to NATS at %s: %w", where, err)
+			return nil, fmt.Errorf("connect to NATS at %s: %w", way.where, err)
 		}
 		if time.Since(warned) >= warnEvery {
 			warned = time.Now()
-			log.Warn("NATS is not reachable, trying again", slog.String("url", where), slog.Any("error", err))
+			log.Warn("NATS is not reachable, trying again", slog.String("url", way.where), slog.Any("error", err))
 		}
 		if cfg.Waiting != nil {
-			cfg.Waiting(fmt.Errorf("connect to NATS at %s: %w", where, err))
+			cfg.Waiting(fmt.Errorf("connect to NATS at %s: %w", way.where, err))
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", where, ctx.Err(), err)
+			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", way.where, ctx.Err(), err)
 		case <-time.After(pauses.NextBackOff()):
 		}
 	}
+}
+
+// way is how a connection is made.
+type way struct {
+	// where is the server for people, without secrets.
+	where string
+	// secrets are to be kept out of errors.
+	secrets []string
+	dial    func() (*nats.Conn, error)
+}
+
+// way fails as options and inspectURLs do.
+func (cfg ConnectConfig) way(log *slog.Logger) (w way, err error) {
+	if cfg.Context != "" {
+		return cfg.wayOfContext(log)
+	}
+	if w.where, w.secrets, err = inspectURLs(cfg.URLs); err != nil {
+		return w, err
+	}
+	opts, err := cfg.options(log, len(w.secrets) > 0)
+	if err != nil {
+		return w, err
+	}
+	w.secrets = append(w.secrets, cfg.Auth.secrets()...)
+	w.dial = func() (*nats.Conn, error) { return nats.Connect(strings.Join(cfg.URLs, ","), opts...) }
+	return w, nil
 }
 
 // options turns the configuration into that of nats.go. It fails on files that
@@ -192,7 +216,7 @@ func checkCreds(path string) error {
 func worthRetrying(err error) bool {
 	for _, final := range []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired,
-		nats.ErrNkeysNotSupported, nats.ErrSecureConnRequired, nats.ErrSecureConnWanted,
+		nats.ErrNkeysNotSupported, nats.ErrSecureConnRequired, nats.ErrSecureConnWanted, errContext,
 	} {
 		if errors.Is(err, final) {
 			return false

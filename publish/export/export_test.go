@@ -124,6 +124,7 @@ var parquetTypes = map[flat.Type]string{
 	flat.Text: "optional binary %s (STRING)", flat.JSON: "optional binary %s (STRING)", flat.Integer: "optional int64 %s",
 	flat.Number: "optional double %s", flat.Boolean: "optional boolean %s",
 	flat.Timestamp: "optional int64 %s (TIMESTAMP(isAdjustedToUTC=true,unit=MICROS))",
+	flat.Decimal:   "optional int64 %s (DECIMAL(18,6))",
 }
 
 func wantParquet(t *testing.T, table *flat.Table, bodies []string, data []byte) {
@@ -181,6 +182,12 @@ func cellText(c flat.Column, v flat.Value) string {
 		return fmt.Sprint(v.Int)
 	case c.Type == flat.Number:
 		return fmt.Sprint(v.Number)
+	case c.Type == flat.Decimal:
+		n, ok := flat.Millionths(v.Text)
+		if !ok {
+			return "null"
+		}
+		return fmt.Sprint(n)
 	}
 	return v.Text
 }

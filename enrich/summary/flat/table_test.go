@@ -2,6 +2,7 @@ package flat_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -89,7 +90,7 @@ func TestEveryFieldOfEveryFlowStandsInItsColumn(t *testing.T) {
 				got := make(map[string]any)
 				for name, text := range cells(t, table, string(part.Data)) {
 					got[name] = text
-					if c := columnOf(table, name); c.Type != flat.Text && c.Type != flat.Timestamp {
+					if c := columnOf(table, name); c.Type != flat.Text && c.Type != flat.Timestamp && c.Type != flat.Decimal {
 						var v any
 						if err := json.Unmarshal([]byte(text), &v); err != nil {
 							t.Fatalf("%s: %v", name, err)
@@ -203,6 +204,75 @@ func TestCostInOneCurrencyHasColumnsOfItsOwn(t *testing.T) {
 					t.Errorf("-want +got:\n%s", diff)
 				}
 			})
+		}
+	}
+}
+
+func TestMoneyThatIsNoPlainDecimalIsNull(t *testing.T) {
+	table, ok := columnOf(tableOf(t, summary.KindLeg), "cost_parts").Elements()
+	if !ok {
+		t.Fatal("cost_parts is no list of objects")
+	}
+	row := make([]flat.Value, len(table.Columns()))
+	var got []string
+	list := `[{"amount":"0.0070"},{"amount":"-1"},{"amount":"1e3"},{"amount":"free"},{"amount":"1.2.3"},{"amount":"--1"},{"amount":"."},{}]`
+	if err := table.Each(list, row, func(int) error {
+		for i, c := range table.Columns() {
+			if c.Name == "amount" {
+				got = append(got, row[i].Text, map[bool]string{true: "known", false: "null"}[row[i].Known])
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"0.0070", "known", "-1", "known", "1e3", "null", "free", "null", "1.2.3", "null", "--1", "null", ".", "null", "", "null"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestElementsOfAListAreRowsOfTheirOwn(t *testing.T) {
+	legs := tableOf(t, summary.KindLeg)
+	for name, want := range map[string]bool{"events": true, "recordings": true, "tags": false, "sources": false, "outcome": false} {
+		if _, ok := columnOf(legs, name).Elements(); ok != want {
+			t.Errorf("%s has elements: %v", name, ok)
+		}
+	}
+	if !columnOf(legs, "tags").Texts() || columnOf(legs, "events").Texts() || columnOf(legs, "sources").Texts() {
+		t.Error("which columns are lists of texts is not as it is")
+	}
+	events, _ := columnOf(legs, "events").Elements()
+	row := make([]flat.Value, len(events.Columns()))
+	places := 0
+	if err := events.Each(`[{"id":"e1","attempt":2},{"id":"e2"}]`, row, func(i int) error {
+		if places += i; row[0].Text != fmt.Sprint("e", i+1) {
+			t.Errorf("element %d is %v", i, row[0])
+		}
+		return nil
+	}); err != nil || places != 1 {
+		t.Errorf("%v, %d", err, places)
+	}
+	for _, bad := range []string{`[3]`, `[{"id":4}]`, `[{"occurred_at":"yesterday"}]`} {
+		if err := events.Each(bad, row, func(int) error { return nil }); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+func TestMillionthsAreExactOrNone(t *testing.T) {
+	tests := []struct {
+		decimal string
+		want    int64
+		ok      bool
+	}{
+		{"0.0070", 7000, true}, {"-0.000001", -1, true}, {"12", 12_000_000, true}, {".5", 500_000, true}, {"1.5000000000", 1_500_000, true},
+		{"999999999999.999999", 999_999_999_999_999_999, true},
+		{"1000000000000", 0, false}, {"0.0000001", 0, false}, {"1e3", 0, false}, {"", 0, false}, {"99999999999999999999999", 0, false},
+	}
+	for _, tt := range tests {
+		if got, ok := flat.Millionths(tt.decimal); got != tt.want || ok != tt.ok {
+			t.Errorf("%q: %d, %v", tt.decimal, got, ok)
 		}
 	}
 }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/legato-calls/legato/internal/service"
+	"github.com/legato-calls/legato/publish/load"
+	"github.com/legato-calls/legato/publish/load/postgres"
+)
+
+type loadCmd struct {
+	Target string `arg:"" env:"LEGATO_LOAD_TARGET" help:"postgres://user@host/database. A password is best left to PGPASSWORD or PGPASSFILE." optional:""`
+	service.LoadSettings
+	PrintSchema bool `help:"Print the SQL that makes the tables of the target, and do nothing."`
+}
+
+// Run loads until ctx ends.
+func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
+	target, err := cmd.target()
+	if err != nil {
+		return err
+	}
+	if cmd.PrintSchema {
+		text, err := postgres.Statements()
+		if err == nil {
+			_, err = io.WriteString(c.stdout, text)
+		}
+		return err
+	}
+	if err := load.ValidName(cmd.Name); err != nil {
+		return fmt.Errorf("--name %w", err)
+	}
+	log := cmd.Logger(c.stderr)
+	return service.Load(ctx, cmd.LoadSettings, target, log, func(ctx context.Context, l *load.Loader) error {
+		return watchLoad(ctx, l, log, c.stderr)
+	})
+}
+
+// target is the warehouse that the argument names.
+func (cmd *loadCmd) target() (load.Target, error) {
+	scheme, _, _ := strings.Cut(cmd.Target, "://")
+	switch {
+	case cmd.Target == "":
+		return nil, errors.New("no target is given: postgres://…")
+	case scheme == "postgres" || scheme == "postgresql":
+		return postgres.New(cmd.Target)
+	}
+	return nil, fmt.Errorf("no warehouse is reached by %.32q: postgres://…", scheme+"://")
+}
+
+const (
+	// drawEvery is how often the bar is drawn, sayEvery how often a line tells how far the loader is.
+	drawEvery, sayEvery = 200 * time.Millisecond, time.Minute
+)
+
+// watchLoad tells how far a loader is until ctx ends: on a terminal with a bar while it catches up, and then, and elsewhere, with
+// a line a minute.
+func watchLoad(ctx context.Context, l *load.Loader, log *slog.Logger, out io.Writer) error {
+	tick := time.NewTicker(drawEvery)
+	defer tick.Stop()
+	bar := loadBar{out: out, shown: service.IsTerminal(out)}
+	defer bar.end()
+	began := time.Now()
+	var said, caughtUp time.Time
+	var before load.Progress
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			p := l.Progress()
+			if caughtUp.IsZero() && !p.CaughtUp.IsZero() {
+				bar.end()
+				caughtUp, said, before = p.CaughtUp, now, p
+				log.Info("the warehouse has caught up", "messages", p.Loaded, "rows", p.Applied, "rejected", p.Rejected,
+					"took", p.CaughtUp.Sub(began).Round(time.Millisecond).String())
+				continue
+			}
+			if caughtUp.IsZero() {
+				bar.draw(p)
+			}
+			if said.IsZero() {
+				said = began
+			}
+			if now.Sub(said) >= sayEvery {
+				log.Info("loaded", "messages", p.Loaded-before.Loaded, "rows", p.Applied-before.Applied, "rejected", p.Rejected-before.Rejected, "pending", p.Pending)
+				said, before = now, p
+			}
+		}
+	}
+}
+
+// loadBar is shown on a terminal only.
+type loadBar struct {
+	out   io.Writer
+	shown bool
+	bar   *progressbar.ProgressBar
+}
+
+func (b *loadBar) draw(p load.Progress) {
+	all := p.Loaded + int64(p.Pending)
+	if !b.shown || all == 0 {
+		return
+	}
+	if b.bar == nil {
+		b.bar = progressbar.NewOptions64(all, progressbar.OptionSetWriter(b.out), progressbar.OptionSetDescription("catching up"),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(drawEvery/2),
+			progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
+	}
+	// New summaries are published meanwhile.
+	b.bar.ChangeMax64(all)
+	// A bar that cannot be drawn is no reason to end.
+	_ = b.bar.Set64(p.Loaded)
+}
+
+func (b *loadBar) end() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+		b.bar = nil
+	}
+}

@@ -1,0 +1,70 @@
+package load
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/enrich/summary"
+)
+
+// batch is what is loaded and acknowledged together.
+type batch struct {
+	messages []jetstream.Msg
+	bytes    int
+	began    time.Time
+	// newest are the rows by id: an older revision of the same batch is acknowledged with the newer one.
+	newest   map[id]Row
+	rejected []Rejected
+	// pending is how many messages the consumer had not delivered after the last one; stored is when that was stored.
+	pending uint64
+	stored  time.Time
+}
+
+// id is what a row is known by in a warehouse.
+type id struct{ kind, id string }
+
+func (r *Row) id() id {
+	if r.Key.Kind == summary.KindLeg {
+		return id{r.Key.Kind, r.Key.Leg}
+	}
+	return id{r.Key.Kind, r.Key.Session}
+}
+
+func newBatch() *batch { return &batch{newest: make(map[id]Row)} }
+
+// add takes a message in.
+func (b *batch) add(m jetstream.Msg, meta *jetstream.MsgMetadata, origin Origin, p *parser) {
+	if len(b.messages) == 0 {
+		b.began = time.Now()
+	}
+	b.messages = append(b.messages, m)
+	b.bytes += len(m.Data())
+	b.pending, b.stored = meta.NumPending, meta.Timestamp
+	row, err := p.parse(origin, m.Data())
+	if err != nil {
+		b.rejected = append(b.rejected, Rejected{Origin: origin, Reason: err.Error(), Body: m.Data()})
+		return
+	}
+	if have, ok := b.newest[row.id()]; !ok || have.Revision < row.Revision {
+		b.newest[row.id()] = row
+	}
+}
+
+// rows returns the newest revisions, in an order that all loaders share: two that lock rows in the same order do not
+// wait for each other in a circle.
+func (b *batch) rows() []Row {
+	rows := make([]Row, 0, len(b.newest))
+	for _, r := range b.newest {
+		rows = append(rows, r)
+	}
+	slices.SortFunc(rows, func(a, b Row) int {
+		if c := strings.Compare(a.Key.Kind, b.Key.Kind); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id().id, b.id().id)
+	})
+	return rows
+}

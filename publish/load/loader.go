@@ -1,0 +1,210 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config says what to load, and whither.
+type Config struct {
+	JetStream jetstream.JetStream
+	// Stream is the stream of summaries.
+	Stream string
+	// Name is the durable identity: loaders of one name share the work, and go on where the last one was.
+	Name   string
+	Target Target
+	// Linger is how long a batch waits for more messages. Zero: 250 ms.
+	Linger time.Duration
+	Logger *slog.Logger
+}
+
+const (
+	// batchMessages and batchBytes bound a batch: it ends at whichever comes first.
+	batchMessages, batchBytes = 2000, 4 << 20
+	// ahead bounds what the server sends before it is asked for.
+	aheadMessages, aheadBytes = 2000, 4 << 20
+	defaultLinger             = 250 * time.Millisecond
+
+	// Pauses after a failure; they double, with jitter.
+	firstPause, maxPause = 250 * time.Millisecond, 30 * time.Second
+	// finishWithin is how long the batch in hand may take when the loader is to stop.
+	finishWithin = 15 * time.Second
+	// idleFor is how long nothing comes before the loader notes that there is nothing to do.
+	idleFor = time.Second
+	// warnEvery is how often a failure that goes on is logged.
+	warnEvery = time.Minute
+)
+
+// Loader keeps one warehouse current.
+type Loader struct {
+	cfg    Config
+	parser *parser
+	state  state
+	// begun tells that loading has begun once: what goes wrong afterwards may be put right while the loader waits.
+	begun bool
+}
+
+// New returns a loader. It fails when the name cannot be a consumer's.
+func New(cfg Config) (*Loader, error) {
+	if err := ValidName(cfg.Name); err != nil {
+		return nil, fmt.Errorf("the loader's name %w", err)
+	}
+	if cfg.Linger == 0 {
+		cfg.Linger = defaultLinger
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	p, err := newParser()
+	if err != nil {
+		return nil, err
+	}
+	return &Loader{cfg: cfg, parser: p, state: state{failure: errors.New("starting")}}, nil
+}
+
+// Run loads until ctx ends, and then returns nil. It fails only before it has begun, when
+// trying again cannot help, with ErrConfig.
+func (l *Loader) Run(ctx context.Context) error {
+	pauses := backoff.ExponentialBackOff{InitialInterval: firstPause, MaxInterval: maxPause, Multiplier: 2, RandomizationFactor: 0.5}
+	var warned time.Time
+	for {
+		err := l.follow(ctx, func() { pauses.Reset(); warned = time.Time{} })
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrConfig) && !l.begun:
+			return err
+		}
+		l.state.failed(err)
+		if time.Since(warned) >= warnEvery {
+			warned = time.Now()
+			l.cfg.Logger.Warn("loading has stopped, trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pauses.NextBackOff()):
+		}
+	}
+}
+
+// follow loads until something fails or ctx ends. Each batch that is loaded is told to progressed.
+func (l *Loader) follow(ctx context.Context, progressed func()) error {
+	identity, err := l.cfg.Target.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("open the warehouse: %w", err)
+	}
+	stream, consumer, err := l.open(ctx, identity)
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, aheadBytes))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
+	}
+	info := consumer.CachedInfo()
+	l.state.opened(info.NumPending + uint64(info.NumAckPending))
+	l.begun = true
+	defer giveBack(messages)
+	origin := Origin{Stream: stream.Config.Name, Created: stream.Created}
+	batches := make(chan *batch)
+	group, gathering := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(batches)
+		return l.gather(gathering, messages, origin, batches)
+	})
+	group.Go(func() error {
+		for b := range batches {
+			if err := l.load(gathering, b); err != nil {
+				nak(b.messages)
+				return err
+			}
+			progressed()
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// gather makes batches of the messages until ctx ends or they cannot be read.
+func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext, origin Origin, to chan<- *batch) error {
+	defer context.AfterFunc(ctx, messages.Drain)() // so that Next returns at once
+	b := newBatch()
+	defer func() { nak(b.messages) }()
+	hand := func() error {
+		select {
+		case to <- b:
+			b = newBatch()
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(l.wait(b)))
+		switch {
+		case ctx.Err() != nil:
+			if m != nil {
+				nak([]jetstream.Msg{m})
+			}
+			return ctx.Err()
+		case errors.Is(err, nats.ErrTimeout) && len(b.messages) == 0:
+			l.state.idle()
+			continue
+		case errors.Is(err, nats.ErrTimeout):
+			if err := hand(); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
+		}
+		origin.Seq, origin.Subject = meta.Sequence.Stream, m.Subject()
+		b.add(m, meta, origin, l.parser)
+		if len(b.messages) == batchMessages || b.bytes >= batchBytes {
+			if err := hand(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// wait is how long to wait for the next message of a batch.
+func (l *Loader) wait(b *batch) time.Duration {
+	if len(b.messages) == 0 {
+		return idleFor
+	}
+	return max(time.Millisecond, l.cfg.Linger-time.Since(b.began))
+}
+
+// giveBack ends the reading, and leaves what was sent ahead to the next reader.
+func giveBack(messages jetstream.MessagesContext) {
+	defer messages.Stop()
+	messages.Drain()
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(idleFor))
+		if err != nil {
+			return
+		}
+		nak([]jetstream.Msg{m})
+	}
+}
+
+// nak gives messages back. One that cannot be given back is delivered again when its time is over.
+func nak(messages []jetstream.Msg) {
+	for _, m := range messages {
+		_ = m.Nak()
+	}
+}

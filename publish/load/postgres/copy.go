@@ -1,0 +1,90 @@
+package postgres
+
+import (
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/legato-calls/legato/enrich/summary/flat"
+)
+
+// lines is what COPY reads: it asks fill for the next piece whenever it has nothing left.
+type lines struct {
+	// fill appends lines. It returns false when there are no more.
+	fill func(to []byte) ([]byte, bool)
+	buf  []byte
+	rest []byte
+}
+
+// Read implements io.Reader.
+func (l *lines) Read(p []byte) (int, error) {
+	for len(l.rest) == 0 {
+		var more bool
+		if l.buf, more = l.fill(l.buf[:0]); !more {
+			return 0, io.EOF
+		}
+		l.rest = l.buf
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+const null = `\N`
+
+// appendCell appends a value in the text format of COPY.
+func appendCell(to []byte, c flat.Column, v flat.Value) []byte {
+	switch {
+	case !v.Known:
+		return append(to, null...)
+	case c.Type == flat.Integer:
+		return appendInt(to, v.Int)
+	case c.Type == flat.JSON && c.Texts():
+		return appendArray(to, v.Text)
+	}
+	return appendText(to, v.Text)
+}
+
+// appendText appends a text with the escapes of COPY.
+func appendText(to []byte, text string) []byte {
+	for {
+		i := strings.IndexAny(text, "\\\n\r\t")
+		if i < 0 {
+			return append(to, text...)
+		}
+		to = append(to, text[:i]...)
+		switch text[i] {
+		case '\n':
+			to = append(to, `\n`...)
+		case '\r':
+			to = append(to, `\r`...)
+		case '\t':
+			to = append(to, `\t`...)
+		default:
+			to = append(to, `\\`...)
+		}
+		text = text[i+1:]
+	}
+}
+
+// appendArray appends a JSON list of texts as a literal of text[].
+func appendArray(to []byte, list string) []byte {
+	var literal strings.Builder
+	literal.WriteByte('{')
+	for i, element := range gjson.Parse(list).Array() {
+		if i > 0 {
+			literal.WriteByte(',')
+		}
+		literal.WriteByte('"')
+		literal.WriteString(arrayEscapes.Replace(element.String()))
+		literal.WriteByte('"')
+	}
+	literal.WriteByte('}')
+	return appendText(to, literal.String())
+}
+
+var arrayEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+func appendInt(to []byte, n int64) []byte { return strconv.AppendInt(to, n, 10) }

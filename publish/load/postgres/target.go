@@ -1,0 +1,243 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legato-calls/legato/publish/load"
+)
+
+const (
+	// connectWithin and writeWithin bound a connection attempt and a batch: a network that swallows everything is found out.
+	connectWithin, writeWithin = 10 * time.Second, 5 * time.Minute
+	closeWithin                = 2 * time.Second
+)
+
+// Target is a warehouse in PostgreSQL.
+type Target struct {
+	config *pgx.ConnConfig
+	model  *model
+	conn   *pgx.Conn
+	// identity is that of the warehouse that conn is of.
+	identity string
+	// upserts are the statements of the parents.
+	upserts []string
+}
+
+// New returns a target for a connection string, as postgres://user@host/database?sslmode=verify-full. What it leaves out
+// the environment says (PGPASSWORD, PGPASSFILE, …). It fails when the text is no connection string; the error does not show the password.
+func New(connection string) (*Target, error) {
+	config, err := pgx.ParseConfig(connection)
+	if err != nil {
+		return nil, err
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "legato load"
+	}
+	m, err := newModel()
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{config: config, model: m}
+	for _, p := range m.parents {
+		t.upserts = append(t.upserts, p.upsert())
+	}
+	return t, nil
+}
+
+// Open connects and completes the tables, unless the connection still stands. It implements load.Target.
+func (t *Target) Open(ctx context.Context) (identity string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	if t.conn != nil {
+		if err := t.conn.Ping(ctx); err == nil {
+			return t.identity, nil
+		}
+		t.drop()
+	}
+	conn, err := pgx.ConnectConfig(ctx, t.config)
+	if err != nil {
+		return "", plain(err)
+	}
+	t.conn = conn
+	if t.identity, err = t.migrate(ctx, conn); err == nil {
+		err = t.stage(ctx)
+	}
+	if err != nil {
+		t.drop()
+		return "", err
+	}
+	return t.identity, nil
+}
+
+// drop closes a connection that is of no more use.
+func (t *Target) drop() {
+	if t.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	_ = t.conn.Close(ctx) // it may be broken
+	t.conn = nil
+}
+
+// Close implements load.Target.
+func (t *Target) Close(context.Context) error {
+	t.drop()
+	return nil
+}
+
+// stage makes the tables that rows are copied into before they meet those that are there. They are the session's own.
+func (t *Target) stage(ctx context.Context) error {
+	for _, p := range t.model.parents {
+		// Rows are there for a moment only: none is compressed or moved out of its page unless it has to be.
+		_, err := t.conn.Exec(ctx, fmt.Sprintf(
+			"CREATE TEMPORARY TABLE %s WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS AS SELECT %s FROM %s.%s LIMIT 0",
+			p.staged(), quoted(p.names()), Schema, p.name))
+		if err != nil {
+			return fmt.Errorf("make the staging tables: %w", plain(err))
+		}
+	}
+	return nil
+}
+
+func (p parent) staged() string { return "legato_stage_" + p.name }
+
+// upsert moves what is staged. It returns the ids of the rows that were new or gave way, and which of them were new.
+func (p parent) upsert() string {
+	var set strings.Builder
+	for i, c := range p.columns {
+		if i > 0 {
+			set.WriteString(", ")
+		}
+		fmt.Fprintf(&set, "%q = excluded.%q", c.name, c.name)
+	}
+	return fmt.Sprintf(`INSERT INTO %[1]s.%[2]s AS old (%[3]s) SELECT %[3]s FROM %[4]s
+ON CONFLICT (%[5]q) DO UPDATE SET %[6]s WHERE excluded.revision > old.revision
+RETURNING %[5]q, xmax = 0`, Schema, p.name, quoted(p.names()), p.staged(), p.id, set.String())
+}
+
+// Load implements load.Target.
+func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err error) {
+	if t.conn == nil {
+		return 0, errors.New("not connected")
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	// Each statement sees what others have committed: a row that another loader has just replaced is compared as it is then.
+	err = pgx.BeginTxFunc(ctx, t.conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		for i, p := range t.model.parents {
+			var of []load.Row
+			for _, r := range rows {
+				if r.Key.Kind == p.kind {
+					of = append(of, r)
+				}
+			}
+			if len(of) == 0 {
+				continue
+			}
+			n, err := t.loadKind(ctx, tx, p, t.upserts[i], of)
+			if err != nil {
+				return err
+			}
+			applied += n
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, t.failed(err)
+	}
+	return applied, nil
+}
+
+// failed gives up the connection unless it is the content that was refused: the next Open looks at everything anew.
+func (t *Target) failed(err error) error {
+	err = plain(err)
+	var refusal *load.Refusal
+	if !errors.As(err, &refusal) {
+		t.drop()
+	}
+	return err
+}
+
+// loadKind loads the rows of one kind, and the lists of those that were applied.
+func (t *Target) loadKind(ctx context.Context, tx pgx.Tx, p parent, upsert string, rows []load.Row) (applied int, err error) {
+	next := 0
+	staged := &lines{fill: func(to []byte) ([]byte, bool) {
+		if next == len(rows) {
+			return to, false
+		}
+		for i, v := range rows[next].Cells {
+			to = append(appendCell(to, p.cells[i], v), '\t')
+		}
+		to = append(appendText(to, rows[next].Body), '\n')
+		next++
+		return to, true
+	}}
+	if _, err := tx.Conn().PgConn().CopyFrom(ctx, staged, fmt.Sprintf("COPY %s (%s) FROM STDIN", p.staged(), quoted(p.names()))); err != nil {
+		return 0, fmt.Errorf("stage %s: %w", p.name, err)
+	}
+	changed := make(map[string]bool, len(rows))
+	var replaced []string
+	var id string
+	var isNew bool
+	found, err := tx.Query(ctx, upsert)
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", p.name, err)
+	}
+	if _, err := pgx.ForEachRow(found, []any{&id, &isNew}, func() error {
+		changed[id] = true
+		if !isNew {
+			replaced = append(replaced, id)
+		}
+		return nil
+	}); err != nil {
+		return 0, fmt.Errorf("write %s: %w", p.name, err)
+	}
+	for _, l := range p.lists {
+		if err := p.replace(ctx, tx, l, rows, changed, replaced); err != nil {
+			return 0, fmt.Errorf("write %s: %w", l.name, err)
+		}
+	}
+	return len(changed), nil
+}
+
+// replace puts the elements of a list in the place of those of the revision before. The lock on the row that they belong to keeps others away.
+func (p parent) replace(ctx context.Context, tx pgx.Tx, l list, rows []load.Row, changed map[string]bool, replaced []string) error {
+	if len(replaced) > 0 {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("DELETE FROM %s.%s WHERE kind = $1 AND parent_id = ANY ($2)", Schema, l.name), p.kind, replaced); err != nil {
+			return err
+		}
+	}
+	next, empty := 0, true
+	scratch := l.scratch()
+	var bad error
+	elements := &lines{fill: func(to []byte) ([]byte, bool) {
+		for len(to) == 0 && next < len(rows) && bad == nil {
+			if r := rows[next]; changed[idOf(r)] && r.Cells[l.Column].Known {
+				to, bad = l.append(to, r, scratch)
+			}
+			next++
+		}
+		return to, len(to) > 0 && bad == nil
+	}}
+	for _, r := range rows {
+		if v := r.Cells[l.Column]; v.Known && v.Text != "[]" && changed[idOf(r)] {
+			empty = false
+			break
+		}
+	}
+	if empty {
+		return nil
+	}
+	_, err := tx.Conn().PgConn().CopyFrom(ctx, elements, fmt.Sprintf("COPY %s.%s (%s) FROM STDIN", Schema, l.name, quoted(l.names())))
+	if bad != nil {
+		return bad
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/flat"
+)
+
+// Row is one revision of a leg or a session.
+type Row struct {
+	Key summary.Key
+	// Revision counts from 1.
+	Revision int64
+	// Body is the summary as it was published: valid JSON in valid UTF-8.
+	Body string
+	// Cells are the values of the columns of its kind, as package flat has them.
+	Cells []flat.Value
+	// Origin is where the message stands.
+	Origin Origin
+}
+
+// Origin is the place of a message in the stream. Repeated deliveries have the same.
+type Origin struct {
+	// Stream is the stream's name, Created when it was made: a stream that was made anew counts from 1 again.
+	Stream  string
+	Created time.Time
+	// Seq is the sequence of the message.
+	Seq uint64
+	// Subject is the message's. It names ids and no numbers.
+	Subject string
+}
+
+// Rejected is a message that is no row, or one that the target refuses.
+type Rejected struct {
+	Origin
+	// Reason says why, without anything of the content.
+	Reason string
+	// Body is the message as it came.
+	Body []byte
+}
+
+// Target is a warehouse. Its methods are called by one goroutine at a time.
+type Target interface {
+	// Open connects, makes or completes the tables, and returns the identity of the warehouse: what it was given when
+	// it was first used. Opening again checks that it can still be reached. It fails with ErrConfig when trying again cannot help.
+	Open(ctx context.Context) (identity string, err error)
+	// Load makes the rows last, all or none of them. Of each leg and session there is one row at most. A row replaces what stands under its id
+	// only if its revision is higher. It returns how many did. It fails with a Refusal when
+	// the content of a row keeps it from being stored; any other error is worth another try.
+	Load(ctx context.Context, rows []Row) (applied int, err error)
+	// Reject keeps messages that could not be loaded, each once by its Origin.
+	Reject(ctx context.Context, rejected []Rejected) error
+	// Close releases what Open took.
+	Close(ctx context.Context) error
+}
+
+// ErrConfig is wrapped by errors that only somebody who changes settings, permissions or tables can put right.
+var ErrConfig = errors.New("it has to be put right first")
+
+// Refusal is the error of a target that does not take the content of a row.
+type Refusal struct {
+	// Reason says why, without anything of the content.
+	Reason string
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.Reason }
+
+// Child is a list in a summary that a warehouse keeps as a table of its own.
+type Child struct {
+	// Table is its name.
+	Table string
+	// Column is the place of the list among the columns of its kind.
+	Column int
+	// Elements are the columns of its elements.
+	Elements *flat.Table
+}
+
+// children are the lists that become tables of their own, by kind of summary: the columns that hold them.
+var children = map[string][]string{
+	summary.KindLeg:     {"recordings", "events", "cost_parts"},
+	summary.KindSession: {"recordings", "events", "bridges"},
+}
+
+// Children returns the lists of a kind of summary that become tables, in a fixed order. A list has the name of its column.
+func Children(kind string) ([]Child, error) {
+	table, err := flat.Of(kind)
+	if err != nil {
+		return nil, err
+	}
+	var found []Child
+	for _, name := range children[kind] {
+		for i, c := range table.Columns() {
+			if c.Name != name {
+				continue
+			}
+			elements, ok := c.Elements()
+			if !ok {
+				return nil, fmt.Errorf("column %s of a %s is no list of objects", name, kind)
+			}
+			found = append(found, Child{Table: name, Column: i, Elements: elements})
+		}
+	}
+	if len(found) != len(children[kind]) {
+		return nil, fmt.Errorf("a %s has %d of the lists %v", kind, len(found), children[kind])
+	}
+	return found, nil
+}
