@@ -52,7 +52,7 @@ func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.L
 	if err != nil {
 		return fmt.Errorf("--name: %w", err)
 	}
-	registry.MustRegister(loader, readyMetric(a))
+	registry.MustRegister(loader, readyMetric(a)) //nolint:contextcheck // a scrape has no context, and readiness waits for nothing
 	registry.MustRegister(natsMetrics(nc, "")...)
 	a.setReadiness(func(context.Context) error { return loading(nc, loader.Progress()) })
 	group, running := errgroup.WithContext(ctx)

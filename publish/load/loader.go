@@ -77,10 +77,10 @@ func (l *Loader) Run(ctx context.Context) error {
 	var warned time.Time
 	for {
 		err := l.follow(ctx, func() { pauses.Reset(); warned = time.Time{} })
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrConfig) && !l.begun:
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // stopped, not failed
+		}
+		if errors.Is(err, ErrConfig) && !l.begun {
 			return err
 		}
 		l.state.failed(err)

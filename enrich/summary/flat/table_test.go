@@ -266,9 +266,17 @@ func TestMillionthsAreExactOrNone(t *testing.T) {
 		want    int64
 		ok      bool
 	}{
-		{"0.0070", 7000, true}, {"-0.000001", -1, true}, {"12", 12_000_000, true}, {".5", 500_000, true}, {"1.5000000000", 1_500_000, true},
+		{"0.0070", 7000, true},
+		{"-0.000001", -1, true},
+		{"12", 12_000_000, true},
+		{".5", 500_000, true},
+		{"1.5000000000", 1_500_000, true},
 		{"999999999999.999999", 999_999_999_999_999_999, true},
-		{"1000000000000", 0, false}, {"0.0000001", 0, false}, {"1e3", 0, false}, {"", 0, false}, {"99999999999999999999999", 0, false},
+		{"1000000000000", 0, false},
+		{"0.0000001", 0, false},
+		{"1e3", 0, false},
+		{"", 0, false},
+		{"99999999999999999999999", 0, false},
 	}
 	for _, tt := range tests {
 		if got, ok := flat.Millionths(tt.decimal); got != tt.want || ok != tt.ok {

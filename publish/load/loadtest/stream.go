@@ -3,7 +3,10 @@ package loadtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"testing"
 	"time"
 
@@ -17,29 +20,66 @@ import (
 // stall is how long a publication may wait for room among those under way.
 const stall = time.Minute
 
-// Publish puts the messages of a plan onto the stream of summaries, without the conditions under which Legato publishes, and
-// returns how many there were.
+// Publish puts the messages of a plan onto the stream of summaries and returns how many there were.
 func (p Plan) Publish(tb testing.TB, nc *nats.Conn) int {
+	tb.Helper()
+	return p.Feed(tb, nc).Publish(math.MaxInt)
+}
+
+// Feed publishes the messages of a plan bit by bit.
+type Feed struct {
+	tb   testing.TB
+	js   jetstream.JetStream
+	next func() (Message, bool)
+	err  error
+}
+
+// Feed begins to publish a plan, without the conditions under which Legato publishes.
+func (p Plan) Feed(tb testing.TB, nc *nats.Conn) *Feed {
 	tb.Helper()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n := 0
-	err = p.Each(func(m Message) error {
-		n++
-		_, err := js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Body}, jetstream.WithStallWait(stall))
-		return err
+	f := &Feed{tb: tb, js: js}
+	errEnough := errors.New("enough")
+	next, stop := iter.Pull(func(yield func(Message) bool) {
+		if err := p.Each(func(m Message) error {
+			if !yield(m) {
+				return errEnough
+			}
+			return nil
+		}); !errors.Is(err, errEnough) {
+			f.err = err
+		}
 	})
-	if err != nil {
-		tb.Fatal(err)
+	f.next = next
+	tb.Cleanup(stop)
+	return f
+}
+
+// Publish puts up to n more messages onto the stream and returns how many there were.
+func (f *Feed) Publish(n int) (published int) {
+	f.tb.Helper()
+	for published < n {
+		m, ok := f.next()
+		if !ok {
+			break
+		}
+		if _, err := f.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Body}, jetstream.WithStallWait(stall)); err != nil {
+			f.tb.Fatal(err)
+		}
+		published++
+	}
+	if f.err != nil {
+		f.tb.Fatal(f.err)
 	}
 	select {
-	case <-js.PublishAsyncComplete():
-	case <-tb.Context().Done():
-		tb.Fatal(tb.Context().Err())
+	case <-f.js.PublishAsyncComplete():
+	case <-f.tb.Context().Done():
+		f.tb.Fatal(f.tb.Context().Err())
 	}
-	return n
+	return published
 }
 
 // Newest is what a warehouse must hold of a leg or a session.
@@ -76,4 +116,32 @@ func Fold(ctx context.Context, tb testing.TB, js jetstream.JetStream, stream str
 		tb.Fatal(err)
 	}
 	return found
+}
+
+// Settled waits until everything that the stream holds is acknowledged to the consumer of a name.
+func Settled(ctx context.Context, js jetstream.JetStream, stream, name string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	of, err := js.Stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	last := of.CachedInfo().State.LastSeq
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		consumer, err := of.Consumer(ctx, name)
+		if err == nil {
+			floor := consumer.CachedInfo().AckFloor.Stream
+			if floor >= last {
+				return nil
+			}
+			err = fmt.Errorf("acknowledged up to %d of %d", floor, last)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("not everything is loaded after %v: %w", patience, err)
+		}
+	}
 }

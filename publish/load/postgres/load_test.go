@@ -56,25 +56,11 @@ func loader(t *testing.T, s *natsdtest.Server, url, name string) (l *load.Loader
 	return l, stop
 }
 
-// settled waits until everything is loaded and acknowledged.
+// settled waits until everything that is published is loaded and acknowledged.
 func settled(t *testing.T, js jetstream.JetStream, stream, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		consumer, err := js.Consumer(ctx, stream, name)
-		if err == nil {
-			if info := consumer.CachedInfo(); info.NumPending == 0 && info.NumAckPending == 0 && info.Delivered.Consumer > 0 {
-				return
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("not everything was loaded: %v", err)
-		}
+	if err := loadtest.Settled(t.Context(), js, stream, name, patience); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -23,7 +23,7 @@ func (t *Target) Reject(ctx context.Context, messages []load.Rejected) error {
 ON CONFLICT DO NOTHING`, m.Stream, m.Created, int64(m.Seq), storable(m.Subject), storable(m.Reason), m.Body)
 	}
 	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
-		return t.failed(err)
+		return t.failed(ctx, err)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (t *Target) Open(ctx context.Context) (identity string, err error) {
 		if err := t.conn.Ping(ctx); err == nil {
 			return t.identity, nil
 		}
-		t.drop()
+		t.drop(ctx)
 	}
 	conn, err := pgx.ConnectConfig(ctx, t.config)
 	if err != nil {
@@ -69,26 +69,26 @@ func (t *Target) Open(ctx context.Context) (identity string, err error) {
 		err = t.stage(ctx)
 	}
 	if err != nil {
-		t.drop()
+		t.drop(ctx)
 		return "", err
 	}
 	return t.identity, nil
 }
 
 // drop closes a connection that is of no more use.
-func (t *Target) drop() {
+func (t *Target) drop(ctx context.Context) {
 	if t.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 	defer cancel()
 	_ = t.conn.Close(ctx) // it may be broken
 	t.conn = nil
 }
 
 // Close implements load.Target.
-func (t *Target) Close(context.Context) error {
-	t.drop()
+func (t *Target) Close(ctx context.Context) error {
+	t.drop(ctx)
 	return nil
 }
 
@@ -150,17 +150,16 @@ func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err er
 		return nil
 	})
 	if err != nil {
-		return 0, t.failed(err)
+		return 0, t.failed(ctx, err)
 	}
 	return applied, nil
 }
 
 // failed gives up the connection unless it is the content that was refused: the next Open looks at everything anew.
-func (t *Target) failed(err error) error {
+func (t *Target) failed(ctx context.Context, err error) error {
 	err = plain(err)
-	var refusal *load.Refusal
-	if !errors.As(err, &refusal) {
-		t.drop()
+	if _, refused := errors.AsType[*load.Refusal](err); !refused {
+		t.drop(ctx)
 	}
 	return err
 }

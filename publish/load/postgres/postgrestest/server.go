@@ -42,7 +42,7 @@ func Run(tb testing.TB, options ...string) *Server {
 		tb.Skipf("PostgreSQL is not at hand (Debian: apt-get install postgresql): %v", err)
 	}
 	// The path of a socket may have a hundred characters: the test's own directory may have more.
-	dir, err := os.MkdirTemp("", "legato-pg-")
+	dir, err := os.MkdirTemp("", "legato-pg-") //nolint:usetesting // see above
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -128,7 +128,8 @@ func (s *Server) Start() {
 	for _, o := range s.options {
 		args = append(args, "-c", o)
 	}
-	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), args...)
+	// It outlives the test's context: the cleanup stops it.
+	s.cmd = exec.CommandContext(context.WithoutCancel(s.tb.Context()), filepath.Join(s.bin, "postgres"), args...)
 	s.cmd.Dir = s.dir
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	asNobody(s.cmd)
