@@ -26,14 +26,17 @@ func (cfg ConnectConfig) wayOfContext(log *slog.Logger) (way, error) {
 		case err == nil && settings.JSDomain+settings.JSAPIPrefix != "":
 			nc.Close()
 			return nil, fmt.Errorf("it names a domain of JetStream, which Legato does not know: %w", errContext)
-		case err != nil && !passing(err):
-			// What a URL that cannot be parsed holds is not repeated.
-			if bad := (*url.Error)(nil); errors.As(err, &bad) {
-				err = errors.New("its URL is none")
-			}
-			return nil, fmt.Errorf("%w: %w", err, errContext)
+		case err == nil:
+			return nc, nil
 		}
-		return nc, err
+		// An error of a URL counts as one of the network, and repeats what stands in the URL.
+		if _, ok := errors.AsType[*url.Error](err); ok {
+			err = errors.New("its URL is none")
+		}
+		if !passing(err) {
+			err = fmt.Errorf("%w: %w", err, errContext)
+		}
+		return nil, err
 	}
 	return w, nil
 }
