@@ -1,6 +1,8 @@
 package compose
 
 import (
+	"cmp"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -15,30 +17,36 @@ func LegReasons(before, after *summary.Leg) []summary.Reason {
 			reasons = append(reasons, summary.ReasonStatusFailed)
 		}
 	}
-	reasons = append(reasons, eventReasons(before.Events, after.Events)...)
-	if len(reasons) == 0 {
-		return []summary.Reason{summary.ReasonLateEvent}
-	}
-	return reasons
+	return withEvents(reasons, before.Events, after.Events)
 }
 
-// eventReasons are the reasons that the events give that only the later timeline has.
-func eventReasons(before, after []summary.Event) (reasons []summary.Reason) {
+// reasonsByType are the reasons that events give; those of other types are late.
+var reasonsByType = map[string]summary.Reason{
+	call.TypeRecordingSaved:           summary.ReasonRecording,
+	call.TypeConferenceRecordingSaved: summary.ReasonRecording,
+	call.TypeRecordingTranscription:   summary.ReasonTranscription,
+	call.TypeInsights:                 summary.ReasonInsights,
+	call.TypeCost:                     summary.ReasonCost,
+}
+
+// withEvents adds to reasons those that the events give which only the later timeline has. A
+// revision without any other reason was made for a late event.
+func withEvents(reasons []summary.Reason, before, after []summary.Event) []summary.Reason {
 	known := make(map[[2]string]bool, len(before))
 	for _, e := range before {
 		known[[2]string{e.Type, e.ID}] = true
 	}
 	found := make(map[summary.Reason]bool)
 	for _, e := range after {
-		if known[[2]string{e.Type, e.ID}] {
-			continue
-		}
-		if e.Backfill {
+		switch {
+		case known[[2]string{e.Type, e.ID}]:
+		case e.Backfill:
 			found[summary.ReasonBackfill] = true
-		} else {
-			found[reasonOf(e.Type)] = true
+		default:
+			found[cmp.Or(reasonsByType[e.Type], summary.ReasonLateEvent)] = true
 		}
 	}
+	found[summary.ReasonLateEvent] = found[summary.ReasonLateEvent] || len(reasons)+len(found) == 0
 	for _, r := range []summary.Reason{
 		summary.ReasonBackfill, summary.ReasonRecording, summary.ReasonTranscription, summary.ReasonInsights,
 		summary.ReasonCost, summary.ReasonLateEvent,
@@ -48,21 +56,6 @@ func eventReasons(before, after []summary.Event) (reasons []summary.Reason) {
 		}
 	}
 	return reasons
-}
-
-// reasonOf is the reason that an event of a type gives.
-func reasonOf(eventType string) summary.Reason {
-	switch eventType {
-	case call.TypeRecordingSaved, call.TypeConferenceRecordingSaved:
-		return summary.ReasonRecording
-	case call.TypeRecordingTranscription:
-		return summary.ReasonTranscription
-	case call.TypeInsights:
-		return summary.ReasonInsights
-	case call.TypeCost:
-		return summary.ReasonCost
-	}
-	return summary.ReasonLateEvent
 }
 
 // SessionReasons say why a session is revised.
@@ -86,9 +79,5 @@ func SessionReasons(before, after *summary.Session) []summary.Reason {
 	if revised {
 		reasons = append(reasons, summary.ReasonLegRevised)
 	}
-	reasons = append(reasons, eventReasons(before.Events, after.Events)...)
-	if len(reasons) == 0 {
-		return []summary.Reason{summary.ReasonLateEvent}
-	}
-	return reasons
+	return withEvents(reasons, before.Events, after.Events)
 }
