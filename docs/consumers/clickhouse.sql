@@ -128,6 +128,8 @@ CREATE TABLE IF NOT EXISTS sessions (
   "from" Nullable(String),
   "to" Nullable(String),
   "outcome" String,
+  "far_outcome" Nullable(String),
+  "far_leg" Nullable(String),
   "final_to" Nullable(String),
   "first_received_at" DateTime64(6, 'UTC'),
   "published_at" DateTime64(6, 'UTC'),

@@ -132,6 +132,8 @@ CREATE TABLE IF NOT EXISTS sessions (
   "from" VARCHAR,
   "to" VARCHAR,
   "outcome" VARCHAR NOT NULL,
+  "far_outcome" VARCHAR,
+  "far_leg" VARCHAR,
   "final_to" VARCHAR,
   "first_received_at" TIMESTAMPTZ NOT NULL,
   "published_at" TIMESTAMPTZ NOT NULL,

@@ -18,9 +18,6 @@ var (
 	CompareRecordings = mark[summary.Recording](recordingMark).compare
 	// FitTo is FitLeg to another size.
 	FitTo = fit
-
-	OutcomesByCause = outcomesByCause
-	OutcomesBySIP   = outcomesBySIP
 )
 
 // Truncations are the names of the steps, in order.

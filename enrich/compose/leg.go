@@ -209,12 +209,11 @@ func (c *legComposer) finish() {
 			c.setTime("started_at", &l.StartedAt, e.OccurredAt, e)
 		}
 	}
-	var cause, sip string
+	h := copyOf(l.Hangup)
 	if l.Hangup != nil {
-		l.Hangup.Party = party(l.Direction, l.Hangup.Source)
-		cause, sip = l.Hangup.Cause, l.Hangup.SIPCode
+		l.Hangup.Party = party(l.Direction, h.Source)
 	}
-	l.Outcome = outcome(c.answered, cause, sip)
+	l.Outcome = outcome(c.answered, h.Cause, h.Source, h.SIPCode)
 	l.EndedBy = endedBy(v.Ending)
 	l.HoldSeconds, l.QueueSeconds = held(c.events, l.EndedAt), c.queued
 	c.endGather()

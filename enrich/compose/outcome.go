@@ -1,73 +1,73 @@
 package compose
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// outcomesByCause is the first half of the table by which a leg that nobody was
-// seen to answer gets its outcome: by hangup_cause. The causes are those of the specification and
-// the names of the switch beneath it that applications report.
-var outcomesByCause = map[string]summary.Outcome{
-	"user_busy": summary.OutcomeBusy,
+// OutcomeRule is a row of the table by which a leg that nobody was seen to answer gets its outcome. An empty
+// condition always holds.
+type OutcomeRule struct {
+	// Causes are words of hangup_cause, in lower case: those of the specification, and names of the switch beneath
+	// it that applications report.
+	Causes []string
+	// Source is hangup_source.
+	Source string
+	// Codes are values of sip_hangup_cause: SIP statuses, and Q.850 causes of two digits or one. "4xx" stands for
+	// every status from 400 to 499.
+	Codes []string
+	// Outcome is what became of the leg.
+	Outcome summary.Outcome
+}
 
-	"call_rejected": summary.OutcomeRejected,
-
-	"originator_cancel": summary.OutcomeCanceled,
-
-	"timeout":          summary.OutcomeNoAnswer,
-	"no_answer":        summary.OutcomeNoAnswer,
-	"no_user_response": summary.OutcomeNoAnswer,
-
-	"not_found":                summary.OutcomeFailed,
-	"unallocated_number":       summary.OutcomeFailed,
-	"invalid_number_format":    summary.OutcomeFailed,
-	"destination_out_of_order": summary.OutcomeFailed,
-	"network_out_of_order":     summary.OutcomeFailed,
-	"recovery_on_timer_expire": summary.OutcomeFailed,
-	"normal_temporary_failure": summary.OutcomeFailed,
-
+// outcomeRules are tried in order, and the first that holds decides: cause and source, then the code where the cause
+// does not decide (normal_clearing, unspecified, none, unknown words). The calling side of a leg cannot be busy, nor
+// refuse its own call: what reads so gave up.
+var outcomeRules = []OutcomeRule{
+	{Causes: []string{"user_busy", "call_rejected"}, Source: "caller", Outcome: summary.OutcomeCanceled},
+	{Causes: []string{"user_busy"}, Outcome: summary.OutcomeBusy},
+	{Causes: []string{"call_rejected"}, Outcome: summary.OutcomeRejected},
+	{Causes: []string{"originator_cancel"}, Outcome: summary.OutcomeCanceled},
+	{Causes: []string{"timeout", "no_answer", "no_user_response"}, Outcome: summary.OutcomeNoAnswer},
+	{Causes: []string{
+		"not_found", "unallocated_number", "invalid_number_format", "destination_out_of_order", "network_out_of_order",
+		"recovery_on_timer_expire", "normal_temporary_failure",
+	}, Outcome: summary.OutcomeFailed},
 	// Only a leg that was talking for hours runs into its time limit.
-	"time_limit": summary.OutcomeAnswered,
+	{Causes: []string{"time_limit"}, Outcome: summary.OutcomeAnswered},
+	// A 200 to the INVITE, or to the BYE that followed it, and Q.850's normal clearing: it had been answered.
+	{Codes: []string{"200", "16"}, Outcome: summary.OutcomeAnswered},
+	{Source: "caller", Codes: []string{"486", "600", "17", "403", "603", "607", "608", "21"}, Outcome: summary.OutcomeCanceled},
+	{Codes: []string{"486", "600", "17"}, Outcome: summary.OutcomeBusy},
+	{Codes: []string{"403", "603", "607", "608", "21"}, Outcome: summary.OutcomeRejected},
+	{Codes: []string{"487"}, Outcome: summary.OutcomeCanceled},
+	{Codes: []string{"408", "480", "18", "19", "20"}, Outcome: summary.OutcomeNoAnswer},
+	{Codes: []string{
+		"4xx", "5xx", "6xx", "1", "2", "3", "22", "27", "28", "34", "38", "41", "42", "44", "88", "102", "127",
+	}, Outcome: summary.OutcomeFailed},
 }
 
-// outcomesBySIP is the second half, for causes that do not decide it (normal_clearing,
-// unspecified, none, unknown words): by sip_hangup_cause. A code that is not
-// here fails when it is 4xx, 5xx or 6xx.
-var outcomesBySIP = map[string]summary.Outcome{
-	// A 200 to the INVITE, or to the BYE that followed it: it had been answered.
-	"200": summary.OutcomeAnswered,
+// OutcomeRules returns the table, for the page that prints it.
+func OutcomeRules() []OutcomeRule { return outcomeRules }
 
-	"486": summary.OutcomeBusy,
-	"600": summary.OutcomeBusy,
-
-	"403": summary.OutcomeRejected,
-	"603": summary.OutcomeRejected,
-	"607": summary.OutcomeRejected,
-	"608": summary.OutcomeRejected,
-
-	"487": summary.OutcomeCanceled,
-
-	"408": summary.OutcomeNoAnswer,
-	"480": summary.OutcomeNoAnswer,
-}
-
-// outcome decides what became of a leg. answered: it was seen to be
-// answered or bridged; cause and sip are those of its hangup, empty when none was seen.
-// What was not seen is unknown, never no_answer.
-func outcome(answered bool, cause, sip string) summary.Outcome {
+// outcome decides what became of a leg. answered: it was seen to be answered or bridged; cause, source and code are
+// those of its hangup, empty when none was seen. What was not seen is unknown, never no_answer.
+func outcome(answered bool, cause, source, code string) summary.Outcome {
 	if answered {
 		return summary.OutcomeAnswered
 	}
-	if o, ok := outcomesByCause[strings.ToLower(cause)]; ok {
-		return o
+	cause = strings.ToLower(cause)
+	class := code
+	if len(code) == 3 {
+		class = code[:1] + "xx"
 	}
-	if o, ok := outcomesBySIP[sip]; ok {
-		return o
-	}
-	if len(sip) == 3 && sip[0] >= '4' && sip[0] <= '6' {
-		return summary.OutcomeFailed
+	for _, r := range outcomeRules {
+		if (r.Causes == nil || slices.Contains(r.Causes, cause)) && (r.Source == "" || r.Source == source) &&
+			(r.Codes == nil || slices.Contains(r.Codes, code) || slices.Contains(r.Codes, class)) {
+			return r.Outcome
+		}
 	}
 	return summary.OutcomeUnknown
 }

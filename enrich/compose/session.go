@@ -78,11 +78,8 @@ func byStart(a, b summary.Leg) int {
 func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 	if len(legs) > 0 {
 		f := &legs[0]
-		s.ConnectionID, s.Direction, s.From, s.To, s.Outcome = f.ConnectionID, f.Direction, f.From, f.To, f.Outcome
-	} else {
-		s.Outcome = summary.OutcomeUnknown
+		s.ConnectionID, s.Direction, s.From, s.To = f.ConnectionID, f.Direction, f.From, f.To
 	}
-	var hungUp *summary.Leg
 	for i := range legs {
 		l := &legs[i]
 		earliest(&s.StartedAt, l.StartedAt)
@@ -90,25 +87,11 @@ func summarizeLegs(s *summary.Session, legs []summary.Leg) {
 		latest(&s.EndedAt, l.EndedAt)
 		if l.Outcome == summary.OutcomeAnswered {
 			s.AnsweredLegs++
-			s.FinalTo = l.To
-		}
-		if l.Hangup != nil && (hungUp == nil || endsBefore(l, hungUp)) {
-			hungUp = l
 		}
 	}
-	if s.FinalTo == s.To {
-		s.FinalTo = ""
-	}
-	if hungUp != nil {
-		s.Hangup = &summary.SessionHangup{CallLegID: hungUp.CallLegID, Hangup: *hungUp.Hangup}
-	}
+	setParties(s, hangups(legs))
 	s.DurationSeconds = summary.Between(s.StartedAt.Known(), s.EndedAt.Known(), summary.MaxSessionSeconds)
 	s.TalkSeconds = sessionTalk(s.Legs)
-}
-
-// endsBefore reports whether leg a is known to have ended before b.
-func endsBefore(a, b *summary.Leg) bool {
-	return a.EndedAt != nil && (b.EndedAt == nil || a.EndedAt.Before(b.EndedAt.Time))
 }
 
 // sessionTalk is the time in which at least one leg was answered; nil when that

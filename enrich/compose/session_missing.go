@@ -28,11 +28,12 @@ func keepLegs(s *summary.Session, before *summary.Session, legs []summary.Leg) {
 	m := findMissing(before, legs)
 	some := slices.ContainsFunc(before.Legs, func(row summary.SessionLeg) bool { return m.isMissing(row.CallLegID) })
 	if !some && m.omitted == 0 {
+		setParties(s, hangups(legs)) // by what is known of bridges
 		return
 	}
 	s.Legs = m.keepRows(s.Legs)
 	m.keepCounts(s, legs)
-	m.keepParties(s)
+	m.keepParties(s, legs)
 	m.keepTimes(s, legs)
 	states := make([]summary.StatusState, len(s.Legs), len(s.Legs)+1)
 	for i, row := range s.Legs {
@@ -148,49 +149,42 @@ func (m *missing) changed(leg *summary.Leg, pointer string) bool {
 	return unknown && slices.Contains(leg.Changed, pointer)
 }
 
-// keepParties keeps what the stored session has from its first leg, from the one
-// that was hung up first and from the last that was answered, where that cannot be found.
-func (m *missing) keepParties(s *summary.Session) {
-	b := m.before
+// keepParties states the parties by all legs that are known. Of legs that are left out nothing is: what the
+// stored session says then stands, but for what legs that are new since say.
+func (m *missing) keepParties(s *summary.Session, legs []summary.Leg) {
+	b, stated := m.before, hangups(legs)
 	if len(s.Legs) == 0 || m.isMissing(s.Legs[0].CallLegID) {
-		s.ConnectionID, s.Direction, s.From, s.To, s.Outcome = b.ConnectionID, b.Direction, b.From, b.To, b.Outcome
+		s.ConnectionID, s.Direction, s.From, s.To = b.ConnectionID, b.Direction, b.From, b.To
 	}
-	if b.Hangup != nil && m.isMissing(b.Hangup.CallLegID) && !m.endsBefore(s, b.Hangup) {
+	p := setParties(s, func(id string) *summary.Hangup {
+		if b.Hangup != nil && b.Hangup.CallLegID == id && m.isMissing(id) {
+			return &b.Hangup.Hangup
+		}
+		return stated(id)
+	})
+	if m.omitted == 0 && !slices.ContainsFunc(s.Legs, isBare) {
+		return
+	}
+	isNew := func(i int) bool {
+		return i >= 0 && !m.isMissing(s.Legs[i].CallLegID) && !m.found[s.Legs[i].CallLegID]
+	}
+	if len(s.Legs) == 0 || m.isMissing(s.Legs[0].CallLegID) || b.Outcome == summary.OutcomeAnswered && s.Direction == "outgoing" {
+		s.Outcome = b.Outcome
+	}
+	if b.FarOutcome != "" && !isNew(p.final) && (!isNew(p.far) || rank(s.FarOutcome) >= rank(b.FarOutcome)) {
+		s.FarOutcome, s.FarLeg = b.FarOutcome, b.FarLeg
+	}
+	if !isNew(p.final) {
+		s.FinalTo = b.FinalTo
+	}
+	if !slices.ContainsFunc(p.talked, isNew) {
 		s.Hangup = b.Hangup
-	}
-	final := b.FinalTo
-	if final == "" && b.AnsweredLegs > 0 {
-		final = b.To
-	}
-	for _, row := range slices.Backward(s.Legs) {
-		if row.Outcome != summary.OutcomeAnswered {
-			continue
-		}
-		// Those left out are the last by start.
-		added := !m.isMissing(row.CallLegID) && !m.found[row.CallLegID]
-		if row.To != "" && (m.omitted == 0 || added || b.AnsweredLegs == 0) {
-			final = row.To
-		}
-		break
-	}
-	if s.FinalTo = final; final == s.To {
-		s.FinalTo = ""
 	}
 }
 
-// endsBefore reports whether the hangup of the legs at hand is known to have come
-// before another; of two at once, that of the leg which started first.
-func (m *missing) endsBefore(s *summary.Session, other *summary.SessionHangup) bool {
-	end := m.rows[other.CallLegID].EndedAt
-	if s.Hangup == nil || end == nil {
-		return false
-	}
-	at := func(id string) int {
-		return slices.IndexFunc(s.Legs, func(row summary.SessionLeg) bool { return row.CallLegID == id })
-	}
-	ours, its := at(s.Hangup.CallLegID), at(other.CallLegID)
-	our := s.Legs[ours].EndedAt
-	return our != nil && (our.Before(end.Time) || our.Equal(end.Time) && ours < its)
+// isBare reports whether a row is of a session that was too large for more than the results of its legs.
+func isBare(row summary.SessionLeg) bool {
+	return row.Direction == "" && row.To == "" && row.StartedAt == nil && row.EndedAt == nil
 }
 
 // keepTimes widens the times to those of the stored session.

@@ -93,11 +93,11 @@ func (r *record) note(e *Event, t call.EventType) {
 }
 
 // hadAnswer reports whether only a leg that was answered hangs up like that. The 200 is that to its INVITE or to the
-// BYE that followed, unless the cause says otherwise.
+// BYE that followed, 16 the normal clearing of Q.850, unless the cause says otherwise.
 func hadAnswer(h *call.Hangup) bool {
 	cause := strings.ToLower(h.Cause)
 	usual := cause == "" || cause == "normal_clearing" || cause == "unspecified"
-	return cause == "time_limit" || usual && h.SIPCode == "200"
+	return cause == "time_limit" || usual && (h.SIPCode == "200" || h.SIPCode == "16")
 }
 
 // missing are the events that a leg that is over must have had.

@@ -17,13 +17,22 @@ type Session struct {
 	CallSessionID string `json:"call_session_id"`
 	// ConnectionID is that of the first leg.
 	ConnectionID string `json:"connection_id,omitempty"`
-	// Direction, From, To and Outcome (always) are those of the first leg by start.
-	Direction string  `json:"direction,omitempty"`
-	From      string  `json:"from,omitempty"`
-	To        string  `json:"to,omitempty"`
-	Outcome   Outcome `json:"outcome"`
-	// FinalTo is the party that the call ended up with: to of the last leg by
-	// start that was answered. Absent when that is To.
+	// Direction, From and To are those of the first leg by start.
+	Direction string `json:"direction,omitempty"`
+	From      string `json:"from,omitempty"`
+	To        string `json:"to,omitempty"`
+	// Outcome is that of the first leg; in a session of outgoing legs only, answered when any of them was. What
+	// became of the parties that were called beyond it says FarOutcome. Always.
+	Outcome Outcome `json:"outcome"`
+	// FarOutcome is the best outcome among the legs beyond the first, the best first: answered, busy, no_answer,
+	// rejected, canceled, failed, unknown. With Outcome it tells "the agent answered, the customer was busy".
+	// Absent with one leg.
+	FarOutcome Outcome `json:"far_outcome,omitempty"`
+	// FarLeg is the call_leg_id of the leg that FarOutcome is of: of several the one that FinalTo is of, else
+	// the first by start.
+	FarLeg string `json:"far_leg,omitempty"`
+	// FinalTo is the party that the call ended up with: to of the last leg that was bridged to the first; without
+	// any bridge to it, of the leg that was answered last. Absent when that is To.
 	FinalTo string `json:"final_to,omitempty"`
 
 	// FirstReceivedAt is when the log took the first event of this session. Always.
@@ -42,7 +51,8 @@ type Session struct {
 	// LegCount counts the legs, AnsweredLegs those that were answered. Always.
 	LegCount     int `json:"leg_count"`
 	AnsweredLegs int `json:"answered_legs"`
-	// Hangup is that of the leg that was hung up first.
+	// Hangup is the one that ended the session's last conversation: of the legs that were bridged last, else of the
+	// one that was answered last, that of the first to end; without a conversation, that of the first leg.
 	Hangup *SessionHangup `json:"hangup,omitempty"`
 	// Bridges tell which legs were joined, by time.
 	Bridges []Bridge `json:"bridges,omitempty"`
@@ -75,7 +85,7 @@ type Session struct {
 	Omitted map[string]int `json:"omitted,omitempty"`
 }
 
-// SessionHangup is the hangup that ended the call first.
+// SessionHangup is the hangup that ended the last conversation of a call.
 type SessionHangup struct {
 	// CallLegID is the leg that was hung up. Always.
 	CallLegID string `json:"call_leg_id"`
