@@ -138,10 +138,15 @@ type result struct {
 	Parked     int            `json:"parked"`
 	Orphans    int            `json:"orphans"`
 	QuietAfter int            `json:"quiet_after_seconds"`
-	Lost       int            `json:"lost"`
-	Doubled    int            `json:"doubled"`
-	Phantom    int            `json:"phantom"`
-	Wrong      int            `json:"wrong"`
+	// Forwarded events came to a target; ForwardedTwice counts second arrivals, ForwardedStale those that were not sent.
+	Forwarded      int `json:"forwarded"`
+	ForwardedTwice int `json:"forwarded_twice"`
+	ForwardedStale int `json:"forwarded_stale"`
+
+	Lost    int `json:"lost"`
+	Doubled int `json:"doubled"`
+	Phantom int `json:"phantom"`
+	Wrong   int `json:"wrong"`
 }
 
 // report prints the table for people and a line of JSON a run for machines.

@@ -19,7 +19,9 @@ import (
 
 	"github.com/legato-calls/legato/e2e/legatotest"
 
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
+	"github.com/legato-calls/legato/internal/natsd"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -49,6 +51,10 @@ type chaos struct {
 
 	nats, serves []*host
 	js           jetstream.JetStream
+	layout       natsd.Layout
+	// targets are the applications, of which the first is killed; feed is the log.
+	targets []*target
+	feed    feed
 
 	result result
 }
@@ -70,6 +76,10 @@ func newChaos(t *testing.T, s setup, seed uint64, pace tempo) *chaos {
 			t.Error(err)
 		}
 	})
+	if c.layout, err = natsd.NewLayout(natsd.DefaultPrefix); err != nil {
+		t.Fatal(err)
+	}
+	c.feed.events = make(map[uint64]call.Entry)
 	c.world = legatotest.NewTelnyx(t)
 	server := httptest.NewServer(c.api)
 	t.Cleanup(server.Close)
@@ -117,12 +127,14 @@ func (c *chaos) run(results chan<- result) {
 	c.t.Helper()
 	begun := time.Now()
 	c.up()
+	c.applications()
 	player := c.player()
 	played := make(chan error, 1)
 	go func() { played <- player.Run(c.t.Context()) }()
 	narrowing, stop := context.WithCancel(c.t.Context())
 	var narrower sync.WaitGroup
 	narrower.Go(func() { c.narrow(narrowing) })
+	narrower.Go(c.killApplications)
 
 	c.faults(time.Now().Add(c.tempo.faults))
 	c.result.Seconds = int(time.Since(begun).Seconds())
@@ -143,6 +155,7 @@ func (c *chaos) run(results chan<- result) {
 	c.await(8*time.Minute, "nothing is left to do", c.quiet)
 	c.result.QuietAfter = int(time.Since(calm).Seconds())
 	c.check()
+	c.checkTargets(begun)
 	c.down()
 	results <- c.result
 }
@@ -309,6 +322,9 @@ func (c *chaos) quiet() error {
 	}
 	if info := queue.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
 		return fmt.Errorf("in the queue %d wait and %d are held", info.NumPending, info.NumAckPending)
+	}
+	if err := c.forwarded(ctx); err != nil {
+		return err
 	}
 	for _, h := range c.serves {
 		m, err := c.metrics(h)

@@ -17,12 +17,13 @@ func (c *chaos) hosts() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	addrs := legatotest.FreeAddrs(c.t, 2*c.setup.nats+3*c.setup.serves)
+	addrs := legatotest.FreeAddrs(c.t, 2*c.setup.nats+3*c.setup.serves+2)
 	take := func() string {
 		a := addrs[0]
 		addrs = addrs[1:]
 		return a
 	}
+	c.targets = []*target{{name: "app", addr: take()}, {name: "crm", addr: take()}}
 	c.nats = c.natsHosts(take)
 	var urls []string
 	for _, h := range c.nats {
@@ -38,6 +39,7 @@ func (c *chaos) hosts() {
 			// Its calendar, half a second and two and ten, ends well before a run gives up.
 			"--gap-repair-after=500ms",
 			"--amend-window=" + c.tempo.amend.String(),
+			"--forward=app=http://" + c.targets[0].addr, "--forward=crm=http://" + c.targets[1].addr,
 		}, c.setup.flags...)
 		if len(urls) > 0 {
 			h.args = append(h.args, "--nats-url="+strings.Join(urls, ","))

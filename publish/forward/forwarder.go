@@ -209,7 +209,9 @@ func (r *runner) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.ledger.full:
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := time.Now() // the tick may be from before the process was stopped
+			r.tickAt(now)
 			r.sweep(ctx, now)
 		}
 		r.record(ctx)

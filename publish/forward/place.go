@@ -70,7 +70,14 @@ func (r *runner) open(ctx context.Context) (jetstream.Consumer, error) {
 func ensure(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	have, err := js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return js.CreateOrUpdateConsumer(ctx, stream, want)
+		made, failed := js.CreateConsumer(ctx, stream, want)
+		if failed == nil {
+			return made, nil
+		}
+		// Another replica may have made it in between, to begin at another moment.
+		if have, err = js.Consumer(ctx, stream, want.Durable); err != nil {
+			return nil, failed
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -154,3 +154,21 @@ func TestATargetGoesOnUnderAnotherURLAndOtherConditions(t *testing.T) {
 		t.Errorf("the first URL got %d requests, want 1", n)
 	}
 }
+
+func TestReplicasThatStartTogetherShareAPlace(t *testing.T) {
+	w, a := newWorld(t), newApp(t, nil)
+	const replicas = 8
+	errs := make(chan error, replicas)
+	for range replicas {
+		_, js := w.nats.Dial()
+		go func() {
+			_, err := forward.New(t.Context(), forward.Config{JetStream: js, Layout: w.nats.Layout, Calls: w.fold, Targets: targets(t, a.server.URL, nil)})
+			errs <- err
+		}()
+	}
+	for range replicas {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}

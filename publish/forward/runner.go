@@ -42,6 +42,9 @@ type runner struct {
 	died, recovered time.Time
 	prober          *time.Timer
 	stopped         bool
+	// ticked is when this process was last seen to run, and awake from when on it may be trusted again: one that was
+	// stopped for a while believes what was so before.
+	ticked, awake time.Time
 
 	pin       string // empty: another replica works the target, or none does yet
 	delivered uint64 // the consumer's count at the last message
@@ -164,8 +167,35 @@ func (r *runner) useless(ctx context.Context, it *item, now time.Time) Result {
 	return r.stale(ctx, it)
 }
 
+// asleep reports whether this process was stopped, or starved, a moment ago: another replica may work the target by
+// now, and the fold has not heard what happened meanwhile.
+func (r *runner) asleep(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.ticked.IsZero() && now.Sub(r.ticked) > sleptAfter || now.Before(r.awake)
+}
+
+// tickAt takes note that this process runs.
+func (r *runner) tickAt(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ticked.IsZero() && now.Sub(r.ticked) > sleptAfter {
+		r.awake = now.Add(wakeFor)
+	}
+	r.ticked = now
+}
+
+const (
+	// sleptAfter is well above the quarter of a second in which a running process is seen to run, and below the time
+	// after which another replica takes over. wakeFor is enough to hear that it has, and to follow the log.
+	sleptAfter, wakeFor = time.Second, 500 * time.Millisecond
+)
+
 // stale returns why an event on which the application commands is not to be tried, empty when it is.
 func (r *runner) stale(ctx context.Context, it *item) Result {
+	if r.asleep(time.Now()) {
+		return notFolded
+	}
 	ctx, cancel := context.WithTimeout(ctx, foldPatience)
 	defer cancel()
 	over, err := r.cfg.Calls.Over(ctx, it.entry.Ref, it.entry.Seq)

@@ -1,0 +1,252 @@
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/publish/forward"
+)
+
+// target is an application that webhooks are forwarded to.
+type target struct {
+	name, addr string
+
+	mu       sync.Mutex
+	server   *http.Server
+	served   chan error
+	arrivals []arrival
+	kills    int
+}
+
+// arrival is one forwarded webhook.
+type arrival struct {
+	seq uint64
+	at  time.Time
+}
+
+// ServeHTTP implements http.Handler.
+func (g *target) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return // the sender is gone
+	}
+	seq, err := strconv.ParseUint(r.Header.Get("Legato-Event-Seq"), 10, 64)
+	if err != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.arrivals = append(g.arrivals, arrival{seq, time.Now()})
+}
+
+func (g *target) start() error {
+	l, err := net.Listen("tcp", g.addr)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	server, served := &http.Server{Handler: g, ReadHeaderTimeout: 5 * time.Second}, make(chan error, 1)
+	g.server, g.served = server, served
+	go func() { served <- server.Serve(l) }()
+	return nil
+}
+
+// kill cuts off every connection, answered or not.
+func (g *target) kill() {
+	g.mu.Lock()
+	server, served := g.server, g.served
+	g.mu.Unlock()
+	_ = server.Close()
+	<-served
+}
+
+// feed is the raw feed as it was read while the run went on: the log is trimmed by its end.
+type feed struct {
+	mu     sync.Mutex
+	events map[uint64]call.Entry
+	last   uint64
+}
+
+// applications starts the targets and what reads the log beside them.
+func (c *chaos) applications() {
+	c.t.Helper()
+	for _, g := range c.targets {
+		if err := g.start(); err != nil {
+			c.t.Fatal(err)
+		}
+		c.t.Cleanup(g.kill)
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var reading sync.WaitGroup
+	c.t.Cleanup(func() { cancel(); reading.Wait() })
+	reading.Go(func() {
+		for from := uint64(1); ctx.Err() == nil; from = c.feed.next() {
+			c.readFeed(ctx, from)
+		}
+	})
+}
+
+func (f *feed) next() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last + 1
+}
+
+// readFeed reads until something goes wrong.
+func (c *chaos) readFeed(ctx context.Context, from uint64) {
+	pause := time.NewTimer(200 * time.Millisecond)
+	defer func() { <-pause.C }() // what fails is tried again, and not at once
+	consumer, err := c.js.OrderedConsumer(ctx, "CALL_EVENTS", jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{"calls.event.>"}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+	})
+	if err != nil {
+		return
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return
+		}
+		e := call.ReadEntry("calls", m.Subject(), m.Headers())
+		e.ReceivedAt = meta.Timestamp
+		c.feed.mu.Lock()
+		c.feed.events[meta.Sequence.Stream], c.feed.last = e, meta.Sequence.Stream
+		c.feed.mu.Unlock()
+	}
+}
+
+// killApplications kills the first target again and again, until the faults are over.
+func (c *chaos) killApplications() {
+	rng := c.source(9, 0)
+	g := c.targets[0]
+	for {
+		select {
+		case <-time.After(time.Until(c.soon(rng, time.Now()))):
+		case <-c.over:
+			return
+		}
+		g.kill()
+		g.kills++
+		<-time.After(within(rng, c.tempo.pause))
+		for g.start() != nil { // its address is free in a moment
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+}
+
+// forwarded reports what the targets still wait for.
+func (c *chaos) forwarded(ctx context.Context) error {
+	states, err := forward.NewDesk(c.js, c.layout).List(ctx)
+	if err != nil {
+		return err
+	}
+	if len(states) != len(c.targets) {
+		return fmt.Errorf("%d targets are known", len(states))
+	}
+	for _, s := range states {
+		if s.Waiting+s.Held+s.SetAside > 0 {
+			return fmt.Errorf("for %s %d wait, %d are held and %d are set aside", s.Name, s.Waiting, s.Held, s.SetAside)
+		}
+	}
+	return nil
+}
+
+// checkTargets holds what the targets got against the raw feed.
+func (c *chaos) checkTargets(began time.Time) {
+	c.t.Helper()
+	c.feed.mu.Lock()
+	defer c.feed.mu.Unlock()
+	hungUp := make(map[call.LegID]time.Time)
+	seqs := make([]uint64, 0, len(c.feed.events))
+	for seq, e := range c.feed.events {
+		seqs = append(seqs, seq)
+		if at, ok := hungUp[e.Ref.Leg]; e.EventType() == call.TypeHangup && (!ok || e.ReceivedAt.Before(at)) {
+			hungUp[e.Ref.Leg] = e.ReceivedAt
+		}
+	}
+	slices.Sort(seqs)
+	ctx, cancel := context.WithTimeout(c.t.Context(), legatotest.Patience)
+	defer cancel()
+	ended, complete, err := forward.NewDesk(c.js, c.layout).Attempts(ctx, began, time.Time{}, seqs...)
+	if err != nil || !complete {
+		c.find("wrong", "the attempts cannot be read: %v", err)
+		return
+	}
+	for _, g := range c.targets {
+		g.mu.Lock()
+		c.checkTarget(g, seqs, hungUp, ended)
+		g.mu.Unlock()
+	}
+}
+
+func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp map[call.LegID]time.Time, ended forward.History) {
+	c.t.Helper()
+	first, newest := make(map[uint64]bool), make(map[call.SessionID]uint64)
+	twice, stale, unrecorded := 0, 0, 0
+	for _, a := range g.arrivals {
+		e, known := c.feed.events[a.seq]
+		if !known {
+			c.find("phantom", "%s got event %d, which is not in the log", g.name, a.seq)
+			continue
+		}
+		if first[a.seq] {
+			twice++
+			continue
+		}
+		first[a.seq] = true
+		if forward.Reports(e.EventType()) {
+			continue // one that failed comes later than its followers
+		}
+		if over, ok := hungUp[e.Ref.Leg]; ok && a.at.Sub(over) > 2*time.Second {
+			c.find("wrong", "%s got %s %d of a leg that was over for %v", g.name, e.EventType(), a.seq, a.at.Sub(over))
+		}
+		if e.Ref.Session != "" && a.seq < newest[e.Ref.Session] {
+			c.find("wrong", "%s got event %d of session %s after event %d", g.name, a.seq, e.Ref.Session, newest[e.Ref.Session])
+		}
+		newest[e.Ref.Session] = max(newest[e.Ref.Session], a.seq)
+	}
+	for _, seq := range seqs {
+		e := c.feed.events[seq]
+		if first[seq] || e.Backfill {
+			continue
+		}
+		_, over := hungUp[e.Ref.Leg]
+		recorded := slices.ContainsFunc(ended[seq][g.name], func(a forward.Attempt) bool { return a.Result == forward.Stale })
+		switch {
+		case recorded:
+			stale++
+		case !forward.Reports(e.EventType()) && over:
+			unrecorded++ // what a killed replica had not recorded yet
+		default:
+			c.find("lost", "%s never got %s %d", g.name, e.EventType(), seq)
+		}
+	}
+	if faults := c.drawn + g.kills; unrecorded > 64*faults {
+		c.find("wrong", "of %d events that %s never got nothing is recorded, around %d faults", unrecorded, g.name, faults)
+	}
+	c.result.Forwarded += len(first)
+	c.result.ForwardedTwice += twice
+	c.result.ForwardedStale += stale + unrecorded
+	c.t.Logf("%s: %d of %d events came, %d a second time, %d were stale and %d more are not recorded; it was killed %d times",
+		g.name, len(first), len(seqs), twice, stale, unrecorded, g.kills)
+}
