@@ -18,6 +18,7 @@ import (
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/forward"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -53,7 +54,8 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	}
 	sources := &story.Sources{
 		Log: journal.NewReader(js, layout.Events, layout.Prefix), Summaries: calls, Parked: parked.New(js, layout),
-		Rules: set.Rules(), Decode: service.Decoder(nil),
+		Forwarding: forward.NewDesk(js, layout),
+		Rules:      set.Rules(), Decode: service.Decoder(nil),
 	}
 	progress, done := scanProgress(c.stderr)
 	s, err := sources.Story(ctx, story.Query{ID: cmd.ID, Since: time.Now().Add(-cmd.Since), Search: true, Progress: progress})

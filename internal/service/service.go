@@ -269,6 +269,9 @@ func (s *Service) rooms(ctx context.Context, keys secrets, targets []forward.Tar
 		Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: store,
 		Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
 	}
+	if len(targets) > 0 {
+		s.sources.Forwarding = forward.NewDesk(s.js, s.layout)
+	}
 	if err := s.answerQuestions(ctx); err != nil {
 		return err
 	}

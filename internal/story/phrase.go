@@ -45,6 +45,7 @@ func phraseEvent(i Item, marked bool) string {
 		optional(e.LateSeconds > 0, "late %s", phraseDuration(time.Duration(e.LateSeconds*float64(time.Second)))),
 		optional(e.AfterRevision > 0, "after r%d", e.AfterRevision),
 		optional(e.Unattached, "(unattached)"),
+		phraseForwarded(e.Forwarded),
 		optional(i.Seq == 0 && marked, "*"))
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/publish"
+	"github.com/legato-calls/legato/publish/forward"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -22,6 +23,8 @@ type Sources struct {
 	Log       *journal.Reader
 	Summaries *publish.Publisher
 	Parked    *parked.Store
+	// Forwarding knows the attempts to hand events on. Nil: they are not told.
+	Forwarding *forward.Desk
 	// Rules and Decode fold the log's entries where no table has folded them.
 	Rules  session.Rules
 	Decode func(call.Entry) (call.Event, error)
@@ -81,7 +84,9 @@ func (s *Sources) Story(ctx context.Context, q Query) (Story, error) {
 		return Story{}, ErrUnknownCall
 	}
 	l.parked(ctx)
-	return Compose(l.known), nil
+	told := Compose(l.known)
+	s.forwarded(ctx, &told)
+	return told, nil
 }
 
 // lookup answers one query.

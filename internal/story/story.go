@@ -160,6 +160,8 @@ type Event struct {
 	// Unattached: the event is in the log and not in what is known of the call, because it could not be read or
 	// because it is not known yet whose it is.
 	Unattached bool `json:"unattached,omitempty"`
+	// Forwarded are the attempts to hand the event on to applications, by application. Absent: none is recorded.
+	Forwarded []Forwarded `json:"forwarded,omitempty"`
 }
 
 // Status is an attempt to ask for the status, or, without a result, what a summary says of all of them.
