@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -131,8 +132,17 @@ func TestSecretsAndPersonsAreNowhere(t *testing.T) {
 		StartTime: time.Now().Add(-time.Minute), EndTime: time.Now().Add(-50 * time.Second), Duration: 7,
 		ClientState: base64.StdEncoding.EncodeToString([]byte(markState)),
 	})
+	// An application that throws back what it gets, and has secrets of its own in its URL and a header.
+	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil && r.Header.Get("X-Secret") == markSecret {
+			http.Error(w, string(body), http.StatusBadRequest)
+		}
+	}))
+	defer application.Close()
 	env := append(world.Env(), "TELNYX_API_KEY="+markSecret, "LEGATO_LOG_LEVEL=debug",
-		"LEGATO_NATS_USER=legato", "LEGATO_NATS_PASSWORD="+markSecret)
+		"LEGATO_FORWARD="+strings.Replace(application.URL, "//", "//legato:"+markSecret+"@", 1)+"/?token="+markSecret,
+		"LEGATO_FORWARD_HEADER=app=X-Secret: "+markSecret, "LEGATO_NATS_USER=legato", "LEGATO_NATS_PASSWORD="+markSecret)
 	s := legatotest.Serve(t, env, legatotest.EmbeddedFlags(t.TempDir())...)
 	inside := strings.Replace(s.NATS, "//", "//legato:"+markSecret+"@", 1)
 
@@ -155,6 +165,12 @@ func TestSecretsAndPersonsAreNowhere(t *testing.T) {
 	}
 	legatotest.Completed(t, inside, "calls.session.completed.*.sess-mark")
 	wantUnmarked(t, "an answer", answers.String())
+	legatotest.Eventually(t, "the application has refused events", func() error {
+		if legatotest.Scrape(t, s.Admin).Sum("legato_forward_events_total", "result", "refused") == 0 {
+			return errors.New("none")
+		}
+		return nil
+	})
 	wantUnmarked(t, "/metrics", s.Get(t, "/metrics"))
 	wantUnmarked(t, "/readyz", s.Get(t, "/readyz"))
 	bodies := wantUnmarkedMessages(t, inside)

@@ -162,6 +162,9 @@ func (s *Settings) check() error {
 	if s.MaxConnections <= 0 {
 		return errors.New("--max-connections must be more than 0")
 	}
+	if _, err := s.targets(); err != nil {
+		return err
+	}
 	if s.NATSURL != "" {
 		return nil
 	}
