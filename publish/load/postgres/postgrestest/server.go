@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/procfs"
 )
 
 // patience bounds every wait; a loaded machine is slow, not wrong.
@@ -162,6 +163,31 @@ func (s *Server) Start() {
 			s.tb.Fatalf("PostgreSQL does not take connections: %v", err)
 		}
 	}
+}
+
+// CPU is the processor time that the server and its processes have used.
+func (s *Server) CPU() time.Duration {
+	s.tb.Helper()
+	all, err := procfs.AllProcs()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	var used time.Duration
+	for _, p := range all {
+		stat, err := p.Stat()
+		if err != nil {
+			continue // it has ended
+		}
+		if stat.PID != s.cmd.Process.Pid && stat.PPID != s.cmd.Process.Pid {
+			continue
+		}
+		const tick = 10 * time.Millisecond
+		used += time.Duration(stat.UTime+stat.STime) * tick
+		if stat.PID == s.cmd.Process.Pid {
+			used += time.Duration(stat.CUTime+stat.CSTime) * tick
+		}
+	}
+	return used
 }
 
 // Crash ends the server at once, as an immediate shutdown does: the next start recovers.
