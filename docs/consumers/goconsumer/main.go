@@ -26,7 +26,7 @@ const (
 	// stream is where Legato publishes; it follows --subject-prefix.
 	stream = "CALLS"
 	// durable names this consumer: the server remembers how far it came.
-	durable = "warehouse"
+	durable = "warehouse-go"
 	// atOnce is how many messages share one sync of the disk.
 	atOnce = 500
 )
@@ -48,7 +48,7 @@ func run(ctx context.Context, log *slog.Logger, url string, args []string) error
 	if url == "" {
 		url = nats.DefaultURL
 	}
-	nc, err := nats.Connect(url, nats.Name("warehouse"), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(url, nats.Name(durable), nats.MaxReconnects(-1))
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -107,14 +107,3 @@ func consume(ctx context.Context, log *slog.Logger, js jetstream.JetStream, stor
 	}
 	return nil
 }
-
-// summary is what a consumer must know of a body; everything else is in docs/messages.md.
-type summary struct {
-	Kind     string `json:"kind"`
-	Session  string `json:"call_session_id"`
-	Leg      string `json:"call_leg_id"`
-	Revision int    `json:"revision"`
-}
-
-// id is what a summary is about.
-func (s summary) id() string { return s.Kind + " " + s.Session + " " + s.Leg }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/legato-calls/legato/enrich/summary"
 )
 
 var errUnreadable = errors.New("not a summary")
@@ -22,7 +24,7 @@ type store struct {
 	file *os.File
 	out  *bufio.Writer
 	// newest is the highest revision of each id.
-	newest map[string]int
+	newest map[summary.Key]int
 }
 
 // open reads what the file has, and cuts off a line that a crash left unfinished.
@@ -31,7 +33,7 @@ func open(path string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{file: f, out: bufio.NewWriter(f), newest: make(map[string]int)}
+	s := &store{file: f, out: bufio.NewWriter(f), newest: make(map[summary.Key]int)}
 	in, whole := bufio.NewReader(f), int64(0)
 	for {
 		line, err := in.ReadBytes('\n')
@@ -42,11 +44,11 @@ func open(path string) (*store, error) {
 			return nil, errors.Join(err, f.Close())
 		}
 		whole += int64(len(line))
-		one, err := read(line)
+		key, revision, err := read(line)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 		}
-		s.newest[one.id()] = max(s.newest[one.id()], one.Revision)
+		s.newest[key] = max(s.newest[key], revision)
 	}
 	if err := f.Truncate(whole); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -59,11 +61,11 @@ func open(path string) (*store, error) {
 
 // put keeps a summary, unless this revision or a higher one is there.
 func (s *store) put(body []byte) error {
-	one, err := read(body)
+	key, revision, err := read(body)
 	if err != nil {
 		return err
 	}
-	if one.Revision <= s.newest[one.id()] {
+	if revision <= s.newest[key] {
 		return nil
 	}
 	var line bytes.Buffer
@@ -74,7 +76,7 @@ func (s *store) put(body []byte) error {
 	if _, err := s.out.Write(line.Bytes()); err != nil {
 		return err
 	}
-	s.newest[one.id()] = one.Revision
+	s.newest[key] = revision
 	return nil
 }
 
@@ -88,10 +90,26 @@ func (s *store) sync() error {
 
 func (s *store) close() { _ = s.file.Close() }
 
-func read(body []byte) (summary, error) {
-	var one summary
-	if json.Unmarshal(body, &one) != nil || one.Kind == "" || one.Session == "" || one.Revision < 1 {
-		return summary{}, errUnreadable
+// read decodes a summary by the types of its kind, and returns what it is about and its revision.
+func read(body []byte) (key summary.Key, revision int, err error) {
+	var head struct {
+		Kind string `json:"kind"`
 	}
-	return one, nil
+	if json.Unmarshal(body, &head) != nil {
+		return key, 0, errUnreadable
+	}
+	switch head.Kind {
+	case summary.KindLeg:
+		var leg summary.Leg // with everything that docs/messages.md explains
+		err = json.Unmarshal(body, &leg)
+		key, revision = summary.Key{Kind: leg.Kind, Session: leg.CallSessionID, Leg: leg.CallLegID}, leg.Revision
+	case summary.KindSession:
+		var session summary.Session
+		err = json.Unmarshal(body, &session)
+		key, revision = summary.Key{Kind: session.Kind, Session: session.CallSessionID}, session.Revision
+	}
+	if err != nil || key.Session == "" || revision < 1 || (key.Kind == summary.KindLeg) != (key.Leg != "") {
+		return key, 0, errUnreadable
+	}
+	return key, revision, nil
 }
