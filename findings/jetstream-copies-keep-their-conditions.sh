@@ -7,7 +7,7 @@
 #   message once it was obeyed, as an HTTP If-Match is.
 # Seen: the header is stored with the message and delivered with it. Whoever passes messages on with their headers, a
 #   bridge, an archive, a dead-letter queue, publishes the condition of another stream with them: the first copy to a
-#   subject passes by luck, the second is refused (10071); a mirror, which the server makes itself, is not. Output:
+#   subject passes by luck, the second is refused (10071). Output:
 #     delivered with the condition of its publish: "0"
 #     copy 1: stored
 #     copy 2: refused, 10071
