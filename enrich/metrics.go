@@ -6,6 +6,7 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -14,6 +15,7 @@ type metrics struct {
 	tasks          *prometheus.CounterVec
 	failures       prometheus.Counter
 	unusable       prometheus.Counter
+	unread         *prometheus.CounterVec
 	refused        prometheus.Counter
 	orphansExpired prometheus.Counter
 	checks         *prometheus.CounterVec
@@ -40,8 +42,10 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 	m := &metrics{
 		tasks: counters("legato_tasks_total",
 			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.", "result"),
-		failures:       counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
-		unusable:       counter("legato_log_unusable_total", "Log entries that could not be folded."),
+		failures: counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
+		unusable: counter("legato_log_unusable_total", "Log entries that could not be folded."),
+		unread: counters("legato_fields_unread_total",
+			"Values of events that could not be read, by the name of their field. A start reads the log again, and counts again.", "field"),
 		refused:        counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
 		orphansExpired: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
 		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire or repair.", "kind"),
@@ -97,6 +101,15 @@ const (
 	sweepEnded = "ended"
 	sweepBusy  = "busy"
 )
+
+// decode reads the event of an entry that is folded, and counts what it states that could not be read.
+func (w *Worker) decode(e call.Entry) (call.Event, error) {
+	event, err := w.cfg.Decode(e)
+	for _, field := range event.Facts.Unread {
+		w.metrics.unread.WithLabelValues(field).Inc()
+	}
+	return event, err
+}
 
 // beginAtZero makes every series that there can be: of one that begins at 1 the
 // first is never seen to happen.

@@ -142,7 +142,7 @@ func New(cfg Config) *Worker {
 		jobs:   make(map[call.SessionID]*job),
 	}
 	w.table = session.New(session.Config{
-		Rules: cfg.Rules, Decode: cfg.Decode, Changed: w.changed, Unusable: w.unusable,
+		Rules: cfg.Rules, Decode: w.decode, Changed: w.changed, Unusable: w.unusable,
 	})
 	w.metrics = newMetrics(cfg.Registerer, w.table)
 	return w

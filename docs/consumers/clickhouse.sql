@@ -14,6 +14,8 @@ CREATE TABLE IF NOT EXISTS legs (
   "direction" Nullable(String),
   "from" Nullable(String),
   "to" Nullable(String),
+  "from_sip_uri" Nullable(String),
+  "to_sip_uri" Nullable(String),
   "caller_name" Nullable(String),
   "calling_party_type" Nullable(String),
   "stir_shaken_attestation" Nullable(String),
@@ -78,6 +80,8 @@ CREATE TABLE IF NOT EXISTS legs (
   "machine_detection_greeting" Nullable(String),
   "machine_detection_premium" Nullable(Bool),
   "machine_detection_detected_at" Nullable(DateTime64(6, 'UTC')),
+  "machine_detection_greeting_at" Nullable(DateTime64(6, 'UTC')),
+  "machine_detection_screened_at" Nullable(DateTime64(6, 'UTC')),
   "deepfake_result" Nullable(String),
   "deepfake_score" Nullable(Float64),
   "deepfake_consistency" Nullable(Float64),
@@ -99,6 +103,7 @@ CREATE TABLE IF NOT EXISTS legs (
   "cost_status" Nullable(String),
   "cost_billed_seconds" Nullable(Int64),
   "cost_parts" Nullable(String),
+  "cost_total_cost" Nullable(Decimal(18, 6)),
   "cost_totals" Nullable(String),
   "cost_amount" Nullable(Decimal(18, 6)),
   "cost_currency" Nullable(String),
@@ -106,6 +111,7 @@ CREATE TABLE IF NOT EXISTS legs (
   "client_state_text" Nullable(String),
   "tags" Nullable(String),
   "notes" Nullable(String),
+  "unread_fields" Nullable(String),
   "completeness_received" Nullable(String),
   "completeness_expected" Nullable(String),
   "omitted" Nullable(String),
@@ -163,6 +169,7 @@ CREATE TABLE IF NOT EXISTS sessions (
   "recordings" Nullable(String),
   "playbacks" Nullable(String),
   "speaks" Nullable(String),
+  "unread_fields" Nullable(String),
   "omitted" Nullable(String)
 -- end of columns
 ) ENGINE = ReplacingMergeTree(revision) ORDER BY call_session_id;

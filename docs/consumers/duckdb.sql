@@ -18,6 +18,8 @@ CREATE TABLE IF NOT EXISTS legs (
   "direction" VARCHAR,
   "from" VARCHAR,
   "to" VARCHAR,
+  "from_sip_uri" VARCHAR,
+  "to_sip_uri" VARCHAR,
   "caller_name" VARCHAR,
   "calling_party_type" VARCHAR,
   "stir_shaken_attestation" VARCHAR,
@@ -82,6 +84,8 @@ CREATE TABLE IF NOT EXISTS legs (
   "machine_detection_greeting" VARCHAR,
   "machine_detection_premium" BOOLEAN,
   "machine_detection_detected_at" TIMESTAMPTZ,
+  "machine_detection_greeting_at" TIMESTAMPTZ,
+  "machine_detection_screened_at" TIMESTAMPTZ,
   "deepfake_result" VARCHAR,
   "deepfake_score" DOUBLE,
   "deepfake_consistency" DOUBLE,
@@ -103,6 +107,7 @@ CREATE TABLE IF NOT EXISTS legs (
   "cost_status" VARCHAR,
   "cost_billed_seconds" BIGINT,
   "cost_parts" VARCHAR,
+  "cost_total_cost" DECIMAL(18,6),
   "cost_totals" VARCHAR,
   "cost_amount" DECIMAL(18,6),
   "cost_currency" VARCHAR,
@@ -110,6 +115,7 @@ CREATE TABLE IF NOT EXISTS legs (
   "client_state_text" VARCHAR,
   "tags" VARCHAR,
   "notes" VARCHAR,
+  "unread_fields" VARCHAR,
   "completeness_received" VARCHAR,
   "completeness_expected" VARCHAR,
   "omitted" VARCHAR,
@@ -167,6 +173,7 @@ CREATE TABLE IF NOT EXISTS sessions (
   "recordings" VARCHAR,
   "playbacks" VARCHAR,
   "speaks" VARCHAR,
+  "unread_fields" VARCHAR,
   "omitted" VARCHAR
 -- end of columns
 );

@@ -28,7 +28,7 @@ func leg(i, revision int) summary.Leg {
 	at := func(after time.Duration) *summary.Time {
 		return summary.At(startedAt.Add(time.Duration(i) * time.Hour).Add(after))
 	}
-	rate, mos := int64(8000), 4.5
+	rate, mos := int64(8000), summary.Number(4.5)
 	l := summary.Leg{
 		Kind: summary.KindLeg, Schema: summary.Schema, Revision: revision,
 		CallSessionID: fmt.Sprintf("session-%d", i), CallLegID: fmt.Sprintf("leg-%d", i), ConnectionID: "1700000000000000042",

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // LegContent is the JSON of what a leg's summary says about the call, without the
@@ -19,7 +20,7 @@ import (
 func LegContent(l summary.Leg) ([]byte, error) {
 	l.Revision, l.Changed, l.Reasons, l.PublishedAt, l.Times = 0, nil, nil, summary.Time{}, nil
 	l.Status.Attempts, l.Status.HTTPStatus, l.Status.FetchedAt = 0, 0, nil
-	return summary.Encode(l)
+	return encode(l)
 }
 
 // SessionContent is the JSON of what a session's summary says about the call, without
@@ -27,7 +28,17 @@ func LegContent(l summary.Leg) ([]byte, error) {
 // is revised when a leg of it is.
 func SessionContent(s summary.Session) ([]byte, error) {
 	s.Revision, s.Changed, s.Reasons, s.PublishedAt = 0, nil, nil, summary.Time{}
-	return summary.Encode(s)
+	return encode(s)
+}
+
+// encode returns the JSON of a summary without U+0000, which stops readers. What is read of webhooks has none; status
+// answers and what an earlier release stored can.
+func encode(v any) ([]byte, error) {
+	body, err := summary.Encode(v)
+	if bytes.Contains(body, []byte(`\u0000`)) {
+		body = []byte(call.PrintableJSON(string(body)))
+	}
+	return body, err
 }
 
 // Changed returns JSON Pointers (RFC 6901) to what differs between two contents,

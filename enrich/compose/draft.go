@@ -79,9 +79,9 @@ func (d Draft) Revise(before Draft, revision int, at time.Time) (Draft, error) {
 // names; that is empty when it is not known. It fails with summary.ErrInvalid.
 func (d Draft) Encode() (body []byte, connection string, err error) {
 	if d.Leg != nil {
-		body, err = summary.Encode(*d.Leg)
+		body, err = encode(*d.Leg)
 		return body, d.Leg.ConnectionID, err
 	}
-	body, err = summary.Encode(*d.Session)
+	body, err = encode(*d.Session)
 	return body, d.Session.ConnectionID, err
 }

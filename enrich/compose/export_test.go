@@ -6,6 +6,8 @@ import "github.com/legato-calls/legato/enrich/summary"
 var (
 	Outcome           = outcome
 	AnsweredBy        = answeredBy
+	Verdict           = verdict
+	Cost              = composeCost
 	PartyOf           = party
 	TruncateLeg       = func(l *summary.Leg) { truncateLeg(l, nil) }
 	Derive            = derive

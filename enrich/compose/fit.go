@@ -65,6 +65,10 @@ var truncations = []truncation{
 	{"all but 10 recordings, and of 4 conferences 2 each", limits{"recordings": 10, "conferences": 4, "conferences.recordings": 2}, nil},
 	{"URLs of recordings", nil, dropURLs},
 	{"all but the first and the last 10 events", nil, func(l *summary.Leg) { truncateEvents(l, 20) }},
+	{"all but 4 of the lists of events", limits{
+		"playbacks": 4, "speaks": 4, "dtmf.digits": 4, "gathers": 4, "payments": 4, "queues": 4, "refers": 4, "streams": 4,
+		"recording_errors": 4, "transcriptions": 4, "ai.conversations": 4, "ai.gathers": 4,
+	}, nil},
 	{"parties, names, states and tags past 512 bytes each", nil, func(l *summary.Leg) { truncateTexts(l, 512) }},
 }
 
@@ -129,7 +133,7 @@ func truncateTexts(l *summary.Leg, limit int) {
 	leaveOut(l, "client_state", &l.ClientState, limit)
 	leaveOut(l, "status.client_state", &l.Status.ClientState, limit)
 	l.ClientStateText = start(l.ClientStateText, limit)
-	for _, text := range []*string{&l.From, &l.To, &l.CallerName, &l.OfferedCodecs, &l.Status.RecordType} {
+	for _, text := range []*string{&l.From, &l.To, &l.FromSIPURI, &l.ToSIPURI, &l.CallerName, &l.OfferedCodecs, &l.Status.RecordType} {
 		kept := start(*text, limit)
 		omit(l, "texts", len(*text)-len(kept))
 		*text = kept

@@ -23,6 +23,7 @@ func full(n int, text string) summary.Leg {
 	// As many as there can be.
 	l.Discrepancies = l.Discrepancies[:min(n, 2)]
 	l.Cost.Parts, l.Cost.Totals = l.Cost.Parts[:min(n, 64)], l.Cost.Totals[:min(n, 64)]
+	l.UnreadFields = l.UnreadFields[:min(n, 20)]
 	l.DTMF.Count = 0
 	// The timeline knows what the entries are named after.
 	known := make(map[string]bool)
@@ -46,7 +47,9 @@ func full(n int, text string) summary.Leg {
 	l.Events, l.EventsOmitted = compose.CutTimeline(l.Events)
 	compose.TruncateLeg(&l)
 	compose.Derive(&l)
-	l.Hangup.Party = summary.PartyUnknown // what follows from these texts
+	// What follows from these texts.
+	l.Hangup.Party = summary.PartyUnknown
+	l.MachineDetection.ScreenedAt, l.AnsweredBy = nil, summary.AnsweredByUnknown
 	compose.Annotate(&l, nil, nil)
 	return l
 }
@@ -54,7 +57,7 @@ func full(n int, text string) summary.Leg {
 // longest is how long a text of that field can be.
 func longest(field string) int {
 	switch field {
-	case "ClientState", "From", "To", "Tags":
+	case "ClientState", "From", "To", "FromSIPURI", "ToSIPURI", "Tags":
 		return 1 << 20
 	case "Text", "JSON", "Content":
 		return 64 << 10

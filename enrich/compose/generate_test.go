@@ -5,6 +5,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 	"pgregory.net/rapid"
 )
 
@@ -69,13 +70,18 @@ func drawLeg(t *rapid.T) summary.Leg {
 		l.Hangup = &summary.Hangup{Cause: words.Draw(t, "cause"), SIPCode: words.Draw(t, "sip"), Party: summary.PartyUnknown}
 	}
 	if rapid.Bool().Draw(t, "cost?") {
-		l.Cost = &summary.Cost{
+		d := call.Cost{
 			Status: rapid.SampledFrom([]string{"success", "error"}).Draw(t, "cost"), BilledSeconds: maybe(t, "billed", counts),
-			Totals: []summary.Amount{{Currency: "USD", Amount: money.Draw(t, "total")}},
+			Total: rapid.OneOf(rapid.Just(""), money).Draw(t, "total"),
 		}
+		for _, part := range unique(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b"}), 0, 2).Draw(t, "parts"), func(s string) string { return s }) {
+			d.Parts = append(d.Parts, call.CostPart{Part: part, Amount: money.Draw(t, "amount"), Currency: "USD"})
+		}
+		l.Cost = compose.Cost(&d)
 	}
 	if rapid.Bool().Draw(t, "amd?") {
 		l.MachineDetection = &summary.MachineDetection{Result: words.Draw(t, "result"), Greeting: words.Draw(t, "greeting")}
+		l.AnsweredBy = compose.Verdict(l.MachineDetection)
 	}
 	for _, id := range unique(rapid.SliceOfN(rapid.SampledFrom([]string{"r1", "r2"}), 0, 2).Draw(t, "recordings"), func(s string) string { return s }) {
 		l.Recordings = append(l.Recordings, summary.Recording{ID: id, StartedAt: maybe(t, "rec", times)})

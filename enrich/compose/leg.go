@@ -3,6 +3,7 @@ package compose
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -85,6 +86,9 @@ func (c *legComposer) facts(e *session.Event) {
 	c.leg.ConnectionID = cmp.Or(c.leg.ConnectionID, string(f.Connection))
 	c.leg.From = cmp.Or(c.leg.From, f.From)
 	c.leg.To = cmp.Or(c.leg.To, f.To)
+	c.leg.FromSIPURI = cmp.Or(c.leg.FromSIPURI, f.FromSIP)
+	c.leg.ToSIPURI = cmp.Or(c.leg.ToSIPURI, f.ToSIP)
+	c.leg.CallingPartyType = cmp.Or(c.leg.CallingPartyType, f.CallingParty)
 	c.setTime("started_at", &c.leg.StartedAt, f.StartTime, e)
 	c.doubt(summary.NoteDetailsCut, f.Truncated)
 	// The application may change these during the call: the last one stands.
@@ -98,6 +102,7 @@ func (c *legComposer) facts(e *session.Event) {
 
 // event takes what only an event of its type states.
 func (c *legComposer) event(e *session.Event) {
+	c.leg.UnreadFields = union(c.leg.UnreadFields, e.Facts.Unread, strings.Clone, strings.Compare)
 	switch e.Type {
 	case call.TypeInitiated:
 		c.seen = append(c.seen, summary.PartInitiated)
@@ -107,7 +112,7 @@ func (c *legComposer) event(e *session.Event) {
 	case call.TypeBridged:
 		c.answered = true
 		c.setTime("bridged_at", &c.leg.BridgedAt, e.OccurredAt, e)
-	case call.TypeMachinePremium, call.TypeMachinePremiumGreet:
+	case call.TypeMachinePremium, call.TypeMachinePremiumGreet, call.TypeMachinePremiumStart, call.TypeMachineScreening:
 		c.machine().Premium = true
 	}
 	if e.Detail != nil {
@@ -122,7 +127,6 @@ func (c *legComposer) detail(e *session.Event) {
 	case *call.Initiated:
 		c.begin(d)
 	case *call.Answered:
-		c.leg.CallingPartyType = cmp.Or(c.leg.CallingPartyType, d.CallingParty)
 		if c.leg.Codec == "" && c.leg.SamplingRate == nil {
 			c.leg.Codec, c.leg.SamplingRate = d.Codec, within(d.SamplingRate, 0, maxSamplingRate)
 		}
@@ -130,9 +134,10 @@ func (c *legComposer) detail(e *session.Event) {
 	case *call.Hangup:
 		c.hangup(e, d)
 	case *call.Cost:
-		// A success is not undone by an error that follows it.
-		if c.leg.Cost == nil || d.Status != "error" {
-			c.leg.Cost = composeCost(d)
+		var notes []summary.Note
+		c.leg.Cost, notes = mergeCost(c.leg.Cost, composeCost(d))
+		for _, n := range notes {
+			c.doubt(n, true)
 		}
 	case *call.Machine:
 		c.detection(e, d)
@@ -156,7 +161,6 @@ func (c *legComposer) begin(d *call.Initiated) {
 	l := &c.leg
 	l.Direction = cmp.Or(l.Direction, d.Direction)
 	l.CallerName = cmp.Or(l.CallerName, d.CallerName)
-	l.CallingPartyType = cmp.Or(l.CallingPartyType, d.CallingParty)
 	l.Screening = cmp.Or(l.Screening, d.Screening)
 	l.OfferedCodecs = cmp.Or(l.OfferedCodecs, d.OfferedCodecs)
 	if l.STIRShaken == nil && (d.Attestation != "" || d.Validated != nil) {
@@ -214,6 +218,8 @@ func (c *legComposer) finish() {
 		l.Hangup.Party = party(l.Direction, h.Source)
 	}
 	l.Outcome = outcome(c.answered, h.Cause, h.Source, h.SIPCode)
+	l.MachineDetection = settled(l.MachineDetection)
+	l.AnsweredBy = verdict(l.MachineDetection)
 	l.EndedBy = endedBy(v.Ending)
 	l.HoldSeconds, l.QueueSeconds = held(c.events, l.EndedAt), c.queued
 	c.endGather()

@@ -33,17 +33,14 @@ func addHeaders(into *[]summary.Header, stated []call.Header) {
 func (c *legComposer) queue(e *session.Event, d *call.Queue) {
 	at := summary.At(e.OccurredAt)
 	if e.Type == call.TypeEnqueued {
-		c.leg.Queues = append(c.leg.Queues, summary.QueueVisit{ID: e.ID, Name: d.Name, EnteredAt: at})
+		c.leg.Queues = append(c.leg.Queues, summary.QueueVisit{
+			ID: e.ID, Name: d.Name, EnteredAt: at, EnteredPosition: within(d.Position, 0, maxCount),
+			AverageWaitSeconds: lasted(d.AverageWaitSeconds),
+		})
 		return
 	}
 	wait := lasted(d.WaitSeconds)
-	if wait != nil {
-		total := *wait
-		if c.queued != nil {
-			total += *c.queued
-		}
-		c.queued = &total
-	}
+	add(&c.queued, wait)
 	v := summary.QueueVisit{ID: e.ID, Name: d.Name}
 	into := &v
 	if n := len(c.leg.Queues); n > 0 {
@@ -51,7 +48,7 @@ func (c *legComposer) queue(e *session.Event, d *call.Queue) {
 			into = last
 		}
 	}
-	into.LeftAt, into.Reason = at, d.Reason
+	into.LeftAt, into.LeftPosition, into.Reason = at, within(d.Position, 0, maxCount), d.Reason
 	if wait != nil {
 		into.WaitSeconds = wait
 	}

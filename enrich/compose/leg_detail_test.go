@@ -19,19 +19,22 @@ func idOf(typ string, at time.Duration) string { return typ + "@" + at.String() 
 func TestWhoIsCalling(t *testing.T) {
 	got := composed(
 		happened(call.TypeInitiated, 0, &call.Initiated{
-			CallingParty: "pstn", Attestation: "B", Validated: new(false), Screening: "spam_likely", OfferedCodecs: "PCMU,G729",
+			Attestation: "B", Validated: new(false), Screening: "spam_likely", OfferedCodecs: "PCMU,G729",
 		}),
-		happened(call.TypeInitiated, 1, &call.Initiated{CallingParty: "sip", Attestation: "A", Screening: "other", OfferedCodecs: "PCMA"}),
-		happened(call.TypeAnswered, 2, &call.Answered{CallingParty: "sip", Codec: "PCMU", SamplingRate: new(int64(8000))}),
+		happened(call.TypeInitiated, 1, &call.Initiated{Attestation: "A", Screening: "other", OfferedCodecs: "PCMA"}),
+		happened(call.TypeAnswered, 2, &call.Answered{Codec: "PCMU", SamplingRate: new(int64(8000))}),
 		happened(call.TypeAnswered, 3, &call.Answered{Codec: "OPUS", SamplingRate: new(int64(48000))}),
 	)
-	check(t, "calling_party_type", got.CallingPartyType, "pstn")
 	check(t, "stir_shaken", got.STIRShaken, &summary.STIRShaken{Attestation: "B", Validated: new(false)})
 	check(t, "screening", got.Screening, "spam_likely")
 	check(t, "codec", got.Codec, "PCMU")
 	check(t, "sampling_rate", got.SamplingRate, new(int64(8000)))
 	check(t, "offered_codecs", got.OfferedCodecs, "PCMU,G729")
-	check(t, "calling_party_type of the answer", composed(happened(call.TypeAnswered, 2, &call.Answered{CallingParty: "sip"})).CallingPartyType, "sip")
+	said := func(at int, f call.Facts) *session.Event {
+		return happened(call.TypeSpeakStarted, time.Duration(at), nil, stating(session.Facts{Facts: f}))
+	}
+	got = composed(said(1, call.Facts{}), said(2, call.Facts{CallingParty: "sip", FromSIP: "a@b", ToSIP: "c@d"}), said(3, call.Facts{CallingParty: "pstn", FromSIP: "e"}))
+	check(t, "of any event", []string{got.CallingPartyType, got.FromSIPURI, got.ToSIPURI}, []string{"sip", "a@b", "c@d"})
 	check(t, "nothing said of the caller", composed(happened(call.TypeInitiated, 0, &call.Initiated{})).STIRShaken, nil)
 }
 
@@ -112,7 +115,7 @@ func TestDigitsThatWereKeptAreShown(t *testing.T) {
 func TestWhatWasPlayedAndSpoken(t *testing.T) {
 	got := composed(
 		happened(call.TypePlaybackStarted, 1*time.Second, &call.Playback{Media: "menu.mp3"}),
-		happened(call.TypePlaybackEnded, 2*time.Second, &call.Playback{Media: "menu.mp3", Status: "completed"}),
+		happened(call.TypePlaybackEnded, 2*time.Second, &call.Playback{Media: "menu.mp3", Status: "completed", StatusDetail: "why"}),
 		happened(call.TypeParticipantPlaybackEnded, 3*time.Second, &call.Playback{Media: "moh", Conference: "c1"}),
 		happened(call.TypeSpeakStarted, 4*time.Second, nil),
 		happened(call.TypeSpeakEnded, 5*time.Second, &call.Speech{Status: "call_hangup"}),
@@ -120,7 +123,7 @@ func TestWhatWasPlayedAndSpoken(t *testing.T) {
 		happened(call.TypeParticipantSpeakEnded, 7*time.Second, &call.Speech{Conference: "c1"}),
 	)
 	check(t, "playbacks", got.Playbacks, []summary.Playback{
-		{ID: idOf(call.TypePlaybackEnded, 2*time.Second), At: known(2 * time.Second), Media: "menu.mp3", Status: "completed"},
+		{ID: idOf(call.TypePlaybackEnded, 2*time.Second), At: known(2 * time.Second), Media: "menu.mp3", Status: "completed", StatusDetail: "why"},
 		{ID: idOf(call.TypeParticipantPlaybackEnded, 3*time.Second), At: known(3 * time.Second), Media: "moh", ConferenceID: "c1"},
 	})
 	check(t, "speaks", got.Speaks, []summary.Speak{
@@ -165,8 +168,8 @@ func TestALiveTranscriptKeepsItsBeginning(t *testing.T) {
 	}
 	got := composed(said(1, "Hello.", 0), said(2, "Bye.", 3), happened(call.TypeTranscription, 3, nil))
 	check(t, "transcript", got.Transcript, &summary.Transcript{TextOmitted: 3, Pieces: []summary.Piece{
-		{ID: idOf(call.TypeTranscription, time.Second), At: known(time.Second), Track: "inbound", Text: "Hello.", Confidence: new(0.5)},
-		{ID: idOf(call.TypeTranscription, 2*time.Second), At: known(2 * time.Second), Track: "inbound", Text: "Bye.", Confidence: new(0.5)},
+		{ID: idOf(call.TypeTranscription, time.Second), At: known(time.Second), Track: "inbound", Text: "Hello.", Confidence: new(summary.Number(0.5))},
+		{ID: idOf(call.TypeTranscription, 2*time.Second), At: known(2 * time.Second), Track: "inbound", Text: "Bye.", Confidence: new(summary.Number(0.5))},
 	}})
 	var long []*session.Event
 	for i := range 20 {
@@ -206,18 +209,18 @@ func TestStreams(t *testing.T) {
 
 func TestStaysInQueues(t *testing.T) {
 	in := func(at int, name string) *session.Event {
-		return happened(call.TypeEnqueued, time.Duration(at)*time.Second, &call.Queue{Name: name})
+		return happened(call.TypeEnqueued, time.Duration(at)*time.Second, &call.Queue{Name: name, Position: new(int64(4)), AverageWaitSeconds: new(int64(9))})
 	}
 	out := func(at int, name string) *session.Event {
-		return happened(call.TypeDequeued, time.Duration(at)*time.Second, &call.Queue{Name: name, Reason: "bridged", WaitSeconds: new(int64(2))})
+		return happened(call.TypeDequeued, time.Duration(at)*time.Second, &call.Queue{Name: name, Position: new(int64(1)), Reason: "bridged", WaitSeconds: new(int64(2))})
 	}
 	visit := func(id *session.Event, name string, entered, left int) summary.QueueVisit {
 		v := summary.QueueVisit{ID: id.ID, Name: name}
 		if entered > 0 {
-			v.EnteredAt = known(time.Duration(entered) * time.Second)
+			v.EnteredAt, v.EnteredPosition, v.AverageWaitSeconds = known(time.Duration(entered)*time.Second), new(int64(4)), secs(9)
 		}
 		if left > 0 {
-			v.LeftAt, v.Reason, v.WaitSeconds = known(time.Duration(left)*time.Second), "bridged", secs(2)
+			v.LeftAt, v.LeftPosition, v.Reason, v.WaitSeconds = known(time.Duration(left)*time.Second), new(int64(1)), "bridged", secs(2)
 		}
 		return v
 	}
@@ -276,7 +279,7 @@ func TestRefersPaymentsAndErrors(t *testing.T) {
 		happened(call.TypeReferStarted, 1*time.Second, &call.Refer{SIPCode: "100"}),
 		happened(call.TypeReferFailed, 2*time.Second, &call.Refer{SIPCode: "603"}),
 		happened(call.TypePaymentProgress, 3*time.Second, &call.Payment{Step: "payment-card-number", Status: "processing"}),
-		happened(call.TypePaymentDone, 4*time.Second, &call.Payment{Status: "success", ChargeID: "ch_1", ErrorCode: "402"}),
+		happened(call.TypePaymentDone, 4*time.Second, &call.Payment{Status: "success", ChargeID: "ch_1", ConfirmationCode: "OK-7", ConnectorError: "E5", ErrorCode: "402"}),
 		happened(call.TypeRecordingError, 5*time.Second, &call.RecordingError{Reason: "Internal server error"}),
 		happened(call.TypeHangup, 6*time.Second, &call.Hangup{Fault: &call.Fault{Code: "90018", Title: "Call has already ended"}}),
 	)
@@ -286,7 +289,7 @@ func TestRefersPaymentsAndErrors(t *testing.T) {
 	})
 	check(t, "payments", got.Payments, []summary.Payment{
 		{ID: idOf(call.TypePaymentProgress, 3*time.Second), At: known(3 * time.Second), Step: "payment-card-number", Status: "processing"},
-		{ID: idOf(call.TypePaymentDone, 4*time.Second), At: known(4 * time.Second), Status: "success", ChargeID: "ch_1", ErrorCode: "402"},
+		{ID: idOf(call.TypePaymentDone, 4*time.Second), At: known(4 * time.Second), Status: "success", ChargeID: "ch_1", ConfirmationCode: "OK-7", ConnectorError: "E5", ErrorCode: "402"},
 	})
 	check(t, "recording_errors", got.RecordingErrors, []summary.RecordingError{
 		{ID: idOf(call.TypeRecordingError, 5*time.Second), At: known(5 * time.Second), Reason: "Internal server error"},
@@ -301,7 +304,7 @@ func TestDeepfakeDetection(t *testing.T) {
 		happened(call.TypeDeepfakeError, 3*time.Second, &call.Deepfake{Error: "rtp_timeout"}),
 	)
 	check(t, "the last of either", got.Deepfake, &summary.Deepfake{
-		Result: "fake", Score: new(0.9), Consistency: new(94.5), At: known(2 * time.Second), Error: "rtp_timeout", ErrorAt: known(3 * time.Second),
+		Result: "fake", Score: new(summary.Number(0.9)), Consistency: new(summary.Number(94.5)), At: known(2 * time.Second), Error: "rtp_timeout", ErrorAt: known(3 * time.Second),
 	})
 }
 

@@ -27,7 +27,8 @@ func (c *legComposer) dialog(e *session.Event) {
 		l.Gathers = append(l.Gathers, summary.Gather{ID: e.ID, At: at, Status: d.Status, DigitCount: d.DigitCount, Digits: d.Digits})
 	case *call.Payment:
 		l.Payments = append(l.Payments, summary.Payment{
-			ID: e.ID, At: at, Step: d.Step, Status: d.Status, ChargeID: d.ChargeID, ErrorCode: d.ErrorCode,
+			ID: e.ID, At: at, Step: d.Step, Status: d.Status, ChargeID: d.ChargeID,
+			ConfirmationCode: d.ConfirmationCode, ConnectorError: d.ConnectorError, ErrorCode: d.ErrorCode,
 		})
 	case *call.AIGather:
 		c.aiGather(e, d)

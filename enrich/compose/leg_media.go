@@ -1,6 +1,8 @@
 package compose
 
 import (
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -9,8 +11,29 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// urlLife is how long Telnyx's recording URLs work (X-Amz-Expires=600).
-const urlLife = 10 * time.Minute
+// maxURLLife is the longest that a signed URL can be made to work, by the form of its signature: seven days.
+const maxURLLife = 7 * 24 * time.Hour
+
+// expiry returns when the first of the URLs stops working, as they say it themselves; zero: none says it. Those into the
+// customer's own storage do not.
+func expiry(links map[string]string) (first time.Time) {
+	for _, link := range links {
+		u, err := url.Parse(link)
+		if err != nil {
+			continue
+		}
+		signed, errDate := time.Parse("20060102T150405Z", u.Query().Get("X-Amz-Date"))
+		seconds, errLife := strconv.ParseInt(u.Query().Get("X-Amz-Expires"), 10, 32)
+		life := time.Duration(seconds) * time.Second
+		if errDate != nil || errLife != nil || life <= 0 || life > maxURLLife {
+			continue
+		}
+		if at := signed.Add(life); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
 
 // place returns the entry of a list that is kept by an id, a new one where there is none.
 func place[T any](c *legComposer, list *[]T, field, id string) *T {
@@ -56,7 +79,7 @@ func (c *legComposer) media(e *session.Event) {
 		}
 		l.Transcript.TextOmitted += d.TextOmitted
 		l.Transcript.Pieces = append(l.Transcript.Pieces, summary.Piece{
-			ID: e.ID, At: at, Track: d.Track, Text: d.Text, Confidence: within(d.Confidence, 0, 1),
+			ID: e.ID, At: at, Track: d.Track, Text: d.Text, Confidence: measured(d.Confidence, 0, 1),
 		})
 	case *call.Streaming:
 		c.stream(e, summary.Stream{Kind: "streaming", StreamID: d.ID, Type: d.Type, Track: d.Track, Reason: d.Reason})
@@ -66,7 +89,7 @@ func (c *legComposer) media(e *session.Event) {
 		c.stream(e, summary.Stream{Kind: "siprec", Reason: d.Cause})
 	case *call.Playback:
 		if state(e) == "ended" {
-			l.Playbacks = append(l.Playbacks, summary.Playback{ID: e.ID, At: at, Media: d.Media, Status: d.Status, ConferenceID: d.Conference})
+			l.Playbacks = append(l.Playbacks, summary.Playback{ID: e.ID, At: at, Media: d.Media, Status: d.Status, StatusDetail: d.StatusDetail, ConferenceID: d.Conference})
 		}
 	case *call.Speech:
 		if state(e) == "ended" {
@@ -88,10 +111,7 @@ func (c *legComposer) recording(e *session.Event, d *call.Recording) {
 	r := summary.Recording{
 		ID: named(d.ID, e), Channels: d.Channels, Format: d.Format,
 		StartedAt: summary.At(d.StartedAt), EndedAt: summary.At(d.EndedAt),
-		URLs: d.URLs, PublicURLs: d.PublicURLs,
-	}
-	if len(d.URLs) > 0 && !e.OccurredAt.IsZero() {
-		r.URLsExpireAt = summary.At(e.OccurredAt.Add(urlLife))
+		URLs: d.URLs, URLsExpireAt: summary.At(expiry(d.URLs)), PublicURLs: d.PublicURLs,
 	}
 	if d.Conference == "" {
 		*place(c, &c.leg.Recordings, "recordings", r.ID) = r
@@ -100,29 +120,6 @@ func (c *legComposer) recording(e *session.Event, d *call.Recording) {
 	of := place(c, &c.leg.Conferences, "conferences", d.Conference)
 	of.ID = d.Conference
 	*place(c, &of.Recordings, "recordings of "+d.Conference, r.ID) = r
-}
-
-func (c *legComposer) machine() *summary.MachineDetection {
-	if c.leg.MachineDetection == nil {
-		c.leg.MachineDetection = &summary.MachineDetection{}
-	}
-	return c.leg.MachineDetection
-}
-
-// detection takes the last word of the detection and the last of the greeting.
-func (c *legComposer) detection(e *session.Event, d *call.Machine) {
-	m := c.machine()
-	switch e.Type {
-	case call.TypeMachineDetection, call.TypeMachinePremium:
-		m.Result, m.DetectedAt = d.Result, summary.At(e.OccurredAt)
-		c.leg.AnsweredBy = answeredBy(d.Result)
-	case call.TypeMachineGreeting, call.TypeMachinePremiumGreet:
-		m.Greeting = d.Result
-		// With premium detection a beep suppresses the detection's own event.
-		if c.leg.AnsweredBy == "" && d.Result == "beep_detected" {
-			c.leg.AnsweredBy = summary.AnsweredByMachine
-		}
-	}
 }
 
 // deepfake takes the last result and the last error.
@@ -135,7 +132,7 @@ func (c *legComposer) deepfake(e *session.Event, d *call.Deepfake) {
 		into.Error, into.ErrorAt = d.Error, at
 		return
 	}
-	into.Result, into.Score, into.Consistency, into.At = d.Result, within(d.Score, 0, 1), within(d.Consistency, 0, 100), at
+	into.Result, into.Score, into.Consistency, into.At = d.Result, measured(d.Score, 0, 1), measured(d.Consistency, 0, 100), at
 }
 
 func (c *legComposer) quality(q *call.Quality) {
@@ -153,7 +150,7 @@ func (c *legComposer) streamQuality(s *call.Stream) *summary.StreamQuality {
 		return nil
 	}
 	out := &summary.StreamQuality{
-		MOS: within(s.MOS, minMOS, maxMOS), JitterMaxVariance: within(s.JitterMaxVariance, 0, maxJitter),
+		MOS: measured(s.MOS, minMOS, maxMOS), JitterMaxVariance: measured(s.JitterMaxVariance, 0, maxJitter),
 		JitterPackets: within(s.JitterPackets, 0, maxCount), Packets: within(s.Packets, 0, maxCount),
 		SkippedPackets: within(s.SkippedPackets, 0, maxCount),
 	}

@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,9 +116,9 @@ func TestAMeanOpinionOfNothingIsNone(t *testing.T) {
 		h.Detail.(*call.Hangup).Quality = &call.Quality{Inbound: &call.Stream{MOS: new(4.5), Packets: packets}}
 		return composed(h).Quality
 	}
-	check(t, "with packets", with(new(int64(9))), &summary.Quality{Inbound: &summary.StreamQuality{MOS: new(4.5), Packets: new(int64(9))}})
+	check(t, "with packets", with(new(int64(9))), &summary.Quality{Inbound: &summary.StreamQuality{MOS: new(summary.Number(4.5)), Packets: new(int64(9))}})
 	check(t, "without", with(new(int64(0))), &summary.Quality{Inbound: &summary.StreamQuality{Packets: new(int64(0))}})
-	check(t, "packets not stated", with(nil), &summary.Quality{Inbound: &summary.StreamQuality{MOS: new(4.5)}})
+	check(t, "packets not stated", with(nil), &summary.Quality{Inbound: &summary.StreamQuality{MOS: new(summary.Number(4.5))}})
 	check(t, "no statistics", composed(hungUp("", "", "")).Quality, nil)
 }
 
@@ -165,13 +166,13 @@ func TestRecordingsUniteByID(t *testing.T) {
 	check(t, "recordings", got.Recordings, []summary.Recording{
 		{ID: "a", StartedAt: known(5 * time.Second)},
 		{ID: "call.recording.saved@42s", StartedAt: known(7 * time.Second)},
-		{ID: "b", StartedAt: known(9 * time.Second), URLs: map[string]string{"mp3": "u2"}, URLsExpireAt: known(10*time.Minute + 43*time.Second)},
+		{ID: "b", StartedAt: known(9 * time.Second), URLs: map[string]string{"mp3": "u2"}},
 	})
 }
 
 func TestMachineDetection(t *testing.T) {
 	heard := func(typ string, at time.Duration, result string) *session.Event {
-		return happened(typ, at, &call.Machine{Result: result})
+		return happened(typ, at*time.Second, &call.Machine{Result: result})
 	}
 	for name, c := range map[string]struct {
 		events []*session.Event
@@ -180,27 +181,62 @@ func TestMachineDetection(t *testing.T) {
 	}{
 		"none": {nil, "", nil},
 		"plain": {
-			[]*session.Event{heard(call.TypeMachineDetection, 3, "human")}, "human", &summary.MachineDetection{Result: "human", DetectedAt: known(3)},
+			[]*session.Event{heard(call.TypeMachineDetection, 3, "human")}, "human", &summary.MachineDetection{Result: "human", DetectedAt: known(3 * time.Second)},
 		},
 		"premium with greeting": {
 			[]*session.Event{heard(call.TypeMachinePremium, 3, "machine"), heard(call.TypeMachinePremiumGreet, 5, "beep_detected")},
-			"machine", &summary.MachineDetection{Result: "machine", Greeting: "beep_detected", Premium: true, DetectedAt: known(3)},
+			"machine", &summary.MachineDetection{Result: "machine", Greeting: "beep_detected", Premium: true, DetectedAt: known(3 * time.Second), GreetingAt: known(5 * time.Second)},
 		},
 		"a beep alone is a machine": {
-			[]*session.Event{heard(call.TypeMachinePremiumGreet, 5, "beep_detected")}, "machine", &summary.MachineDetection{Greeting: "beep_detected", Premium: true},
+			[]*session.Event{heard(call.TypeMachinePremiumGreet, 5, "beep_detected")}, "machine", &summary.MachineDetection{Greeting: "beep_detected", GreetingAt: known(5 * time.Second), Premium: true},
 		},
 		"no beep alone is nobody": {
-			[]*session.Event{heard(call.TypeMachinePremiumGreet, 5, "no_beep_detected")}, "", &summary.MachineDetection{Greeting: "no_beep_detected", Premium: true},
+			[]*session.Event{heard(call.TypeMachinePremiumGreet, 5, "no_beep_detected")}, "", &summary.MachineDetection{Greeting: "no_beep_detected", GreetingAt: known(5 * time.Second), Premium: true},
 		},
 		"the last detection": {
 			[]*session.Event{heard(call.TypeMachineDetection, 3, "human"), heard(call.TypeMachineDetection, 4, "fax_detected")},
-			"fax", &summary.MachineDetection{Result: "fax_detected", DetectedAt: known(4)},
+			"fax", &summary.MachineDetection{Result: "fax_detected", DetectedAt: known(4 * time.Second)},
+		},
+		"a beep after nothing was sure": {
+			[]*session.Event{heard(call.TypeMachineDetection, 3, "not_sure"), heard(call.TypeMachineGreeting, 5, "beep_detected")},
+			"machine", &summary.MachineDetection{Result: "not_sure", DetectedAt: known(3 * time.Second), Greeting: "beep_detected", GreetingAt: known(5 * time.Second)},
+		},
+		"a beep after silence": {
+			[]*session.Event{heard(call.TypeMachinePremium, 3, "silence"), heard(call.TypeMachinePremiumGreet, 5, "beep_detected")},
+			"machine", &summary.MachineDetection{Result: "silence", DetectedAt: known(3 * time.Second), Greeting: "beep_detected", GreetingAt: known(5 * time.Second), Premium: true},
+		},
+		"a beep after a human": {
+			[]*session.Event{heard(call.TypeMachineDetection, 3, "human"), heard(call.TypeMachineGreeting, 5, "beep_detected")},
+			"human", &summary.MachineDetection{Result: "human", DetectedAt: known(3 * time.Second), Greeting: "beep_detected", GreetingAt: known(5 * time.Second)},
+		},
+		"premium detection that has begun": {
+			[]*session.Event{happened(call.TypeMachinePremiumStart, 1, nil)}, "", &summary.MachineDetection{Premium: true},
+		},
+		"a call screening makes what was detected void": {
+			[]*session.Event{
+				heard(call.TypeMachinePremium, 3, "machine"), heard(call.TypeMachinePremiumGreet, 5, "prompt_ended"), heard(call.TypeMachineScreening, 6, "screening"),
+			},
+			"unknown", &summary.MachineDetection{Greeting: "prompt_ended", GreetingAt: known(5 * time.Second), ScreenedAt: known(6 * time.Second), Premium: true},
+		},
+		"what is detected after it stands": {
+			[]*session.Event{heard(call.TypeMachinePremium, 3, "machine"), heard(call.TypeMachineScreening, 6, "screening"), heard(call.TypeMachinePremium, 9, "human_residence")},
+			"human", &summary.MachineDetection{Result: "human_residence", DetectedAt: known(9 * time.Second), ScreenedAt: known(6 * time.Second), Premium: true},
+		},
+		"a beep before it is void, too": {
+			[]*session.Event{heard(call.TypeMachinePremiumGreet, 5, "beep_detected"), heard(call.TypeMachineScreening, 6, "screening")},
+			"unknown", &summary.MachineDetection{Greeting: "beep_detected", GreetingAt: known(5 * time.Second), ScreenedAt: known(6 * time.Second), Premium: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := composed(c.events...)
 			check(t, "answered_by", got.AnsweredBy, c.by)
 			check(t, "machine_detection", got.MachineDetection, c.want)
+			// What comes in after the call was trimmed from the log says the same, whichever part it is.
+			for i := range c.events {
+				late := compose.MergeLeg(composed(slices.Delete(slices.Clone(c.events), i, i+1)...), composed(c.events[i]))
+				check(t, "answered_by, an event late", late.AnsweredBy, c.by)
+				check(t, "machine_detection, an event late", late.MachineDetection, c.want)
+			}
 		})
 	}
 }
@@ -226,6 +262,102 @@ func TestCostOfALeg(t *testing.T) {
 			part("0.1", "USD"), part("0.2", "USD"), part("0.0050", "USD"), part("0.0050", "USD"), part("1", "EUR"), part("not a number", "USD"), part("", "GBP"),
 		}})),
 		[]summary.Amount{{Currency: "EUR", Amount: "1"}, {Currency: "USD", Amount: "0.3100"}})
+}
+
+// What a leg cost in all, and what is noted, by its call.cost events.
+func TestTheCostOfALegIsWhatIsStated(t *testing.T) {
+	const added, corrected, differs = summary.NoteCostAdded, summary.NoteCostCorrected, summary.NoteCostTotalDiffers
+	// Parts are "name amount currency", and an event with an amount alone has a total and no part.
+	charged := func(total string, parts ...string) call.Cost {
+		c := call.Cost{Status: "success", Total: total, BilledSeconds: new(int64(60))}
+		for _, p := range parts {
+			words := append(strings.Split(p, " "), "USD")
+			c.Parts = append(c.Parts, call.CostPart{Part: words[0], Amount: words[1], Currency: words[2]})
+		}
+		return c
+	}
+	usd := func(amount string) []summary.Amount { return []summary.Amount{{Currency: "USD", Amount: amount}} }
+	for name, c := range map[string]struct {
+		events []call.Cost
+		want   []summary.Amount
+		stated string
+		notes  []summary.Note
+	}{
+		"the sum of its parts":               {[]call.Cost{charged("0.015", "a 0.0110", "b 0.0040")}, usd("0.0150"), "0.015", nil},
+		"a total that is not the sum counts": {[]call.Cost{charged("0.02", "a 0.0110", "b 0.0040")}, usd("0.02"), "0.02", []summary.Note{differs}},
+		"parts without cost":                 {[]call.Cost{charged("0.02", "a ", "b ")}, usd("0.02"), "0.02", []summary.Note{differs}},
+		"one part without cost":              {[]call.Cost{charged("0.02", "a 0.015", "b ")}, usd("0.02"), "0.02", []summary.Note{differs}},
+		"no total":                           {[]call.Cost{charged("", "a 0.015")}, usd("0.015"), "", nil},
+		"nothing at all":                     {[]call.Cost{charged("0.0000", "a 0.0000")}, usd("0.0000"), "0.0000", nil},
+		"parts in two currencies": {
+			[]call.Cost{charged("3", "a 1 USD", "b 2 EUR")},
+			[]summary.Amount{{Currency: "EUR", Amount: "2"}, {Currency: "USD", Amount: "1"}}, "3", nil,
+		},
+		"the same again":                   {[]call.Cost{charged("0.01", "a 0.01"), charged("0.010", "a 0.010")}, usd("0.01"), "0.01", nil},
+		"a part of it again":               {[]call.Cost{charged("0.03", "a 0.01", "b 0.02"), charged("0.01", "a 0.01")}, usd("0.03"), "0.03", nil},
+		"another part":                     {[]call.Cost{charged("0.01", "a 0.01"), charged("0.02", "b 0.02")}, usd("0.03"), "0.03", []summary.Note{added}},
+		"a correction":                     {[]call.Cost{charged("0.01", "a 0.01"), charged("0.02", "a 0.02")}, usd("0.02"), "0.02", []summary.Note{corrected}},
+		"a correction of one part":         {[]call.Cost{charged("0.03", "a 0.01", "b 0.02"), charged("0.05", "a 0.05")}, usd("0.07"), "", []summary.Note{added, corrected}},
+		"one that states more":             {[]call.Cost{charged("0.01", "a 0.01"), charged("0.03", "a 0.01", "b 0.02")}, usd("0.03"), "0.03", nil},
+		"a total that takes another place": {[]call.Cost{charged("1"), charged("2")}, []summary.Amount{{Amount: "2"}}, "2", []summary.Note{corrected}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var events []*session.Event
+			for i, d := range c.events {
+				events = append(events, happened(call.TypeCost, time.Duration(40+i)*time.Second, &d))
+			}
+			notesOf := func(l summary.Leg) (notes []summary.Note) {
+				for _, n := range l.Notes {
+					if strings.HasPrefix(string(n), "cost_") {
+						notes = append(notes, n)
+					}
+				}
+				return notes
+			}
+			got := composed(events...)
+			check(t, "totals", got.Cost.Totals, c.want)
+			check(t, "total_cost", got.Cost.TotalCost, c.stated)
+			check(t, "notes", notesOf(got), c.notes)
+			for i := range events {
+				rest := composed(slices.Delete(slices.Clone(events), i, i+1)...)
+				late := compose.MergeLeg(rest, composed(events[i]))
+				check(t, "one late", late.Cost, got.Cost)
+				check(t, "one late, twice", compose.MergeLeg(late, composed(events[i])).Cost, got.Cost)
+			}
+		})
+	}
+}
+
+func TestURLsExpireWhenTheySayIt(t *testing.T) {
+	const signed = "https://recordings.example.com/r.mp3?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260302T090147Z&X-Amz-Expires="
+	at := func(clock string) *summary.Time {
+		parsed, err := time.Parse(time.RFC3339, "2026-03-02T"+clock+"Z")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return summary.At(parsed)
+	}
+	for name, c := range map[string]struct {
+		urls map[string]string
+		want *summary.Time
+	}{
+		"Telnyx's own":          {map[string]string{"mp3": signed + "600"}, at("09:11:47")},
+		"the first of two":      {map[string]string{"mp3": signed + "900", "wav": signed + "600"}, at("09:11:47")},
+		"S3":                    {map[string]string{"mp3": "s3://bucket/r.mp3"}, nil},
+		"Google":                {map[string]string{"wav": "gs://bucket/r.wav"}, nil},
+		"Azure":                 {map[string]string{"mp3": "https://account.blob.core.windows.net/c/r.mp3"}, nil},
+		"no date":               {map[string]string{"mp3": "https://recordings.example.com/r.mp3?X-Amz-Expires=600"}, nil},
+		"a date that is none":   {map[string]string{"mp3": "https://x.test/r?X-Amz-Date=today&X-Amz-Expires=600"}, nil},
+		"a life that is none":   {map[string]string{"mp3": signed + "-1"}, nil},
+		"longer than any lives": {map[string]string{"mp3": signed + "2000000000"}, nil},
+		"no URL":                {nil, nil},
+		"one that is none":      {map[string]string{"mp3": "%zz"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := composed(happened(call.TypeRecordingSaved, 0, &call.Recording{ID: "r", URLs: c.urls}))
+			check(t, "urls_expire_at", got.Recordings[0].URLsExpireAt, c.want)
+		})
+	}
 }
 
 // answer is one in the log.
@@ -360,7 +492,7 @@ func sessionLegs() []summary.Leg {
 }
 
 func TestASessionIsMadeOfItsLegs(t *testing.T) {
-	v := &session.View{ID: "s", FirstAt: off(100 * time.Millisecond), Events: []*session.Event{{}, {}}}
+	v := &session.View{ID: "s", FirstAt: off(100 * time.Millisecond), Events: []*session.Event{{Facts: &session.Facts{}}, {Facts: &session.Facts{}}}}
 	legs := sessionLegs()
 	got := compose.Session(v, legs)
 	var order []string

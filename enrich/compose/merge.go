@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary"
@@ -63,6 +64,8 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 	m.Direction = cmp.Or(m.Direction, news.Direction)
 	m.From = cmp.Or(m.From, news.From)
 	m.To = cmp.Or(m.To, news.To)
+	m.FromSIPURI = cmp.Or(m.FromSIPURI, news.FromSIPURI)
+	m.ToSIPURI = cmp.Or(m.ToSIPURI, news.ToSIPURI)
 	m.CallerName = cmp.Or(m.CallerName, news.CallerName)
 	m.CallingPartyType = cmp.Or(m.CallingPartyType, news.CallingPartyType)
 	m.STIRShaken = cmp.Or(m.STIRShaken, news.STIRShaken)
@@ -82,10 +85,12 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 	if newest(news).Before(newest(stored)) {
 		before, after = news, stored
 	}
-	m.AnsweredBy = cmp.Or(after.AnsweredBy, before.AnsweredBy)
 	m.MachineDetection = mergeDetection(before.MachineDetection, after.MachineDetection)
+	m.AnsweredBy = cmp.Or(verdict(m.MachineDetection), after.AnsweredBy, before.AnsweredBy)
 	m.Deepfake = mergeDeepfake(before.Deepfake, after.Deepfake)
-	m.Cost = mergeCost(before.Cost, after.Cost)
+	var costNotes []summary.Note
+	m.Cost, costNotes = mergeCost(before.Cost, after.Cost)
+	m.UnreadFields = union(stored.UnreadFields, news.UnreadFields, strings.Clone, strings.Compare)
 	if m.Outcome == summary.OutcomeUnknown || news.Outcome == summary.OutcomeAnswered {
 		m.Outcome = news.Outcome
 	}
@@ -119,7 +124,7 @@ func MergeLeg(stored, news summary.Leg) summary.Leg {
 	truncateLeg(&m, nil)
 	derive(&m)
 	if stored.Completeness != nil || news.Completeness != nil {
-		mergeNotes(&m, stored, news)
+		mergeNotes(&m, stored, news, costNotes)
 	}
 	return m
 }
@@ -153,7 +158,7 @@ func mergeHold(l *summary.Leg, stored, news summary.Leg) {
 }
 
 // mergeNotes annotates the merged summary by what either side has seen.
-func mergeNotes(l *summary.Leg, stored, news summary.Leg) {
+func mergeNotes(l *summary.Leg, stored, news summary.Leg, doubts []summary.Note) {
 	var received []summary.Part
 	for _, side := range []summary.Leg{stored, news} {
 		if side.Completeness != nil {
@@ -161,7 +166,7 @@ func mergeNotes(l *summary.Leg, stored, news summary.Leg) {
 		}
 	}
 	// A redelivery of what is stored is no news: the timeline shows the events that are.
-	doubts := slices.DeleteFunc(slices.Clone(news.Notes), func(n summary.Note) bool { return n == summary.NoteRedelivered })
+	doubts = append(doubts, slices.DeleteFunc(slices.Clone(news.Notes), func(n summary.Note) bool { return n == summary.NoteRedelivered })...)
 	annotate(l, received, append(doubts, stored.Notes...))
 }
 
@@ -184,29 +189,6 @@ func newest(l summary.Leg) time.Time {
 		return time.Time{}
 	}
 	return l.Events[len(l.Events)-1].OccurredAt.Known()
-}
-
-// mergeCost merges the later statement onto the earlier. A success is not
-// undone by an error that follows it.
-func mergeCost(before, after *summary.Cost) *summary.Cost {
-	if before == nil || after != nil && (after.Status != "error" || before.Status == "error") {
-		return cmp.Or(after, before)
-	}
-	return before
-}
-
-// mergeDetection merges the later statement onto the earlier.
-func mergeDetection(stored, news *summary.MachineDetection) *summary.MachineDetection {
-	if stored == nil || news == nil {
-		return cmp.Or(stored, news)
-	}
-	m := *stored
-	if news.Result != "" {
-		m.Result, m.DetectedAt = news.Result, news.DetectedAt
-	}
-	m.Greeting = cmp.Or(news.Greeting, m.Greeting)
-	m.Premium = stored.Premium || news.Premium
-	return &m
 }
 
 // copyOf is what a pointer points at, the zero value for nil.

@@ -196,7 +196,7 @@ func (lm *listMerge) queues(news summary.Leg) {
 			continue
 		}
 		if i >= 0 {
-			all[i].LeftAt, all[i].WaitSeconds, all[i].Reason = v.LeftAt, v.WaitSeconds, v.Reason
+			all[i].LeftAt, all[i].LeftPosition, all[i].WaitSeconds, all[i].Reason = v.LeftAt, v.LeftPosition, v.WaitSeconds, v.Reason
 		} else {
 			all = append(all, v)
 		}

@@ -62,6 +62,10 @@ func notes(l *summary.Leg, expected []summary.Part, doubts []summary.Note) (note
 		{summary.NoteNegativeDuration, isReversed(l)},
 		{summary.NoteMOSWithoutPackets, doubtful(summary.NoteMOSWithoutPackets)},
 		{summary.NoteDetailsCut, doubtful(summary.NoteDetailsCut)},
+		{summary.NoteFieldUnread, len(l.UnreadFields) > 0},
+		{summary.NoteCostTotalDiffers, totalDiffers(l.Cost)},
+		{summary.NoteCostAdded, doubtful(summary.NoteCostAdded)},
+		{summary.NoteCostCorrected, doubtful(summary.NoteCostCorrected)},
 		{summary.NoteDiscrepancy, len(l.Discrepancies) > 0 || doubtful(summary.NoteDiscrepancy)},
 	} {
 		if n.holds {

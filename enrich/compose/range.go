@@ -22,6 +22,11 @@ func within[T int64 | float64](n *T, low, high T) *T {
 	return n
 }
 
+// measured returns a measured number that lies from low to high; nil for any other.
+func measured(n *float64, low, high float64) *summary.Number {
+	return (*summary.Number)(within(n, low, high))
+}
+
 // lasted returns stated seconds of a leg; nil when they are none.
 func lasted(stated *int64) *summary.Seconds {
 	if within(stated, 0, summary.MaxLegSeconds) == nil {

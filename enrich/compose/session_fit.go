@@ -57,7 +57,7 @@ func asLeg(s *summary.Session) summary.Leg {
 	return summary.Leg{
 		FirstReceivedAt: s.FirstReceivedAt, Events: s.Events, EventsOmitted: s.EventsOmitted,
 		Conferences: s.Conferences, Recordings: s.Recordings, Playbacks: s.Playbacks, Speaks: s.Speaks,
-		Omitted: s.Omitted,
+		UnreadFields: s.UnreadFields, Omitted: s.Omitted,
 	}
 }
 
@@ -66,7 +66,7 @@ func asLeg(s *summary.Session) summary.Leg {
 func takeEvents(s *summary.Session, l *summary.Leg) {
 	s.Events, s.EventsOmitted = l.Events, l.EventsOmitted
 	s.Conferences, s.Recordings, s.Playbacks, s.Speaks = l.Conferences, l.Recordings, l.Playbacks, l.Speaks
-	s.Omitted = maps.Clone(l.Omitted)
+	s.UnreadFields, s.Omitted = l.UnreadFields, maps.Clone(l.Omitted)
 	maps.DeleteFunc(s.Omitted, func(field string, _ int) bool {
 		// The other lists of a leg have no place in a session; its events show them.
 		return field != "recordings" && field != "playbacks" && field != "speaks" && !strings.HasPrefix(field, "conferences")

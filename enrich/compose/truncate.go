@@ -113,6 +113,7 @@ func truncateLeg(l *summary.Leg, ls limits) {
 	keepEnds(l, ls, "conferences", &l.Conferences, maxFew, conferenceMark)
 	keepEnds(l, ls, "refers", &l.Refers, maxList, referMark)
 	keepStart(l, ls, "tags", &l.Tags, maxList)
+	keepStart(l, ls, "unread_fields", &l.UnreadFields, maxList)
 	if l.Headers != nil {
 		h := *l.Headers
 		keepStart(l, ls, "headers.custom", &h.Custom, maxHeaders)

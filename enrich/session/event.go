@@ -38,8 +38,9 @@ type Facts struct {
 
 func (f *Facts) equal(g *Facts) bool {
 	return f.Control == g.Control && f.Connection == g.Connection &&
-		f.From == g.From && f.To == g.To && f.StartTime.Equal(g.StartTime) &&
-		f.Truncated == g.Truncated && f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags)
+		f.From == g.From && f.To == g.To && f.FromSIP == g.FromSIP && f.ToSIP == g.ToSIP && f.CallingParty == g.CallingParty &&
+		f.StartTime.Equal(g.StartTime) && f.ClientState == g.ClientState && slices.Equal(f.Tags, g.Tags) &&
+		f.Truncated == g.Truncated && slices.Equal(f.Unread, g.Unread)
 }
 
 // order is the order of occurrence; of two that occurred at once the ids decide, never their arrival. An event

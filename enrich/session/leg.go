@@ -139,6 +139,8 @@ func (l *leg) share(e *Event) {
 		}
 		same(&e.Facts.From, f.From)
 		same(&e.Facts.To, f.To)
+		same(&e.Facts.FromSIP, f.FromSIP)
+		same(&e.Facts.ToSIP, f.ToSIP)
 		same(&e.Facts.ClientState, f.ClientState)
 		same(&e.Facts.Control, f.Control)
 		same(&e.Facts.Connection, f.Connection)

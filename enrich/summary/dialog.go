@@ -49,6 +49,10 @@ type Payment struct {
 	Status string `json:"status,omitempty"`
 	// ChargeID is charge_id of a payment that was charged.
 	ChargeID string `json:"charge_id,omitempty"`
+	// ConfirmationCode is payment_confirmation_code.
+	ConfirmationCode string `json:"confirmation_code,omitempty"`
+	// ConnectorError is connector_error, where it is a code, or the code in it.
+	ConnectorError string `json:"connector_error,omitempty"`
 	// ErrorCode is the code that Telnyx or the payment's connector gave. Absent: no error.
 	ErrorCode string `json:"error_code,omitempty"`
 }
@@ -62,6 +66,11 @@ type QueueVisit struct {
 	// EnteredAt and LeftAt are when the two occurred. Absent: it was not received.
 	EnteredAt *Time `json:"entered_at,omitempty"`
 	LeftAt    *Time `json:"left_at,omitempty"`
+	// EnteredPosition is current_position of the call.enqueued, LeftPosition queue_position of the call.dequeued.
+	EnteredPosition *int64 `json:"entered_position,omitempty"`
+	LeftPosition    *int64 `json:"left_position,omitempty"`
+	// AverageWaitSeconds is queue_avg_wait_time_secs of the call.enqueued: what the queue's others waited by then.
+	AverageWaitSeconds *Seconds `json:"average_wait_seconds,omitempty"`
 	// WaitSeconds is wait_time_secs of the call.dequeued.
 	WaitSeconds *Seconds `json:"wait_seconds,omitempty"`
 	// Reason is why the leg left: bridged, hangup, timeout, ….

@@ -29,13 +29,16 @@ type Leg struct {
 	// From and To are the parties in Telnyx's own words, unchanged.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
+	// FromSIPURI and ToSIPURI are the parties as SIP had them, mostly without a scheme.
+	FromSIPURI string `json:"from_sip_uri,omitempty"`
+	ToSIPURI   string `json:"to_sip_uri,omitempty"`
 	// CallerName is caller_id_name of call.initiated.
 	CallerName string `json:"caller_name,omitempty"`
-	// CallingPartyType is calling_party_type of call.initiated or call.answered: pstn or sip.
+	// CallingPartyType is calling_party_type, of the first event that states it: pstn or sip.
 	CallingPartyType string `json:"calling_party_type,omitempty"`
 	// STIRShaken is how far the caller's number is vouched for, from call.initiated.
 	STIRShaken *STIRShaken `json:"stir_shaken,omitempty"`
-	// Screening is call_screening_result of call.initiated: spam_likely, ….
+	// Screening is call_screening_result of call.initiated, or its action where it is an object: spam_likely, ….
 	Screening string `json:"screening,omitempty"`
 	// Codec is the codec agreed on, from call.answered: PCMU, ….
 	Codec string `json:"codec,omitempty"`
@@ -48,7 +51,8 @@ type Leg struct {
 
 	// Outcome is what became of the leg. Always.
 	Outcome Outcome `json:"outcome"`
-	// AnsweredBy is who answered, by answering-machine detection.
+	// AnsweredBy is who answered, by the last answering-machine detection. A beep makes silence, not_sure or no result
+	// at all a machine. After a call screening it is unknown until there is another result.
 	AnsweredBy AnsweredBy `json:"answered_by,omitempty"`
 
 	// FirstReceivedAt is when the log took the first event of this leg. Always.
@@ -139,6 +143,10 @@ type Leg struct {
 
 	// Notes are what is doubtful about this summary. Absent: nothing is.
 	Notes []Note `json:"notes,omitempty"`
+	// UnreadFields are the names of the fields of which an event stated something that could not be read, because it
+	// was of a type or form that Legato does not know: call_quality_stats, cost_parts.cost, …. What was stated is in
+	// the log. Absent: all was read.
+	UnreadFields []string `json:"unread_fields,omitempty"`
 	// Completeness tells what is in and what is still to come.
 	Completeness *Completeness `json:"completeness,omitempty"`
 	// Omitted counts what was left out of a list, by its field ("playbacks",
@@ -172,21 +180,23 @@ type Hangup struct {
 
 // Fault is an error that Telnyx reports, without its free text.
 type Fault struct {
-	// Code is code, Title is title: the code in words.
+	// Code is error_code or code, Title is title: the code in words.
 	Code  string `json:"code,omitempty"`
 	Title string `json:"title,omitempty"`
 }
 
 // STIRShaken is how far the caller's number is vouched for.
 type STIRShaken struct {
-	// Attestation is shaken_stir_attestation: A (full), B (partial) or C (gateway).
+	// Attestation is shaken_stir_attestation, else the one within call_screening_result: A (full), B (partial) or C
+	// (gateway).
 	Attestation string `json:"attestation,omitempty"`
 	// Validated is shaken_stir_validated: whether the certificate was found good.
 	Validated *bool `json:"validated,omitempty"`
 }
 
 // Headers are the SIP headers that initiated, answered and hangup stated, each
-// pair of name and value once, in the order in which they were first stated; the first 32 of either list.
+// pair of name and value once, in the order in which they were first stated; the first 32 of either list. SIPREC's
+// X-metadata-xml is left out.
 type Headers struct {
 	// Custom are custom_headers.
 	Custom []Header `json:"custom,omitempty"`
@@ -249,9 +259,9 @@ type Quality struct {
 // StreamQuality is the quality of one direction of the media.
 type StreamQuality struct {
 	// MOS is the mean opinion score, 1 to 5. Absent without packets, which it would say nothing about.
-	MOS *float64 `json:"mos,omitempty"`
+	MOS *Number `json:"mos,omitempty"`
 	// JitterMaxVariance is Telnyx's jitter_max_variance, of undocumented unit.
-	JitterMaxVariance *float64 `json:"jitter_max_variance,omitempty"`
+	JitterMaxVariance *Number `json:"jitter_max_variance,omitempty"`
 	// JitterPackets, Packets and SkippedPackets are counts.
 	JitterPackets  *int64 `json:"jitter_packets,omitempty"`
 	Packets        *int64 `json:"packets,omitempty"`
@@ -262,15 +272,21 @@ type StreamQuality struct {
 type MachineDetection struct {
 	// Result is Telnyx's word of the detection: human, machine, not_sure, human_residence, ….
 	Result string `json:"result,omitempty"`
-	// Greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected.
+	// Greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected, or prompt_ended of
+	// a prompt that ended without a beep where call screenings are looked for.
 	Greeting string `json:"greeting,omitempty"`
 	// Premium tells that premium detection was used.
 	Premium bool `json:"premium,omitempty"`
-	// DetectedAt is when the detection occurred.
+	// DetectedAt is when the detection occurred, GreetingAt when the greeting did.
 	DetectedAt *Time `json:"detected_at,omitempty"`
+	GreetingAt *Time `json:"greeting_at,omitempty"`
+	// ScreenedAt is when Apple Call Screening was last detected: the phone answered itself to ask who calls.
+	// What was detected before is void, and the detection starts again.
+	ScreenedAt *Time `json:"screened_at,omitempty"`
 }
 
-// Cost is what call.cost said about a leg. Amounts are decimal text.
+// Cost is what call.cost said about a leg. Amounts are decimal text. Of several call.cost, which is no delivery
+// twice, parts of other names add up; of a part that is stated again the later amount stands.
 type Cost struct {
 	// Status is success or error.
 	Status string `json:"status,omitempty"`
@@ -278,7 +294,10 @@ type Cost struct {
 	BilledSeconds *int64 `json:"billed_seconds,omitempty"`
 	// Parts are the charges.
 	Parts []CostPart `json:"parts,omitempty"`
-	// Totals are the amounts added up, one a currency.
+	// TotalCost is total_cost as it was stated, in the parts' currency.
+	TotalCost string `json:"total_cost,omitempty"`
+	// Totals are the amounts of the parts added up, one a currency. Where TotalCost is another amount, or parts state
+	// none, TotalCost stands here; with parts in several currencies their sums do.
 	Totals []Amount `json:"totals,omitempty"`
 }
 

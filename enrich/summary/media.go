@@ -10,9 +10,11 @@ type Recording struct {
 	// StartedAt and EndedAt bound the recording, not the call.
 	StartedAt *Time `json:"started_at,omitempty"`
 	EndedAt   *Time `json:"ended_at,omitempty"`
-	// URLs open the recording by format, without a password, until URLsExpireAt.
+	// URLs lead to the recording by format. Telnyx's own open without a password until URLsExpireAt; those into the
+	// customer's own storage (s3, gs, Azure) open with the customer's rights only, and do not expire.
 	URLs map[string]string `json:"urls,omitempty"`
-	// URLsExpireAt is when URLs stop working: occurrence plus the ten minutes that Telnyx gives them.
+	// URLsExpireAt is when the first of the URLs stops working, as they say themselves (X-Amz-Date and
+	// X-Amz-Expires). Absent where none says it.
 	URLsExpireAt *Time `json:"urls_expire_at,omitempty"`
 	// PublicURLs are those of a recording that was made public.
 	PublicURLs map[string]string `json:"public_urls,omitempty"`
@@ -65,7 +67,7 @@ type Piece struct {
 	// Text is transcript, its first 4 KiB at most.
 	Text string `json:"text,omitempty"`
 	// Confidence is confidence, from 0 to 1.
-	Confidence *float64 `json:"confidence,omitempty"`
+	Confidence *Number `json:"confidence,omitempty"`
 }
 
 // Stream is one event of media that goes elsewhere.
@@ -98,6 +100,8 @@ type Playback struct {
 	Media string `json:"media,omitempty"`
 	// Status is status: completed, failed, file_not_found, cancelled, call_hangup, ….
 	Status string `json:"status,omitempty"`
+	// StatusDetail is status_detail: why it failed. Of URLs in it only the host is shown.
+	StatusDetail string `json:"status_detail,omitempty"`
 	// ConferenceID is conference_id. Absent: it was played to the leg.
 	ConferenceID string `json:"conference_id,omitempty"`
 }
@@ -120,9 +124,9 @@ type Deepfake struct {
 	// Result is result: real, fake or silence_timeout.
 	Result string `json:"result,omitempty"`
 	// Score is score: how likely the voice is made, from 0 to 1.
-	Score *float64 `json:"score,omitempty"`
+	Score *Number `json:"score,omitempty"`
 	// Consistency is consistency, in percent by Telnyx's example.
-	Consistency *float64 `json:"consistency,omitempty"`
+	Consistency *Number `json:"consistency,omitempty"`
 	// At is when the result occurred.
 	At *Time `json:"at,omitempty"`
 	// Error is error_message: detection_timeout, rtp_timeout, ….

@@ -31,6 +31,14 @@ const (
 	// NoteDetailsCut: something in an event was longer than it may be, and was
 	// cut or left out when it was read. The whole is in the log.
 	NoteDetailsCut Note = "details_cut"
+	// NoteFieldUnread: an event stated something that could not be read: unread_fields says in which fields.
+	NoteFieldUnread Note = "field_unread"
+	// NoteCostTotalDiffers: the stated total_cost is not the sum of the parts; it counts in their place.
+	NoteCostTotalDiffers Note = "cost_total_differs"
+	// NoteCostAdded: several call.cost of other parts each: they are added up.
+	NoteCostAdded Note = "cost_added"
+	// NoteCostCorrected: a call.cost stated a part of an earlier one with another amount: it took its place.
+	NoteCostCorrected Note = "cost_corrected"
 	// NoteDiscrepancy: webhook and status differ: discrepancies says where. Or the status states a time that no webhook
 	// does and that cannot be true: then status alone shows it.
 	NoteDiscrepancy Note = "discrepancy"

@@ -1,6 +1,8 @@
 package summary
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -66,8 +68,27 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Seconds is a duration in seconds, written as a number with at most three decimals.
+// Seconds is a duration in seconds, written as a number with one to three decimals.
 type Seconds float64
+
+// MarshalJSON writes the seconds with a decimal even where they are whole: readers that guess types from the first
+// thousands of lines of a file would take a column for whole numbers, and round what comes later.
+func (s Seconds) MarshalJSON() ([]byte, error) { return decimals(float64(s)) }
+
+// Number is a number that was measured or computed, written with at least one decimal, as Seconds are.
+type Number float64
+
+// MarshalJSON writes the number.
+func (n Number) MarshalJSON() ([]byte, error) { return decimals(float64(n)) }
+
+// decimals writes a number as JSON does, with a decimal.
+func decimals(f float64) ([]byte, error) {
+	b, err := json.Marshal(f)
+	if err == nil && !bytes.ContainsAny(b, ".e") {
+		b = append(b, ".0"...)
+	}
+	return b, err
+}
 
 // Bounds of the seconds in a summary, in seconds. What would lie outside them cannot be true and is left out.
 const (

@@ -2,6 +2,7 @@ package summary_test
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -62,14 +63,14 @@ func TestAnyRFC3339TimeCanBeRead(t *testing.T) {
 	}
 }
 
-func TestSecondsHaveAtMostThreeDecimals(t *testing.T) {
+func TestSecondsHaveOneToThreeDecimals(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0:                              "0",
-		24 * time.Second:               "24",
+		0:                              "0.0",
+		24 * time.Second:               "24.0",
 		4030 * time.Millisecond:        "4.03",
 		1234567 * time.Microsecond:     "1.235",
 		-1500 * time.Millisecond:       "-1.5",
-		-400 * time.Microsecond:        "0",
+		-400 * time.Microsecond:        "0.0",
 		4*time.Hour + time.Millisecond: "14400.001",
 	} {
 		got, err := json.Marshal(summary.Lasting(d))
@@ -91,6 +92,18 @@ func TestSecondsHaveAtMostThreeDecimals(t *testing.T) {
 	}
 	if got := summary.Between(base, base.Add(time.Minute+1), 60); got != nil {
 		t.Errorf("beyond the limit: %v", *got)
+	}
+}
+
+func TestNumbersHaveADecimal(t *testing.T) {
+	for n, want := range map[summary.Number]string{0: "0.0", 4: "4.0", 4.5: "4.5", -3: "-3.0", 1e21: "1e+21", 1.25e-7: "1.25e-7"} {
+		got, err := json.Marshal(n)
+		if err != nil || string(got) != want {
+			t.Errorf("%v is written as %s (%v), want %s", float64(n), got, err, want)
+		}
+	}
+	if got, err := json.Marshal(summary.Number(math.Inf(1))); err == nil {
+		t.Errorf("infinity is written as %s", got)
 	}
 }
 

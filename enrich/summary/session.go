@@ -81,6 +81,9 @@ type Session struct {
 	// whole conference that ended, by time.
 	Playbacks []Playback `json:"playbacks,omitempty"`
 	Speaks    []Speak    `json:"speaks,omitempty"`
+	// UnreadFields are the names of the fields of which one of these events stated something that could not be read, as
+	// on a leg. Absent: all was read.
+	UnreadFields []string `json:"unread_fields,omitempty"`
 	// Omitted counts what was left out of these lists, by its field. Absent: nothing was.
 	Omitted map[string]int `json:"omitted,omitempty"`
 }

@@ -1,22 +1,27 @@
 package telnyx
 
-import "github.com/legato-calls/legato/internal/call"
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/legato-calls/legato/internal/call"
+)
 
 // courseFields are the fields of how a leg went.
 type courseFields struct {
-	Direction     string   `json:"direction"`
-	CallerName    string   `json:"caller_id_name"`
-	State         string   `json:"state"`
-	CallingParty  string   `json:"calling_party_type"`
-	Attestation   string   `json:"shaken_stir_attestation"`
-	Validated     flag     `json:"shaken_stir_validated"`
-	Screening     string   `json:"call_screening_result"`
-	OfferedCodecs string   `json:"offered_codecs"`
-	CustomHeaders []header `json:"custom_headers"`
-	SIPHeaders    []header `json:"sip_headers"`
+	Direction     string    `json:"direction"`
+	CallerName    string    `json:"caller_id_name"`
+	State         string    `json:"state"`
+	Attestation   string    `json:"shaken_stir_attestation"`
+	Validated     flag      `json:"shaken_stir_validated"`
+	Screening     screening `json:"call_screening_result"`
+	OfferedCodecs string    `json:"offered_codecs"`
+	CustomHeaders []header  `json:"custom_headers"`
+	SIPHeaders    []header  `json:"sip_headers"`
 
 	Codec        string `json:"codec"`
-	SamplingRate text   `json:"sampling_rate"`
+	SamplingRate count  `json:"sampling_rate"`
 
 	HangupCause  string   `json:"hangup_cause"`
 	HangupSource string   `json:"hangup_source"`
@@ -24,11 +29,14 @@ type courseFields struct {
 	Quality      *quality `json:"call_quality_stats"`
 	Fault        *fault   `json:"telnyx_error"`
 
-	Queue       string `json:"queue"`
-	WaitSeconds text   `json:"wait_time_secs"`
+	Queue              string `json:"queue"`
+	CurrentPosition    count  `json:"current_position"`
+	QueuePosition      count  `json:"queue_position"`
+	WaitSeconds        count  `json:"wait_time_secs"`
+	AverageWaitSeconds count  `json:"queue_avg_wait_time_secs"`
 
-	TotalCost     text       `json:"total_cost"`
-	BilledSeconds text       `json:"billed_duration_secs"`
+	TotalCost     decimal    `json:"total_cost"`
+	BilledSeconds count      `json:"billed_duration_secs"`
 	CostParts     []costPart `json:"cost_parts"`
 }
 
@@ -40,10 +48,29 @@ type header struct {
 	LongValue text   `json:"header_value"`
 }
 
-// fault is telnyx_error.
+// fault is telnyx_error. Every one that was seen has error_code, if it has a code.
 type fault struct {
-	Code  text   `json:"code"`
-	Title string `json:"title"`
+	Code      text   `json:"error_code"`
+	PlainCode text   `json:"code"`
+	Title     string `json:"title"`
+}
+
+// screening is call_screening_result: a word, or an object that holds it, with the caller's attestation.
+type screening struct {
+	Action      string `json:"action"`
+	Attestation string `json:"shaken_stir_attestation"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It fails when something cannot be read.
+func (s *screening) UnmarshalJSON(value []byte) error {
+	if isObject(value) {
+		type plain screening
+		return readObject(value, (*plain)(s))
+	}
+	var t text
+	err := t.UnmarshalJSON(value)
+	s.Action = string(t)
+	return err
 }
 
 // quality is call_quality_stats.
@@ -53,20 +80,28 @@ type quality struct {
 }
 
 type stream struct {
-	MOS            text `json:"mos"`
-	JitterVariance text `json:"jitter_max_variance"`
-	JitterPackets  text `json:"jitter_packet_count"`
-	Packets        text `json:"packet_count"`
-	Skipped        text `json:"skip_packet_count"`
+	MOS            number `json:"mos"`
+	JitterVariance number `json:"jitter_max_variance"`
+	JitterPackets  count  `json:"jitter_packet_count"`
+	Packets        count  `json:"packet_count"`
+	Skipped        count  `json:"skip_packet_count"`
 }
 
 // costPart is one of cost_parts.
 type costPart struct {
-	Part          string `json:"call_part"`
-	Cost          text   `json:"cost"`
-	Currency      string `json:"currency"`
-	Rate          text   `json:"rate"`
-	BilledSeconds text   `json:"billed_duration_secs"`
+	Part          string  `json:"call_part"`
+	Cost          decimal `json:"cost"`
+	Currency      string  `json:"currency"`
+	Rate          decimal `json:"rate"`
+	BilledSeconds count   `json:"billed_duration_secs"`
+}
+
+// isHollow implements hollow.
+func (p *payload) isHollow() bool {
+	q := p.Quality
+	return q != nil && (q.Inbound == stream{} || q.Outbound == stream{}) || p.Fault != nil && *p.Fault == fault{} ||
+		p.Transcript != nil && *p.Transcript == piece{} || slices.Contains(p.CostParts, costPart{}) ||
+		slices.Contains(p.CustomHeaders, header{}) || slices.Contains(p.SIPHeaders, header{})
 }
 
 func (p *payload) initiated() call.Detail {
@@ -75,10 +110,9 @@ func (p *payload) initiated() call.Detail {
 		Direction:     t.word(p.Direction),
 		CallerName:    t.text(p.CallerName),
 		State:         t.word(p.State),
-		CallingParty:  t.word(p.CallingParty),
-		Attestation:   t.word(p.Attestation),
+		Attestation:   t.word(cmp.Or(p.Attestation, p.Screening.Attestation)),
 		Validated:     p.Validated.noun(),
-		Screening:     t.word(p.Screening),
+		Screening:     t.word(p.Screening.Action),
 		OfferedCodecs: t.text(p.OfferedCodecs),
 		Headers:       t.headers(p),
 		Truncation:    t.truncation(),
@@ -88,9 +122,8 @@ func (p *payload) initiated() call.Detail {
 func (p *payload) answered() call.Detail {
 	var t trimmer
 	return &call.Answered{
-		CallingParty: t.word(p.CallingParty),
 		Codec:        t.word(p.Codec),
-		SamplingRate: p.SamplingRate.count(),
+		SamplingRate: p.SamplingRate.n,
 		Headers:      t.headers(p),
 		Truncation:   t.truncation(),
 	}
@@ -102,7 +135,7 @@ func (p *payload) hangup() call.Detail {
 		Cause:      t.word(p.HangupCause),
 		Source:     t.word(p.HangupSource),
 		SIPCode:    t.word(string(p.SIPCode)),
-		EndTime:    instant(p.EndTime),
+		EndTime:    p.EndTime.Time,
 		Quality:    p.Quality.noun(),
 		Fault:      t.fault(p.Fault),
 		Headers:    t.headers(p),
@@ -112,7 +145,12 @@ func (p *payload) hangup() call.Detail {
 
 func (p *payload) enqueued() call.Detail {
 	var t trimmer
-	return &call.Queue{Name: t.text(p.Queue), Truncation: t.truncation()}
+	return &call.Queue{
+		Name:               t.text(p.Queue),
+		Position:           p.CurrentPosition.n,
+		AverageWaitSeconds: p.AverageWaitSeconds.n,
+		Truncation:         t.truncation(),
+	}
 }
 
 func (p *payload) dequeued() call.Detail {
@@ -120,7 +158,8 @@ func (p *payload) dequeued() call.Detail {
 	return &call.Queue{
 		Name:        t.text(p.Queue),
 		Reason:      t.word(p.Reason),
-		WaitSeconds: p.WaitSeconds.count(),
+		Position:    p.QueuePosition.n,
+		WaitSeconds: p.WaitSeconds.n,
 		Truncation:  t.truncation(),
 	}
 }
@@ -129,8 +168,8 @@ func (p *payload) cost() call.Detail {
 	var t trimmer
 	return &call.Cost{
 		Status:        t.word(p.Status),
-		Total:         p.TotalCost.decimal(),
-		BilledSeconds: p.BilledSeconds.count(),
+		Total:         string(p.TotalCost),
+		BilledSeconds: p.BilledSeconds.n,
 		Parts:         t.parts(p.CostParts),
 		Truncation:    t.truncation(),
 	}
@@ -157,7 +196,8 @@ func (t *trimmer) list(wire []header) []call.Header {
 		if name == "" {
 			name, value = w.LongName, w.LongValue
 		}
-		if name == "" {
+		// SIPREC describes itself in some kilobytes of base64, which say nothing of the call.
+		if name == "" || strings.EqualFold(name, "X-metadata-xml") {
 			continue
 		}
 		if len(known) == call.MaxHeaders {
@@ -173,7 +213,7 @@ func (t *trimmer) fault(wire *fault) *call.Fault {
 	if wire == nil || *wire == (fault{}) {
 		return nil
 	}
-	return &call.Fault{Code: t.word(string(wire.Code)), Title: t.reason(wire.Title)}
+	return &call.Fault{Code: t.word(string(cmp.Or(wire.Code, wire.PlainCode))), Title: t.reason(wire.Title)}
 }
 
 // noun returns the quality as far as it is stated, nil when nothing is.
@@ -190,11 +230,11 @@ func (q *quality) noun() *call.Quality {
 
 func (s stream) noun() *call.Stream {
 	known := call.Stream{
-		MOS:               s.MOS.number(),
-		JitterMaxVariance: s.JitterVariance.number(),
-		JitterPackets:     s.JitterPackets.count(),
-		Packets:           s.Packets.count(),
-		SkippedPackets:    s.Skipped.count(),
+		MOS:               s.MOS.n,
+		JitterMaxVariance: s.JitterVariance.n,
+		JitterPackets:     s.JitterPackets.n,
+		Packets:           s.Packets.n,
+		SkippedPackets:    s.Skipped.n,
 	}
 	if known == (call.Stream{}) {
 		return nil
@@ -215,10 +255,10 @@ func (t *trimmer) parts(wire []costPart) []call.CostPart {
 		}
 		known = append(known, call.CostPart{
 			Part:          t.word(w.Part),
-			Amount:        w.Cost.decimal(),
+			Amount:        string(w.Cost),
 			Currency:      t.word(w.Currency),
-			Rate:          w.Rate.decimal(),
-			BilledSeconds: w.BilledSeconds.count(),
+			Rate:          string(w.Rate),
+			BilledSeconds: w.BilledSeconds.n,
 		})
 	}
 	return known
@@ -236,18 +276,18 @@ func (r *refer) noun() call.Detail {
 
 // deepfake is the call.deepfake_detection events' own.
 type deepfake struct {
-	Result      string `json:"result"`
-	Score       text   `json:"score"`
-	Consistency text   `json:"consistency"`
-	Error       string `json:"error_message"`
+	Result      string  `json:"result"`
+	Score       measure `json:"score"`
+	Consistency measure `json:"consistency"`
+	Error       string  `json:"error_message"`
 }
 
 func (d *deepfake) noun() call.Detail {
 	var t trimmer
 	return &call.Deepfake{
 		Result:      t.word(d.Result),
-		Score:       d.Score.measure(),
-		Consistency: d.Consistency.measure(),
+		Score:       d.Score.n,
+		Consistency: d.Consistency.n,
 		Error:       t.word(d.Error),
 		Truncation:  t.truncation(),
 	}

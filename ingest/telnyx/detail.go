@@ -1,9 +1,21 @@
 package telnyx
 
-import "github.com/legato-calls/legato/internal/call"
+import (
+	"reflect"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// ownDetail is how the detail of a type of event is read.
+type ownDetail struct {
+	// read returns the detail, and whether fields that were read for it alone state something that could not be read.
+	read func(p *payload, body []byte) (detail call.Detail, unread bool)
+	// fields is the struct that it is read into. Nil: such events have none.
+	fields reflect.Type
+}
 
 // details reads what only events of a type state. Of the types that are not here that is nothing.
-var details = map[string]func(p *payload, body []byte) call.Detail{
+var details = map[string]ownDetail{
 	call.TypeInitiated:                  common((*payload).initiated),
 	call.TypeAnswered:                   common((*payload).answered),
 	call.TypeEnqueued:                   common((*payload).enqueued),
@@ -17,6 +29,7 @@ var details = map[string]func(p *payload, body []byte) call.Detail{
 	call.TypeMachineGreeting:            common((*payload).machine),
 	call.TypeMachinePremium:             common((*payload).machine),
 	call.TypeMachinePremiumGreet:        common((*payload).machine),
+	call.TypeMachineScreening:           common((*payload).machine),
 	call.TypeDeepfakeResult:             rare((*deepfake).noun),
 	call.TypeDeepfakeError:              rare((*deepfake).noun),
 	call.TypeSpeakEnded:                 common((*payload).speech),
@@ -62,19 +75,31 @@ var details = map[string]func(p *payload, body []byte) call.Detail{
 	call.TypeParticipantPlaybackEnded:   common((*payload).playback),
 }
 
+// hollow is what can hold an object of which nothing was read. Whether it states something all the same tells
+// unreadFields.
+type hollow interface{ isHollow() bool }
+
 // common reads a detail of what was read in the first pass, because nearly every call has such events or
 // because their fields are nothing special.
-func common(noun func(*payload) call.Detail) func(*payload, []byte) call.Detail {
-	return func(p *payload, _ []byte) call.Detail { return noun(p) }
+func common(noun func(*payload) call.Detail) ownDetail {
+	return ownDetail{
+		read:   func(p *payload, _ []byte) (call.Detail, bool) { return noun(p), p.isHollow() },
+		fields: reflect.TypeFor[payload](),
+	}
 }
 
 // rare reads the body a second time, for the fields P that no other event has.
-func rare[P any](noun func(*P) call.Detail) func(*payload, []byte) call.Detail {
-	return func(_ *payload, body []byte) call.Detail {
-		f, err := parse[P](body)
-		if err != nil {
-			return nil // cannot be: the body was read before
-		}
-		return noun(f.payload())
+func rare[P any](noun func(*P) call.Detail) ownDetail {
+	return ownDetail{
+		read: func(_ *payload, body []byte) (call.Detail, bool) {
+			f, err := parse[P](body)
+			if err != nil {
+				return nil, false // cannot be: the body was read before
+			}
+			p := f.payload()
+			may, _ := any(p).(hollow)
+			return noun(p), f.unread || may != nil && may.isHollow()
+		},
+		fields: reflect.TypeFor[P](),
 	}
 }

@@ -26,7 +26,7 @@ var detailRows = []struct {
 			`"custom_headers":[{"name":"X-Order","value":"7"},{"header_name":"X-Shop","header_value":"blue"}],"offered_codecs":"PCMU,G729",` +
 			`"shaken_stir_attestation":"B","shaken_stir_validated":false,"sip_headers":[{"name":"User-to-User","value":"00abcd"}],"state":"parked"`,
 		&call.Initiated{
-			Direction: "incoming", CallerName: "ADA", State: "parked", CallingParty: "pstn", Attestation: "B", Validated: new(false),
+			Direction: "incoming", CallerName: "ADA", State: "parked", Attestation: "B", Validated: new(false),
 			Screening: "spam_likely", OfferedCodecs: "PCMU,G729",
 			Headers: &call.Headers{
 				Custom: []call.Header{{Name: "X-Order", Value: "7"}, {Name: "X-Shop", Value: "blue"}},
@@ -38,7 +38,7 @@ var detailRows = []struct {
 		call.TypeAnswered,
 		`"calling_party_type":"sip","codec":"PCMU","custom_headers":[{"name":"X-Order","value":7}],"sampling_rate":8000,"state":"answered"`,
 		&call.Answered{
-			CallingParty: "sip", Codec: "PCMU", SamplingRate: new(int64(8000)),
+			Codec: "PCMU", SamplingRate: new(int64(8000)),
 			Headers: &call.Headers{Custom: []call.Header{{Name: "X-Order", Value: "7"}}},
 		},
 	},
@@ -54,10 +54,10 @@ var detailRows = []struct {
 			Headers: &call.Headers{SIP: []call.Header{{Name: "Diversion", Value: "sip:x@pbx.test"}}},
 		},
 	},
-	{call.TypeEnqueued, `"current_position":2,"queue":"support","queue_avg_wait_time_secs":30`, &call.Queue{Name: "support"}},
+	{call.TypeEnqueued, `"current_position":2,"queue":"support","queue_avg_wait_time_secs":30`, &call.Queue{Name: "support", Position: new(int64(2)), AverageWaitSeconds: new(int64(30))}},
 	{
 		call.TypeDequeued, `"queue":"support","queue_position":1,"reason":"bridged","wait_time_secs":7`,
-		&call.Queue{Name: "support", Reason: "bridged", WaitSeconds: new(int64(7))},
+		&call.Queue{Name: "support", Position: new(int64(1)), Reason: "bridged", WaitSeconds: new(int64(7))},
 	},
 	{
 		call.TypeCost,
@@ -88,8 +88,8 @@ var detailRows = []struct {
 		&call.Playback{Media: "greeting.mp3"},
 	},
 	{
-		call.TypePlaybackEnded, `"media_name":"moh","media_url":"https://files.test/other.wav","status":"failed","status_detail":"secret"`,
-		&call.Playback{Media: "moh", Status: "failed"},
+		call.TypePlaybackEnded, `"media_name":"moh","media_url":"https://files.test/other.wav","status":"failed","status_detail":"404 from https://a:secret@files.test/x"`,
+		&call.Playback{Media: "moh", Status: "failed", StatusDetail: "404 from https://…"},
 	},
 	{call.TypeDTMF, `"digit":"#"`, &call.DTMF{Digit: "#"}},
 	{call.TypeGatherEnded, `"digits":"0123","status":"valid"`, &call.Gather{Digits: "0123", DigitCount: 4, Status: "valid"}},
@@ -106,8 +106,8 @@ var detailRows = []struct {
 		&call.Payment{Step: "payment-card-number", Status: "failed", ErrorCode: "invalid-card-number"},
 	},
 	{
-		call.TypePaymentDone, paymentSecrets + `"charge_id":"ch_3Nab","connector_error":{"card":"secret"},"pay_error_code":402,"payment_error":"secret words","result":"payment-connector-error"`,
-		&call.Payment{Status: "payment-connector-error", ChargeID: "ch_3Nab", ErrorCode: "402"},
+		call.TypePaymentDone, paymentSecrets + `"charge_id":"ch_3Nab","connector_error":{"card":"secret","code":"do_not_honor"},"payment_confirmation_code":"OK-7","pay_error_code":402,"payment_error":"secret words","result":"payment-connector-error"`,
+		&call.Payment{Status: "payment-connector-error", ChargeID: "ch_3Nab", ConfirmationCode: "OK-7", ConnectorError: "do_not_honor", ErrorCode: "402"},
 	},
 
 	{
@@ -361,7 +361,7 @@ func otherForm(value any, object, list json.RawMessage) any {
 func otherText(value any, object json.RawMessage) any {
 	switch value.(type) {
 	case map[string]any, []any:
-		return "text"
+		return "a text"
 	}
 	return object
 }
@@ -371,37 +371,54 @@ func TestDetailsOfSeveralForms(t *testing.T) {
 		eventType, fields string
 		want              call.Detail
 	}{
-		"a validation as text":              {call.TypeInitiated, `"shaken_stir_validated":"true"`, &call.Initiated{Validated: new(true)}},
-		"a validation that is no answer":    {call.TypeInitiated, `"shaken_stir_validated":"perhaps"`, &call.Initiated{}},
-		"a header without a name":           {call.TypeInitiated, `"custom_headers":[{"value":"x"},null,{"header_value":"y"}],"sip_headers":[]`, &call.Initiated{}},
-		"a header of both forms":            {call.TypeInitiated, `"custom_headers":[{"name":"A","header_name":"B","header_value":"b"}]`, &call.Initiated{Headers: &call.Headers{Custom: []call.Header{{Name: "A"}}}}},
-		"an error without a title":          {call.TypeHangup, `"telnyx_error":{"code":"D61"}`, &call.Hangup{Fault: &call.Fault{Code: "D61"}}},
-		"an error that says nothing":        {call.TypeHangup, `"telnyx_error":{}`, &call.Hangup{}},
-		"a digit as a number":               {call.TypeDTMF, `"digit":5`, &call.DTMF{Digit: "5"}},
-		"an interim piece":                  {call.TypeTranscription, `"transcription_data":{"is_final":false,"transcript":"Good"}`, nil},
-		"a piece that is not called final":  {call.TypeTranscription, `"transcription_data":{"transcript":"Good"}`, &call.Utterance{Text: "Good"}},
-		"a transcription without data":      {call.TypeTranscription, `"transcript":"Good"`, nil},
-		"a confidence beyond numbers":       {call.TypeTranscription, `"transcription_data":{"confidence":1e999,"transcript":"Good"}`, &call.Utterance{Text: "Good"}},
-		"a confidence in words":             {call.TypeTranscription, `"transcription_data":{"confidence":"Infinity","transcript":"Good"}`, &call.Utterance{Text: "Good"}},
-		"a small score":                     {call.TypeDeepfakeResult, `"score":1.2345678901234567e-05`, &call.Deepfake{Score: new(1.2345678901234567e-05)}},
-		"silence has no score":              {call.TypeDeepfakeResult, `"result":"silence_timeout","score":null,"consistency":null`, &call.Deepfake{Result: "silence_timeout"}},
-		"a name that is a URL":              {call.TypePlaybackEnded, `"media_name":"https://a:b@files.test/x/y.wav?z"`, &call.Playback{Media: "y.wav"}},
-		"a URL that ends in no file":        {call.TypePlaybackEnded, `"media_url":"https://files.test/get/0123456789abcdef"`, &call.Playback{}},
-		"a URL that ends in a signed token": {call.TypePlaybackEnded, `"media_url":"https://files.test/eyJh.eyJz.c2lnbmF0dXJl"`, &call.Playback{}},
-		"a URL without a path":              {call.TypePlaybackEnded, `"media_url":"https://files.mp3"`, &call.Playback{}},
-		"a URL with escapes":                {call.TypePlaybackEnded, `"media_url":"https://files.test/a%ffb%20c.mp3"`, &call.Playback{Media: "a%ffb%20c.mp3"}},
-		"no URL at all":                     {call.TypePlaybackEnded, `"media_url":"%zz.mp3"`, &call.Playback{}},
-		"a reason with a password":          {call.TypeStreamingFailed, `"failure_reason":"refused: wss://u:p/w@media.test, twice"`, &call.Streaming{Reason: "refused: wss://… twice"}},
-		"a reason with a bare host":         {call.TypeStreamingFailed, `"failure_reason":"wss://media.test:443 is away"`, &call.Streaming{Reason: "wss://media.test:443 is away"}},
-		"a payment that was charged":        {call.TypePaymentDone, `"charge_id":"ch_1","pay_error_code":null,"result":"success"`, &call.Payment{Status: "success", ChargeID: "ch_1"}},
-		"a payment's error in words":        {call.TypePaymentDone, `"pay_error_code":"card 4111 refused","payment_error":"declined"`, &call.Payment{ErrorCode: "declined"}},
-		"a masked number for a charge":      {call.TypePaymentDone, `"charge_id":"xxxx-****-1111"`, &call.Payment{}},
-		"a result that is text":             {call.TypeAIGatherEnded, `"result":"a <b>\u2028"`, &call.AIGather{Result: `"a <b>\u2028"`}},
-		"a result that is empty":            {call.TypeAIGatherEnded, `"result":{}`, &call.AIGather{Result: `{}`}},
-		"results of invalid UTF-8":          {call.TypeAIGatherEnded, "\"result\":{\"a\xff\":\"\xff\"}", &call.AIGather{Result: "{\"a\uFFFD\":\"\uFFFD\"}"}},
-		"a history without contents":        {call.TypeAIGatherEnded, `"message_history":[null,{"role":"","content":null},{"role":"user"}]`, &call.AIGather{Messages: []call.Message{{Role: "user"}}, MessagesTotal: 1}},
-		"an insight without a result":       {call.TypeInsights, `"results":[{"insight_id":"in-1","result":null},{"result":null}]`, &call.Insights{Results: []call.Insight{{ID: "in-1"}}}},
-		"a duration with a fraction":        {call.TypeConversationEnded, `"duration_sec":61.5`, &call.Conversation{}},
+		"a validation as text":           {call.TypeInitiated, `"shaken_stir_validated":"true"`, &call.Initiated{Validated: new(true)}},
+		"a validation that is no answer": {call.TypeInitiated, `"shaken_stir_validated":"perhaps"`, &call.Initiated{}},
+		"a header without a name":        {call.TypeInitiated, `"custom_headers":[{"value":"x"},null,{"header_value":"y"}],"sip_headers":[]`, &call.Initiated{}},
+		"a header of both forms":         {call.TypeInitiated, `"custom_headers":[{"name":"A","header_name":"B","header_value":"b"}]`, &call.Initiated{Headers: &call.Headers{Custom: []call.Header{{Name: "A"}}}}},
+		"a screening with an attestation": {
+			call.TypeInitiated, `"call_screening_result":{"action":"flag_calls","reputation":null,"shaken_stir_attestation":"A"}`,
+			&call.Initiated{Screening: "flag_calls", Attestation: "A"},
+		},
+		"an attestation of its own comes first": {
+			call.TypeInitiated, `"call_screening_result":{"shaken_stir_attestation":"A"},"shaken_stir_attestation":"B"`, &call.Initiated{Attestation: "B"},
+		},
+		"SIPREC's description of itself": {
+			call.TypeInitiated, `"custom_headers":[{"name":"x-metadata-XML","value":"` + strings.Repeat("PD94", 1000) + `"},{"name":"A","value":"1"}]`,
+			&call.Initiated{Headers: &call.Headers{Custom: []call.Header{{Name: "A", Value: "1"}}}},
+		},
+		"an error under the name that was seen": {call.TypeHangup, `"telnyx_error":{"code":"x","error_code":"D17","title":"t"}`, &call.Hangup{Fault: &call.Fault{Code: "D17", Title: "t"}}},
+		"a connector's error that is text":      {call.TypePaymentDone, `"connector_error":"E7"`, &call.Payment{ConnectorError: "E7"}},
+		"a connector's error in words":          {call.TypePaymentDone, `"connector_error":"card 4111 refused"`, &call.Payment{}},
+		"times without a zone":                  {call.TypeHangup, `"end_time":"2026-03-01 12:00:00.5"`, &call.Hangup{EndTime: noon.Add(500 * time.Millisecond)}},
+		"U+0000 in a name":                      {call.TypeInitiated, `"caller_id_name":"A\u0000B\\u0000"`, &call.Initiated{CallerName: "A\uFFFDB\\u0000"}},
+		"U+0000 in a result":                    {call.TypeAIGatherEnded, `"result":{"a\u0000":"\u0000\\u0000"}`, &call.AIGather{Result: "{\"a\uFFFD\":\"\uFFFD\\\\u0000\"}"}},
+		"an error without a title":              {call.TypeHangup, `"telnyx_error":{"code":"D61"}`, &call.Hangup{Fault: &call.Fault{Code: "D61"}}},
+		"an error that says nothing":            {call.TypeHangup, `"telnyx_error":{}`, &call.Hangup{}},
+		"a digit as a number":                   {call.TypeDTMF, `"digit":5`, &call.DTMF{Digit: "5"}},
+		"an interim piece":                      {call.TypeTranscription, `"transcription_data":{"is_final":false,"transcript":"Good"}`, nil},
+		"a piece that is not called final":      {call.TypeTranscription, `"transcription_data":{"transcript":"Good"}`, &call.Utterance{Text: "Good"}},
+		"a transcription without data":          {call.TypeTranscription, `"transcript":"Good"`, nil},
+		"a confidence beyond numbers":           {call.TypeTranscription, `"transcription_data":{"confidence":1e999,"transcript":"Good"}`, &call.Utterance{Text: "Good"}},
+		"a confidence in words":                 {call.TypeTranscription, `"transcription_data":{"confidence":"Infinity","transcript":"Good"}`, &call.Utterance{Text: "Good"}},
+		"a small score":                         {call.TypeDeepfakeResult, `"score":1.2345678901234567e-05`, &call.Deepfake{Score: new(1.2345678901234567e-05)}},
+		"silence has no score":                  {call.TypeDeepfakeResult, `"result":"silence_timeout","score":null,"consistency":null`, &call.Deepfake{Result: "silence_timeout"}},
+		"a name that is a URL":                  {call.TypePlaybackEnded, `"media_name":"https://a:b@files.test/x/y.wav?z"`, &call.Playback{Media: "y.wav"}},
+		"a URL that ends in no file":            {call.TypePlaybackEnded, `"media_url":"https://files.test/get/0123456789abcdef"`, &call.Playback{}},
+		"a URL that ends in a signed token":     {call.TypePlaybackEnded, `"media_url":"https://files.test/eyJh.eyJz.c2lnbmF0dXJl"`, &call.Playback{}},
+		"a URL without a path":                  {call.TypePlaybackEnded, `"media_url":"https://files.mp3"`, &call.Playback{}},
+		"a URL with escapes":                    {call.TypePlaybackEnded, `"media_url":"https://files.test/a%ffb%20c.mp3"`, &call.Playback{Media: "a%ffb%20c.mp3"}},
+		"no URL at all":                         {call.TypePlaybackEnded, `"media_url":"%zz.mp3"`, &call.Playback{}},
+		"a reason with a password":              {call.TypeStreamingFailed, `"failure_reason":"refused: wss://u:p/w@media.test, twice"`, &call.Streaming{Reason: "refused: wss://… twice"}},
+		"a reason with a bare host":             {call.TypeStreamingFailed, `"failure_reason":"wss://media.test:443 is away"`, &call.Streaming{Reason: "wss://media.test:443 is away"}},
+		"a payment that was charged":            {call.TypePaymentDone, `"charge_id":"ch_1","pay_error_code":null,"result":"success"`, &call.Payment{Status: "success", ChargeID: "ch_1"}},
+		"a payment's error in words":            {call.TypePaymentDone, `"pay_error_code":"card 4111 refused","payment_error":"declined"`, &call.Payment{ErrorCode: "declined"}},
+		"a masked number for a charge":          {call.TypePaymentDone, `"charge_id":"xxxx-****-1111"`, &call.Payment{}},
+		"a result that is text":                 {call.TypeAIGatherEnded, `"result":"a <b>\u2028"`, &call.AIGather{Result: `"a <b>\u2028"`}},
+		"a result that is empty":                {call.TypeAIGatherEnded, `"result":{}`, &call.AIGather{Result: `{}`}},
+		"results of invalid UTF-8":              {call.TypeAIGatherEnded, "\"result\":{\"a\xff\":\"\xff\"}", &call.AIGather{Result: "{\"a\uFFFD\":\"\uFFFD\"}"}},
+		"a history without contents":            {call.TypeAIGatherEnded, `"message_history":[null,{"role":"","content":null},{"role":"user"}]`, &call.AIGather{Messages: []call.Message{{Role: "user"}}, MessagesTotal: 1}},
+		"an insight without a result":           {call.TypeInsights, `"results":[{"insight_id":"in-1","result":null},{"result":null}]`, &call.Insights{Results: []call.Insight{{ID: "in-1"}}}},
+		"a duration with a fraction":            {call.TypeConversationEnded, `"duration_sec":61.5`, &call.Conversation{}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package telnyx
 
 import (
+	"cmp"
 	"slices"
 
 	json "github.com/go-json-experiment/json/v1"
@@ -12,6 +13,7 @@ import (
 type dialogFields struct {
 	MediaName  string `json:"media_name"`
 	MediaURL   string `json:"media_url"`
+	Detail     string `json:"status_detail"`
 	Digit      text   `json:"digit"`
 	Digits     text   `json:"digits"`
 	Transcript *piece `json:"transcription_data"`
@@ -19,10 +21,10 @@ type dialogFields struct {
 
 // piece is transcription_data.
 type piece struct {
-	Track      string `json:"transcription_track"`
-	Text       string `json:"transcript"`
-	Confidence text   `json:"confidence"`
-	Final      flag   `json:"is_final"`
+	Track      string  `json:"transcription_track"`
+	Text       string  `json:"transcript"`
+	Confidence measure `json:"confidence"`
+	Final      flag    `json:"is_final"`
 }
 
 func (p *payload) speech() call.Detail {
@@ -33,10 +35,11 @@ func (p *payload) speech() call.Detail {
 func (p *payload) playback() call.Detail {
 	var t trimmer
 	return &call.Playback{
-		Media:      t.media(p.MediaName, p.MediaURL),
-		Status:     t.word(p.Status),
-		Conference: t.word(p.Conference),
-		Truncation: t.truncation(),
+		Media:        t.media(p.MediaName, p.MediaURL),
+		Status:       t.word(p.Status),
+		StatusDetail: t.reason(p.Detail),
+		Conference:   t.word(p.Conference),
+		Truncation:   t.truncation(),
 	}
 }
 
@@ -79,15 +82,15 @@ func (w *piece) noun() call.Detail {
 		Track:       t.word(w.Track),
 		Text:        text,
 		TextOmitted: len(w.Text) - len(text),
-		Confidence:  w.Confidence.measure(),
+		Confidence:  w.Confidence.n,
 		Truncation:  t.truncation(),
 	}
 }
 
 // dialogflow is dialogflow.detectintent.response's own, as far as it is what a caller said.
 type dialogflow struct {
-	Text       string `json:"transcript"`
-	Confidence text   `json:"confidence"`
+	Text       string  `json:"transcript"`
+	Confidence measure `json:"confidence"`
 }
 
 func (d *dialogflow) noun() call.Detail {
@@ -101,10 +104,27 @@ type payment struct {
 	Status    string `json:"payment_status"`
 	StepError string `json:"error_type"`
 
-	Result       string `json:"result"`
-	ChargeID     text   `json:"charge_id"`
-	ErrorCode    text   `json:"pay_error_code"`
-	PaymentError text   `json:"payment_error"`
+	Result       string         `json:"result"`
+	ChargeID     text           `json:"charge_id"`
+	Confirmation text           `json:"payment_confirmation_code"`
+	Connector    connectorError `json:"connector_error"`
+	ErrorCode    text           `json:"pay_error_code"`
+	PaymentError text           `json:"payment_error"`
+}
+
+// connectorError is connector_error: a code, or an object of the connector's own, of which no more than a code is read.
+type connectorError struct {
+	Code      text `json:"code"`
+	ErrorCode text `json:"error_code"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It fails when something cannot be read.
+func (e *connectorError) UnmarshalJSON(value []byte) error {
+	if !isObject(value) {
+		return e.Code.UnmarshalJSON(value)
+	}
+	type plain connectorError
+	return json.Unmarshal(value, (*plain)(e))
 }
 
 func (p *payment) progress() call.Detail {
@@ -124,10 +144,12 @@ func (p *payment) completed() call.Detail {
 		errorCode = t.code(string(p.PaymentError))
 	}
 	return &call.Payment{
-		Status:     t.word(p.Result),
-		ChargeID:   t.code(string(p.ChargeID)),
-		ErrorCode:  errorCode,
-		Truncation: t.truncation(),
+		Status:           t.word(p.Result),
+		ChargeID:         t.code(string(p.ChargeID)),
+		ConfirmationCode: t.code(string(p.Confirmation)),
+		ConnectorError:   t.code(string(cmp.Or(p.Connector.Code, p.Connector.ErrorCode))),
+		ErrorCode:        errorCode,
+		Truncation:       t.truncation(),
 	}
 }
 
@@ -143,6 +165,9 @@ type message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 }
+
+// isHollow implements hollow.
+func (g *aiGather) isHollow() bool { return slices.Contains(g.History, message{}) }
 
 func (g *aiGather) ended() call.Detail {
 	var t trimmer
@@ -189,7 +214,7 @@ type conversation struct {
 	ID        string `json:"conversation_id"`
 	Assistant string `json:"assistant_id"`
 	Reason    string `json:"reason"`
-	Duration  text   `json:"duration_sec"`
+	Duration  count  `json:"duration_sec"`
 	models
 }
 
@@ -207,7 +232,7 @@ func (c *conversation) noun() call.Detail {
 		ID:              t.word(c.ID),
 		Assistant:       t.word(c.Assistant),
 		Reason:          t.reason(c.Reason),
-		DurationSeconds: c.Duration.count(),
+		DurationSeconds: c.Duration.n,
 		Models:          t.models(c.models),
 		Truncation:      t.truncation(),
 	}

@@ -36,7 +36,7 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, err
 	}
-	return f.envelope(body, f.payload().ref())
+	return f.envelope(body, f.ids(body, f.payload()))
 }
 
 // frame is the outermost object of a body, with as much of the payload as P asks for. The record stands under data;
@@ -45,7 +45,7 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 type frame[P any] struct {
 	Data *record[P] `json:"data"`
 	Meta struct {
-		Attempt text `json:"attempt"`
+		Attempt count `json:"attempt"`
 	} `json:"meta"`
 	record[P]
 
@@ -53,14 +53,19 @@ type frame[P any] struct {
 	Metadata  struct {
 		Event present `json:"event"`
 	} `json:"metadata"`
+	// Event is the event type of a meeting's webhooks.
+	Event present `json:"event"`
+
+	// unread: something is of a type or form that is not expected.
+	unread bool
 }
 
-// record is an event as Telnyx writes it. Its fields are plain strings: a value
-// of another type is passed over, by the rules of encoding/json, and the rest is read.
+// record is an event as Telnyx writes it. Its ids are plain strings, the fastest to read: a value of another type is
+// passed over, by the rules of encoding/json, and the rest is read.
 type record[P any] struct {
 	EventType  string `json:"event_type"`
 	ID         string `json:"id"`
-	OccurredAt string `json:"occurred_at"`
+	OccurredAt moment `json:"occurred_at"`
 	Payload    *P     `json:"payload"`
 }
 
@@ -94,15 +99,47 @@ func (i *ids) ref() call.Ref {
 // that encoding/json of Go 1.26 takes, and FuzzParseAgainstStandard finds them to agree.
 func parse[P any](body []byte) (*frame[P], error) {
 	f := new(frame[P])
-	// A value of the wrong type is reported only after everything else was read.
-	var wrongType *json.UnmarshalTypeError
-	if err := json.Unmarshal(body, f); err != nil && !errors.As(err, &wrongType) {
+	if err := json.Unmarshal(body, f); isUnread(err) {
+		f.unread = true
+	} else if err != nil {
 		return nil, &Unusable{Reason: ReasonNotJSON}
 	}
 	if trimmed := bytes.TrimLeft(body, jsonSpace); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, &Unusable{Reason: ReasonNotJSON}
 	}
 	return f, nil
+}
+
+// isUnread reports whether an error of reading JSON tells of a value of the wrong type or form. It is reported only
+// after everything else was read.
+func isUnread(err error) bool {
+	var wrongType *json.UnmarshalTypeError
+	return errors.Is(err, errUnread) || errors.As(err, &wrongType)
+}
+
+// looseIDs are ids that may come as numbers.
+type looseIDs struct {
+	SessionID        id `json:"call_session_id"`
+	CreatorSessionID id `json:"creator_call_session_id"`
+	LegID            id `json:"call_leg_id"`
+	ControlID        id `json:"call_control_id"`
+	ConnectionID     id `json:"connection_id"`
+}
+
+// ids returns the ids of the payload. Hardly any event has one that is not text: then they are read a second time.
+func (f *frame[P]) ids(body []byte, of interface{ ref() call.Ref }) call.Ref {
+	if !f.unread {
+		return of.ref()
+	}
+	loose, err := parse[looseIDs](body)
+	if err != nil {
+		return of.ref() // cannot be: the body was read before
+	}
+	p := loose.payload()
+	return (&ids{
+		SessionID: string(p.SessionID), CreatorSessionID: string(p.CreatorSessionID), LegID: string(p.LegID),
+		ControlID: string(p.ControlID), ConnectionID: string(p.ConnectionID),
+	}).ref()
 }
 
 // jsonSpace is the white space of JSON.
@@ -144,6 +181,8 @@ func (f *frame[P]) unusable(eventType string, ref call.Ref) error {
 	switch {
 	case bare && (bool(f.WebhookID) || bool(f.Metadata.Event)):
 		return &Unusable{Reason: ReasonPortal}
+	case eventType == "" && bool(f.Event):
+		return &Unusable{Reason: ReasonOtherProduct}
 	case eventType == "":
 		return &Unusable{Reason: ReasonNoType}
 	case bare && !strings.Contains(eventType, "."):

@@ -100,8 +100,12 @@ func TestEnvelopeOfACallEvent(t *testing.T) {
 			telnyx.Envelope{ID: "ev-1", Type: "dialogflow.detectintent.response", Ref: call.Ref{Leg: "leg-1"}},
 		},
 		"an id of the wrong type is not stated": {
-			`{"data":{"event_type":"call.hold","id":"ev-1","payload":{"call_leg_id":{"a":[1]},"call_session_id":7,"call_control_id":"c"}}}`,
+			`{"data":{"event_type":"call.hold","id":"ev-1","payload":{"call_leg_id":{"a":[1]},"call_session_id":7.5,"call_control_id":"c"}}}`,
 			telnyx.Envelope{ID: "ev-1", Type: "call.hold", Ref: call.Ref{Control: "c"}},
+		},
+		"an id that is a number is its digits": {
+			`{"data":{"event_type":"call.hold","id":"ev-1","payload":{"connection_id":1700000000000000042,"call_session_id":7,"call_control_id":"c"}}}`,
+			telnyx.Envelope{ID: "ev-1", Type: "call.hold", Ref: call.Ref{Session: "7", Control: "c", Connection: "1700000000000000042"}},
 		},
 		"a missing id is the digest of data": {
 			"{ \"data\" : " + noID + " ,\n\"meta\":{\"attempt\":4}}",
@@ -192,7 +196,11 @@ func TestUnusable(t *testing.T) {
 		"a payload of another type":    {event("streaming.started", `"none"`), "", telnyx.ReasonNoCall},
 		"a conference without a call":  {event("conference.ended", `{"conference_id":"c","call_session_id":""}`), "", telnyx.ReasonNoCall},
 		"a message":                    {event("message.received", `{"id":"m","from":{"phone_number":"x"}}`), "", telnyx.ReasonOtherProduct},
-		"a fax":                        {event("fax.received", `{"connection_id":"not a token"}`), "", telnyx.ReasonOtherProduct},
+		"a meeting's status": {
+			`{"event":"session.status_changed","version":"1","data":{"session_id":"s","status":"ended"}}`, "", telnyx.ReasonOtherProduct,
+		},
+		"a meeting's event that is null": {`{"event":null,"data":{"session_id":"s"}}`, "", telnyx.ReasonNoType},
+		"a fax":                          {event("fax.received", `{"connection_id":"not a token"}`), "", telnyx.ReasonOtherProduct},
 		"an assistant's initialization": {
 			event("assistant.initialization", `{"assistant_id":"a"}`), "", telnyx.ReasonOtherProduct,
 		},

@@ -1,6 +1,7 @@
 package telnyx
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -14,32 +15,42 @@ type Secret string
 const Digits Secret = "digits"
 
 // Decode reads a whole event: a webhook's body, or one of the same form made from the provider's history (Backfill
-// is the caller's to set). Of secrets it keeps those that it is told to. It fails with *Unusable and with nothing
-// else; then ParseEnvelope fails alike.
+// is the caller's to set). Of secrets it keeps those that it is told to, and U+FFFD stands for every U+0000. What is
+// stated and cannot be read is named in the event's facts. It fails with *Unusable and with nothing else; then
+// ParseEnvelope fails alike.
 func Decode(body []byte, keep ...Secret) (call.Event, error) {
+	raw := body // which an event without an id is named after
+	if bytes.Contains(body, []byte(`\u0000`)) {
+		body = []byte(call.PrintableJSON(string(body)))
+	}
 	f, err := parse[payload](body)
 	if err != nil {
 		return call.Event{}, err
 	}
-	event, p := f.event(), f.payload()
+	p := f.payload()
 	p.digits = slices.Contains(keep, Digits)
-	env, err := f.envelope(body, p.ref())
+	env, err := f.envelope(raw, f.ids(body, p))
 	if err != nil {
 		return call.Event{}, err
 	}
-	var detail call.Detail
-	if read, known := details[env.Type]; known {
-		detail = read(p, body)
-	}
-	return call.Event{
+	event := call.Event{
 		ID:         env.ID,
 		Type:       env.Type,
-		OccurredAt: firstTime(event.OccurredAt, p.OccurredAt),
+		OccurredAt: firstTime(f.event().OccurredAt, p.OccurredAt),
 		Ref:        env.Ref,
 		Attempt:    env.Attempt,
 		Facts:      p.facts(env.Type),
-		Detail:     detail,
-	}, nil
+	}
+	unread, own := f.unread, details[env.Type]
+	if own.read != nil {
+		var more bool
+		event.Detail, more = own.read(p, body)
+		unread = unread || more
+	}
+	if unread { // perhaps
+		event.Facts.Unread = unreadFields(body, own.fields)
+	}
+	return event, nil
 }
 
 // payload is what events state about any leg, and what the events of nearly every call state beyond that. Fields
@@ -47,15 +58,10 @@ func Decode(body []byte, keep ...Secret) (call.Event, error) {
 // things in different types (result, status, start_time): the type decides which of them count.
 type payload struct {
 	ids
-	OccurredAt  string   `json:"occurred_at"`
-	From        string   `json:"from"`
-	To          string   `json:"to"`
-	StartTime   string   `json:"start_time"`
-	EndTime     string   `json:"end_time"`
-	ClientState string   `json:"client_state"`
-	Tags        []string `json:"tags"`
+	factFields
 
 	// Of several types.
+	EndTime    moment `json:"end_time"`
 	Status     string `json:"status"`
 	Result     string `json:"result"`
 	Reason     string `json:"reason"`
@@ -69,27 +75,43 @@ type payload struct {
 	digits bool
 }
 
+// factFields are what events of any type state.
+type factFields struct {
+	OccurredAt   moment   `json:"occurred_at"`
+	From         string   `json:"from"`
+	To           string   `json:"to"`
+	FromSIP      string   `json:"from_sip_uri"`
+	ToSIP        string   `json:"to_sip_uri"`
+	CallingParty string   `json:"calling_party_type"`
+	StartTime    moment   `json:"start_time"`
+	ClientState  string   `json:"client_state"`
+	Tags         []string `json:"tags"`
+}
+
 // facts returns what an event of that type states about its leg.
 func (p *payload) facts(eventType string) call.Facts {
 	var t trimmer
 	facts := call.Facts{
-		From:        t.text(p.From),
-		To:          t.text(p.To),
-		ClientState: t.whole(p.ClientState, call.MaxState),
-		Tags:        t.tags(p.Tags),
+		From:         t.text(p.From),
+		To:           t.text(p.To),
+		FromSIP:      t.text(p.FromSIP),
+		ToSIP:        t.text(p.ToSIP),
+		CallingParty: t.word(p.CallingParty),
+		ClientState:  t.whole(p.ClientState, call.MaxState),
+		Tags:         t.tags(p.Tags),
 	}
 	facts.Truncated = t.truncated
 	// In a recording's event it is the recording's.
 	if call.EventTypeOf(eventType).Starts {
-		facts.StartTime = instant(p.StartTime)
+		facts.StartTime = p.StartTime.Time
 	}
 	return facts
 }
 
-// firstTime returns the first of the texts that is a time.
-func firstTime(texts ...string) (at time.Time) {
-	for _, s := range texts {
-		if at = instant(s); !at.IsZero() {
+// firstTime returns the first of the times that is stated.
+func firstTime(times ...moment) (at time.Time) {
+	for _, m := range times {
+		if at = m.Time; !at.IsZero() {
 			break
 		}
 	}

@@ -53,7 +53,8 @@ func TestDecodeHangup(t *testing.T) {
 		},
 		Attempt: 1,
 		Facts: call.Facts{
-			From: "+12025550100", To: "+12025550199", StartTime: noon.Add(time.Microsecond),
+			CallingParty: "pstn",
+			From:         "+12025550100", To: "+12025550199", StartTime: noon.Add(time.Microsecond),
 			ClientState: "c3RhdGU=", Tags: []string{"blue", "night"},
 		},
 		Detail: &call.Hangup{
@@ -97,11 +98,14 @@ func TestDecodeDetails(t *testing.T) {
 		},
 		"a hangup with half a quality": {
 			body(call.TypeHangup, `,"call_quality_stats":{"inbound":{"mos":3.5,"packet_count":"many"},"outbound":{}}`),
-			event(call.TypeHangup, call.Facts{}, &call.Hangup{Quality: &call.Quality{Inbound: &call.Stream{MOS: new(3.5)}}}),
+			event(call.TypeHangup, call.Facts{Unread: []string{"call_quality_stats.inbound.packet_count"}}, &call.Hangup{Quality: &call.Quality{Inbound: &call.Stream{MOS: new(3.5)}}}),
 		},
 		"a hangup with an empty quality": {
 			body(call.TypeHangup, `,"call_quality_stats":{"inbound":{"mos":"NaN","jitter_max_variance":"Inf","packet_count":"-1"},"outbound":[]}`),
-			event(call.TypeHangup, call.Facts{}, &call.Hangup{}),
+			event(call.TypeHangup, call.Facts{Unread: []string{
+				"call_quality_stats.inbound.jitter_max_variance", "call_quality_stats.inbound.mos", "call_quality_stats.inbound.packet_count",
+				"call_quality_stats.outbound",
+			}}, &call.Hangup{}),
 		},
 		"a recording's times are not the leg's": {
 			body(call.TypeRecordingSaved, `,"recording_id":"rec-1","channels":"dual","format":"mp3","start_time":"2026-03-01T12:00:00Z","end_time":"2026-03-01T12:01:00Z",`+
@@ -140,7 +144,8 @@ func TestDecodeDetails(t *testing.T) {
 		},
 		"amounts that nobody can add up": {
 			body(call.TypeCost, `,"total_cost":"1e999999999","billed_duration_secs":1e400,"cost_parts":[{"cost":"a lot","rate":true,"currency":"USD"}]`),
-			event(call.TypeCost, call.Facts{}, &call.Cost{Parts: []call.CostPart{{Currency: "USD"}}}),
+			event(call.TypeCost, call.Facts{Unread: []string{"billed_duration_secs", "cost_parts.cost", "cost_parts.rate", "total_cost"}},
+				&call.Cost{Parts: []call.CostPart{{Currency: "USD"}}}),
 		},
 		"a machine":               {body(call.TypeMachineDetection, `,"result":"machine"`), event(call.TypeMachineDetection, call.Facts{}, &call.Machine{Result: "machine"})},
 		"a greeting":              {body(call.TypeMachineGreeting, `,"result":"ended"`), event(call.TypeMachineGreeting, call.Facts{}, &call.Machine{Result: "ended"})},
@@ -150,7 +155,7 @@ func TestDecodeDetails(t *testing.T) {
 		"a call taken out of it":  {body(call.TypeDequeued, `,"queue":"support","reason":"bridged","wait_time_secs":"7"`), event(call.TypeDequeued, call.Facts{}, &call.Queue{Name: "support", Reason: "bridged", WaitSeconds: new(int64(7))})},
 		"a result that is no word does not disturb the rest": {
 			body("call.ai_gather.ended", `,"result":{"age":7},"tags":["a",5,null,"b"],"from":{"x":1},"to":"user"`),
-			event("call.ai_gather.ended", call.Facts{To: "user", Tags: []string{"a", "b"}}, &call.AIGather{Result: `{"age":7}`}),
+			event("call.ai_gather.ended", call.Facts{To: "user", Tags: []string{"a", "b"}, Unread: []string{"from", "tags"}}, &call.AIGather{Result: `{"age":7}`}),
 		},
 		"a type of tomorrow": {
 			body("call.teleported", `,"status":"completed","result":"human","digits":"1","to":"user"`),
@@ -182,6 +187,8 @@ func TestDecodeTimes(t *testing.T) {
 		"payload where data fails": {`"yesterday"`, `"2026-03-01T12:00:00Z"`, noon},
 		"another zone is made UTC": {`"2026-03-01T14:00:00+02:00"`, `null`, noon},
 		"a number":                 {`1772366400`, `null`, time.Time{}},
+		"no zone is UTC":           {`"2026-03-01T12:00:00"`, `null`, noon},
+		"a blank, and no zone":     {`"2026-03-01 12:00:00.5"`, `null`, noon.Add(500 * time.Millisecond)},
 		"nowhere":                  {`null`, `null`, time.Time{}},
 		"out of what JSON writes":  {`"9999-12-31T23:59:59-23:00"`, `"0000-01-01T00:00:00+01:00"`, time.Time{}},
 	}

@@ -14,7 +14,8 @@ func ParseBoth(body []byte) (got, standard any) {
 	f := new(frame[payload])
 	var wrongType *json.UnmarshalTypeError
 	err := json.Unmarshal(body, f)
-	if (err == nil || errors.As(err, &wrongType)) && bytes.HasPrefix(bytes.TrimLeft(body, jsonSpace), []byte("{")) {
+	f.unread = errors.As(err, &wrongType) || errors.Is(err, errUnread)
+	if (err == nil || f.unread) && bytes.HasPrefix(bytes.TrimLeft(body, jsonSpace), []byte("{")) {
 		standard = f
 	}
 	return got, standard

@@ -169,15 +169,6 @@ func (r *recollection) times(l *historyRow) {
 	}
 }
 
-// loosely reads a time that may lack its zone, which then is UTC.
-func loosely(s string) time.Time {
-	at := instant(s)
-	if at.IsZero() && s != "" {
-		at = instant(strings.Replace(s, " ", "T", 1) + "Z")
-	}
-	return at
-}
-
 // about reports whether everything that the row says is about the call of ref.
 func (r *recollection) about(ref call.Ref) error {
 	var in ids

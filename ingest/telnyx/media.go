@@ -12,8 +12,8 @@ type mediaFields struct {
 	RecordingID string            `json:"recording_id"`
 	Channels    string            `json:"channels"`
 	Format      string            `json:"format"`
-	StartedAt   string            `json:"recording_started_at"`
-	EndedAt     string            `json:"recording_ended_at"`
+	StartedAt   moment            `json:"recording_started_at"`
+	EndedAt     moment            `json:"recording_ended_at"`
 	URLs        map[string]string `json:"recording_urls"`
 	PublicURLs  map[string]string `json:"public_recording_urls"`
 }
@@ -93,6 +93,9 @@ type streaming struct {
 		Track string `json:"track"`
 	} `json:"stream_params"`
 }
+
+// isHollow implements hollow.
+func (s *streaming) isHollow() bool { return s.Params.Track == "" }
 
 func (s *streaming) noun() call.Detail {
 	var t trimmer

@@ -2,6 +2,7 @@ package telnyx
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"math/big"
 	"strconv"
@@ -22,16 +23,29 @@ func (p *present) UnmarshalJSON(value []byte) error {
 	return nil
 }
 
-// flag is a yes or no that comes as true and false, or as text. Anything else leaves it as it was.
+// errUnread is why a value of the wire is passed over: it is of a type or form that is not expected. Everything else is
+// read all the same.
+var errUnread = errors.New("telnyx: a value that cannot be read")
+
+// isUnset reports whether a value states nothing: null or the empty text.
+func isUnset(value []byte) bool {
+	return len(value) == 0 || string(value) == "null" || string(value) == `""`
+}
+
+// flag is a yes or no that comes as true and false, or as text.
 type flag struct{ stated, yes bool }
 
-// UnmarshalJSON implements json.Unmarshaler. It never fails.
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread, and then leaves the flag as it was.
 func (f *flag) UnmarshalJSON(value []byte) error {
 	switch string(bytes.Trim(value, `"`)) {
 	case "true":
 		*f = flag{stated: true, yes: true}
 	case "false":
 		*f = flag{stated: true}
+	default:
+		if !isUnset(value) {
+			return errUnread
+		}
 	}
 	return nil
 }
@@ -45,12 +59,12 @@ func (f flag) noun() *bool {
 }
 
 // text is a value that comes as text or as a number: the text, or the number as
-// it was written, digit for digit. Anything else leaves it as it was.
+// it was written, digit for digit.
 type text string
 
-// UnmarshalJSON implements json.Unmarshaler. It never fails.
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread, and then leaves the text as it was.
 func (t *text) UnmarshalJSON(value []byte) error {
-	if len(value) == 0 {
+	if isUnset(value) {
 		return nil
 	}
 	switch first := value[0]; {
@@ -60,13 +74,88 @@ func (t *text) UnmarshalJSON(value []byte) error {
 			return nil
 		}
 		var s string
-		if json.Unmarshal(value, &s) == nil {
-			*t = text(s)
+		if json.Unmarshal(value, &s) != nil {
+			return errUnread
 		}
+		*t = text(s)
 	case first == '-' || isDigit(first):
 		*t = text(value)
+	default:
+		return errUnread
 	}
 	return nil
+}
+
+// id is an id, which is text; one that came as a whole number is its digits.
+type id string
+
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread, and then leaves the id as it was.
+func (i *id) UnmarshalJSON(value []byte) error {
+	var t text
+	if err := t.UnmarshalJSON(value); err != nil {
+		return err
+	}
+	if len(value) > 0 && value[0] != '"' && !areDigits(string(t)) && t != "" {
+		return errUnread
+	}
+	*i = id(t)
+	return nil
+}
+
+// readObject reads an object into what into points at. One that states something, and nothing that is known, is unread.
+func readObject[T comparable](value []byte, into *T) error {
+	var none T
+	if err := json.Unmarshal(value, into); err != nil || *into != none {
+		return err
+	}
+	if states(value) {
+		return errUnread
+	}
+	return nil
+}
+
+// parsed reads a value that comes as text or as a number into what parse makes of it; without an outcome it is unread.
+func parsed[T comparable](value []byte, into *T, parse func(text) T) error {
+	var t text
+	if err := t.UnmarshalJSON(value); err != nil || t == "" {
+		return err
+	}
+	var none T
+	if *into = parse(t); *into == none {
+		return errUnread
+	}
+	return nil
+}
+
+// The values of these types are nil, "" or zero where nothing is stated, or nothing that could be read.
+type (
+	// decimal is an amount: see text.decimal.
+	decimal string
+	// number is a finite number of few digits, measure one of as many as it brings, count a whole number from zero up.
+	number  struct{ n *float64 }
+	measure struct{ n *float64 }
+	count   struct{ n *int64 }
+	// moment is an instant.
+	moment struct{ time.Time }
+)
+
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread.
+func (d *decimal) UnmarshalJSON(value []byte) error {
+	return parsed(value, d, func(t text) decimal { return decimal(t.decimal()) })
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread.
+func (n *number) UnmarshalJSON(value []byte) error { return parsed(value, &n.n, text.number) }
+
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread.
+func (m *measure) UnmarshalJSON(value []byte) error { return parsed(value, &m.n, text.measure) }
+
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread.
+func (c *count) UnmarshalJSON(value []byte) error { return parsed(value, &c.n, text.count) }
+
+// UnmarshalJSON implements json.Unmarshaler. It fails with errUnread.
+func (m *moment) UnmarshalJSON(value []byte) error {
+	return parsed(value, &m.Time, func(t text) time.Time { return loosely(string(t)) })
 }
 
 // isVerbatim reports whether the inside of a JSON string stands for itself, as
@@ -177,15 +266,11 @@ func (t text) count() *int64 {
 const maxAttempt = 1_000_000
 
 // attempt returns the number of a delivery, or 0 when that is not stated.
-func (t text) attempt() int {
-	if t == "" {
+func (c count) attempt() int {
+	if c.n == nil || *c.n > maxAttempt {
 		return 0
 	}
-	n := t.count()
-	if n == nil || *n > maxAttempt {
-		return 0
-	}
-	return int(*n)
+	return int(*c.n)
 }
 
 // Years in which an event can have happened, so that every accepted time can
@@ -208,6 +293,15 @@ func instant(s string) time.Time {
 	at = at.UTC()
 	if at.Year() < firstYear || at.Year() > lastYear {
 		return time.Time{}
+	}
+	return at
+}
+
+// loosely reads a time that may lack its zone, which then is UTC: all that Telnyx writes is.
+func loosely(s string) time.Time {
+	at := instant(s)
+	if at.IsZero() && s != "" {
+		at = instant(strings.Replace(s, " ", "T", 1) + "Z")
 	}
 	return at
 }

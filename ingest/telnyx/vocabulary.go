@@ -11,7 +11,7 @@ var vocabulary = func() map[string]string {
 		"completed", "failed", "cancelled", "cancelled_amd", "call_hangup", "file_not_found", "valid", "invalid",
 		"bridged", "bridging-in-process", "hangup", "leave", "success", "error",
 		"human", "machine", "not_sure", "human_residence", "human_business", "silence", "fax_detected",
-		"ended", "beep_detected", "no_beep_detected",
+		"ended", "beep_detected", "no_beep_detected", "prompt_ended", "screening",
 		"sip-trunking", "call-control", "USD", "single", "dual", "mp3", "wav",
 		"inbound", "outbound", "assistant", "user",
 	} {

@@ -11,13 +11,11 @@ type Initiated struct {
 	// State is state: "parked" of a leg that waits for the application's
 	// commands, "bridging" of one that a connection puts through by itself.
 	State string
-	// CallingParty is calling_party_type: "pstn" or "sip".
-	CallingParty string
-	// Attestation is shaken_stir_attestation: "A", "B" or "C".
+	// Attestation is shaken_stir_attestation, else the one within call_screening_result: "A", "B" or "C".
 	Attestation string
 	// Validated is shaken_stir_validated: whether the caller's certificate was found good.
 	Validated *bool
-	// Screening is call_screening_result: "spam_likely", ….
+	// Screening is call_screening_result, or its action where it is an object: "spam_likely", "flag_calls", ….
 	Screening string
 	// OfferedCodecs is offered_codecs, in the far end's order: "PCMU,G729".
 	OfferedCodecs string
@@ -28,8 +26,6 @@ type Initiated struct {
 
 // Answered is the detail of call.answered.
 type Answered struct {
-	// CallingParty is calling_party_type: "pstn" or "sip".
-	CallingParty string
 	// Codec is codec, the one agreed on: "PCMU".
 	Codec string
 	// SamplingRate is sampling_rate · Hz. Nil: not stated.
@@ -42,7 +38,8 @@ type Answered struct {
 // Headers are the SIP headers that an event repeats.
 type Headers struct {
 	// Custom are custom_headers, and SIP are sip_headers (User-to-User and
-	// Diversion only), each in Telnyx's order, without those that have no name.
+	// Diversion only), each in Telnyx's order, without those that have no name, and without X-metadata-xml: SIPREC's
+	// description of itself, kilobytes of base64 that say nothing of the call.
 	Custom, SIP []Header
 }
 
@@ -75,7 +72,7 @@ type Hangup struct {
 
 // Fault is an error that Telnyx reports with an event, without its free text.
 type Fault struct {
-	// Code is code: digits or a letter and digits, as text.
+	// Code is error_code or code: digits or a letter and digits, as text.
 	Code string
 	// Title is title, the code in words.
 	Title string
@@ -103,8 +100,11 @@ type Queue struct {
 	Name string
 	// Reason is why the call left: "bridged", "hangup", "timeout", …. Empty on call.enqueued.
 	Reason string
-	// WaitSeconds is wait_time_secs of call.dequeued. Nil: not stated.
-	WaitSeconds *int64
+	// Position is current_position of call.enqueued, queue_position of call.dequeued. Nil: not stated.
+	Position *int64
+	// WaitSeconds is wait_time_secs of call.dequeued, AverageWaitSeconds is queue_avg_wait_time_secs of
+	// call.enqueued. Nil: not stated.
+	WaitSeconds, AverageWaitSeconds *int64
 	Truncation
 }
 
@@ -137,9 +137,9 @@ type CostPart struct {
 	BilledSeconds          *int64
 }
 
-// Machine is the detail of the four answering-machine events.
+// Machine is the detail of the four answering-machine events and of the one of a call screening.
 type Machine struct {
-	// Result is Telnyx's word: "human", "machine", "not_sure", "human_residence", "beep_detected", ….
+	// Result is Telnyx's word: "human", "machine", "not_sure", "human_residence", "beep_detected", "screening", ….
 	Result string
 	Truncation
 }

@@ -17,6 +17,8 @@ type Playback struct {
 	Media string
 	// Status is status of call.playback.ended: "completed", "failed", "file_not_found", ….
 	Status string
+	// StatusDetail is status_detail: why it failed. URLs in it are reduced to their host.
+	StatusDetail string
 	// Conference is conference_id. Empty: it was played to the leg.
 	Conference string
 	Truncation
@@ -50,8 +52,10 @@ type Payment struct {
 	// Status is payment_status of a progress ("processing", "completed", "failed"), and of a completed payment its
 	// result ("success", "payment-connector-error", "cancelled", …).
 	Status string
-	// ChargeID is charge_id of a payment that was charged.
-	ChargeID string
+	// ChargeID is charge_id of a payment that was charged, ConfirmationCode is payment_confirmation_code.
+	ChargeID, ConfirmationCode string
+	// ConnectorError is connector_error, where it is a code, or the code in it.
+	ConnectorError string
 	// ErrorCode is pay_error_code, payment_error or error_type, the first that is
 	// a code. Empty: no error, or one that is told in free text.
 	ErrorCode string

@@ -32,6 +32,10 @@ type Facts struct {
 	// From and To are the parties in Telnyx's own words: E.164, a SIP URI
 	// without scheme, a user name, or whatever an anonymous caller shows. Their first MaxText bytes.
 	From, To string
+	// FromSIP and ToSIP are from_sip_uri and to_sip_uri: the parties as SIP had them, without scheme.
+	FromSIP, ToSIP string
+	// CallingParty is calling_party_type: "pstn" or "sip".
+	CallingParty string
 	// StartTime is when the leg began to ring, by Telnyx's clock, UTC. It is not the time of the answer.
 	StartTime time.Time
 	// ClientState is what the application attached: base64 of arbitrary bytes.
@@ -41,4 +45,8 @@ type Facts struct {
 	Tags []string
 	// Truncated tells that something of these was past its limit.
 	Truncated bool
+	// Unread are the names of the fields of which the event stated something that could not be read: a value of a type
+	// or form that was not expected. In order; of a field within another "call_quality_stats.inbound.mos". The
+	// names are of our own knowledge, never from the event. Nil: all was read.
+	Unread []string
 }

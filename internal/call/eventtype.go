@@ -26,6 +26,8 @@ const (
 	TypeMachineGreeting     = "call.machine.greeting.ended"
 	TypeMachinePremium      = "call.machine.premium.detection.ended"
 	TypeMachinePremiumGreet = "call.machine.premium.greeting.ended"
+	TypeMachinePremiumStart = "call.machine.premium.detection.started"
+	TypeMachineScreening    = "call.machine.premium.call_screening.detected"
 	TypeDeepfakeResult      = "call.deepfake_detection.result"
 	TypeDeepfakeError       = "call.deepfake_detection.error"
 )
@@ -130,6 +132,8 @@ var eventTypes = []EventType{
 	{Name: TypeMachineGreeting, Detail: (*Machine)(nil)},
 	{Name: TypeMachinePremium, Detail: (*Machine)(nil), Answered: true},
 	{Name: TypeMachinePremiumGreet, Detail: (*Machine)(nil)},
+	{Name: TypeMachinePremiumStart},
+	{Name: TypeMachineScreening, Detail: (*Machine)(nil), Answered: true},
 	{Name: TypeDeepfakeResult, Detail: (*Deepfake)(nil)},
 	{Name: TypeDeepfakeError, Detail: (*Deepfake)(nil)},
 	{Name: TypeSpeakStarted},

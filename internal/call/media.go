@@ -12,7 +12,8 @@ type Recording struct {
 	Channels, Format string
 	// StartedAt and EndedAt bound the recording (not the call), UTC. Zero: not stated.
 	StartedAt, EndedAt time.Time
-	// URLs are recording_urls by format; they open without a password and live for ten minutes.
+	// URLs are recording_urls by format. Telnyx's own open without a password for as long as they say; those into the
+	// customer's own storage are no signed ones.
 	URLs map[string]string
 	// PublicURLs are public_recording_urls by format.
 	PublicURLs map[string]string

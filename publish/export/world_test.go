@@ -83,7 +83,7 @@ func leg(i, revision int) summary.Leg {
 	started := callsAt.Add(time.Duration(i) * time.Second)
 	at := func(after time.Duration) *summary.Time { return summary.At(started.Add(after)) }
 	yes, rate := true, int64(8000)
-	mos, packets := 4.5, int64(3000+i)
+	mos, packets := summary.Number(4.5), int64(3000+i)
 	l := summary.Leg{
 		Kind: summary.KindLeg, Schema: summary.Schema, Revision: revision,
 		CallSessionID: fmt.Sprintf("5f1c0a20-0000-11f1-9c00-%012d", i), CallLegID: fmt.Sprintf("5f1c0a20-0a02-11f1-9c00-%012d", i),

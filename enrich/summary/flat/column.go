@@ -73,6 +73,7 @@ const (
 
 // money are the fields that hold decimal text.
 var money = map[reflect.Type][]string{
+	reflect.TypeFor[summary.Cost]():     {"TotalCost"},
 	reflect.TypeFor[summary.CostPart](): {"Amount", "Rate"},
 	reflect.TypeFor[summary.Amount]():   {"Amount"},
 }

@@ -78,6 +78,8 @@ type generator struct {
 // that what they mean is said once.
 func (g *generator) mapped(typ reflect.Type) *jsonschema.Schema {
 	switch {
+	case typ == reflect.TypeFor[summary.Number]():
+		return &jsonschema.Schema{Type: "number"}
 	case typ == reflect.TypeFor[summary.Time]():
 		g.hasTime = true
 	case typ == reflect.TypeFor[summary.Seconds]():

@@ -13,7 +13,7 @@ var names = []string{"Ada \"Countess\"", "tab\there\nline \\N \\", "{a,\"b\"}", 
 func (c *call) leg(i, revision int) summary.Leg {
 	n := c.n + i
 	at := func(after time.Duration) *summary.Time { return summary.At(c.began.Add(after)) }
-	yes, rate, packets, mos := n%3 == 0, int64(8000), int64(3000+n), 4.25
+	yes, rate, packets, mos := n%3 == 0, int64(8000), int64(3000+n), summary.Number(4.25)
 	l := summary.Leg{
 		Kind: summary.KindLeg, Schema: summary.Schema, Revision: revision,
 		CallSessionID: c.sessionID(), CallLegID: c.legID(i), CallControlID: fmt.Sprintf("v3:5f1c0a04Nq1_notARealControlId-Legato%015d", n),

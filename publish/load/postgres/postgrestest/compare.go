@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -166,7 +167,11 @@ func columns(table *flat.Table, object map[string]any) map[string]any {
 			}
 		case flat.Decimal:
 			v = json.Number(v.(string))
-		case flat.Text, flat.Integer, flat.Number, flat.Boolean, flat.JSON:
+		case flat.Number: // a double precision loses the decimal of a whole one
+			if n, err := v.(json.Number).Float64(); err == nil {
+				v = json.Number(strconv.FormatFloat(n, 'f', -1, 64))
+			}
+		case flat.Text, flat.Integer, flat.Boolean, flat.JSON:
 		}
 		row[c.Name] = v
 	}
