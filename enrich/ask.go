@@ -26,6 +26,21 @@ func newPauses() *backoff.ExponentialBackOff {
 	}
 }
 
+// newCheckPauses pace checks that the log does not take.
+func newCheckPauses() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval: time.Second, Multiplier: 2, MaxInterval: 5 * time.Second, RandomizationFactor: 0.2,
+	}
+}
+
+// newFullPauses pace what is tried again because there is no room: that passes when calls are finished, or somebody
+// makes some.
+func newFullPauses() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval: time.Second, Multiplier: 2, MaxInterval: 30 * time.Second, RandomizationFactor: 0.5,
+	}
+}
+
 // request is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckBackfill).
 type request struct {
 	leg call.LegID
@@ -115,18 +130,24 @@ func unreachable(ref call.Ref) status.Answer {
 }
 
 // record appends what Telnyx answered, however long that takes; it reports
-// whether it is in the log.
+// whether it is in the log, or, where that has no room, in the fold.
 func (j *job) record(ctx context.Context, e call.Entry) bool {
-	_, err := j.appendEntry(ctx, e, backoff.WithNotify(func(err error, _ time.Duration) {
+	err := j.w.recordOwn(ctx, e, backoff.WithNotify(func(err error, _ time.Duration) {
 		j.w.log.Warn("an answer could not be appended; trying again", "topic", e.Topic, "call_leg_id", string(e.Ref.Leg), "error", err)
 	}))
 	return err == nil
 }
 
-// appendEntry appends an entry, trying again until ctx ends or an option says so.
+// appendEntry appends an entry, trying again until ctx ends, an option says so or the log has no room.
 func (j *job) appendEntry(ctx context.Context, e call.Entry, options ...backoff.RetryOption) (call.Receipt, error) {
 	options = append(options, backoff.WithBackOff(newPauses()), backoff.WithMaxElapsedTime(0))
-	return backoff.Retry(ctx, func() (call.Receipt, error) { return j.w.cfg.Log.Append(ctx, e) }, options...)
+	return backoff.Retry(ctx, func() (call.Receipt, error) {
+		receipt, err := j.w.cfg.Log.Append(ctx, e)
+		if errors.Is(err, call.ErrFull) {
+			err = backoff.Permanent(err)
+		}
+		return receipt, err
+	}, options...)
 }
 
 // internalEntry makes an entry of Legato's own.

@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -148,7 +149,11 @@ func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duratio
 			}
 		}
 	}
-	if j.pauses == nil {
+	switch {
+	case j.pauses != nil:
+	case errors.Is(err, call.ErrFull):
+		j.pauses = newFullPauses()
+	default:
 		j.pauses = newPauses()
 	}
 	// A nudge must not turn a failing job into a busy loop.

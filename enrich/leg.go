@@ -87,7 +87,10 @@ func (l *leg) runHeadless(ctx context.Context) error {
 		Kind: session.CheckExpire, Session: p.view.ID, Leg: l.view.ID,
 		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.AliveSeq, Trimmed: true,
 	}
-	_, err = p.w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	learned, err := p.w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	if learned != nil {
+		p.w.table.Release(learned.Ref.Session) // the task at hand keeps it
+	}
 	l.done = err == nil
 	return err
 }

@@ -19,6 +19,7 @@ type metrics struct {
 	refused        prometheus.Counter
 	orphansExpired prometheus.Counter
 	checks         *prometheus.CounterVec
+	learned        *prometheus.CounterVec
 	parked         *prometheus.CounterVec
 	sweeps         *prometheus.CounterVec
 	backfills      *prometheus.CounterVec
@@ -49,6 +50,8 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 		refused:        counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
 		orphansExpired: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
 		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire or repair.", "kind"),
+		learned: counters("legato_entries_learned_total",
+			"Entries of Legato's own that were folded without the log, which had no room for them, by topic.", "topic"),
 		parked: counters("legato_tasks_parked_total",
 			"Tasks that could not be done and were parked, by reason: undecodable or poison.", "reason"),
 		sweeps: counters("legato_sweeps_total",
@@ -116,6 +119,9 @@ func (w *Worker) decode(e call.Entry) (call.Event, error) {
 func (m *metrics) beginAtZero() {
 	for _, result := range []string{taskNothingDue, taskDone, taskGivenBack, taskNotFolded, taskParked} {
 		m.tasks.WithLabelValues(result)
+	}
+	for _, topic := range []string{call.TopicCheck, call.TopicStatus, call.TopicBackfill} {
+		m.learned.WithLabelValues(topic)
 	}
 	for _, why := range ParkReasons() {
 		m.parked.WithLabelValues(why)

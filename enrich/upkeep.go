@@ -11,6 +11,9 @@ const (
 	// lags behind by less than the margin does not notice it.
 	trimEvery  = 30 * time.Second
 	trimMargin = 3 * time.Minute
+	// scarceMargin is the margin while webhooks are refused for want of room: better that a replica which lags reads
+	// the log again.
+	scarceMargin = 15 * time.Second
 )
 
 // keepUp maintains the queue's floor and the log's length, until ctx ends.
@@ -29,14 +32,18 @@ func (w *Worker) keepUp(ctx context.Context) error {
 			w.log.Debug("the queue's depth could not be read", "error", err)
 			continue
 		}
-		now := time.Now()
+		now, margin := time.Now(), trimMargin
 		history.note(now, w.table.Position())
-		if now.Sub(trimmed) < trimEvery {
+		scarce := w.cfg.Log.Reserve(w.need())
+		if scarce {
+			margin = scarceMargin
+		}
+		if !scarce && now.Sub(trimmed) < trimEvery {
 			continue
 		}
 		trimmed = now
 		w.stored.DeleteExpired()
-		if err := w.trim(ctx, history.before(now.Add(-trimMargin))); err != nil && ctx.Err() == nil {
+		if err := w.trim(ctx, history.before(now.Add(-margin))); err != nil && ctx.Err() == nil {
 			w.log.Warn("the log could not be trimmed", "error", err)
 		}
 	}

@@ -21,10 +21,14 @@ import (
 
 // Log is the log of events, as far as this package writes it.
 type Log interface {
-	// Append stores an entry; an entry whose id is stored already is a success.
+	// Append stores an entry; an entry whose id is stored already is a success. It fails with call.ErrFull where
+	// there is no room for it.
 	Append(ctx context.Context, e call.Entry) (call.Receipt, error)
 	// Trim removes the entries before seq.
 	Trim(ctx context.Context, seq uint64) error
+	// Reserve says what the calls that are not finished still take of the storage; scarce: to keep that free, what
+	// begins a call is refused.
+	Reserve(need call.Need) (scarce bool)
 }
 
 // Task is one entry that the queue has handed to this replica.
@@ -111,6 +115,8 @@ const (
 	rememberStored = 2 * time.Minute
 	// dueAtOnce bounds the checks appended in one go, below what one atomic batch takes.
 	dueAtOnce = 256
+	// dueAfterFailure is how many are tried when the log did not take the last ones.
+	dueAfterFailure = 8
 )
 
 // Worker works the queue: one job for every session that has tasks.
@@ -339,11 +345,18 @@ func (w *Worker) checks(ctx context.Context) error {
 		// the others find the check in the log before their time has come.
 		w.table.SetLag(rand.N(w.cfg.Stagger))
 	}
+	pauses, limit := newCheckPauses(), dueAtOnce
 	for {
-		due, wait, expired := w.table.Due(dueAtOnce)
+		due, wait, expired := w.table.Due(limit)
 		w.metrics.orphansExpired.Add(float64(expired))
 		if len(due) > 0 {
-			if !w.appendChecks(ctx, due) && !pause(ctx, time.Second, nil) {
+			if w.appendChecks(ctx, due) {
+				pauses.Reset()
+				limit = dueAtOnce
+				continue
+			}
+			limit = dueAfterFailure
+			if !pause(ctx, pauses.NextBackOff(), nil) {
 				return ctx.Err()
 			}
 			continue
@@ -361,8 +374,7 @@ func (w *Worker) appendChecks(ctx context.Context, due []session.Check) bool {
 	var failed atomic.Bool
 	for _, c := range due {
 		wg.Go(func() {
-			w.metrics.checks.WithLabelValues(string(c.Kind)).Inc()
-			if _, err := w.cfg.Log.Append(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)); err != nil {
+			if err := w.appendCheck(ctx, c); err != nil {
 				failed.Store(true)
 				w.log.Debug("a check could not be appended", "kind", string(c.Kind), "error", err)
 			}

@@ -28,6 +28,9 @@ type fakeLog struct {
 	// untrimmed keeps everything, for tests that compare with all of it.
 	untrimmed bool
 
+	// need is what was last said to be needed, and scarce what that is answered.
+	need   call.Need
+	scarce bool
 	// refuse is asked before an entry of a replica is stored. Nil: never.
 	refuse func(r *replica, e call.Entry) error
 }
@@ -160,6 +163,14 @@ func (l logOf) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
 		}
 	}
 	return l.store(e), nil
+}
+
+// Reserve implements enrich.Log.
+func (l logOf) Reserve(n call.Need) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.need = n
+	return l.scarce
 }
 
 // Trim implements enrich.Log.

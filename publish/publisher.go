@@ -35,6 +35,8 @@ type Publisher struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	layout natsd.Layout
+	// full holds back publications while the server refuses them for want of room.
+	full natsd.Breaker
 }
 
 // New returns a Publisher onto the stream of summaries. It fails when the stream cannot be looked up, or allows
@@ -78,12 +80,16 @@ func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, 
 // Publish stores a draft when prev is what stands before it: the zero Stored for revision 1, for a later one the
 // revision just before. The connection of a later revision is that of prev, whatever the draft says. It returns the
 // summary as it is stored. It fails with ErrRefused when something else stands there, with ErrInvalid when no
-// attempt could succeed, and with a wrapped infrastructure error when the outcome is not known.
+// attempt could succeed, with a call.ErrFull where there is no room, and with a wrapped infrastructure error when the
+// outcome is not known.
 func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error) {
 	if d.Revision > 1 {
 		d.Connection = prev.Connection
 	}
 	if err := validDraft(d, prev); err != nil {
+		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
+	}
+	if err := p.full.Allow(); err != nil {
 		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
@@ -95,6 +101,12 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 		jetstream.WithExpectStream(p.layout.Calls),
 		// Any connection: two replicas may know different ones, and yet race for one revision.
 		jetstream.WithExpectLastSequenceForSubject(expected(d, prev), subject(p.layout.Prefix, verb(d.Revision), "*", d.Key)))
+	if natsd.IsFull(err) {
+		err = fmt.Errorf("%w: %w", call.ErrFull, err)
+		p.full.Note(err)
+	} else if err == nil {
+		p.full.Note(nil)
+	}
 	switch {
 	case refused(err):
 		return summary.Stored{}, fmt.Errorf("publish %s: %w (%w)", messageID(d.Key, d.Revision), ErrRefused, err)

@@ -35,7 +35,8 @@ const healthy = `
 	legato_log_appends_total{job="legato",instance="a",kind="event",result="error"} 0x60
 	legato_webhooks_parked_total{job="legato",instance="a",reason="not_json"} 0x60
 	legato_webhooks_in_flight{job="legato",instance="a"} 0 3 1 0 2 0x55
-	legato_log_fill_ratio{job="legato",instance="a"} 0.4x60
+	legato_storage_fill_ratio{job="legato",instance="a",limit="log_bytes"} 0.4x60
+	legato_storage_refusing{job="legato",instance="a"} 0x60
 	legato_disk_free_bytes{job="legato",instance="a"} 5e10x60
 	legato_log_lost_total{job="legato",instance="a"} 0x60
 	legato_log_unusable_total{job="legato",instance="a"} 0x60
@@ -74,8 +75,8 @@ var faults = map[string][]string{
 	"LegatoWebhooksNotStored":    {`legato_webhooks_total{job="legato",instance="a",result="log_unavailable",type="none"} 0x20 0+1x40`},
 	"LegatoWebhooksRefused":      {`legato_webhooks_total{job="legato",instance="a",result="bad_signature",type="none"} 0x20 0+2x40`},
 	"LegatoClockWrong":           {`legato_webhooks_total{job="legato",instance="a",result="clock",type="none"} 0x20 0+1x40`},
-	"LegatoLogNearlyFull":        {`legato_log_fill_ratio{job="legato",instance="a"} 0.4x20 0.72x40`},
-	"LegatoLogFull":              {`legato_log_fill_ratio{job="legato",instance="a"} 0.4x20 0.875x40`},
+	"LegatoLogNearlyFull":        {`legato_storage_fill_ratio{job="legato",instance="a",limit="log_bytes"} 0.4x20 0.72x40`},
+	"LegatoLogFull":              {`legato_storage_refusing{job="legato",instance="a"} 0x20 1x40`},
 	"LegatoDiskNearlyFull":       {`legato_disk_free_bytes{job="legato",instance="a"} 5e10x20 1e9x40`},
 	"LegatoAppendsFailing":       {`legato_log_appends_total{job="legato",instance="a",kind="event",result="error"} 0x20 0+3x40`},
 	"LegatoLogDamaged":           {`legato_log_lost_total{job="legato",instance="a"} 0x20 5x40`},

@@ -228,7 +228,7 @@ func (c *schedule) keepUntil(s *session, at instant) time.Time {
 	switch expires := s.expires(c.rules); {
 	case expires.After(at.now):
 		return expires
-	case s.lastSeq > at.floor, !at.anchored:
+	case s.lastSeq > at.floor, s.held > 0, !at.anchored:
 		// A task of it is still with a worker, which must find its session.
 		return at.now.Add(handedOutFor)
 	case s.pending() && (at.now.Before(expires.Add(completedWithin)) || at.local.Before(at.caughtUp.Add(completedWithin))):

@@ -28,6 +28,8 @@ type session struct {
 	// trace is the traceparent of its last entry that was traced.
 	trace string
 
+	// held counts the work on it that no task of the queue stands for.
+	held int
 	slot slot
 	// forgotten marks a session that left the table.
 	forgotten bool

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -58,9 +57,9 @@ type result struct {
 // calls share one atomic batch and so one sync to disk; a lone call is not delayed.
 //
 // Errors are ErrFull, ErrUnavailable or ErrClosed, wrapped together with what caused them. After an error the entry
-// may still have been stored: append it again under the same id. From seven eighths of the log's size on, ErrFull
-// is for events only: what Legato itself appends is needed to finish calls, without which nothing is ever trimmed.
-// While the connection is known to be down ErrUnavailable comes at once.
+// may still have been stored: append it again under the same id. ErrFull comes before a limit of the storage is
+// reached, and first for what begins a call: the rest is kept for calls that are on their way. While the connection
+// is known to be down ErrUnavailable comes at once.
 func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
 	ctx, span := j.begin(ctx, &e)
 	receipt, err := j.append(ctx, e)
@@ -115,8 +114,8 @@ func (j *Journal) admit(e *call.Entry) error {
 		j.failed(err)
 		return err
 	}
-	if j.room.Load() <= 0 && strings.HasPrefix(e.Topic, call.TopicEvent) {
-		return fmt.Errorf("%w: the rest is kept for what drains it", ErrFull)
+	if err := j.room.admit(e); err != nil {
+		return err
 	}
 	if size, limit := messageSize(e), j.js.Conn().MaxPayload(); limit > 0 && size > limit {
 		return fmt.Errorf("%w: an entry of %d bytes: %w", ErrUnavailable, size, nats.ErrMaxPayload)
@@ -244,13 +243,14 @@ func (j *Journal) account(e *call.Entry, r result) {
 		// The server is well and says no: a restart, which FailingSince may lead to,
 		// would not empty the log but keep it from being trimmed.
 		j.failingSince.Store(0)
+		j.room.refused.Note(r.err)
 		return
 	case r.err != nil:
 		j.failed(r.err)
 		return
-	case !r.receipt.Duplicate && strings.HasPrefix(e.Topic, call.TopicEvent):
-		// Until the next look tells how much room there is, it is estimated, on the safe side.
-		j.room.Add(-messageSize(e))
+	case !r.receipt.Duplicate:
+		j.room.take(e)
+		j.room.refused.Note(nil)
 	}
 	j.known.stored(e.ID, r.receipt.Seq)
 	j.lastStored.Store(now)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
@@ -37,9 +38,6 @@ const (
 
 // Error codes of nats-server that a write acts on.
 const (
-	codeAccountFull    = 10002 // the account's storage is used up
-	codeServerFull     = 10023 // the server's storage is used up
-	codeStreamFull     = 10077 // the stream's is; failures of the disk are never answered, so it means nothing else
 	codeIDInProcess    = 10158 // an entry of the same id is proposed but not yet stored
 	codeBatchDuplicate = 10201 // a batch contains an id that is stored already
 )
@@ -160,8 +158,8 @@ func apiCode(err error) int {
 
 // classify maps whatever went wrong to the errors of this package.
 func classify(err error) error {
-	switch code := apiCode(err); {
-	case code == codeStreamFull || code == codeAccountFull || code == codeServerFull:
+	switch {
+	case natsd.IsFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)

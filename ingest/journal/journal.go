@@ -19,8 +19,9 @@ import (
 
 // Errors of Append. All mean that the entry may come again later; none says that it was not stored.
 var (
-	// ErrFull: the log has reached its size, or nearly so, and refuses new entries.
-	ErrFull = errors.New("the log is full")
+	// ErrFull: a limit of the storage is reached, or nearly so, and the entry is not what the rest is kept for. It is
+	// a [call.ErrFull].
+	ErrFull = fmt.Errorf("the log is full: %w", call.ErrFull)
 	// ErrUnavailable: the server did not acknowledge the entry in time, or refused it.
 	ErrUnavailable = errors.New("the log cannot be written")
 	// ErrClosed: the journal is stopping.
@@ -33,6 +34,11 @@ type Config struct {
 	JetStream jetstream.JetStream
 	// Stream is the name of the log's stream, which must exist.
 	Stream string
+	// Summaries is the name of the stream that takes what comes of the log: what it has no room for keeps the log from
+	// being trimmed. Empty: there is none.
+	Summaries string
+	// Disk asks how many bytes are free on the disk of the streams. Nil: it is not known.
+	Disk func() (int64, error)
 	// Prefix is the first token of every subject.
 	Prefix string
 	// Queue is the name of the durable consumer that all replicas share.
@@ -69,8 +75,7 @@ type Journal struct {
 
 	life       atomic.Value // string: the log's id when it was last looked at
 	atomicFrom atomic.Int64 // the minimum size of an atomic batch
-	nearlyFull atomic.Bool  // the rest is not for events
-	room       atomic.Int64 // bytes until then
+	room       room
 
 	followed     atomic.Uint64 // how far the log is folded here
 	lastStored   atomic.Int64  // unix nanoseconds of the last acknowledged write
@@ -104,6 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		j.cfg.pace.ackWait = AckWait
 	}
 	j.observe(stream.CachedInfo())
+	j.measure(ctx, stream.CachedInfo())
 	// ctx is for opening; this one is for as long as the journal is open.
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	j.close = sync.OnceFunc(func() {

@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -11,9 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// reservedPart of the log's size, one eighth, is kept for what Legato itself
-// appends: to finish a leg takes some 1.5 KB of checks and answers, where its webhooks took ten.
-const reservedPart = 8
+// sayEvery is how often a condition that lasts is logged.
+const sayEvery = time.Minute
 
 // State asks the server for the log's state.
 func (j *Journal) State(ctx context.Context) (call.Log, error) {
@@ -22,6 +20,19 @@ func (j *Journal) State(ctx context.Context) (call.Log, error) {
 		return call.Log{}, fmt.Errorf("read the state of log %s: %w", j.cfg.Stream, err)
 	}
 	return j.observe(stream.CachedInfo()), nil
+}
+
+// survey is a look that also measures how much room there is.
+func (j *Journal) survey(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
+	defer cancel()
+	stream, err := j.js.Stream(ctx, j.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("look at log %s: %w", j.cfg.Stream, err)
+	}
+	j.observe(stream.CachedInfo())
+	j.measure(ctx, stream.CachedInfo())
+	return nil
 }
 
 // look is State within the time that a look may take.
@@ -42,7 +53,7 @@ func (j *Journal) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if _, err := j.look(ctx); err != nil && ctx.Err() == nil {
+		if err := j.survey(ctx); err != nil && ctx.Err() == nil {
 			j.log.Debug("the log's state is not known", "error", err)
 		}
 	}
@@ -62,15 +73,9 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 	}
 	j.atomicFrom.Store(atomicFrom(&info.Config))
 	var fill float64
-	var full bool
-	room := int64(math.MaxInt64 / 2) // no limit, and far from one whatever is taken from it
 	if limit := info.Config.MaxBytes; limit > 0 {
-		used := info.State.Bytes
-		fill = float64(used) / float64(limit)
-		room = limit - limit/reservedPart - int64(used)
-		full = room <= 0
+		fill = float64(info.State.Bytes) / float64(limit)
 	}
-	j.room.Store(room)
 	j.metrics.fill.Set(fill)
 	j.metrics.bytes.Set(float64(info.State.Bytes))
 	j.metrics.limit.Set(float64(max(info.Config.MaxBytes, 0)))
@@ -80,13 +85,6 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 		j.metrics.lag.Set(float64(log.Last - behind))
 	} else {
 		j.metrics.lag.Set(0)
-	}
-	if j.nearlyFull.Swap(full) != full {
-		if full {
-			j.log.Error("the log is nearly full: events are refused until it is trimmed", "bytes", info.State.Bytes, "max_bytes", info.Config.MaxBytes)
-		} else {
-			j.log.Info("the log takes events again", "bytes", info.State.Bytes, "max_bytes", info.Config.MaxBytes)
-		}
 	}
 	return log
 }

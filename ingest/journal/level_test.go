@@ -49,9 +49,16 @@ func TestTheRestOfANearlyFullLogIsNotForEvents(t *testing.T) {
 			if _, err := j.Append(t.Context(), filled); !errors.Is(err, journal.ErrFull) {
 				t.Errorf("an event from the history: got error %v, want %v", err, journal.ErrFull)
 			}
-			for _, topic := range []string{call.TopicStatus, call.TopicCheck, call.TopicHeartbeat} {
-				if _, err := j.Append(t.Context(), call.Entry{Topic: topic, ID: topic + name}); err != nil {
-					t.Errorf("%s: %v", topic, err)
+			if _, err := j.Append(t.Context(), call.Entry{Topic: call.TopicHeartbeat}); !errors.Is(err, journal.ErrFull) {
+				t.Errorf("a heartbeat: got error %v, want %v", err, journal.ErrFull)
+			}
+			for _, e := range []call.Entry{
+				{Topic: call.TopicStatus, ID: "status/" + name},
+				{Topic: call.TopicCheck, ID: "check/settle/" + name},
+				{Topic: call.TopicEvent + call.TypeHangup, ID: "hangup of " + name},
+			} {
+				if _, err := j.Append(t.Context(), e); err != nil {
+					t.Errorf("%s: %v", e.Topic, err)
 				}
 			}
 			if !j.FailingSince().IsZero() {

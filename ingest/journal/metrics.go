@@ -19,6 +19,8 @@ type metrics struct {
 	limit    prometheus.Gauge
 	entries  prometheus.Gauge
 	lag      prometheus.Gauge
+	storage  *prometheus.GaugeVec
+	refusing prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -48,7 +50,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		fill: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_log_fill_ratio",
-			Help: "Size of the log as a share of its limit, 0 when it has none. Events are refused from 0.875 on.",
+			Help: "Size of the log as a share of its limit, 0 when it has none.",
 		}),
 		bytes: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_log_bytes", Help: "Size of the log.",
@@ -62,9 +64,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lag: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_log_lag", Help: "Entries of the log that this replica has not folded yet.",
 		}),
+		storage: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "legato_storage_fill_ratio",
+			Help: "What is used of each limit of the storage (log_bytes, log_messages, summaries_bytes, summaries_messages, " +
+				"account, disk), as a share of it; 0 where there is none.",
+		}, []string{"limit"}),
+		refusing: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_storage_refusing",
+			Help: "1 while webhooks that begin a call are refused, since the rest of the storage is kept for calls that are on their way, else 0.",
+		}),
 	}
 	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk} {
 		m.restarts.WithLabelValues(string(c))
+	}
+	for _, name := range limitNames {
+		m.storage.WithLabelValues(name)
 	}
 	for _, k := range kinds {
 		for _, result := range []string{appendStored, appendDuplicate, appendFull, appendError, appendUntold} {
@@ -72,7 +86,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}
 	}
 	if r != nil {
-		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill, m.bytes, m.limit, m.entries, m.lag)
+		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill, m.bytes, m.limit, m.entries, m.lag, m.storage, m.refusing)
 	}
 	return m
 }

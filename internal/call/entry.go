@@ -1,9 +1,14 @@
 package call
 
 import (
+	"errors"
 	"strings"
 	"time"
 )
+
+// ErrFull says that there is no room: a stream, its account, its server or its disk is at a limit. The input was not
+// stored, and repeating at once is of no use.
+var ErrFull = errors.New("there is no room")
 
 // Entry is one message of the log: what arrived or what Legato learned, with
 // the place that the log gave it. Package journal stores and delivers entries.
@@ -100,6 +105,14 @@ type Log struct {
 	// First and Last are the sequences of the first and the last entry that it
 	// holds; an empty log has First one above Last.
 	First, Last uint64
+}
+
+// Need is what the calls that are not finished will still take of the storage, by estimate. It is kept free for them.
+type Need struct {
+	// Legs counts the legs that are not finished.
+	Legs int64
+	// Log and Summaries are in bytes, of one copy of the log and of the stream of summaries.
+	Log, Summaries int64
 }
 
 // Depth is what the queue still has to do.

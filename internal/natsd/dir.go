@@ -47,7 +47,7 @@ func DiskLimits(dir string) (Limits, error) {
 		EventsMaxBytes: percent * eventsShare,
 		CallsMaxBytes:  percent * callsShare,
 		ParkedMaxBytes: percent * parkedShare,
-		Approximate:    Approximate{Events: true, Others: true},
+		Approximate:    Approximate{Events: true, Calls: true, Parked: true},
 	}, nil
 }
 

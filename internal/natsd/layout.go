@@ -89,15 +89,21 @@ type Limits struct {
 
 // Approximate tells which sizes are no more exact than the free space of a disk.
 type Approximate struct {
-	// Events is the log's size, Others that of summaries and parked messages.
-	Events, Others bool
+	// Events is the log's size, Calls that of the summaries and Parked that of parked messages.
+	Events, Calls, Parked bool
 }
 
-func (l Limits) near(events bool) bool {
-	if events {
+// near reports whether the size of one of the layout's streams is approximate.
+func (l Limits) near(n Layout, stream string) bool {
+	switch stream {
+	case n.Events:
 		return l.Approximate.Events
+	case n.Calls:
+		return l.Approximate.Calls
+	case n.Parked:
+		return l.Approximate.Parked
 	}
-	return l.Approximate.Others
+	return false
 }
 
 // Default ages of the streams.

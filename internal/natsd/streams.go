@@ -53,7 +53,7 @@ func Manage(ctx context.Context, js jetstream.JetStream, layout Layout, limits L
 	}
 	var report Report
 	for _, want := range layout.streams(limits) {
-		have, err := manageStream(ctx, js, want, limits.near(want.Name == layout.Events), &report)
+		have, err := manageStream(ctx, js, want, limits.near(layout, want.Name), &report)
 		if err != nil {
 			return Report{}, err
 		}
@@ -137,7 +137,7 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 		if want.Name == layout.Events {
 			report.AtomicPublish = have.AllowAtomicPublish
 		}
-		keepSize(&want, &have, limits.near(want.Name == layout.Events))
+		keepSize(&want, &have, limits.near(layout, want.Name))
 		compare(&mismatch, &have, &want)
 	}
 	if len(mismatch.Problems) > 0 {

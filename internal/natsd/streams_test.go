@@ -419,7 +419,7 @@ func TestDiskLimitsCountWhatIsUsedAlready(t *testing.T) {
 func TestASizeThatFollowsFromTheDiskIsNotChangedAtEachStart(t *testing.T) {
 	s := natsdtest.Run(t, natsdtest.WithoutStreams())
 	limits := natsd.Limits{EventsMaxBytes: 100 << 20, CallsMaxBytes: 100 << 20, ParkedMaxBytes: 100 << 20}
-	limits.Approximate = natsd.Approximate{Events: true, Others: true}
+	limits.Approximate = natsd.Approximate{Events: true, Calls: true, Parked: true}
 	for _, start := range []struct {
 		mib     int64
 		exact   bool // the log's size was asked for

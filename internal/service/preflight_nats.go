@@ -92,7 +92,8 @@ func checkStreams(ctx context.Context, js jetstream.JetStream, set *Settings, la
 	names := layout.Events + ", " + layout.Calls + " and " + layout.Parked
 	// The size of an embedded log follows the disk, which changes: it is not held against anything.
 	_, err := natsd.Check(ctx, js, layout, natsd.Limits{
-		EventsMaxAge: set.EventsMaxAge, CallsMaxAge: set.CallsMaxAge, EventsMaxBytes: set.EventsMaxBytes, Replicas: set.NATSReplicas,
+		EventsMaxAge: set.EventsMaxAge, CallsMaxAge: set.CallsMaxAge, EventsMaxBytes: set.EventsMaxBytes,
+		CallsMaxBytes: set.CallsMaxBytes, Replicas: set.NATSReplicas,
 	})
 	if err == nil {
 		return 0, ok(name, "%s are as wanted", names)
@@ -125,22 +126,24 @@ func judgeAccount(account *jetstream.AccountInfo, set *Settings, missing int) Fi
 	limit := tier.Limits
 	f := ok(name, "storage %s, streams %s, consumers %s", sizeLimit(limit.MaxStore), countLimit(limit.MaxStreams), countLimit(limit.MaxConsumers))
 	copies := int64(max(set.NATSReplicas, 1))
+	storage := natsd.Storage(account, set.NATSReplicas)
 	left := limit.MaxStore - int64(max(tier.Store, tier.ReservedStore))
+	wanted := (set.EventsMaxBytes + set.CallsMaxBytes) * copies
 	switch {
 	case limit.MaxStreams > 0 && tier.Streams+missing > limit.MaxStreams:
 		return f.but(VerdictFault, fmt.Sprintf("Allow the account %d streams; it has %d.", tier.Streams+missing, tier.Streams))
-	case limit.MaxStore >= 0 && missing > 0 && set.EventsMaxBytes*copies > left:
-		return f.but(VerdictFault, fmt.Sprintf("Allow the account more storage: the log reserves %s in %d copies, and %s is left.", size(set.EventsMaxBytes), copies, size(max(left, 0))))
-	case limit.MaxStore >= 0 && int64(tier.Store) > limit.MaxStore-limit.MaxStore/10:
-		return f.but(VerdictWarning, "Allow the account more storage: more than nine tenths of it are taken.")
+	case limit.MaxStore >= 0 && missing > 0 && wanted > left:
+		return f.but(VerdictFault, fmt.Sprintf("Allow the account more storage: log and summaries reserve %s in %d copies, and %s is left.", size(wanted/copies), copies, size(max(left, 0))))
+	case storage.Max > 0 && storage.Used > storage.Max-storage.Max/8:
+		return f.but(VerdictWarning, "Allow the account more storage: more than seven eighths of it are taken, and webhooks that begin a call are refused.")
 	case limit.MaxBytesRequired && missing > 0:
 		return f.but(VerdictFault, "The account wants a size for every stream: make them by hand, with sizes, and run with --streams check.")
-	case limit.StoreMaxStreamBytes > 0 && set.EventsMaxBytes > limit.StoreMaxStreamBytes:
-		return f.but(VerdictFault, fmt.Sprintf("Lower --events-max-bytes to the account's limit of a stream, %s.", size(limit.StoreMaxStreamBytes)))
+	case limit.StoreMaxStreamBytes > 0 && max(set.EventsMaxBytes, set.CallsMaxBytes) > limit.StoreMaxStreamBytes:
+		return f.but(VerdictFault, fmt.Sprintf("Lower --events-max-bytes and --calls-max-bytes to the account's limit of a stream, %s.", size(limit.StoreMaxStreamBytes)))
 	case limit.MaxConsumers > 0 && limit.MaxConsumers < 4:
 		return f.but(VerdictWarning, "Allow more consumers a stream: the log has one for the queue and one for each replica, the summaries one for each reader.")
-	case limit.MaxStore >= 0 && set.EventsMaxBytes == 0:
-		return f.but(VerdictWarning, "Set --events-max-bytes below the account's storage: then the log keeps the last eighth for finishing calls.")
+	case limit.MaxStore >= 0 && (set.EventsMaxBytes == 0 || set.CallsMaxBytes == 0):
+		return f.but(VerdictWarning, "Set --events-max-bytes and --calls-max-bytes, together below the account's storage: then nothing else in the account takes their room.")
 	}
 	return f
 }

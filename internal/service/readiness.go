@@ -37,7 +37,8 @@ func (s *Service) heartbeat(ctx context.Context) error {
 		if !since.IsZero() || time.Since(s.journal.LastStored()) >= heartbeatEvery {
 			// A heartbeat has no id: each one is to be stored.
 			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicHeartbeat})
-			if err != nil && ctx.Err() == nil && time.Since(said) >= sayEvery {
+			// That there is no room the journal says itself.
+			if err != nil && ctx.Err() == nil && !errors.Is(err, call.ErrFull) && time.Since(said) >= sayEvery {
 				said = time.Now()
 				s.log.Error("the log cannot be written", "error", err)
 			}
@@ -53,6 +54,14 @@ func (s *Service) heartbeat(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// freeDisk asks for the room on the disk of the embedded server; nil: the disk is not this machine's.
+func (s *Service) freeDisk() func() (int64, error) {
+	if s.embedded == nil {
+		return nil
+	}
+	return func() (int64, error) { return natsd.FreeSpace(s.settings.DataDir) }
 }
 
 // unready makes the service not ready for a reason.
@@ -75,11 +84,16 @@ func (s *Service) ready(context.Context) error {
 	if since := s.journal.FailingSince(); !since.IsZero() && time.Since(since) > failingFor {
 		return fmt.Errorf("the log has not been writable for %v: %w", time.Since(since).Round(time.Second), s.journal.Failure())
 	}
+	limit, all := s.journal.Refuses()
 	switch {
 	case !s.worker.Table().HasCaughtUp():
 		return fmt.Errorf("replaying the log, at %d", s.worker.Table().Position())
 	case time.Since(s.worker.QueueReached()) > writtenWithin:
 		return errors.New("the queue cannot be reached")
+	case all:
+		return fmt.Errorf("there is no room for webhooks: the limit of the storage (%s) is reached", limit)
+	case limit != "":
+		return nil // heartbeats are refused as well: when something was last written says nothing
 	case s.journal.LastStored().IsZero():
 		return errors.New("the log has not been written yet")
 	case time.Since(s.journal.LastStored()) > writtenWithin:
@@ -94,6 +108,9 @@ func (s *Service) warnings() []string {
 	if at, denied := s.status.LastDenied(); denied {
 		found = append(found, fmt.Sprintf("Telnyx refuses the API key (last at %s): calls go unconfirmed until it is put right",
 			at.Format(time.RFC3339)))
+	}
+	if limit, _ := s.journal.Refuses(); limit != "" {
+		found = append(found, fmt.Sprintf("webhooks that begin a call are refused for want of room (%s)", limit))
 	}
 	if skew := s.ingest.Skew(); skew != "" {
 		found = append(found, "webhooks are refused for their timestamp, the last one "+skew+": check this machine's clock")

@@ -222,7 +222,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets, targets []forward.Tar
 	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
 		if s.journal == nil {
 			s.journal, err = journal.Open(ctx, journal.Config{
-				JetStream: s.js, Stream: s.layout.Events, Prefix: s.layout.Prefix, Queue: queueName,
+				JetStream: s.js, Stream: s.layout.Events, Summaries: s.layout.Calls, Disk: s.freeDisk(), Prefix: s.layout.Prefix, Queue: queueName,
 				Logger: s.log.With("component", "journal"), Registerer: s.registry, Tracer: s.tracer,
 			})
 			if err != nil {

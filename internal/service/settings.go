@@ -41,6 +41,7 @@ type Settings struct {
 	EventsMaxAge   time.Duration `default:"24h" env:"LEGATO_EVENTS_MAX_AGE" help:"How long the log keeps events."`
 	EventsMaxBytes int64         `default:"0" env:"LEGATO_EVENTS_MAX_BYTES" help:"Size at which the log refuses more; 0: 80 % of the free disk when embedded, else unlimited."`
 	CallsMaxAge    time.Duration `default:"72h" env:"LEGATO_CALLS_MAX_AGE" help:"How long summaries are kept."`
+	CallsMaxBytes  int64         `default:"0" env:"LEGATO_CALLS_MAX_BYTES" help:"Size at which no more summaries are taken, before which webhooks are refused; 0: 14 % of the free disk when embedded, else unlimited."`
 
 	Settle             time.Duration `default:"1s" env:"LEGATO_SETTLE" help:"Wait after a hangup, for stragglers."`
 	SessionSettle      time.Duration `default:"5s" env:"LEGATO_SESSION_SETTLE" help:"Quiet time before a session counts as over."`
@@ -148,8 +149,8 @@ func (s *Settings) check() error {
 	if s.StatusRate <= 0 {
 		return errors.New("--status-rate must be more than 0")
 	}
-	if s.Settle < 0 || s.EventsMaxBytes < 0 {
-		return errors.New("--settle and --events-max-bytes must not be negative")
+	if s.Settle < 0 || s.EventsMaxBytes < 0 || s.CallsMaxBytes < 0 {
+		return errors.New("--settle, --events-max-bytes and --calls-max-bytes must not be negative")
 	}
 	// A late event for a call that has left the log is merged onto the stored summary: it must still be there.
 	if s.CallsMaxAge < s.EventsMaxAge+s.AmendWindow {
@@ -211,6 +212,9 @@ func (s *Settings) limits() (natsd.Limits, error) {
 	limits.EventsMaxAge, limits.CallsMaxAge, limits.Replicas = s.EventsMaxAge, s.CallsMaxAge, s.NATSReplicas
 	if s.EventsMaxBytes > 0 {
 		limits.EventsMaxBytes, limits.Approximate.Events = s.EventsMaxBytes, false
+	}
+	if s.CallsMaxBytes > 0 {
+		limits.CallsMaxBytes, limits.Approximate.Calls = s.CallsMaxBytes, false
 	}
 	return limits, nil
 }

@@ -1,0 +1,112 @@
+package enrich_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// fill makes the log one that has no room left, for as long as it has as much in it as now.
+func (w *world) fill() {
+	size := func() (n int) { // heartbeats are not counted: the world's go on
+		for _, e := range w.log.entries {
+			if e.Topic != call.TopicHeartbeat {
+				n += len(e.Data)
+			}
+		}
+		return n
+	}
+	w.log.mu.Lock()
+	limit := size()
+	w.log.mu.Unlock()
+	w.log.refusing(func(*replica, call.Entry) error {
+		w.log.mu.Lock()
+		defer w.log.mu.Unlock()
+		if size() >= limit {
+			return fmt.Errorf("the log: %w", call.ErrFull)
+		}
+		return nil
+	})
+}
+
+// remains are the topics of what is left in the log beside heartbeats.
+func (w *world) remains() (topics []string) {
+	for _, e := range w.log.all() {
+		if e.Topic != call.TopicHeartbeat {
+			topics = append(topics, e.Topic)
+		}
+	}
+	return topics
+}
+
+// A log to which nothing can be added any more, not even what Legato itself learns, must not wait for that: what is
+// over and quiet is published, forgotten and trimmed, at default times.
+func TestAFullLogIsEmptyWhenItsCallsAreOver(t *testing.T) {
+	const calls = 40
+	for name, how := range map[string]struct {
+		replicas int
+		// hungUp: the log still took the hangups.
+		hungUp bool
+		answer func(call.Ref, int) status.Answer
+		within time.Duration
+		state  summary.StatusState
+	}{
+		"the status API answers":                              {1, true, nil, time.Hour, summary.StatusConfirmed},
+		"the status API is away":                              {1, true, func(call.Ref, int) status.Answer { return unreachable() }, time.Hour, ""},
+		"two replicas":                                        {2, true, nil, time.Hour, summary.StatusConfirmed},
+		"the hangups are lost":                                {1, false, nil, time.Hour, summary.StatusConfirmed},
+		"the hangups are lost and the status API is away":     {1, false, func(call.Ref, int) status.Answer { return unreachable() }, 6 * time.Hour, ""},
+		"the hangups are lost and nobody knows the calls yet": {2, false, func(call.Ref, int) status.Answer { return notFound() }, 6 * time.Hour, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer w.end()
+				w.status.answering(how.answer)
+				for range how.replicas {
+					w.start()
+				}
+				var legs []leg
+				for n := range calls {
+					l := newLeg(fmt.Sprintf("s%d", n), n)
+					legs = append(legs, l)
+					w.deliver(l.initiated())
+					w.deliver(l.answered())
+					if how.hungUp {
+						w.deliver(l.hangup())
+					}
+				}
+				w.fill()
+				after(how.within)
+				for _, l := range legs {
+					for _, k := range []summary.Key{l.key(), l.sessionKey()} {
+						completed := 0
+						for _, m := range w.sink.of(k) {
+							if m.Revision == 1 {
+								completed++
+							}
+						}
+						if completed != 1 {
+							t.Errorf("%s %s was completed %d times", k.Kind, k.Session, completed)
+						}
+					}
+					if how.state != "" && !t.Failed() {
+						if got := w.legOf(l).Status.State; got != how.state {
+							t.Errorf("the status of %s is %s, want %s", l.id, got, how.state)
+						}
+					}
+				}
+				if left := w.remains(); len(left) > 0 {
+					t.Errorf("%d entries are left in the log: %s", len(left), strings.Join(slices.Compact(slices.Sorted(slices.Values(left))), ", "))
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,279 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+)
+
+// Names of the limits that room is kept against: labels of legato_storage_fill_ratio, and in errors.
+const (
+	limitLogBytes        = "log_bytes"
+	limitLogMessages     = "log_messages"
+	limitSummaryBytes    = "summaries_bytes"
+	limitSummaryMessages = "summaries_messages"
+	limitAccount         = "account"
+	limitDisk            = "disk"
+)
+
+var limitNames = []string{limitLogBytes, limitLogMessages, limitSummaryBytes, limitSummaryMessages, limitAccount, limitDisk}
+
+const (
+	// reservedPart of the log's size, one eighth at least, is kept for the calls that are on their way.
+	reservedPart = 8
+	// messageBytes is what a message counts where a limit is one of messages: less than any takes, so that what is
+	// taken between two looks is counted on the safe side.
+	messageBytes = 512
+	// legMessages are the messages of a leg that begins: its later webhooks and Legato's own entries in the log, and
+	// two revisions of its summary and its session's.
+	legMessages, legSummaries = 8, 4
+	// legBytes is what a leg that begins still takes of the log and of the summaries: measured, 2.2 KB of webhooks and
+	// 1.7 KB of Legato's own entries in the one; in the other two revisions of the leg and of its session.
+	legBytes, legSummaryBytes = 4 << 10, 16 << 10
+	// leastDisk of the disk stays free: nats-server does not write again after it has run full.
+	leastDisk = 64 << 20
+	// storageEvery is how often the account's storage is asked for where the server does not tell it: a user without
+	// the permission to ask gets no answer, and an error at each try.
+	storageEvery = 10 * time.Minute
+)
+
+// precedence is who may use what part of the reserve. Each share is what is kept of it.
+type precedence struct{ kept float64 }
+
+var (
+	// firstRefused begins what must be finished, or can wait: calls, repairs, heartbeats.
+	firstRefused = precedence{1}
+	// later webhooks of calls that are on their way.
+	laterEvents = precedence{0.75}
+	// hangups end calls, so that they are finished and leave the log.
+	hangups = precedence{0.5}
+	// answers about legs that are over.
+	answers = precedence{0.25}
+	// settling and expiry let a session be finished and forgotten.
+	finishing = precedence{0}
+)
+
+// precedenceOf tells what part of the reserve an entry may use.
+func precedenceOf(e *call.Entry) precedence {
+	switch {
+	case e.Backfill, e.Topic == call.TopicHeartbeat, e.Topic == call.TopicBackfill:
+		return firstRefused
+	case e.Topic == call.TopicStatus:
+		return answers
+	case e.Topic == call.TopicCheck:
+		return checkPrecedence(e.ID)
+	case e.EventType() == call.TypeInitiated:
+		return firstRefused
+	case e.EventType() == call.TypeHangup:
+		return hangups
+	}
+	return laterEvents
+}
+
+// checkPrecedence goes by the id of a check, which begins with its kind: its body is not this package's business.
+func checkPrecedence(id string) precedence {
+	switch {
+	case strings.HasPrefix(id, "check/settle/"), strings.HasPrefix(id, "check/expire/"):
+		return finishing
+	case strings.HasPrefix(id, "check/repair/"):
+		return firstRefused
+	}
+	return answers
+}
+
+// limit is one bound of the storage when it was last looked at, in bytes of one copy.
+type limit struct {
+	name      string
+	used, max int64
+	reserve   int64
+	// perLeg is what a leg that begins adds to the reserve.
+	perLeg int64
+}
+
+func (l *limit) fill() float64 { return float64(l.used) / float64(max(l.max, 1)) }
+
+// newLimit keeps need free, and part of the limit at least.
+func newLimit(name string, used, maximum, need, least, perLeg int64) limit {
+	return limit{name: name, used: used, max: maximum, reserve: max(need, least), perLeg: perLeg}
+}
+
+// room is how much the storage still takes.
+type room struct {
+	mu     sync.Mutex // guards limits, and looks from each other
+	limits []limit
+	need   call.Need
+
+	// taken and begun are the bytes and the legs that were stored since the last look.
+	taken, begun atomic.Int64
+	// refused holds back what the server has just refused for want of room, though all limits that are known have
+	// some: a server's own limit is told to nobody.
+	refused natsd.Breaker
+	// scarce: what begins a call is refused.
+	scarce atomic.Bool
+
+	storageAt time.Time // when the account's storage may be asked for again
+	said      time.Time
+}
+
+// admit refuses what the rest of the tightest limit is not kept for.
+func (r *room) admit(e *call.Entry) error {
+	if name := r.lacks(precedenceOf(e)); name != "" {
+		return fmt.Errorf("%w: the rest (%s) is kept for calls that are on their way", ErrFull, name)
+	}
+	if err := r.refused.Allow(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// lacks returns the name of a limit that has no room for what has a precedence, empty when all have.
+func (r *room) lacks(p precedence) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken, begun := r.taken.Load(), r.begun.Load()
+	for i := range r.limits {
+		l := &r.limits[i]
+		kept := int64(p.kept * float64(l.reserve+begun*l.perLeg))
+		if l.max-l.used-taken-kept <= 0 {
+			return l.name
+		}
+	}
+	return ""
+}
+
+// take counts what was stored since the last look.
+func (r *room) take(e *call.Entry) {
+	r.taken.Add(messageSize(e))
+	if e.EventType() == call.TypeInitiated {
+		r.begun.Add(1)
+	}
+}
+
+// Reserve says what the calls that are not finished will still take, and is told whether what begins a call is
+// refused to keep that free.
+func (j *Journal) Reserve(n call.Need) (scarce bool) {
+	j.room.mu.Lock()
+	j.room.need = n
+	j.room.mu.Unlock()
+	return j.room.scarce.Load()
+}
+
+// Refuses tells which limit keeps the log from taking what begins a call, and whether it takes no webhook at all any
+// more. Empty: none does.
+func (j *Journal) Refuses() (limit string, all bool) {
+	if limit = j.room.lacks(firstRefused); limit != "" {
+		return limit, j.room.lacks(hangups) != ""
+	}
+	if j.room.refused.Open() != nil {
+		return "unknown to Legato", true
+	}
+	return "", false
+}
+
+// measure looks at every limit that bounds what can be stored. info is that of the log.
+func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
+	r := &j.room
+	r.mu.Lock()
+	need := r.need
+	r.mu.Unlock()
+	var limits []limit
+	add := func(name string, used, maximum, need, least, perLeg int64) {
+		if maximum > 0 {
+			limits = append(limits, newLimit(name, used, maximum, need, least, perLeg))
+		}
+	}
+	log := info.Config
+	add(limitLogBytes, int64(info.State.Bytes), log.MaxBytes, need.Log, log.MaxBytes/reservedPart, legBytes)
+	add(limitLogMessages, int64(info.State.Msgs)*messageBytes, log.MaxMsgs*messageBytes,
+		need.Legs*legMessages*messageBytes, log.MaxMsgs*messageBytes/reservedPart, legMessages*messageBytes)
+	if calls, err := j.summaries(ctx); err == nil && calls != nil {
+		c := calls.Config
+		add(limitSummaryBytes, int64(calls.State.Bytes), c.MaxBytes, need.Summaries, 0, legSummaryBytes)
+		add(limitSummaryMessages, int64(calls.State.Msgs)*messageBytes, c.MaxMsgs*messageBytes,
+			need.Legs*legSummaries*messageBytes, 0, legSummaries*messageBytes)
+	}
+	if s, ok := j.storage(ctx, log.Replicas); ok {
+		copies := int64(max(log.Replicas, 1))
+		add(limitAccount, s.Used/copies, s.Max/copies, need.Log+need.Summaries, s.Max/copies/reservedPart, legBytes+legSummaryBytes)
+	}
+	if j.cfg.Disk != nil {
+		if free, err := j.cfg.Disk(); err == nil {
+			// What the streams have taken is theirs: the limit is what is left.
+			used := int64(info.State.Bytes)
+			limits = append(limits, limit{
+				name: limitDisk, used: used, max: used + max(free-leastDisk, 0), reserve: need.Log + need.Summaries, perLeg: legBytes + legSummaryBytes,
+			})
+		}
+	}
+	r.mu.Lock()
+	r.limits = limits
+	r.taken.Store(0)
+	r.begun.Store(0)
+	r.mu.Unlock()
+	j.tellRoom(limits)
+}
+
+// summaries looks at the stream of summaries; nil where there is none.
+func (j *Journal) summaries(ctx context.Context) (*jetstream.StreamInfo, error) {
+	if j.cfg.Summaries == "" {
+		return nil, nil
+	}
+	stream, err := j.js.Stream(ctx, j.cfg.Summaries)
+	if err != nil {
+		return nil, fmt.Errorf("look at stream %s: %w", j.cfg.Summaries, err)
+	}
+	return stream.CachedInfo(), nil
+}
+
+// storage looks at the account's storage; false where it has no limit or the server does not tell.
+func (j *Journal) storage(ctx context.Context, copies int) (natsd.AccountStorage, bool) {
+	if time.Now().Before(j.room.storageAt) {
+		return natsd.AccountStorage{}, false
+	}
+	s, err := natsd.LookUpStorage(ctx, j.js, copies)
+	switch {
+	case err != nil && j.js.Conn().IsConnected():
+		j.room.storageAt = time.Now().Add(storageEvery)
+		j.log.Warn("the account's storage cannot be asked for: its limit is not known until it is reached", "error", err)
+		return s, false
+	case err != nil:
+		return s, false
+	}
+	return s, s.Max > 0
+}
+
+// tellRoom tells metrics and operators how much room there is.
+func (j *Journal) tellRoom(limits []limit) {
+	for _, name := range limitNames {
+		fill := 0.0
+		for i := range limits {
+			if limits[i].name == name {
+				fill = limits[i].fill()
+			}
+		}
+		j.metrics.storage.WithLabelValues(name).Set(fill)
+	}
+	name, all := j.Refuses()
+	scarce := name != ""
+	j.metrics.refusing.Set(0)
+	if scarce {
+		j.metrics.refusing.Set(1)
+	}
+	was := j.room.scarce.Swap(scarce)
+	switch {
+	case scarce && (!was || time.Since(j.room.said) >= sayEvery):
+		j.room.said = time.Now()
+		j.log.Error("there is hardly any room left: webhooks that begin a call are refused",
+			"limit", name, "refuses_all", all)
+	case was && !scarce:
+		j.log.Info("there is room again: the log takes all webhooks", "after", time.Since(j.room.said).Round(time.Second).String())
+	}
+}
