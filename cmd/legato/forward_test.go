@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -192,4 +193,48 @@ func TestListenPostsToALaptopAndSignsAnew(t *testing.T) {
 			t.Errorf("request %d: %v", i, err)
 		}
 	}
+}
+
+func TestACommandForACallThatIsForgottenIsStale(t *testing.T) {
+	t.Parallel()
+	app := &gathering{answer: func(string) int { return http.StatusOK }}
+	server := httptest.NewServer(app)
+	t.Cleanup(server.Close)
+	world := legatotest.NewTelnyx(t)
+	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward="+server.URL, "--amend-window=2s")
+	s := legatotest.Serve(t, world.Env(), flags...)
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	c := fake.Generator{Seed: 9}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
+	world.Know(c)
+	first := ""
+	for i, d := range c.Deliveries {
+		if out := sender.Send(t.Context(), d); !out.Accepted {
+			t.Fatalf("%s was not accepted: %+v", d.Type, out)
+		}
+		if i > 0 {
+			continue
+		}
+		legatotest.Eventually(t, "the first event is forwarded before the call is over", func() error {
+			app.mu.Lock()
+			defer app.mu.Unlock()
+			if len(app.got) == 0 {
+				return errors.New("it is not")
+			}
+			first = app.got[0].Header.Get("Legato-Event-Seq")
+			return nil
+		})
+	}
+	legatotest.Eventually(t, "the call is forgotten", func() error {
+		if n := legatotest.Scrape(t, s.Admin).Sum("legato_sessions"); n > 0 {
+			return fmt.Errorf("%v sessions", n)
+		}
+		return nil
+	})
+	nats := "--nats-url=" + s.NATS
+	legato(t, "forward", "retry", first, nats)
+	said(t, "stale", "forward", "show", first, nats)
 }

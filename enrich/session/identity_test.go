@@ -276,8 +276,9 @@ func TestALegIsOverForWhoeverAsksByAnyOfItsIDs(t *testing.T) {
 	over := func(want bool, when string, refs ...call.Ref) {
 		t.Helper()
 		for _, r := range refs {
-			if got, at := tp.table.Over(r); got != want || at != tp.last() {
-				t.Errorf("%s: %+v is over: %t at %d, want %t at %d", when, r, got, at, want, tp.last())
+			got := tp.table.Standing(r)
+			if got.Over != want || got.Position != tp.last() || got.Known != (tp.last() > 0) {
+				t.Errorf("%s: %+v stands %+v, want over %t at %d", when, r, got, want, tp.last())
 			}
 		}
 	}

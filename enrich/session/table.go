@@ -214,20 +214,29 @@ func (t *Table) Place(ref call.Ref) Place {
 	return p
 }
 
-// Over reports whether the leg that a ref names is over, or, where it names no leg that is known, every leg of its
-// session, as it is folded up to the position.
-func (t *Table) Over(ref call.Ref) (over bool, position uint64) {
+// Standing is whether a leg or a session is over.
+type Standing struct {
+	// Known: the table knows the session. It forgets one some time after it is over.
+	Known bool
+	// Over: the leg is over, or, where the ref names no leg that is known, every leg of the session.
+	Over bool
+	// Position is the log sequence up to which this is so.
+	Position uint64
+}
+
+// Standing returns how the call that a ref names stands.
+func (t *Table) Standing(ref call.Ref) Standing {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	position = t.progress.position.Load()
 	s, l := t.fold.ids.find(ref)
+	st := Standing{Known: s != nil, Position: t.progress.position.Load()}
 	switch {
 	case l != nil:
-		return l.over(), position
+		st.Over = l.over()
 	case s != nil && ref.Leg == "":
-		return len(s.legs) > 0 && s.legsOver(), position
+		st.Over = len(s.legs) > 0 && s.legsOver()
 	}
-	return false, position
+	return st
 }
 
 // Schedule returns the next check of each kind of a session and its legs, the soonest first; none when nothing is to

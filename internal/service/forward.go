@@ -76,11 +76,13 @@ func (c foldedCalls) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, 
 	if err := c.table.Wait(ctx, seq); err != nil {
 		return false, err
 	}
-	over, position := c.table.Over(ref)
-	if position < seq {
+	st := c.table.Standing(ref)
+	if st.Position < seq {
 		return false, fmt.Errorf("is the leg of entry %d over: %w", seq, errReplaying)
 	}
-	return over, nil
+	// The entry was folded, so its session was known: one that is not known any more was forgotten, since it was over.
+	forgotten := !st.Known && ref.Session != "" && c.table.Unusable(seq) == nil
+	return st.Over || forgotten, nil
 }
 
 // application answers webhooks in proxy mode; nil where no application is in it.
