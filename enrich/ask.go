@@ -14,11 +14,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// askPatience bounds one attempt to get a status: the task that it hangs on is
-// held as long, and what the queue lets all replicas hold is bounded. It exceeds what
-// the status client allows a request and the wait for its turn.
-const askPatience = 20 * time.Second
-
 // newPauses pace what is tried again because the infrastructure fails.
 func newPauses() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{
@@ -41,77 +36,77 @@ func newFullPauses() *backoff.ExponentialBackOff {
 	}
 }
 
-// request is what Telnyx is asked for: the status of a leg (CheckStatus), or its history (CheckBackfill).
-type request struct {
-	leg call.LegID
-	of  session.CheckKind
-}
+// secondHand is how far behind those of its own time a leg stands in line whose place may be kept by another process,
+// too. Where that is alive, it has asked before the turn comes.
+const secondHand = 30 * time.Second
 
-// start makes an attempt, unless one is under way, and reports whether its outcome is to come. do reports
-// whether the outcome is in the log. If not, there was no turn to be had, or something was out of reach:
-// then the attempt is given up, and a later check asks again.
-func (j *job) start(ctx context.Context, what request, attempt int, do func() bool) (comes bool) {
-	if j.asking[what] < attempt {
-		j.asking[what] = attempt
-		j.w.wg.Go(func() {
-			if do() || ctx.Err() != nil {
-				return
+// ask has an attempt to get the status of a leg wait for its turn, and reports until when its task is held for that;
+// false: it is not.
+func (j *job) ask(ctx context.Context, l *leg, number int) (until time.Time, held bool) {
+	v, w := l.view, j.w
+	what := request{j.id, v.ID, session.CheckStatus}
+	place, patient := l.place(), awaitedInVain(v)
+	a, isNew := w.requests.join(what, j.asking[what], number, place.Class, time.Now())
+	if j.asking[what] = a; isNew {
+		ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
+		epoch, sweep, requests := l.pass.view.Epoch, v.Ending == session.NotOver, w.requests
+		begin := func() bool {
+			wanted := requests.begin(what, a, func(number int) bool { return w.table.Wants(ref.Session, ref.Leg, number) })
+			if !wanted {
+				w.changed(ref.Session)
 			}
-			j.busyLock.Lock()
-			j.busy[what] = attempt
-			j.busyLock.Unlock()
-			j.nudge()
+			return wanted
+		}
+		w.cfg.Status.Ask(ctx, status.Request{Ref: ref, Place: place, Patient: patient, Begin: begin}, func(got status.Answer, err error) {
+			defer w.changed(ref.Session)
+			defer requests.end(what, a)
+			if err != nil {
+				return // ctx has ended: whoever gets the task next asks again
+			}
+			if sweep {
+				w.metrics.swept(&got)
+			}
+			w.recordAnswer(ctx, got, epoch, requests.number(a))
 		})
 	}
-	j.busyLock.Lock()
-	defer j.busyLock.Unlock()
-	return j.busy[what] < attempt
+	return j.comes(ctx, a)
 }
 
-// ask starts an attempt to get the status of a leg, and reports whether its answer
-// is to come through the log.
-func (j *job) ask(ctx context.Context, v *session.LegView, epoch uint64, attempt int) bool {
-	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
-	sweep := v.Ending == session.NotOver
-	return j.start(ctx, request{v.ID, session.CheckStatus}, attempt, func() bool {
-		ctx, span := j.w.span(ctx, "status", trace.SpanKindClient, key(j.id, ref.Leg))
-		defer span.End()
-		got, ok := j.fetch(ctx, ref, sweep)
-		if !ok {
-			return false
-		}
-		answered(span, &got, attempt)
-		a := session.Answer{Answer: got, Proven: j.w.table.Proven(ref.Connection)}
-		a.Attempt, a.Epoch = attempt, epoch
-		return j.record(ctx, internalEntry(call.TopicStatus, a.ID(), ref, a))
-	})
+// place is where a request about the leg stands in line. Times are on this machine's clock.
+func (l *leg) place() status.Place {
+	v, local := l.view, func(t time.Time) time.Time { return time.Now().Add(t.Sub(l.pass.now)) }
+	if v.Ending == session.NotOver {
+		return status.Place{Class: status.Sweep, Since: time.Now()}
+	}
+	p := status.Place{Class: status.Again, Since: local(v.Since), Until: local(v.Until)}
+	if v.Tried == 0 {
+		p.Class = status.First
+	}
+	if v.AskedSince == 0 && !l.hangup {
+		p.Since = p.Since.Add(secondHand)
+	}
+	return p
 }
 
-// fetch asks once; false when ctx ended, whereupon whoever gets the task next asks
-// again, or when there was no turn to be had.
-func (j *job) fetch(ctx context.Context, ref call.Ref, sweep bool) (status.Answer, bool) {
-	patient, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
-	fetch := j.w.cfg.Status.Fetch
-	if sweep {
-		fetch = j.w.cfg.Status.Sweep
-	}
-	got, err := fetch(patient, ref)
-	switch {
-	case ctx.Err() != nil:
-		return got, false
-	case errors.Is(err, status.ErrBusy):
-		if sweep {
-			j.w.metrics.sweeps.WithLabelValues(sweepBusy).Inc()
+// awaitedInVain reports whether the last attempt came to no answer in time.
+func awaitedInVain(v *session.LegView) bool {
+	var last *session.Received
+	for _, a := range v.Answers {
+		if last == nil || a.Seq > last.Seq {
+			last = a
 		}
-		return got, false
-	case err != nil:
-		got = unreachable(ref)
 	}
-	if sweep {
-		j.w.metrics.swept(&got)
-	}
-	return got, true
+	return last != nil && last.Problem == status.ProblemTimeout
+}
+
+// recordAnswer appends what Telnyx answered about a leg, and returns when it is folded.
+func (w *Worker) recordAnswer(ctx context.Context, got status.Answer, epoch uint64, number int) {
+	ctx, span := w.span(ctx, "status", trace.SpanKindClient, key(got.Session, got.Leg))
+	defer span.End()
+	answered(span, &got, number)
+	a := session.Answer{Answer: got, Proven: w.table.Proven(got.Connection)}
+	a.Attempt, a.Epoch = number, epoch
+	w.record(ctx, internalEntry(call.TopicStatus, a.ID(), got.Ref(), a))
 }
 
 // answerAbout is an answer that is not the API's.
@@ -122,27 +117,28 @@ func answerAbout(ref call.Ref, result status.Result) status.Answer {
 	}
 }
 
-// unreachable is the answer where none came in time.
-func unreachable(ref call.Ref) status.Answer {
-	a := answerAbout(ref, status.Unreachable)
-	a.Problem = status.ProblemTimeout
-	return a
-}
-
-// record appends what Telnyx answered, however long that takes; it reports
-// whether it is in the log, or, where that has no room, in the fold.
-func (j *job) record(ctx context.Context, e call.Entry) bool {
-	err := j.w.recordOwn(ctx, e, backoff.WithNotify(func(err error, _ time.Duration) {
-		j.w.log.Warn("an answer could not be appended; trying again", "topic", e.Topic, "call_leg_id", string(e.Ref.Leg), "error", err)
+// record appends what Telnyx answered, however long that takes, and returns when it is folded, so that nobody asks
+// again for want of it; false: ctx has ended before. Where the log has no room, the fold learns it without, and no
+// queue hands it to anybody: then this replica acts on it.
+func (w *Worker) record(ctx context.Context, e call.Entry) bool {
+	receipt, learned, err := w.recordOwn(ctx, e, backoff.WithNotify(func(err error, _ time.Duration) {
+		w.log.Warn("an answer could not be appended; trying again", "topic", e.Topic, "call_leg_id", string(e.Ref.Leg), "error", err)
 	}))
-	return err == nil
+	switch {
+	case err != nil:
+		return false
+	case learned != nil:
+		w.join(ctx, w.table.Place(learned.Ref), &localTask{w: w, entry: *learned})
+		return true
+	}
+	return w.table.Wait(ctx, receipt.Seq) == nil
 }
 
 // appendEntry appends an entry, trying again until ctx ends, an option says so or the log has no room.
-func (j *job) appendEntry(ctx context.Context, e call.Entry, options ...backoff.RetryOption) (call.Receipt, error) {
+func (w *Worker) appendEntry(ctx context.Context, e call.Entry, options ...backoff.RetryOption) (call.Receipt, error) {
 	options = append(options, backoff.WithBackOff(newPauses()), backoff.WithMaxElapsedTime(0))
 	return backoff.Retry(ctx, func() (call.Receipt, error) {
-		receipt, err := j.w.cfg.Log.Append(ctx, e)
+		receipt, err := w.cfg.Log.Append(ctx, e)
 		if errors.Is(err, call.ErrFull) {
 			err = backoff.Permanent(err)
 		}

@@ -3,7 +3,6 @@ package enrich
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
@@ -15,10 +14,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// HistorySource reads what Telnyx has on record of a leg. Its error is that of
-// ctx, or status.ErrBusy; whatever else happens is an answer.
+// HistorySource reads what Telnyx has on record of a leg when its turn has come, as status.Client does. The error that
+// done is called with is that of ctx; whatever else happens is an answer.
 type HistorySource interface {
-	History(ctx context.Context, ref call.Ref) (status.Past, error)
+	AskHistory(ctx context.Context, r status.Request, done func(status.Past, error))
 }
 
 // HistoryEvent is an event from the provider's history.
@@ -30,8 +29,8 @@ type HistoryEvent struct {
 }
 
 const (
-	// historyPatience bounds one reading of a history: its task is held as long.
-	historyPatience = 30 * time.Second
+	// knownWithin bounds the reading of what is stored of a leg.
+	knownWithin = 10 * time.Second
 	// backfillTries is how often the log is tried for an event from the history. When it does
 	// not take it, as when it is nearly full, a later check asks again.
 	backfillTries = 5
@@ -41,7 +40,6 @@ const (
 const (
 	backfillWhole   = "whole"
 	backfillPartial = "partial"
-	backfillBusy    = "busy"
 )
 
 // decideBackfill returns the attempt to make now to complete a leg from the
@@ -90,42 +88,85 @@ func missing(rows, known []past, sparse bool) (found []past) {
 	return found
 }
 
-// backfill starts an attempt to complete a leg from the history, and reports whether
-// its outcome is to come through the log.
-func (j *job) backfill(ctx context.Context, v *session.LegView, epoch uint64, attempt int) bool {
-	ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
-	return j.start(ctx, request{v.ID, session.CheckBackfill}, attempt, func() bool { return j.runBackfill(ctx, ref, epoch, attempt) })
+// backfill has an attempt to complete a leg from the history wait for its turn, and reports until when its task is held
+// for that; false: it is not.
+func (j *job) backfill(ctx context.Context, v *session.LegView, epoch uint64, number int) (until time.Time, held bool) {
+	w, what := j.w, request{j.id, v.ID, session.CheckBackfill}
+	a, isNew := w.requests.join(what, j.asking[what], number, status.History, time.Now())
+	if j.asking[what] = a; isNew {
+		b := &backfill{
+			w: w, requests: w.requests, what: what, attempt: a, epoch: epoch,
+			ref: call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection},
+		}
+		w.wg.Go(func() { b.start(ctx) })
+	}
+	return j.comes(ctx, a)
 }
 
-// runBackfill makes an attempt to complete a leg. It reports whether its outcome is in the log; if not,
-// there was no turn to be had, or something was out of reach: then the task is
-// given up, and a later check asks again.
-func (j *job) runBackfill(ctx context.Context, ref call.Ref, epoch uint64, attempt int) bool {
-	ctx, span := j.w.span(ctx, "history", trace.SpanKindClient, key(j.id, ref.Leg))
-	defer span.End()
-	patient, cancel := context.WithTimeout(ctx, historyPatience)
-	defer cancel()
-	if whole, ok := j.isWhole(patient, ref.Leg); whole || !ok {
-		// The beginning of the call has left the log, not the summary: as after each start.
-		outcome := session.Backfill{Whole: true, Epoch: epoch, Answer: answerAbout(ref, status.Answered)}
-		outcome.Attempt = attempt
-		return ok && j.record(ctx, internalEntry(call.TopicBackfill, outcome.ID(), ref, outcome))
-	}
-	got, err := j.w.cfg.History.History(patient, ref)
+// backfill is an attempt to complete a leg from the history.
+type backfill struct {
+	w        *Worker
+	requests *requests
+	what     request
+	attempt  *attempt
+	ref      call.Ref
+	epoch    uint64
+}
+
+// start asks for the history, unless the summary that is stored is whole.
+func (b *backfill) start(ctx context.Context) {
+	patient, cancel := context.WithTimeout(ctx, knownWithin)
+	whole, ok := b.w.isWhole(patient, b.ref)
+	cancel()
 	switch {
-	case ctx.Err() != nil:
-		return false // the job ends; whoever gets the task next asks again
-	case errors.Is(err, status.ErrBusy):
-		j.w.metrics.backfills.WithLabelValues(backfillBusy).Inc()
-		return false
-	case err != nil:
-		got = status.Past{Answer: unreachable(ref)}
+	case whole:
+		// The beginning of the call has left the log, not the summary: as after each start.
+		if b.begin() {
+			defer b.end()
+			outcome := session.Backfill{Whole: true, Epoch: b.epoch, Answer: answerAbout(b.ref, status.Answered)}
+			outcome.Attempt = b.requests.number(b.attempt)
+			b.w.record(ctx, internalEntry(call.TopicBackfill, outcome.ID(), b.ref, outcome))
+		}
+	case !ok:
+		// Something is out of reach: the attempt is given up, and a later check asks again.
+		if b.begin() {
+			b.end()
+		}
+	default:
+		place := status.Place{Class: status.History, Since: time.Now()}
+		b.w.cfg.History.AskHistory(ctx, status.Request{Ref: b.ref, Place: place, Begin: b.begin}, func(got status.Past, err error) {
+			defer b.end()
+			if err == nil { // else ctx has ended: whoever gets the task next asks again
+				b.complete(ctx, &got)
+			}
+		})
 	}
-	answered(span, &got.Answer, attempt)
-	outcome := session.Backfill{Answer: got.Answer, Epoch: epoch}
-	outcome.Attempt = attempt
-	if got.Result == status.Answered && !j.appendMissing(ctx, ref, got.Rows, &outcome) {
-		return false
+}
+
+func (b *backfill) begin() bool {
+	wanted := b.requests.begin(b.what, b.attempt, func(number int) bool { return b.w.table.WantsBackfill(b.ref.Session, b.ref.Leg, number) })
+	if !wanted {
+		b.w.changed(b.ref.Session)
+	}
+	return wanted
+}
+
+func (b *backfill) end() {
+	b.requests.end(b.what, b.attempt)
+	b.w.changed(b.ref.Session)
+}
+
+// complete appends what the history has and the log has not, and what came of the attempt. Where that cannot be done
+// the attempt is given up, and a later check asks again.
+func (b *backfill) complete(ctx context.Context, got *status.Past) {
+	ctx, span := b.w.span(ctx, "history", trace.SpanKindClient, key(b.ref.Session, b.ref.Leg))
+	defer span.End()
+	number := b.requests.number(b.attempt)
+	answered(span, &got.Answer, number)
+	outcome := session.Backfill{Answer: got.Answer, Epoch: b.epoch}
+	outcome.Attempt = number
+	if got.Result == status.Answered && !b.w.appendMissing(ctx, b.ref, got.Rows, &outcome) {
+		return
 	}
 	result := string(got.Result)
 	if got.Result == status.Answered {
@@ -133,20 +174,19 @@ func (j *job) runBackfill(ctx context.Context, ref call.Ref, epoch uint64, attem
 			result = backfillWhole
 		}
 	}
-	if !j.record(ctx, internalEntry(call.TopicBackfill, outcome.ID(), ref, outcome)) {
-		return false
+	if !b.w.record(ctx, internalEntry(call.TopicBackfill, outcome.ID(), b.ref, outcome)) {
+		return
 	}
-	j.w.metrics.backfills.WithLabelValues(result).Inc()
-	j.w.log.Info("leg looked up in the history",
-		"call_session_id", string(ref.Session), "call_leg_id", string(ref.Leg), "result", result,
-		"attempt", attempt, "rows", outcome.Rows, "added", outcome.Added)
-	return true
+	b.w.metrics.backfills.WithLabelValues(result).Inc()
+	b.w.log.Info("leg looked up in the history",
+		"call_session_id", string(b.ref.Session), "call_leg_id", string(b.ref.Leg), "result", result,
+		"attempt", number, "rows", outcome.Rows, "added", outcome.Added)
 }
 
 // isWhole reports whether nothing is missing of a leg together with what its stored
 // summary knows; ok is false when that could not be read.
-func (j *job) isWhole(ctx context.Context, id call.LegID) (whole, ok bool) {
-	leg, known, _, ok := j.known(ctx, id)
+func (w *Worker) isWhole(ctx context.Context, ref call.Ref) (whole, ok bool) {
+	leg, known, _, ok := w.known(ctx, ref)
 	if !ok {
 		return false, false
 	}
@@ -165,32 +205,32 @@ func lacks(leg *session.LegView, known []past) bool {
 
 // appendMissing appends the events of the history that are not known, and says in the
 // outcome what came of it; false when it could not be done.
-func (j *job) appendMissing(ctx context.Context, ref call.Ref, raw []json.RawMessage, outcome *session.Backfill) bool {
+func (w *Worker) appendMissing(ctx context.Context, ref call.Ref, raw []json.RawMessage, outcome *session.Backfill) bool {
 	var rows []past
 	ended := false
 	for _, row := range raw {
-		found, ok := j.w.cfg.ReadHistory(row, ref)
+		found, ok := w.cfg.ReadHistory(row, ref)
 		if !ok {
 			continue
 		}
-		if e, err := j.w.cfg.Decode(found.Entry); err == nil {
+		if e, err := w.cfg.Decode(found.Entry); err == nil {
 			rows = append(rows, past{e.Type, e.ID, e.OccurredAt, found.Exact, found.Entry})
 			ended = ended || e.Type == call.TypeHangup
 		}
 	}
 	// Read after the history was: what has come in meanwhile is known.
-	leg, known, sparse, ok := j.known(ctx, ref.Leg)
+	leg, known, sparse, ok := w.known(ctx, ref)
 	if !ok {
 		return false
 	}
 	for _, row := range missing(rows, known, sparse) {
-		receipt, err := j.appendEntry(ctx, row.entry, backoff.WithMaxTries(backfillTries))
+		receipt, err := w.appendEntry(ctx, row.entry, backoff.WithMaxTries(backfillTries))
 		if err != nil {
-			j.w.log.Warn("an event from the history could not be appended", "call_leg_id", string(ref.Leg), "error", err)
+			w.log.Warn("an event from the history could not be appended", "call_leg_id", string(ref.Leg), "error", err)
 			return false
 		}
 		if !receipt.Duplicate {
-			j.w.metrics.backfilled.Inc()
+			w.metrics.backfilled.Inc()
 		}
 		outcome.Added++
 	}
@@ -200,16 +240,16 @@ func (j *job) appendMissing(ctx context.Context, ref call.Ref, raw []json.RawMes
 
 // known returns a leg and its events that are known, also those that only its stored summary
 // knows; sparse: there were more than that lists.
-func (j *job) known(ctx context.Context, id call.LegID) (leg *session.LegView, known []past, sparse, ok bool) {
-	view, _ := j.w.table.View(j.id)
-	if leg, ok = view.Leg(id); !ok {
+func (w *Worker) known(ctx context.Context, ref call.Ref) (leg *session.LegView, known []past, sparse, ok bool) {
+	view, _ := w.table.View(ref.Session)
+	if leg, ok = view.Leg(ref.Leg); !ok {
 		return nil, nil, false, false
 	}
 	for _, e := range leg.Events {
 		known = append(known, past{typ: e.Type, id: e.ID, at: e.OccurredAt, exact: true})
 	}
-	k := key(j.id, id)
-	stored, found, err := j.w.cfg.Sink.Last(ctx, k)
+	k := key(ref.Session, ref.Leg)
+	stored, found, err := w.cfg.Sink.Last(ctx, k)
 	if err != nil || !found {
 		return leg, known, false, err == nil
 	}

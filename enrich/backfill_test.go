@@ -242,14 +242,9 @@ func TestAHistoryThatLagsIsAskedAgain(t *testing.T) {
 	})
 }
 
-func TestWithoutATurnTheTaskIsGivenUpAndAnotherCheckAsks(t *testing.T) {
+func TestWhatWaitsForItsTurnIsNoTaskAndKeepsItsPlace(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
-		w.past.answer = func(_ call.Ref, n int, there status.Past) status.Past {
-			if n == 1 {
-				return status.Past{}
-			}
-			return there
-		}
+		w.past.turn = func(call.Ref) time.Duration { return 3 * time.Minute }
 		a := newLeg("s1", 1)
 		w.lacking(a)
 		after(time.Minute)
@@ -257,7 +252,10 @@ func TestWithoutATurnTheTaskIsGivenUpAndAnotherCheckAsks(t *testing.T) {
 			t.Errorf("tasks %v are held though there was no turn", open)
 		}
 		after(5 * time.Minute)
-		w.wantRepairs(a, "2 answered 3+1 true")
+		w.wantRepairs(a, "2 answered 3+1 true") // two checks have asked for it, and one request was made
+		if n := len(w.past.of(call.LegID(a.id))); n != 1 {
+			t.Errorf("the history was asked %d times", n)
+		}
 		w.settled()
 	})
 }

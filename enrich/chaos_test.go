@@ -139,10 +139,15 @@ func (c *chaos) break_() {
 		}
 		return c.within(400 * time.Millisecond)
 	}
+	turn := func(call.Ref) time.Duration {
+		if c.one(6) {
+			return c.within(5 * time.Minute)
+		}
+		return 0
+	}
+	c.past.turn, c.status.turn = turn, turn
 	c.past.answer = func(_ call.Ref, _ int, there status.Past) status.Past {
 		switch {
-		case c.one(6):
-			return status.Past{} // no turn
 		case c.one(4):
 			return status.Past{Answer: unreachable()}
 		case c.one(4):

@@ -34,37 +34,36 @@ func (w *Worker) need() call.Need {
 }
 
 // appendOwn appends an entry of Legato's own. Where the log has no room, the fold learns it without: a call must not
-// wait for room in the log that only its own end would make. It returns the entry as it was learned, whose session
+// wait for room in the log that only its own end would make. Then it returns the entry as it was learned, whose session
 // must be released; nil: it is in the log.
-func (w *Worker) appendOwn(ctx context.Context, e call.Entry) (learned *call.Entry, err error) {
-	if _, err = w.cfg.Log.Append(ctx, e); !errors.Is(err, call.ErrFull) {
-		return nil, err
+func (w *Worker) appendOwn(ctx context.Context, e call.Entry) (receipt call.Receipt, learned *call.Entry, err error) {
+	if receipt, err = w.cfg.Log.Append(ctx, e); !errors.Is(err, call.ErrFull) {
+		return receipt, nil, err
 	}
 	at, ok := w.table.Learn(e)
 	if !ok {
-		return nil, err
+		return call.Receipt{}, nil, err
 	}
 	w.metrics.learned.WithLabelValues(e.Topic).Inc()
-	return &at, nil
+	return call.Receipt{}, &at, nil
 }
 
-// recordOwn appends an entry of Legato's own, trying again until ctx ends; the caller's task keeps the session.
-func (w *Worker) recordOwn(ctx context.Context, e call.Entry, options ...backoff.RetryOption) error {
+// recordOwn is appendOwn, tried again until ctx ends.
+func (w *Worker) recordOwn(
+	ctx context.Context, e call.Entry, options ...backoff.RetryOption,
+) (receipt call.Receipt, learned *call.Entry, err error) {
 	options = append(options, backoff.WithBackOff(newPauses()), backoff.WithMaxElapsedTime(0))
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		learned, err := w.appendOwn(ctx, e)
-		if learned != nil {
-			w.table.Release(learned.Ref.Session)
-		}
-		return struct{}{}, err
+	receipt, err = backoff.Retry(ctx, func() (r call.Receipt, err error) {
+		r, learned, err = w.appendOwn(ctx, e)
+		return r, err
 	}, options...)
-	return err
+	return receipt, learned, err
 }
 
 // appendCheck appends a check. Where the log has no room for it, no queue hands it to anybody: then this replica acts
 // on it, and so may the others. What two of them publish is one, by its condition.
 func (w *Worker) appendCheck(ctx context.Context, c session.Check) error {
-	learned, err := w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	_, learned, err := w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
 	switch {
 	case err != nil:
 		return err

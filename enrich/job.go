@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -31,8 +30,8 @@ type job struct {
 
 	// tasks is guarded by the worker's lock, which also decides whether the job still exists.
 	tasks []Task
-	// asking are the attempts under way; only the job's goroutine touches it.
-	asking map[request]int
+	// asking are the attempts that the tasks have led to; only the job's goroutine touches it.
+	asking map[request]*attempt
 	// pauses grow with failures in a row; nil: the last pass did not fail.
 	// poisoned counts failures that were the work's own fault.
 	pauses   *backoff.ExponentialBackOff
@@ -40,10 +39,6 @@ type job struct {
 	// held is when the tasks were last reported in progress, behind since when this fold
 	// has been behind a stored summary; zero: it is not.
 	held, behind time.Time
-
-	// busy are the attempts that there was no turn for.
-	busyLock sync.Mutex
-	busy     map[request]int
 }
 
 func (j *job) nudge() {
@@ -55,8 +50,6 @@ func (j *job) nudge() {
 
 // run works until no task is left or ctx ends; what is left then is given back.
 func (j *job) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the asking
 	defer j.span.End()
 	j.held = time.Now()
 	for {

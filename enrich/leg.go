@@ -2,6 +2,8 @@ package enrich
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/compose"
@@ -38,26 +40,24 @@ func (l *leg) run(ctx context.Context) error {
 				return err
 			}
 		}
-		sweep := l.check > v.Asked && v.Control != ""
-		l.done = !sweep || !p.job.ask(ctx, v, p.view.Epoch, l.check)
+		l.done = l.check <= v.Asked || v.Control == "" || !p.held(p.job.ask(ctx, l, l.check))
 		return nil
 	}
 	asking := false
 	if l.wanted {
 		attempt, until := decideAsk(v, p.w.cfg.Timing, l.hangup, l.check, p.now)
 		p.later(until)
-		asking = attempt > 0 && p.job.ask(ctx, v, p.view.Epoch, attempt)
+		asking = attempt > 0 && p.held(p.job.ask(ctx, l, attempt))
 	}
 	if p.w.cfg.History != nil {
-		if attempt := decideBackfill(v, l.backfill); attempt > 0 && p.job.backfill(ctx, v, p.view.Epoch, attempt) {
+		if attempt := decideBackfill(v, l.backfill); attempt > 0 && p.held(p.job.backfill(ctx, v, p.view.Epoch, attempt)) {
 			asking = true
 		}
 	}
 	if _, err := p.reconcile(ctx, l); err != nil {
 		return err
 	}
-	// The task is done when the answer is in the log: from there the schedule
-	// goes on, and before that nobody else would ask again.
+	// The task is held until the answer is in the log, for a while: before that nobody else would ask again soon.
 	l.done = l.done && !asking
 	return nil
 }
@@ -87,7 +87,7 @@ func (l *leg) runHeadless(ctx context.Context) error {
 		Kind: session.CheckExpire, Session: p.view.ID, Leg: l.view.ID,
 		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.AliveSeq, Trimmed: true,
 	}
-	learned, err := p.w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	_, learned, err := p.w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
 	if learned != nil {
 		p.w.table.Release(learned.Ref.Session) // the task at hand keeps it
 	}
@@ -129,6 +129,10 @@ func (l *leg) report(d compose.Draft, why reason) {
 	leg, v, w, now := d.Leg, l.view, l.pass.w, l.pass.now
 	if leg.Revision == 1 && !v.Hangup.IsZero() {
 		w.metrics.completion.Observe(now.Sub(v.Hangup).Seconds())
+	}
+	if leg.Status.State == summary.StatusNotAsked && v.Control != "" &&
+		slices.ContainsFunc(leg.Changed, func(pointer string) bool { return strings.HasPrefix(pointer, "/status") }) {
+		w.metrics.unasked.Inc()
 	}
 	w.report(l.key(), leg.Revision, leg.Outcome, leg.Reasons, now, v.Since, v.Hangup,
 		"connection_id", leg.ConnectionID, "ended_by", string(leg.EndedBy), "status", string(leg.Status.State), "why", string(why),

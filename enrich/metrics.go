@@ -24,6 +24,7 @@ type metrics struct {
 	sweeps         *prometheus.CounterVec
 	backfills      *prometheus.CounterVec
 	backfilled     prometheus.Counter
+	unasked        prometheus.Counter
 	summaries      *prometheus.CounterVec
 	amendments     *prometheus.CounterVec
 	waiting        prometheus.Gauge
@@ -49,18 +50,20 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 			"Values of events that could not be read, by the name of their field. A start reads the log again, and counts again.", "field"),
 		refused:        counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
 		orphansExpired: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
-		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire or repair.", "kind"),
+		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire, close or repair.", "kind"),
 		learned: counters("legato_entries_learned_total",
 			"Entries of Legato's own that were folded without the log, which had no room for them, by topic.", "topic"),
 		parked: counters("legato_tasks_parked_total",
 			"Tasks that could not be done and were parked, by reason: undecodable or poison.", "reason"),
 		sweeps: counters("legato_sweeps_total",
 			"Live legs that were asked about because they had gone silent, by result: alive, ended, not_found, denied, "+
-				"rate_limited, unreachable, or busy (put off).", "result"),
+				"rate_limited or unreachable.", "result"),
 		backfills: counters("legato_repairs_total",
 			"Attempts to complete a leg from the history, by result: whole, partial (it may know more later), "+
-				"not_found, denied, rate_limited, unreachable, or busy (put off).", "result"),
+				"not_found, denied, rate_limited or unreachable.", "result"),
 		backfilled: counter("legato_backfilled_events_total", "Events appended to the log from the history."),
+		unasked: counter("legato_status_unasked_total",
+			"Legs whose status window was over before a turn to ask about them came; raise --status-rate."),
 		summaries: counters("legato_summaries_total",
 			"Summaries published, by level (leg, session), type (completed, amended) and outcome.", "level", "type", "outcome"),
 		amendments: counters("legato_amendments_total", "Reasons of amended summaries.", "level", "reason"),
@@ -102,7 +105,6 @@ const (
 
 	sweepAlive = "alive"
 	sweepEnded = "ended"
-	sweepBusy  = "busy"
 )
 
 // decode reads the event of an entry that is folded, and counts what it states that could not be read.
@@ -126,13 +128,13 @@ func (m *metrics) beginAtZero() {
 	for _, why := range ParkReasons() {
 		m.parked.WithLabelValues(why)
 	}
-	for _, k := range []session.CheckKind{session.CheckStatus, session.CheckSettle, session.CheckExpire, session.CheckBackfill} {
+	for _, k := range []session.CheckKind{session.CheckStatus, session.CheckSettle, session.CheckExpire, session.CheckClose, session.CheckBackfill} {
 		m.checks.WithLabelValues(string(k))
 	}
-	for _, result := range []string{sweepAlive, sweepEnded, sweepBusy} {
+	for _, result := range []string{sweepAlive, sweepEnded} {
 		m.sweeps.WithLabelValues(result)
 	}
-	for _, result := range []string{backfillWhole, backfillPartial, backfillBusy} {
+	for _, result := range []string{backfillWhole, backfillPartial} {
 		m.backfills.WithLabelValues(result)
 	}
 	for _, result := range []status.Result{status.NotFound, status.Denied, status.RateLimited, status.Unreachable} {

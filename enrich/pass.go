@@ -89,6 +89,14 @@ func (p *pass) later(t time.Time) {
 	}
 }
 
+// held has the pass repeated when a task is held no longer.
+func (p *pass) held(until time.Time, held bool) bool {
+	if held {
+		p.later(until)
+	}
+	return held
+}
+
 // run works on the legs that tasks name, and then on the session. A leg whose work fails
 // for good does not keep the others from being done.
 func (p *pass) run(ctx context.Context) error {

@@ -50,12 +50,10 @@ type Queue interface {
 	Depth(ctx context.Context, folded uint64) (call.Depth, error)
 }
 
-// StatusSource asks Telnyx about a leg. Its error is that of ctx, or
-// status.ErrBusy when there was no turn to ask; whatever else happens is an answer.
+// StatusSource asks Telnyx about a leg when its turn has come, as status.Client does. The error that done is called with
+// is that of ctx; whatever else happens is an answer.
 type StatusSource interface {
-	Fetch(ctx context.Context, ref call.Ref) (status.Answer, error)
-	// Sweep is Fetch for a leg that is believed to be alive; that it is may be learned together with others.
-	Sweep(ctx context.Context, ref call.Ref) (status.Answer, error)
+	Ask(ctx context.Context, r status.Request, done func(status.Answer, error))
 }
 
 // Sink takes summaries.
@@ -133,6 +131,9 @@ type Worker struct {
 	// reached is when the queue last answered how deep it is; nil: not yet.
 	reached atomic.Pointer[time.Time]
 
+	// requests are those of the present epoch.
+	requests *requests
+
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
 	wg   sync.WaitGroup
@@ -196,7 +197,7 @@ func (w *Worker) runEpoch(ctx context.Context) error {
 	}
 	// What was known to be stored may have been known of another log.
 	w.stored.Flush()
-	w.restarted = restarted
+	w.restarted, w.requests = restarted, newRequests()
 	if err := w.upkeep(ctx); err != nil {
 		// Working the queue makes it where it is missing; nothing is forgotten before its depth is known.
 		w.log.Debug("the queue's depth could not be read", "error", err)
@@ -218,6 +219,7 @@ func (w *Worker) runEpoch(ctx context.Context) error {
 		g.Go(func() error { return w.watch(ctx) })
 	}
 	err := g.Wait()
+	w.requests.close() // they may make jobs yet
 	w.wg.Wait()
 	select {
 	case <-restarted:
@@ -313,7 +315,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 	id := place.Session
 	j := w.jobs[id]
 	if j == nil {
-		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[request]int), busy: make(map[request]int)}
+		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[request]*attempt)}
 		w.jobs[id] = j
 		ctx, j.span = w.workSpan(ctx, place, t)
 		w.wg.Go(func() { j.run(ctx) })

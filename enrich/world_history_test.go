@@ -34,6 +34,8 @@ type fakeHistory struct {
 	rows     map[call.LegID][]json.RawMessage
 	// answer says what the nth request about a leg gets, n from 1, given what there is. Nil: that.
 	answer func(ref call.Ref, n int, there status.Past) status.Past
+	// turn is how long a request waits for its turn; nil: no time.
+	turn func(ref call.Ref) time.Duration
 	// latency is how long an answer takes.
 	latency time.Duration
 }
@@ -82,11 +84,24 @@ type historyOf struct {
 	r *replica
 }
 
-// History implements enrich.HistorySource.
-func (h historyOf) History(ctx context.Context, ref call.Ref) (status.Past, error) {
-	if err := h.r.alive(ctx); err != nil {
-		return status.Past{}, err
+// AskHistory implements enrich.HistorySource.
+func (h historyOf) AskHistory(ctx context.Context, r status.Request, done func(status.Past, error)) {
+	h.mu.Lock()
+	turn := h.turn
+	h.mu.Unlock()
+	begin := func() {
+		if h.r.alive(ctx) == nil && r.Begin() {
+			go func() { done(h.history(ctx, r.Ref)) }()
+		}
 	}
+	if turn == nil {
+		begin()
+		return
+	}
+	time.AfterFunc(turn(r.Ref), begin)
+}
+
+func (h historyOf) history(ctx context.Context, ref call.Ref) (status.Past, error) {
 	h.mu.Lock()
 	h.requests = append(h.requests, request{ref.Leg, time.Now(), h.r})
 	n, answer, latency := 0, h.answer, h.latency
@@ -106,9 +121,6 @@ func (h historyOf) History(ctx context.Context, ref call.Ref) (status.Past, erro
 	}
 	if answer != nil {
 		past = answer(ref, n, past)
-	}
-	if past.Result == "" {
-		return status.Past{}, status.ErrBusy
 	}
 	past.Session, past.Leg, past.Control, past.Connection = ref.Session, ref.Leg, ref.Control, ref.Connection
 	past.FetchedAt = time.Now().UTC().Truncate(time.Microsecond)

@@ -45,6 +45,8 @@ type world struct {
 	replicas      []*replica
 	heartbeats    sync.WaitGroup
 	stopHeartbeat context.CancelFunc
+	// source makes what a replica asks in place of status; nil: it asks that.
+	source func(r *replica) enrich.StatusSource
 	// stagger and rules are what the replicas are told.
 	stagger time.Duration
 	rules   session.Rules
@@ -174,8 +176,12 @@ func (w *world) startWith(change func(r *replica)) *replica {
 		w: w, name: fmt.Sprintf("replica-%d", len(w.replicas)+1), kicked: make(chan struct{}), registry: prometheus.NewRegistry(),
 		rng: rand.New(rand.NewPCG(1, uint64(len(w.replicas)))),
 	}
+	var source enrich.StatusSource = statusOf{w.status, r}
+	if w.source != nil {
+		source = w.source(r)
+	}
 	r.worker = enrich.New(enrich.Config{
-		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: statusOf{w.status, r}, Sink: sinkOf{w.sink, r},
+		Log: logOf{w.log, r}, Queue: queueOf{w.queue, r}, Status: source, Sink: sinkOf{w.sink, r},
 		History: historyOf{w.past, r}, ReadHistory: recall,
 		Parking: w.parking, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
 		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry, Needed: w.needed,
@@ -307,6 +313,8 @@ type fakeStatus struct {
 	latency func(ref call.Ref, n int) time.Duration
 	// busy is the replica that gets no turn to ask; nil: all do.
 	busy *replica
+	// turn is how long a request waits for its turn; nil: no time.
+	turn func(ref call.Ref) time.Duration
 }
 
 // request is one that was made.
@@ -341,19 +349,24 @@ type statusOf struct {
 	r *replica
 }
 
-// Sweep implements enrich.StatusSource.
-func (s statusOf) Sweep(ctx context.Context, ref call.Ref) (status.Answer, error) {
-	return s.Fetch(ctx, ref)
+// Ask implements enrich.StatusSource.
+func (s statusOf) Ask(ctx context.Context, r status.Request, done func(status.Answer, error)) {
+	if s.busy == s.r {
+		return
+	}
+	begin := func() {
+		if s.r.alive(ctx) == nil && r.Begin() {
+			go func() { done(s.fetch(ctx, r.Ref)) }()
+		}
+	}
+	if s.turn == nil {
+		begin()
+		return
+	}
+	time.AfterFunc(s.turn(r.Ref), begin)
 }
 
-// Fetch implements enrich.StatusSource.
-func (s statusOf) Fetch(ctx context.Context, ref call.Ref) (status.Answer, error) {
-	if err := s.r.alive(ctx); err != nil {
-		return status.Answer{}, err
-	}
-	if s.busy == s.r {
-		return status.Answer{}, status.ErrBusy
-	}
+func (s statusOf) fetch(ctx context.Context, ref call.Ref) (status.Answer, error) {
 	s.mu.Lock()
 	s.requests = append(s.requests, request{ref.Leg, time.Now(), s.r})
 	n, answer, latency := 0, s.answer, s.latency

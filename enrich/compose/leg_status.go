@@ -10,7 +10,7 @@ import (
 
 // status states the result of asking: a confirmation if there is one; pending as
 // long as there may be one yet; then the last answer that was an answer (not found, or still
-// alive), else the last failure to get one. What one of many attempts came to is no news.
+// alive), else the last failure to get one, or that nobody asked. What one of many attempts came to is no news.
 func (c *legComposer) status() {
 	v, s := c.view, &c.leg.Status
 	s.Attempts = v.Asked
@@ -32,8 +32,12 @@ func (c *legComposer) status() {
 	if lastTry != nil {
 		s.HTTPStatus = lastTry.HTTPStatus
 	}
-	if chosen == nil || v.Confirmed == nil && !v.Final {
+	switch {
+	case v.Confirmed == nil && !v.Final:
 		s.State = summary.StatusPending
+		return
+	case chosen == nil:
+		s.State = summary.StatusNotAsked
 		return
 	}
 	s.State = statusState(chosen, v.Confirmed != nil)

@@ -384,6 +384,7 @@ func TestTheStateOfTheStatus(t *testing.T) {
 		fetched *summary.Time
 	}{
 		"not asked yet":               {session.LegView{Control: "c"}, summary.StatusPending, nil, nil},
+		"in the end never asked":      {session.LegView{Control: "c", Final: true}, summary.StatusNotAsked, nil, nil},
 		"no control id":               {session.LegView{Final: true}, summary.StatusNotAsked, nil, nil},
 		"what failed may succeed yet": {session.LegView{Control: "c", Answers: []*session.Received{gone, down}}, summary.StatusPending, nil, nil},
 		"confirmed":                   {session.LegView{Control: "c", Final: true, Answers: []*session.Received{stillAlive, over, down}, Confirmed: over}, summary.StatusConfirmed, new(false), summary.At(over.FetchedAt)},

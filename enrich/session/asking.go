@@ -12,8 +12,10 @@ type asking struct {
 	since  time.Time
 	// final: nothing that is asked can change the state any more.
 	final bool
-	// made counts the answers since the leg is over.
-	made int
+	// until is when the status API forgets a leg that is over; zero of one that lives.
+	until time.Time
+	// made counts the answers since the leg is over, tried those of them that were no refusal to be asked so often.
+	made, tried int
 	// unseen: the leg lived through an outage, and no answer since says whether it still does.
 	unseen bool
 	// next is the attempt to make next, at due; due is zero when none is to be made.
@@ -28,8 +30,11 @@ func (l *leg) asking(r Rules) asking {
 		a.final = a.ending != NotOver
 		return a
 	}
-	highest, made, last := l.attempts(a.since)
-	a.made, a.next = made, highest+1
+	highest, made, tried, last := l.attempts(a.since)
+	a.made, a.tried, a.next = made, tried, highest+1
+	if a.ending != NotOver {
+		a.until = l.endedAt(a.since).Add(r.StatusWindow)
+	}
 	switch {
 	case a.ending == NotOver:
 		// The sweep: silence of a live leg, counted from the last try as well.
@@ -40,13 +45,16 @@ func (l *leg) asking(r Rules) asking {
 		if a.unseen = l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq); a.unseen {
 			a.due = l.record.outage
 		}
-	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired, l.wasGone():
+	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired, l.wasGone(), l.closed:
 		a.final = true
+	case made == 0 && l.ownerless:
+		a.due = l.hungUpAt.Add(firstBackoff)
 	case made == 0:
 		// The first attempt after a hangup belongs to the task of the hangup itself.
-		a.due = l.askBy
+		first, _ := r.unasked()
+		a.due = l.hungUpAt.Add(first)
 	default:
-		a.due = r.nextAttempt(l.id, l.endedAt(a.since), last.At, made, imposed(last.RetryAfter))
+		a.due = r.nextAttempt(l.id, l.endedAt(a.since), last.At, tried, imposed(last.RetryAfter), last.Result == status.RateLimited)
 		a.final = a.due.IsZero()
 	}
 	return a
@@ -65,6 +73,7 @@ func (l *leg) endedAt(since time.Time) time.Time {
 func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 	c := l.newCheck()
 	a := l.asking(r)
+	closes := l.closesAt(a)
 	if !a.due.IsZero() && l.checked >= a.next {
 		// A check has asked for this attempt already: a worker has it in hand, for a while.
 		a.due, a.next = l.unansweredAt(r, a), l.checked+1
@@ -76,13 +85,36 @@ func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 			return c, expires, true
 		}
 	}
+	if !closes.IsZero() && (a.due.IsZero() || closes.Before(a.due)) {
+		c.Kind = CheckClose
+		return c, closes, true
+	}
 	c.Kind, c.Attempt = CheckStatus, a.next
 	return c, a.due, !a.due.IsZero()
 }
 
+// closesAt is when the asking about a leg that is over ends; zero: not for now. Whatever the clock says, there is a
+// check first that may lead to an attempt.
+func (l *leg) closesAt(a asking) time.Time {
+	if a.final || a.until.IsZero() || a.made == 0 && l.checked < a.next {
+		return time.Time{}
+	}
+	closes := a.until.Add(lastAttemptAfter + closeAfter)
+	if a.made == 0 && l.checked == a.next && l.checkedAt.After(a.until) {
+		closes = later(closes, l.checkedAt.Add(closeUnaskedAfter))
+	}
+	return closes
+}
+
+// wants reports whether an attempt to get the status would be of use if it were made now.
+func (l *leg) wants(r Rules, attempt int, now time.Time) bool {
+	a := l.asking(r)
+	closes := l.closesAt(a)
+	return l.control != "" && !a.final && attempt >= a.next && (closes.IsZero() || now.Before(closes.Add(-answeredWithin)))
+}
+
 // unansweredAt is when the check that is outstanding counts as unanswered; zero: never. After the last attempt's time
-// a leg that is over has no use for another one, unless it was never asked about: then maxUnanswered checks stay
-// without an answer before that is accepted.
+// a leg that is over has no use for another one: the asking ends.
 func (l *leg) unansweredAt(r Rules, a asking) time.Time {
 	if a.ending == NotOver {
 		switch {
@@ -93,11 +125,14 @@ func (l *leg) unansweredAt(r Rules, a asking) time.Time {
 		}
 		return later(a.due, l.checkedAt.Add(max(unansweredAfter, 3*r.SweepAfter)))
 	}
-	late := !l.checkedAt.Before(a.since.Add(r.StatusWindow + lastAttemptAfter))
-	if late && (a.made > 0 || l.checked-a.next >= maxUnanswered-1) {
+	if !l.checkedAt.Before(a.until.Add(lastAttemptAfter)) {
 		return time.Time{}
 	}
-	return later(a.due, l.checkedAt.Add(unansweredAfter))
+	wait := r.unanswered()
+	if a.made == 0 {
+		_, wait = r.unasked()
+	}
+	return later(a.due, l.checkedAt.Add(wait))
 }
 
 func (l *leg) newCheck() Check {

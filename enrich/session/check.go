@@ -19,6 +19,8 @@ const (
 	CheckSettle CheckKind = "settle"
 	// CheckExpire states that a leg was silent for longer than any leg lives.
 	CheckExpire CheckKind = "expire"
+	// CheckClose states that the window is over in which the status of a leg is asked for: what is known then is final.
+	CheckClose CheckKind = "close"
 	// CheckBackfill asks the provider's history for what is missing of a leg that is over.
 	CheckBackfill CheckKind = "repair"
 )
@@ -52,7 +54,7 @@ func (c Check) ID() string {
 		return session + strconv.FormatUint(c.Upto, 10)
 	case CheckExpire:
 		return session + string(c.Leg) + "/" + strconv.FormatUint(c.Upto, 10)
-	case CheckStatus, CheckBackfill:
+	case CheckStatus, CheckBackfill, CheckClose:
 		return session + string(c.Leg) + "/" + attemptOf(c.Epoch, c.Attempt)
 	}
 	panic(fmt.Sprintf("check of unknown kind %q", string(c.Kind)))

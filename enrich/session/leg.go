@@ -49,8 +49,10 @@ type leg struct {
 	// Telnyx's clock. hangupBackfilled: the one that was received first came from the history.
 	hangup, hungUp   time.Time
 	hangupBackfilled bool
-	// askBy is when a check asks for the status unless the hangup's task has done so.
-	askBy time.Time
+	// hungUpAt is when the entry was received with which the hangup was folded. ownerless: its task was through before,
+	// when nobody knew whose hangup it was.
+	hungUpAt  time.Time
+	ownerless bool
 	// aliveAt is when the last sign of life was received (an event, or a status answer that it is alive), and
 	// aliveSeq where it stands.
 	aliveAt  time.Time
@@ -62,6 +64,8 @@ type leg struct {
 	checkedSeq uint64
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
+	// closed: a CheckClose has ended the asking.
+	closed bool
 	// completed: its summary is known to be published. tallied is as what it is counted.
 	completed bool
 	tallied   tallied
@@ -116,10 +120,7 @@ func (l *leg) hangUp(e *call.Entry, event *Event) {
 	switch {
 	case l.hangup.IsZero():
 		l.hangup, l.hungUp, l.hangupBackfilled = event.ReceivedAt, event.OccurredAt, event.Backfill
-		if l.askBy = e.ReceivedAt.Add(unaskedAfter); event.Seq != e.Seq {
-			// Its task has been acknowledged when nobody knew whose hangup it was.
-			l.askBy = e.ReceivedAt.Add(firstBackoff)
-		}
+		l.hungUpAt, l.ownerless = e.ReceivedAt, event.Seq != e.Seq
 		return
 	case event.ReceivedAt.Before(l.hangup):
 		l.hangup, l.hangupBackfilled = event.ReceivedAt, event.Backfill
@@ -161,6 +162,8 @@ func (l *leg) noteCheck(e *call.Entry, c *Check) {
 		l.checked, l.checkedAt, l.checkedSeq = c.Attempt, e.ReceivedAt, e.Seq
 	case c.Kind == CheckBackfill && c.Attempt > l.record.checked:
 		l.record.checked, l.record.checkedAt = c.Attempt, e.ReceivedAt
+	case c.Kind == CheckClose:
+		l.closed = true
 	case c.Kind == CheckExpire:
 		wasOver := l.over()
 		l.expired = max(l.expired, min(c.Upto, e.Seq))
@@ -183,15 +186,15 @@ func (l *leg) confirmation() *Received {
 		case a.Result != status.Answered:
 		case a.IsAlive != nil && *a.IsAlive:
 			alive = true
-		case !a.EndTime.IsZero(), a.IsAlive != nil && (alive || l.hungUpAt(a.FetchedAt)):
+		case !a.EndTime.IsZero(), a.IsAlive != nil && (alive || l.hadHungUp(a.FetchedAt)):
 			return a
 		}
 	}
 	return nil
 }
 
-// hungUpAt reports whether the leg had hung up at a time by a replica's clock.
-func (l *leg) hungUpAt(at time.Time) bool {
+// hadHungUp reports whether the leg had hung up at a time by a replica's clock.
+func (l *leg) hadHungUp(at time.Time) bool {
 	return !l.hangup.IsZero() && !at.Before(l.hungUp.Add(-fetchSkew))
 }
 
@@ -225,19 +228,22 @@ func (l *leg) wasGone() bool {
 	return slices.ContainsFunc(l.answers, func(a *Received) bool { return a.gone() && a.At.Before(l.hangup) })
 }
 
-// attempts returns the highest attempt so far, how many answers were received since a time, and the last answer of
-// all.
-func (l *leg) attempts(since time.Time) (highest, made int, last *Received) {
+// attempts returns the highest attempt so far, how many answers were received since a time, how many of these were no
+// refusal to be asked so often, and the last answer of all.
+func (l *leg) attempts(since time.Time) (highest, made, tried int, last *Received) {
 	for _, a := range l.answers {
 		highest = max(highest, a.Attempt)
 		if !a.At.Before(since) {
 			made++
+			if a.Result != status.RateLimited {
+				tried++
+			}
 		}
 		if last == nil || a.Seq > last.Seq {
 			last = a
 		}
 	}
-	return highest, made, last
+	return highest, made, tried, last
 }
 
 // noteAnswer puts an answer into the set, in order of fetching. An answer that the log has twice stands where it

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
 )
 
@@ -36,23 +37,38 @@ const (
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
 
-	// unaskedAfter: the first attempt after a hangup belongs to the hangup's own task. Where nothing came of that,
-	// for whatever reason, a check makes up for it: late enough not to ask twice when the status API is slow, well
-	// inside its window.
-	unaskedAfter = 3 * time.Minute
-	// unansweredAfter is how long a check may stay without an answer before another one, of a higher attempt, takes
-	// its place.
+	// unaskedAfter: the first attempt after a hangup belongs to the hangup's own task, and then to the process that
+	// keeps its place in line. That may have ended, and nobody else knows of the place: a check makes up for it, the
+	// first so long after the hangup, the others so long after the one before them, well inside the window.
+	unaskedAfter, unaskedAgain = time.Minute, 2 * time.Minute
+	// unansweredAfter is how long the check of a further attempt may stay without an answer before another one, of a
+	// higher attempt, takes its place.
 	unansweredAfter = 5 * time.Minute
-	// maxUnanswered checks of a leg that was never asked about are followed by no other.
-	maxUnanswered = 3
+	// closeAfter is how long after the last attempt is due, or after a check of a leg that was not asked about before
+	// its window was over, the asking ends with or without an answer.
+	closeAfter, closeUnaskedAfter = time.Minute, 5 * time.Minute
+	// answeredWithin is how long before that nothing is sent any more, so that what is sent is answered before.
+	answeredWithin = status.MaxTimeout
 )
 
+// unasked are the times of unaskedAfter, less where the window is so short that they do not lie well inside it.
+func (r Rules) unasked() (first, again time.Duration) {
+	return min(unaskedAfter, r.StatusWindow/6), min(unaskedAgain, r.StatusWindow/3)
+}
+
+// unanswered is unansweredAfter, less where the window is short.
+func (r Rules) unanswered() time.Duration { return min(unansweredAfter, r.StatusWindow/2) }
+
 // nextAttempt is when to ask again about a leg that is over since overSince, was asked made times since then, the
-// last time at last with the given wait imposed by Telnyx. It is zero when the last attempt is made.
-func (r Rules) nextAttempt(leg call.LegID, overSince, last time.Time, made int, imposed time.Duration) time.Time {
+// last time at last with the given wait imposed by Telnyx. It is zero when the last attempt is made. A refusal to be
+// asked so often (429) is none: it leaves the leg where it was.
+func (r Rules) nextAttempt(leg call.LegID, overSince, last time.Time, made int, imposed time.Duration, refused bool) time.Time {
 	end := overSince.Add(r.StatusWindow)
 	final := end.Add(lastAttemptAfter)
-	if made > 0 && !last.Before(final) {
+	switch {
+	case refused && !last.Before(end):
+		return last.Add(max(firstBackoff, imposed))
+	case !last.Before(final):
 		return time.Time{}
 	}
 	wait := min(firstBackoff<<min(max(made-1, 0), 6), maxBackoff) // 1 s doubled six times exceeds the maximum

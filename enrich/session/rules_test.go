@@ -27,10 +27,12 @@ func hungUp(t *testing.T, first func(int) session.Answer) (tp *tape, end time.Ti
 	return tp, end
 }
 
-func onlyStatus(all []dueAt) []dueAt {
+func onlyStatus(all []dueAt) []dueAt { return of(all, session.CheckStatus) }
+
+func of(all []dueAt, kind session.CheckKind) []dueAt {
 	var some []dueAt
 	for _, c := range all {
-		if c.Kind == session.CheckStatus {
+		if c.Kind == kind {
 			some = append(some, c)
 		}
 	}
@@ -140,8 +142,11 @@ func TestTheWaitThatTelnyxAsksForIsHonoured(t *testing.T) {
 					tp.answer(c.Ref(), limited(30)(c.Attempt))
 				}
 			}))
-			if len(all) != 1 || all[0].at.Sub(asked) != 30*time.Second {
-				t.Errorf("attempts %v; want one, 30 s after the refusal", all)
+			if len(all) == 0 || all[0].at.Sub(asked) != 30*time.Second {
+				t.Errorf("attempts %v; want one 30 s after the refusal", all)
+			}
+			if last := all[len(all)-1].at.Sub(end); last > closesAfter || !tp.leg(ref(0)).Final {
+				t.Errorf("the last attempt came %v after the end, final %t; want an end of it after %v", last, tp.leg(ref(0)).Final, closesAfter)
 			}
 		})
 	})
@@ -197,8 +202,8 @@ func TestTheFirstAttemptBelongsToTheHangupsTask(t *testing.T) {
 		// first is when a check asks for the first attempt, counted from the last event.
 		first time.Duration
 	}{
-		"a check makes up for it when nothing came of it for three minutes": {
-			func(tp *tape) { tp.says(call.TypeHangup, ref(0)) }, 3 * time.Minute,
+		"a check makes up for it when nothing came of it for a minute": {
+			func(tp *tape) { tp.says(call.TypeHangup, ref(0)) }, time.Minute,
 		},
 		"an orphaned hangup has no task any more": {
 			func(tp *tape) {
@@ -284,9 +289,13 @@ func TestALegThatWasNeverAskedAboutIsAskedAboutHoweverLate(t *testing.T) {
 		tp.says(call.TypeHangup, call.Ref{Control: ref(0).Control})
 		pass(rules.AmendWindow - time.Minute) // the status window is long over
 		tp.says(call.TypeAnswered, ref(0))
-		all := onlyStatus(tp.run(time.Now().Add(10*time.Hour), nil)) // whoever asks, no answer comes
-		if len(all) != 3 {
-			t.Errorf("%d checks; want three before that is accepted", len(all))
+		learned := time.Now()
+		all := tp.run(learned.Add(10*time.Hour), nil) // whoever asks, no answer comes
+		if checks := onlyStatus(all); len(checks) != 1 || checks[0].at.Sub(learned) != time.Second {
+			t.Errorf("checks %v; want one before that is accepted", checks)
+		}
+		if closes := of(all, session.CheckClose); len(closes) != 1 || closes[0].at.Sub(learned) < 5*time.Minute || !tp.leg(ref(0)).Final {
+			t.Errorf("closed by %v, final %t; want once, with time for an answer", closes, tp.leg(ref(0)).Final)
 		}
 	})
 }

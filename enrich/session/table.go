@@ -182,6 +182,23 @@ func (t *Table) Proven(c call.ConnectionID) bool {
 	return ok
 }
 
+// Wants reports whether an attempt to get the status of a leg would be of use if it were made now: nobody has made it,
+// the result is not final, and there is time for an answer.
+func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	l := t.fold.ids.leg(sid, id)
+	return l != nil && l.wants(t.cfg.Rules, attempt, t.clock.now(time.Now()))
+}
+
+// WantsBackfill is Wants for an attempt to complete a leg from the history.
+func (t *Table) WantsBackfill(sid call.SessionID, id call.LegID, attempt int) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	l := t.fold.ids.leg(sid, id)
+	return l != nil && attempt > l.record.highest()
+}
+
 // Place is where an entry belongs, and whether anything may have to be done for it.
 type Place struct {
 	// Session and Leg are the call that the entry belongs to; Leg is empty for an event of the session alone, both

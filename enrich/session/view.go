@@ -54,8 +54,11 @@ type LegView struct {
 	Confirmed *Received
 	// Asked counts the attempts that the log has answers of: the highest.
 	Asked int
-	// AskedSince counts the answers received since it is over.
-	AskedSince int
+	// AskedSince counts the answers received since it is over, Tried those of them that were no refusal to be asked
+	// so often (429).
+	AskedSince, Tried int
+	// Until is when the status API forgets a leg that is over; zero: it lives, or cannot be asked about.
+	Until time.Time
 	// Final: asking cannot change the result any more.
 	Final bool
 	// Missing are the events that it must have had, once it is over, and that are not known.
@@ -91,7 +94,7 @@ func (s *session) view(r Rules) View {
 
 func (l *leg) view(r Rules) LegView {
 	asking := l.asking(r)
-	highest, made, _ := l.attempts(asking.since)
+	highest, _, _, _ := l.attempts(asking.since)
 	return LegView{
 		ID:         l.id,
 		Control:    l.control,
@@ -105,7 +108,9 @@ func (l *leg) view(r Rules) LegView {
 		Initiated:  l.initiated,
 		Confirmed:  l.confirmation(),
 		Asked:      highest,
-		AskedSince: made,
+		AskedSince: asking.made,
+		Tried:      asking.tried,
+		Until:      asking.until,
 		Final:      asking.final,
 		Missing:    l.missing(),
 		Backfilled: l.record.highest(),

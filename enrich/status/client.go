@@ -24,10 +24,8 @@ type Client struct {
 	base     string
 	agent    string
 	key      atomic.Pointer[func(*http.Request)] // a closure, so that no formatting of a Client finds the key
-	timeout  time.Duration
-	patience time.Duration
-	slots    chan struct{}
-	gate     *gate
+	timeouts timeouts
+	turns    *turns
 	now      func() time.Time
 	log      *slog.Logger
 	metrics  *metrics
@@ -53,10 +51,8 @@ func New(config Config) (*Client, error) {
 	c := &Client{
 		base:     config.BaseURL,
 		agent:    config.UserAgent,
-		timeout:  config.Timeout,
-		patience: config.Patience,
-		slots:    make(chan struct{}, config.MaxConcurrent),
-		gate:     newGate(config.Rate, config.Burst),
+		timeouts: timeouts{usual: config.Timeout, most: config.MaxTimeout},
+		turns:    newTurns(config.Rate, config.Burst, config.MaxConcurrent, m),
 		now:      config.Now,
 		log:      config.Logger,
 		metrics:  m,
@@ -86,9 +82,10 @@ func newTransport(maxConcurrent int) *http.Transport {
 	return t
 }
 
-// Close lets go of idle connections. Requests in flight are not touched; their
+// Close lets go of idle connections, and of who waits for a turn. Requests in flight are not touched; their
 // contexts end them.
 func (c *Client) Close() {
+	c.turns.close()
 	if c.owned != nil {
 		c.owned.CloseIdleConnections()
 	}
@@ -127,78 +124,6 @@ func (c *Client) LastDenied() (at time.Time, denied bool) {
 	return c.deniedAt, !c.deniedAt.IsZero()
 }
 
-// ErrBusy means that no turn could be had within the client's patience: there is
-// more to ask than the rate allows, or Telnyx has asked for a pause. Nothing was sent.
-var ErrBusy = errors.New("too much to ask")
-
-// Fetch waits for its turn, asks once for the status of the call and returns
-// what came of it. It fails with ErrBusy when there is no turn to be had, and with an error that
-// wraps the context's when ctx ends before there was an answer. Neither is an attempt.
-func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
-	answer := Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}
-	if err := ctx.Err(); err != nil {
-		return Answer{}, fmt.Errorf("status of leg %s: start: %w", ref.Leg, err)
-	}
-	if !validPath(ref.Control) {
-		answer.Result, answer.Problem = Unreachable, ProblemBadID
-		c.finish(ctx, &answer, c.metrics.requests, nil, 0, nil)
-		return answer, nil
-	}
-	// Unlike url.PathEscape this escapes '+' as well, which some servers take for a space.
-	path := "/calls/" + url.QueryEscape(string(ref.Control))
-	if err := c.exchange(ctx, path, MaxBody, c.metrics.requests, &answer, func(body []byte) { decode(body, &answer) }); err != nil {
-		return Answer{}, fmt.Errorf("status of leg %s: %w", ref.Leg, err)
-	}
-	return answer, nil
-}
-
-// exchange waits for a turn, sends one request, and has the body of a 200 read. The answer says what
-// came of it; the error is ErrBusy or that of ctx, and then there was no request to speak of.
-func (c *Client) exchange(
-	ctx context.Context, path string, limit int64, counter *prometheus.CounterVec, answer *Answer, read func(body []byte),
-) error {
-	if err := c.turn(ctx); err != nil {
-		return fmt.Errorf("wait for a turn: %w", err)
-	}
-	defer func() { <-c.slots }()
-	begun, key := time.Now(), c.key.Load()
-	body, cause := c.get(ctx, path, limit, key, answer)
-	if cause != nil && ctx.Err() != nil {
-		return fmt.Errorf("ask: %w", ctx.Err())
-	}
-	if body != nil {
-		read(body)
-	}
-	c.finish(ctx, answer, counter, key, time.Since(begun), cause)
-	return nil
-}
-
-// turn takes a turn at the gate and then a slot. The gate comes first: who waits
-// for it must not keep a slot from those whose turn it is.
-func (c *Client) turn(ctx context.Context) error {
-	err := c.gate.wait(ctx, c.patience)
-	if err == nil {
-		err = c.slot(ctx)
-	}
-	if errors.Is(err, ErrBusy) {
-		c.metrics.busy.Inc()
-	}
-	return err
-}
-
-func (c *Client) slot(ctx context.Context) error {
-	timer := time.NewTimer(c.patience)
-	defer timer.Stop()
-	select {
-	case c.slots <- struct{}{}:
-		return nil
-	case <-timer.C:
-		return ErrBusy
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // validPath reports whether the id can stand as one segment of a path. Escaping
 // does not help with dots, which a server may resolve.
 func validPath(id call.ControlID) bool {
@@ -208,8 +133,7 @@ func validPath(id call.ControlID) bool {
 // get sends one request and returns the body of a 200, of which it reads no more
 // than a byte past the limit. Where it returns none the answer says why, and the error is the cause.
 func (c *Client) get(ctx context.Context, path string, limit int64, key *func(*http.Request), answer *Answer) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	begun := time.Now()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
@@ -227,9 +151,15 @@ func (c *Client) get(ctx context.Context, path string, limit int64, key *func(*h
 		return nil, withoutURL(err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusTooManyRequests {
+		c.turns.accepted()
+	}
+	if d, ok := usedUp(response.Header); ok {
+		c.turns.pause(d)
+	}
 	answer.HTTPStatus = response.StatusCode
 	if response.StatusCode != http.StatusOK {
-		c.refusal(response, answer)
+		c.refusal(response, answer, begun)
 		// Reading a short rest lets the connection be used again.
 		_, _ = io.CopyN(io.Discard, response.Body, 16<<10)
 		return nil, nil
@@ -243,7 +173,7 @@ func (c *Client) get(ctx context.Context, path string, limit int64, key *func(*h
 }
 
 // refusal sets what a status other than 200 means.
-func (c *Client) refusal(response *http.Response, answer *Answer) {
+func (c *Client) refusal(response *http.Response, answer *Answer, sent time.Time) {
 	switch response.StatusCode {
 	case http.StatusNotFound, http.StatusUnprocessableEntity:
 		answer.Result = NotFound
@@ -263,8 +193,7 @@ func (c *Client) refusal(response *http.Response, answer *Answer) {
 		if ok {
 			pause = asked
 		}
-		c.gate.pause(pause)
-		c.metrics.pauses.Inc()
+		c.turns.refused(sent, pause)
 	} else {
 		answer.Result, answer.Problem = Unreachable, ProblemHTTP
 	}

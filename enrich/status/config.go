@@ -20,11 +20,10 @@ const (
 	DefaultBaseURL = "https://api.telnyx.com/v2"
 	// DefaultTimeout bounds one request; Telnyx suggests 0.5 s to 5 s.
 	DefaultTimeout = 5 * time.Second
-	// DefaultPatience is the status deadline: what would be asked later than that
-	// is better asked with the next attempt.
-	DefaultPatience = 10 * time.Second
-	// DefaultMaxConcurrent bounds the requests in flight.
-	DefaultMaxConcurrent = 32
+	// MaxTimeout bounds one request while answers do not come within DefaultTimeout.
+	MaxTimeout = 45 * time.Second
+	// minConcurrent and maxConcurrent bound the default of MaxConcurrent. One in flight takes some 60 KB.
+	minConcurrent, maxConcurrent = 32, 1024
 	// DefaultRate is in requests per second. Telnyx publishes no limit for this
 	// request; a 429 slows the client down to what is allowed.
 	DefaultRate = 30
@@ -50,9 +49,11 @@ type Config struct {
 	// Timeout bounds one request from sending to the body's last byte, not the
 	// wait for its turn. Default DefaultTimeout.
 	Timeout time.Duration
-	// Patience bounds the wait for a turn. Default DefaultPatience.
-	Patience time.Duration
-	// MaxConcurrent bounds the requests in flight. Default DefaultMaxConcurrent.
+	// MaxTimeout does so for a leg whose answer was awaited in vain before, and for all while no answer comes
+	// within Timeout. Default MaxTimeout, or Timeout where that is more.
+	MaxTimeout time.Duration
+	// MaxConcurrent bounds the requests in flight. Default: as many as the rate needs where every answer takes
+	// MaxTimeout, from 32 to 1,024.
 	MaxConcurrent int
 	// Rate bounds the requests per second; math.Inf(1) lifts the bound. Default DefaultRate.
 	Rate float64
@@ -88,7 +89,7 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.checkKey(); err != nil {
 		return Config{}, err
 	}
-	if c.Timeout < 0 || c.Patience < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
+	if c.Timeout < 0 || c.MaxTimeout < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
 		return Config{}, errors.New("timeout, patience, concurrency, rate and burst must not be negative")
 	}
 	c.BaseURL = cmp.Or(c.BaseURL, DefaultBaseURL)
@@ -97,10 +98,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
-	c.Patience = cmp.Or(c.Patience, DefaultPatience)
-	c.MaxConcurrent = cmp.Or(c.MaxConcurrent, DefaultMaxConcurrent)
+	c.MaxTimeout = max(cmp.Or(c.MaxTimeout, MaxTimeout), c.Timeout)
 	c.Burst = cmp.Or(c.Burst, DefaultBurst)
 	c.Rate = cmp.Or(c.Rate, DefaultRate)
+	if c.MaxConcurrent == 0 {
+		c.MaxConcurrent = int(min(max(c.Rate*c.MaxTimeout.Seconds(), minConcurrent), maxConcurrent))
+	}
 	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)
 	if c.Now == nil {
 		c.Now = time.Now

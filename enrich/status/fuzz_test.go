@@ -72,7 +72,7 @@ func FuzzHistory(f *testing.F) {
 				return respond(200, string(body))
 			}),
 		})
-		past, err := client.History(t.Context(), legOf(1))
+		past, err := historyOf(t.Context(), client, legOf(1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-
-	"github.com/legato-calls/legato/internal/call"
 )
 
 // maxHistoryPages bounds what is read of one leg's history: 2,000 rows.
@@ -25,17 +23,15 @@ type Past struct {
 	Truncated bool
 }
 
-// History reads what Telnyx has on record of a leg: GET /call_events, page by
-// page, each in its turn like any other request. Its error is as that of Fetch.
-//
-// Telnyx ignores filters that it does not know: an answer that does not mention the
-// leg at all is no answer (ProblemOtherCall), and is not read to its end.
-func (c *Client) History(ctx context.Context, ref call.Ref) (Past, error) {
+// history reads the history of a leg, in a turn that has come.
+func (c *Client) history(ctx context.Context, r Request) (Past, error) {
+	ref := r.Ref
 	past := Past{Answer: Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}}
 	leg := []byte(`"` + string(ref.Leg) + `"`)
 	query := url.Values{"filter[leg_id]": {string(ref.Leg)}, "page[size]": {strconv.Itoa(pageSize)}}
 	ignored := false
-	truncated, err := c.pages(ctx, "/call_events", query, maxHistoryPages, c.metrics.history, &past.Answer, func(rows []json.RawMessage) bool {
+	l := list{path: "/call_events", query: query, maxPages: maxHistoryPages, place: r.Place, counter: c.metrics.history}
+	truncated, err := c.pages(ctx, l, &past.Answer, func(rows []json.RawMessage) bool {
 		known := len(past.Rows)
 		for _, row := range rows {
 			if bytes.Contains(row, leg) {

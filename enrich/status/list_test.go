@@ -75,7 +75,7 @@ func TestAHistoryIsReadToItsEndAndToItsBound(t *testing.T) {
 			server, client := serveFake(t, tc.config)
 			server.Register(fake.APICall{Ref: legOf(1), Events: told(1, tc.events)})
 			server.Register(fake.APICall{Ref: legOf(2), Events: told(2, 3)})
-			past, err := client.History(t.Context(), legOf(1))
+			past, err := historyOf(t.Context(), client, legOf(1))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +115,7 @@ func TestAHistoryThatIsNotAnsweredSaysWhy(t *testing.T) {
 					server.ScriptHistory("leg-1", fake.ReplyTruth)
 				}
 				server.ScriptHistory("leg-1", reply)
-				past, err := client.History(t.Context(), legOf(1))
+				past, err := historyOf(t.Context(), client, legOf(1))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -134,7 +134,7 @@ func TestOfAHistoryWhoseFilterIsIgnoredOnlyTheLegsRowsAreTaken(t *testing.T) {
 	server, client := serveFake(t, fake.APIConfig{IgnoreFilter: true})
 	server.Register(fake.APICall{Ref: legOf(1), Events: told(1, 3)})
 	server.Register(fake.APICall{Ref: legOf(2), Events: told(2, 3)})
-	past, err := client.History(t.Context(), legOf(1))
+	past, err := historyOf(t.Context(), client, legOf(1))
 	if err != nil || len(past.Rows) != 4 {
 		t.Fatalf("%d rows, %v; want 4", len(past.Rows), err)
 	}
@@ -158,7 +158,7 @@ func TestTheSamePageAgainEndsTheReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	past, err := client.History(t.Context(), legOf(1))
+	past, err := historyOf(t.Context(), client, legOf(1))
 	if err != nil || len(past.Rows) != 1 || requests != 2 {
 		t.Errorf("%d rows in %d requests, %v; want one in two", len(past.Rows), requests, err)
 	}
@@ -186,7 +186,7 @@ func TestOddListsAreNoAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(client.Close)
-			past, err := client.History(t.Context(), legOf(1))
+			past, err := historyOf(t.Context(), client, legOf(1))
 			if err != nil || past.Problem != tc.want {
 				t.Errorf("problem %q, %v; want %q", past.Problem, err, tc.want)
 			}
@@ -200,7 +200,7 @@ func TestAHistoryIsNotRecordedWhenItsContextEnds(t *testing.T) {
 	server.ScriptHistory("leg-1", fake.ReplySlow)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
-	if past, err := client.History(ctx, legOf(1)); !errors.Is(err, context.Canceled) || past.Rows != nil {
+	if past, err := historyOf(ctx, client, legOf(1)); !errors.Is(err, context.Canceled) || past.Rows != nil {
 		t.Errorf("got %+v, %v", past, err)
 	}
 }
@@ -243,7 +243,7 @@ func sweep(t *testing.T, client *status.Client, legs ...int) map[call.LegID]stat
 	got := make(map[call.LegID]status.Answer)
 	for _, n := range legs {
 		wg.Go(func() {
-			a, err := client.Sweep(t.Context(), legOf(n))
+			a, err := sweepOf(t.Context(), client, legOf(n))
 			if err != nil {
 				t.Errorf("leg %d: %v", n, err)
 			}

@@ -15,7 +15,8 @@ type metrics struct {
 	latency  prometheus.Histogram
 	inFlight prometheus.Gauge
 	pauses   prometheus.Counter
-	busy     prometheus.Counter
+	waiting  [len(classes)]prometheus.Gauge
+	rate     prometheus.Gauge
 }
 
 // newMetrics registers the metrics, or leaves them unregistered without a registerer.
@@ -35,18 +36,26 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "legato_status_request_duration_seconds",
 			Help: "Duration of requests to the status API, without the wait for their turn.",
-			// 5 ms doubling to 5.12 s: the last one just above the default timeout.
-			Buckets: prometheus.ExponentialBuckets(0.005, 2, 11),
+			// 5 ms doubling to 41 s: the last one just below the longest timeout.
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "legato_status_requests_in_flight", Help: "Status requests being made.",
 		}),
 		pauses: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_status_pauses_total", Help: "Pauses of all status requests after a 429.",
+			Name: "legato_status_pauses_total", Help: "Pauses of all status requests, after a 429 or when the rate limit is used up.",
 		}),
-		busy: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "legato_status_busy_total", Help: "Status requests put off because their turn would have come too late; raise --status-rate.",
+		rate: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "legato_status_rate", Help: "Status requests a second that may be made now: --status-rate, or less after a 429.",
 		}),
+	}
+	waiting := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "legato_status_waiting",
+		Help: "Status requests that wait for their turn, by class, in the order in which they get it: first (of a leg that is over), " +
+			"again, sweep (of a leg that is silent), late (the status window is over) and history.",
+	}, []string{"class"})
+	for i, class := range classes {
+		m.waiting[i] = waiting.WithLabelValues(class)
 	}
 	for _, v := range []*prometheus.CounterVec{m.requests, m.history, m.rolls} {
 		for _, result := range []Result{Answered, NotFound, Denied, RateLimited} {
@@ -59,10 +68,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.history, m.rolls, m.listed, m.latency, m.inFlight, m.pauses, m.busy} {
+	for _, c := range []prometheus.Collector{m.requests, m.history, m.rolls, m.listed, m.latency, m.inFlight, m.pauses, waiting, m.rate} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	return m, nil
 }
+
+// wait counts who stands in line.
+func (m *metrics) wait(c Class, n float64) { m.waiting[c].Add(n) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strconv"
 
@@ -55,16 +56,30 @@ func readPage(body []byte) (page, Problem) {
 	return p, ""
 }
 
+// list is a list that comes in pages.
+type list struct {
+	path     string
+	query    url.Values
+	maxPages int
+	// place is where each page but the first stands in line.
+	place   Place
+	counter *prometheus.CounterVec
+}
+
 // pages reads the pages of a list until each returns false, there are no more, or
-// the maximum is read: then it reports that there may be more. The answer says what came of the last
-// request; the error is ErrBusy or that of ctx, and then there was no request to speak of.
-func (c *Client) pages(
-	ctx context.Context, path string, query url.Values, maxPages int, counter *prometheus.CounterVec,
-	answer *Answer, each func(rows []json.RawMessage) (more bool),
-) (truncated bool, err error) {
+// the maximum is read: then it reports that there may be more. The turn for the first page has come, and is given
+// back; the others wait for theirs. The answer says what came of the last request; the error is that of ctx, and then
+// there was no request to speak of.
+func (c *Client) pages(ctx context.Context, l list, answer *Answer, each func(rows []json.RawMessage) (more bool)) (truncated bool, err error) {
 	var before []byte
 	for n := 1; ; n++ {
-		got, err := c.page(ctx, path+"?"+query.Encode(), counter, answer)
+		if n > 1 {
+			if err := c.turns.await(ctx, l.place); err != nil {
+				return false, fmt.Errorf("wait for a turn: %w", err)
+			}
+		}
+		got, err := c.page(ctx, l, answer)
+		c.turns.release()
 		if err != nil || answer.Result != Answered {
 			return false, err
 		}
@@ -78,22 +93,23 @@ func (c *Client) pages(
 		}
 		switch {
 		case got.after != "":
-			query.Set("page[after]", got.after)
+			l.query.Set("page[after]", got.after)
 		case got.pages > n, got.pages == 0 && len(got.rows) >= pageSize:
-			query.Set("page[number]", strconv.Itoa(n+1))
+			l.query.Set("page[number]", strconv.Itoa(n+1))
 		default:
 			return false, nil
 		}
-		if n >= maxPages {
+		if n >= l.maxPages {
 			return true, nil
 		}
 	}
 }
 
-// page asks for one page, in its turn.
-func (c *Client) page(ctx context.Context, path string, counter *prometheus.CounterVec, answer *Answer) (got page, err error) {
+// page asks for one page.
+func (c *Client) page(ctx context.Context, l list, answer *Answer) (got page, err error) {
 	*answer = Answer{Session: answer.Session, Leg: answer.Leg, Control: answer.Control, Connection: answer.Connection}
-	err = c.exchange(ctx, path, MaxPage, counter, answer, func(body []byte) {
+	e := exchange{path: l.path + "?" + l.query.Encode(), limit: MaxPage, counter: l.counter}
+	err = c.exchange(ctx, e, answer, func(body []byte) {
 		answer.Result = Answered
 		if got, answer.Problem = readPage(body); answer.Problem != "" {
 			answer.Result = Unreachable

@@ -91,3 +91,31 @@ func hang(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// historyOf asks for the history of a leg and waits for what comes of it.
+func historyOf(ctx context.Context, client *status.Client, of call.Ref) (status.Past, error) {
+	type outcome struct {
+		past status.Past
+		err  error
+	}
+	came := make(chan outcome, 1)
+	client.AskHistory(ctx, status.Request{Ref: of, Place: status.Place{Class: status.History}}, func(p status.Past, err error) {
+		came <- outcome{p, err}
+	})
+	o := <-came
+	return o.past, o.err
+}
+
+// sweepOf asks about a leg that is believed to be alive and waits for what comes of it.
+func sweepOf(ctx context.Context, client *status.Client, of call.Ref) (status.Answer, error) {
+	type outcome struct {
+		answer status.Answer
+		err    error
+	}
+	came := make(chan outcome, 1)
+	client.Ask(ctx, status.Request{Ref: of, Place: status.Place{Class: status.Sweep}}, func(a status.Answer, err error) {
+		came <- outcome{a, err}
+	})
+	o := <-came
+	return o.answer, o.err
+}

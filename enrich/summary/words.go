@@ -88,7 +88,8 @@ const (
 	StatusRateLimited StatusState = "rate_limited"
 	// StatusUnreachable: no usable answer (network, timeout, 5xx, not JSON, another call's ids).
 	StatusUnreachable StatusState = "unreachable"
-	// StatusNotAsked: there is no control id to ask with.
+	// StatusNotAsked: nothing was asked: there is no control id to ask with, or, where there is one, no turn to ask came
+	// before the window was over.
 	StatusNotAsked StatusState = "not_asked"
 )
 

@@ -81,7 +81,7 @@ func precedenceOf(e *call.Entry) precedence {
 // checkPrecedence goes by the id of a check, which begins with its kind: its body is not this package's business.
 func checkPrecedence(id string) precedence {
 	switch {
-	case strings.HasPrefix(id, "check/settle/"), strings.HasPrefix(id, "check/expire/"):
+	case strings.HasPrefix(id, "check/settle/"), strings.HasPrefix(id, "check/expire/"), strings.HasPrefix(id, "check/close/"):
 		return finishing
 	case strings.HasPrefix(id, "check/repair/"):
 		return firstRefused

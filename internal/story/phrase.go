@@ -96,6 +96,8 @@ func phraseCheck(c Check) string {
 		return "quiet since its legs are over"
 	case session.CheckExpire:
 		return "silent for longer than a leg lives"
+	case session.CheckClose:
+		return "the status window is over"
 	case session.CheckStatus, session.CheckBackfill:
 	}
 	return phraseDue(c) + ", no outcome"
@@ -111,6 +113,8 @@ func phraseDue(c Check) string {
 		return "counts as over"
 	case session.CheckExpire:
 		return "closed as expired"
+	case session.CheckClose:
+		return "status final, asked or not"
 	}
 	return string(c.What)
 }

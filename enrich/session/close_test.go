@@ -1,0 +1,132 @@
+package session_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/internal/call"
+	"pgregory.net/rapid"
+)
+
+// closesAfter is when the asking about a leg has ended at the latest, counted from its end.
+const closesAfter = lastAttempt + time.Minute
+
+func rateLimited(n int) session.Answer {
+	return session.Answer{Answer: status.Answer{Attempt: n, Result: status.RateLimited}}
+}
+
+// Whoever gets no answer, or only some, or none in the end: when its window is over a leg is final, by the log alone.
+func TestEveryLegIsFinalWhenItsWindowIsOver(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		answers := rapid.SliceOfN(rapid.SampledFrom([]func(int) session.Answer{nil, alive, unreachable, rateLimited}), 1, 12).Draw(rt, "answers")
+		hangupFirst := rapid.Bool().Draw(rt, "the hangup's task asks")
+		failure := ""
+		synctest.Test(t, func(t *testing.T) {
+			tp := newTape(t)
+			tp.says(call.TypeInitiated, ref(0))
+			pass(20 * time.Second)
+			tp.says(call.TypeHangup, ref(0))
+			end := time.Now()
+			n := 0
+			next := func(r call.Ref, attempt int) {
+				answer := answers[min(n, len(answers)-1)]
+				if n++; answer != nil {
+					tp.answer(r, answer(attempt))
+				}
+			}
+			if pass(time.Second); hangupFirst {
+				next(ref(0), 1)
+			}
+			all := tp.run(end.Add(time.Hour), func(c session.Check) {
+				if c.Kind == session.CheckStatus {
+					next(c.Ref(), c.Attempt)
+				}
+			})
+			if !tp.leg(ref(0)).Final {
+				failure = fmt.Sprintf("an hour after its end it is not final; checks %v", all)
+			}
+			for _, c := range all {
+				if after := c.at.Sub(end); c.Kind == session.CheckStatus && after > closesAfter || c.Kind == session.CheckClose && after != closesAfter {
+					failure = fmt.Sprintf("%s %v after the end; want all over after %v", c.Kind, after, closesAfter)
+				}
+			}
+			if v, _ := tp.replay().View("s"); !v.Legs[0].Final {
+				failure = "by the log alone it is not final"
+			}
+		})
+		if failure != "" {
+			rt.Fatal(failure)
+		}
+	})
+}
+
+func TestALegThatNobodyAskedAboutIsClosedUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.says(call.TypeInitiated, ref(0))
+		tp.says(call.TypeHangup, ref(0))
+		end := time.Now()
+		all := tp.run(end.Add(time.Hour), nil)
+		if l := tp.leg(ref(0)); !l.Final || l.AskedSince != 0 {
+			t.Errorf("final %t after %d answers", l.Final, l.AskedSince)
+		}
+		checks := onlyStatus(all)
+		if len(checks) < 3 || len(checks) > 7 || checks[0].at.Sub(end) != time.Minute {
+			t.Errorf("checks %v; want one a minute after the end, and some that make up for a place that was lost", checks)
+		}
+		if closes := of(all, session.CheckClose); len(closes) != 1 || closes[0].at.Sub(end) != closesAfter {
+			t.Errorf("closed by %v; want once, %v after the end", closes, closesAfter)
+		}
+	})
+}
+
+func TestInAShortWindowALegIsLookedForInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		short := rules
+		short.StatusWindow = time.Minute
+		tp.rules = short
+		tp.table = tp.newTable()
+		tp.table.Restart(call.Log{ID: "short", First: 1})
+		tp.says(call.TypeInitiated, ref(0))
+		tp.says(call.TypeHangup, ref(0))
+		end := time.Now()
+		checks := onlyStatus(tp.run(end.Add(time.Hour), nil))
+		if len(checks) < 3 || checks[2].at.Sub(end) > short.StatusWindow {
+			t.Errorf("checks %v; want three within %v", checks, short.StatusWindow)
+		}
+		if !tp.leg(ref(0)).Final {
+			t.Error("it is not final")
+		}
+	})
+}
+
+func TestAnAttemptIsWantedUntilThereIsNoTimeForAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp, end := hungUp(t, nil)
+		wants := func(attempt int) bool { return tp.table.Wants("s", ref(0).Leg, attempt) }
+		if !wants(1) || tp.table.Wants("s", "another", 1) || tp.table.Wants("another", ref(0).Leg, 1) {
+			t.Error("at first only its own attempt is wanted")
+		}
+		tp.answer(ref(0), alive(1))
+		if wants(1) || !wants(2) {
+			t.Error("after an answer the next attempt is wanted")
+		}
+		tp.run(end.Add(closesAfter-status.MaxTimeout-time.Second), nil)
+		if !wants(9) {
+			t.Error("not wanted while there is time for an answer")
+		}
+		pass(time.Second)
+		if wants(9) {
+			t.Error("still wanted though an answer could come too late")
+		}
+		tp.answer(ref(0), ended(9))
+		if wants(10) {
+			t.Error("wanted after a confirmation")
+		}
+	})
+}
