@@ -21,9 +21,9 @@ const (
 	// pullFor at the latest, the least that nats.go allows.
 	pinFor, pullFor = 2 * time.Second, time.Second
 	heartbeat       = 500 * time.Millisecond
-	// ackWait is how long an event may be held before it is handed out again: to this same replica, which knows
-	// it then, or to the next one, if giveBack did not reach it.
-	ackWait = 10 * time.Second
+	// ackWait is how long an event may be held before it is handed out again: to this same replica, which knows it
+	// then, or to the next one. Where nothing new comes in, that is what makes the server choose a next one.
+	ackWait = 3 * time.Second
 	// prefetch is what may be on the way to this replica.
 	prefetch, prefetchBytes = 256, 16 << 20
 	// settleEvery and settleFor bound the wait for what was handed out to the replica before.
