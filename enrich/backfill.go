@@ -3,7 +3,6 @@ package enrich
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -24,8 +23,8 @@ type HistorySource interface {
 type HistoryEvent struct {
 	// Entry is the entry of the log that it makes.
 	Entry call.Entry
-	// Exact: the time in it is the event's own.
-	Exact bool
+	// Exact: the time in it is the event's own. Named: its id is what the row states, not one that was made for it.
+	Exact, Named bool
 }
 
 const (
@@ -49,43 +48,6 @@ func decideBackfill(v *session.LegView, check int) int {
 		return 0
 	}
 	return check
-}
-
-// past is an event as far as it takes to know it again.
-type past struct {
-	typ, id string
-	at      time.Time
-	exact   bool
-	// entry is the one that a row of the history makes.
-	entry call.Entry
-}
-
-// same reports whether a row of the history is about an event that is known.
-// Its id can be another than the webhook's, or be missing, and its time can be written with
-// fewer digits: rather one event too few than one twice.
-func same(row, known past) bool {
-	switch {
-	case row.typ != known.typ:
-		return false
-	case row.id == known.id, call.EventTypeOf(row.typ).Once, !row.exact:
-		return true
-	}
-	return row.at.Sub(known.at).Abs() < time.Millisecond
-}
-
-// missing returns those of the rows that are about no event that is known, and about
-// none that an earlier row is about, by occurrence. sparse: not all events are known by
-// name; then only those are taken that a leg has once.
-func missing(rows, known []past, sparse bool) (found []past) {
-	rows, known = slices.Clone(rows), slices.Clone(known)
-	slices.SortStableFunc(rows, func(a, b past) int { return a.at.Compare(b.at) })
-	for _, row := range rows {
-		if sparse && !call.EventTypeOf(row.typ).Once || slices.ContainsFunc(known, func(k past) bool { return same(row, k) }) {
-			continue
-		}
-		known, found = append(known, row), append(found, row)
-	}
-	return found
 }
 
 // backfill has an attempt to complete a leg from the history wait for its turn, and reports until when its task is held
@@ -214,7 +176,7 @@ func (w *Worker) appendMissing(ctx context.Context, ref call.Ref, raw []json.Raw
 			continue
 		}
 		if e, err := w.cfg.Decode(found.Entry); err == nil {
-			rows = append(rows, past{e.Type, e.ID, e.OccurredAt, found.Exact, found.Entry})
+			rows = append(rows, past{typ: e.Type, id: e.ID, at: e.OccurredAt, exact: found.Exact, named: found.Named, entry: found.Entry})
 			ended = ended || e.Type == call.TypeHangup
 		}
 	}
@@ -246,7 +208,7 @@ func (w *Worker) known(ctx context.Context, ref call.Ref) (leg *session.LegView,
 		return nil, nil, false, false
 	}
 	for _, e := range leg.Events {
-		known = append(known, past{typ: e.Type, id: e.ID, at: e.OccurredAt, exact: true})
+		known = append(known, past{typ: e.Type, id: e.ID, at: e.OccurredAt, exact: true, named: !e.Backfill})
 	}
 	k := key(ref.Session, ref.Leg)
 	stored, found, err := w.cfg.Sink.Last(ctx, k)
@@ -258,7 +220,7 @@ func (w *Worker) known(ctx context.Context, ref call.Ref) (leg *session.LegView,
 		return nil, nil, false, false
 	}
 	for _, e := range d.Leg.Events {
-		known = append(known, past{typ: e.Type, id: e.ID, at: e.OccurredAt.Known(), exact: true})
+		known = append(known, past{typ: e.Type, id: e.ID, at: e.OccurredAt.Known(), exact: true, named: !e.Backfill})
 	}
 	omitted := d.Leg.EventsOmitted
 	return leg, known, omitted > 0 && len(d.Leg.Events)+omitted > len(leg.Events), true

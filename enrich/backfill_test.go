@@ -20,8 +20,8 @@ import (
 
 func TestOnlyWhatIsNotKnownIsTakenFromTheHistory(t *testing.T) {
 	at := func(d time.Duration) time.Time { return callStart.Add(d) }
-	exact := func(typ, id string, d time.Duration) enrich.Past { return enrich.Past{typ, id, at(d), true} }
-	about := func(typ, id string, d time.Duration) enrich.Past { return enrich.Past{typ, id, at(d), false} }
+	exact := func(typ, id string, d time.Duration) enrich.Past { return enrich.Past{typ, id, at(d), true, false} }
+	about := func(typ, id string, d time.Duration) enrich.Past { return enrich.Past{typ, id, at(d), false, false} }
 	const dtmf = call.TypeDTMF
 	for name, c := range map[string]struct {
 		rows, known []enrich.Past

@@ -28,14 +28,15 @@ func (v verdict) Until() time.Time { return v.until }
 type Past struct {
 	Type, ID string
 	At       time.Time
-	Exact    bool
+	// Exact: the time is the event's own. Named: so is the id.
+	Exact, Named bool
 }
 
 // Missing returns which rows are about events that are not known.
 func Missing(rows, known []Past, sparse bool) (which []int) {
 	convert := func(from []Past) (to []past) {
 		for i, p := range from {
-			to = append(to, past{p.Type, p.ID, p.At, p.Exact, call.Entry{Seq: uint64(i)}})
+			to = append(to, past{typ: p.Type, id: p.ID, at: p.At, exact: p.Exact, named: p.Named, entry: call.Entry{Seq: uint64(i)}})
 		}
 		return to
 	}

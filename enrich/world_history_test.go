@@ -22,7 +22,7 @@ func recall(row []byte, leg call.Ref) (enrich.HistoryEvent, bool) {
 	if err != nil {
 		return enrich.HistoryEvent{}, false
 	}
-	return enrich.HistoryEvent{Exact: got.Exact, Entry: call.Entry{
+	return enrich.HistoryEvent{Exact: got.Exact, Named: got.Named, Entry: call.Entry{
 		Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: got.Body,
 	}}, true
 }

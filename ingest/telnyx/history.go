@@ -33,6 +33,8 @@ type Recalled struct {
 	Body []byte
 	// Exact tells that the time is the event's own. Otherwise it is the row's, which may be that of a delivery.
 	Exact bool
+	// Named tells that the id is the one that the row states. Otherwise it was made of leg, type and time.
+	Named bool
 }
 
 // FromHistory reads the webhook that a row of GET /v2/call_events tells of, if it is one about the leg and session
@@ -57,7 +59,7 @@ func FromHistory(row []byte, ref call.Ref) (Recalled, error) {
 	if _, err := ParseEnvelope(body); err != nil {
 		return Recalled{}, ErrNoWebhook
 	}
-	return Recalled{Body: body, Exact: found.exact}, nil
+	return Recalled{Body: body, Exact: found.exact, Named: found.id != ""}, nil
 }
 
 // maxWraps is how deep an event may lie in its row: row, metadata, event, data.
