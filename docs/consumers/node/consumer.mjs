@@ -65,7 +65,7 @@ while (!stopping) {
     taken.push(m);
     if (s.revision <= (newest.get(id(s)) ?? 0)) continue;
     newest.set(id(s), s.revision);
-    lines += JSON.stringify(s) + "\n";
+    lines += m.string() + "\n"; // as it was published, on one line: JSON.stringify would write 56.0 as 56
   }
   if (lines !== "") {
     await file.appendFile(lines);

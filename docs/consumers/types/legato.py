@@ -34,7 +34,8 @@ Reason = Literal[
 STIRShaken = TypedDict(
     "STIRShaken",
     {
-        # attestation is shaken_stir_attestation: A (full), B (partial) or C (gateway).
+        # attestation is shaken_stir_attestation, else the one within call_screening_result: A (full), B (partial)
+        # or C (gateway).
         "attestation": NotRequired[str],
         # validated is shaken_stir_validated: whether the certificate was found good.
         "validated": NotRequired[bool],
@@ -53,7 +54,7 @@ Header = TypedDict(
 )
 
 # Headers are the SIP headers that initiated, answered and hangup stated, each pair of name and value once, in the
-# order in which they were first stated; the first 32 of either list.
+# order in which they were first stated; the first 32 of either list. SIPREC's X-metadata-xml is left out.
 Headers = TypedDict(
     "Headers",
     {
@@ -94,7 +95,7 @@ AnsweredBy = Literal[
 # Time is an instant in UTC, written as RFC 3339 with six fractional digits and Z.
 Time = str
 
-# Seconds is a duration in seconds, written as a number with at most three decimals.
+# Seconds is a duration in seconds, written as a number with one to three decimals.
 Seconds = float
 
 # Source is where a value comes from.
@@ -118,9 +119,9 @@ Party = Literal[
 Fault = TypedDict(
     "Fault",
     {
-        # code is code, title is title: the code in words.
+        # code is error_code or code, title is title: the code in words.
         "code": NotRequired[str],
-        # code is code, title is title: the code in words.
+        # code is error_code or code, title is title: the code in words.
         "title": NotRequired[str],
     },
 )
@@ -257,9 +258,11 @@ Recording = TypedDict(
         "started_at": NotRequired[Time],
         # started_at and ended_at bound the recording, not the call.
         "ended_at": NotRequired[Time],
-        # urls open the recording by format, without a password, until urls_expire_at.
+        # urls lead to the recording by format. Telnyx's own open without a password until urls_expire_at; those
+        # into the customer's own storage (s3, gs, Azure) open with the customer's rights only, and do not expire.
         "urls": NotRequired[dict[str, str]],
-        # urls_expire_at is when urls stop working: occurrence plus the ten minutes that Telnyx gives them.
+        # urls_expire_at is when the first of the urls stops working, as they say themselves (X-Amz-Date and
+        # X-Amz-Expires). Absent where none says it.
         "urls_expire_at": NotRequired[Time],
         # public_urls are those of a recording that was made public.
         "public_urls": NotRequired[dict[str, str]],
@@ -355,12 +358,18 @@ MachineDetection = TypedDict(
     {
         # result is Telnyx's word of the detection: human, machine, not_sure, human_residence, ….
         "result": NotRequired[str],
-        # greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected.
+        # greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected, or
+        # prompt_ended of a prompt that ended without a beep where call screenings are looked for.
         "greeting": NotRequired[str],
         # premium tells that premium detection was used.
         "premium": NotRequired[bool],
-        # detected_at is when the detection occurred.
+        # detected_at is when the detection occurred, greeting_at when the greeting did.
         "detected_at": NotRequired[Time],
+        # detected_at is when the detection occurred, greeting_at when the greeting did.
+        "greeting_at": NotRequired[Time],
+        # screened_at is when Apple Call Screening was last detected: the phone answered itself to ask who calls.
+        # What was detected before is void, and the detection starts again.
+        "screened_at": NotRequired[Time],
     },
 )
 
@@ -437,6 +446,8 @@ Playback = TypedDict(
         "media": NotRequired[str],
         # status is status: completed, failed, file_not_found, cancelled, call_hangup, ….
         "status": NotRequired[str],
+        # status_detail is status_detail: why it failed. Of URLs in it only the host is shown.
+        "status_detail": NotRequired[str],
         # conference_id is conference_id. Absent: it was played to the leg.
         "conference_id": NotRequired[str],
     },
@@ -472,6 +483,10 @@ Payment = TypedDict(
         "status": NotRequired[str],
         # charge_id is charge_id of a payment that was charged.
         "charge_id": NotRequired[str],
+        # confirmation_code is payment_confirmation_code.
+        "confirmation_code": NotRequired[str],
+        # connector_error is connector_error, where it is a code, or the code in it.
+        "connector_error": NotRequired[str],
         # error_code is the code that Telnyx or the payment's connector gave. Absent: no error.
         "error_code": NotRequired[str],
     },
@@ -489,6 +504,15 @@ QueueVisit = TypedDict(
         "entered_at": NotRequired[Time],
         # entered_at and left_at are when the two occurred. Absent: it was not received.
         "left_at": NotRequired[Time],
+        # entered_position is current_position of the call.enqueued, left_position queue_position of the
+        # call.dequeued.
+        "entered_position": NotRequired[int],
+        # entered_position is current_position of the call.enqueued, left_position queue_position of the
+        # call.dequeued.
+        "left_position": NotRequired[int],
+        # average_wait_seconds is queue_avg_wait_time_secs of the call.enqueued: what the queue's others waited by
+        # then.
+        "average_wait_seconds": NotRequired[Seconds],
         # wait_seconds is wait_time_secs of the call.dequeued.
         "wait_seconds": NotRequired[Seconds],
         # reason is why the leg left: bridged, hangup, timeout, ….
@@ -655,7 +679,8 @@ Amount = TypedDict(
     },
 )
 
-# Cost is what call.cost said about a leg. Amounts are decimal text.
+# Cost is what call.cost said about a leg. Amounts are decimal text. Of several call.cost, which is no delivery
+# twice, parts of other names add up; of a part that is stated again the later amount stands.
 Cost = TypedDict(
     "Cost",
     {
@@ -665,7 +690,10 @@ Cost = TypedDict(
         "billed_seconds": NotRequired[int],
         # parts are the charges.
         "parts": NotRequired[list[CostPart]],
-        # totals are the amounts added up, one a currency.
+        # total_cost is total_cost as it was stated, in the parts' currency.
+        "total_cost": NotRequired[str],
+        # totals are the amounts of the parts added up, one a currency. Where total_cost is another amount, or parts
+        # state none, total_cost stands here; with parts in several currencies their sums do.
         "totals": NotRequired[list[Amount]],
     },
 )
@@ -686,6 +714,10 @@ Cost = TypedDict(
 # mos_without_packets: Telnyx stated a mean opinion score of a stream without packets; it is left out.
 # details_cut: something in an event was longer than it may be, and was cut or left out when it was read. The whole
 # is in the log.
+# field_unread: an event stated something that could not be read: unread_fields says in which fields.
+# cost_total_differs: the stated total_cost is not the sum of the parts; it counts in their place.
+# cost_added: several call.cost of other parts each: they are added up.
+# cost_corrected: a call.cost stated a part of an earlier one with another amount: it took its place.
 # discrepancy: webhook and status differ: discrepancies says where. Or the status states a time that no webhook does
 # and that cannot be true: then status alone shows it.
 Note = Literal[
@@ -698,6 +730,10 @@ Note = Literal[
     "negative_duration",
     "mos_without_packets",
     "details_cut",
+    "field_unread",
+    "cost_total_differs",
+    "cost_added",
+    "cost_corrected",
     "discrepancy",
 ]
 
@@ -788,13 +824,18 @@ Leg = TypedDict(
         "from": NotRequired[str],
         # from and to are the parties in Telnyx's own words, unchanged.
         "to": NotRequired[str],
+        # from_sip_uri and to_sip_uri are the parties as SIP had them, mostly without a scheme.
+        "from_sip_uri": NotRequired[str],
+        # from_sip_uri and to_sip_uri are the parties as SIP had them, mostly without a scheme.
+        "to_sip_uri": NotRequired[str],
         # caller_name is caller_id_name of call.initiated.
         "caller_name": NotRequired[str],
-        # calling_party_type is calling_party_type of call.initiated or call.answered: pstn or sip.
+        # calling_party_type is calling_party_type, of the first event that states it: pstn or sip.
         "calling_party_type": NotRequired[str],
         # stir_shaken is how far the caller's number is vouched for, from call.initiated.
         "stir_shaken": NotRequired[STIRShaken],
-        # screening is call_screening_result of call.initiated: spam_likely, ….
+        # screening is call_screening_result of call.initiated, or its action where it is an object: spam_likely,
+        # ….
         "screening": NotRequired[str],
         # codec is the codec agreed on, from call.answered: PCMU, ….
         "codec": NotRequired[str],
@@ -806,7 +847,8 @@ Leg = TypedDict(
         "headers": NotRequired[Headers],
         # outcome is what became of the leg. Always.
         "outcome": Outcome,
-        # answered_by is who answered, by answering-machine detection.
+        # answered_by is who answered, by the last answering-machine detection. A beep makes silence, not_sure or no
+        # result at all a machine. After a call screening it is unknown until there is another result.
         "answered_by": NotRequired[AnsweredBy],
         # first_received_at is when the log took the first event of this leg. Always.
         "first_received_at": Time,
@@ -887,6 +929,10 @@ Leg = TypedDict(
         "tags": NotRequired[list[str]],
         # notes are what is doubtful about this summary. Absent: nothing is.
         "notes": NotRequired[list[Note]],
+        # unread_fields are the names of the fields of which an event stated something that could not be read,
+        # because it was of a type or form that Legato does not know: call_quality_stats, cost_parts.cost, …. What
+        # was stated is in the log. Absent: all was read.
+        "unread_fields": NotRequired[list[str]],
         # completeness tells what is in and what is still to come.
         "completeness": NotRequired[Completeness],
         # omitted counts what was left out of a list, by its field ("playbacks", "ai.insights"): a summary has
@@ -903,7 +949,7 @@ Leg = TypedDict(
     },
 )
 
-# SessionHangup is the hangup that ended the call first.
+# SessionHangup is the hangup that ended the last conversation of a call.
 SessionHangup = TypedDict(
     "SessionHangup",
     {
@@ -965,7 +1011,8 @@ SessionLeg = TypedDict(
         "to": NotRequired[str],
         # outcome is what became of the leg. Always.
         "outcome": Outcome,
-        # answered_by is who answered, by answering-machine detection.
+        # answered_by is who answered, by the last answering-machine detection. A beep makes silence, not_sure or no
+        # result at all a machine. After a call screening it is unknown until there is another result.
         "answered_by": NotRequired[AnsweredBy],
         # started_at is when the leg began to ring.
         "started_at": NotRequired[Time],
@@ -1006,16 +1053,24 @@ Session = TypedDict(
         "call_session_id": str,
         # connection_id is that of the first leg.
         "connection_id": NotRequired[str],
-        # direction, from, to and outcome (always) are those of the first leg by start.
+        # direction, from and to are those of the first leg by start.
         "direction": NotRequired[str],
-        # direction, from, to and outcome (always) are those of the first leg by start.
+        # direction, from and to are those of the first leg by start.
         "from": NotRequired[str],
-        # direction, from, to and outcome (always) are those of the first leg by start.
+        # direction, from and to are those of the first leg by start.
         "to": NotRequired[str],
-        # direction, from, to and outcome (always) are those of the first leg by start.
+        # outcome is that of the first leg; in a session of outgoing legs only, answered when any of them was. What
+        # became of the parties that were called beyond it says far_outcome. Always.
         "outcome": Outcome,
-        # final_to is the party that the call ended up with: to of the last leg by start that was answered. Absent
-        # when that is to.
+        # far_outcome is the best outcome among the legs beyond the first, the best first: answered, busy,
+        # no_answer, rejected, canceled, failed, unknown. With outcome it tells "the agent answered, the customer
+        # was busy". Absent with one leg.
+        "far_outcome": NotRequired[Outcome],
+        # far_leg is the call_leg_id of the leg that far_outcome is of: of several the one that final_to is of, else
+        # the first by start.
+        "far_leg": NotRequired[str],
+        # final_to is the party that the call ended up with: to of the last leg that was bridged to the first;
+        # without any bridge to it, of the leg that was answered last. Absent when that is to.
         "final_to": NotRequired[str],
         # first_received_at is when the log took the first event of this session. Always.
         "first_received_at": Time,
@@ -1036,7 +1091,8 @@ Session = TypedDict(
         "leg_count": int,
         # leg_count counts the legs, answered_legs those that were answered. Always.
         "answered_legs": int,
-        # hangup is that of the leg that was hung up first.
+        # hangup is the one that ended the session's last conversation: of the legs that were bridged last, else of
+        # the one that was answered last, that of the first to end; without a conversation, that of the first leg.
         "hangup": NotRequired[SessionHangup],
         # bridges tell which legs were joined, by time.
         "bridges": NotRequired[list[Bridge]],
@@ -1066,6 +1122,9 @@ Session = TypedDict(
         # playbacks and speaks are the playings of audio and the spoken texts to a whole conference that ended, by
         # time.
         "speaks": NotRequired[list[Speak]],
+        # unread_fields are the names of the fields of which one of these events stated something that could not be
+        # read, as on a leg. Absent: all was read.
+        "unread_fields": NotRequired[list[str]],
         # omitted counts what was left out of these lists, by its field. Absent: nothing was.
         "omitted": NotRequired[dict[str, int]],
     },

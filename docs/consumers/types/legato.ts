@@ -34,7 +34,8 @@ export type Reason =
  */
 export interface STIRShaken {
   /**
-   * attestation is shaken_stir_attestation: A (full), B (partial) or C (gateway).
+   * attestation is shaken_stir_attestation, else the one within call_screening_result: A (full), B (partial) or C
+   * (gateway).
    */
   attestation?: string;
   /**
@@ -59,7 +60,7 @@ export interface Header {
 
 /**
  * Headers are the SIP headers that initiated, answered and hangup stated, each pair of name and value once, in the
- * order in which they were first stated; the first 32 of either list.
+ * order in which they were first stated; the first 32 of either list. SIPREC's X-metadata-xml is left out.
  */
 export interface Headers {
   /**
@@ -107,7 +108,7 @@ export type AnsweredBy =
 export type Time = string;
 
 /**
- * Seconds is a duration in seconds, written as a number with at most three decimals.
+ * Seconds is a duration in seconds, written as a number with one to three decimals.
  */
 export type Seconds = number;
 
@@ -135,11 +136,11 @@ export type Party =
  */
 export interface Fault {
   /**
-   * code is code, title is title: the code in words.
+   * code is error_code or code, title is title: the code in words.
    */
   code?: string;
   /**
-   * code is code, title is title: the code in words.
+   * code is error_code or code, title is title: the code in words.
    */
   title?: string;
 }
@@ -334,11 +335,13 @@ export interface Recording {
    */
   ended_at?: Time;
   /**
-   * urls open the recording by format, without a password, until urls_expire_at.
+   * urls lead to the recording by format. Telnyx's own open without a password until urls_expire_at; those into the
+   * customer's own storage (s3, gs, Azure) open with the customer's rights only, and do not expire.
    */
   urls?: Record<string, string>;
   /**
-   * urls_expire_at is when urls stop working: occurrence plus the ten minutes that Telnyx gives them.
+   * urls_expire_at is when the first of the urls stops working, as they say themselves (X-Amz-Date and
+   * X-Amz-Expires). Absent where none says it.
    */
   urls_expire_at?: Time;
   /**
@@ -482,7 +485,8 @@ export interface MachineDetection {
    */
   result?: string;
   /**
-   * greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected.
+   * greeting is Telnyx's word of the greeting: beep_detected, ended, not_sure, no_beep_detected, or prompt_ended of
+   * a prompt that ended without a beep where call screenings are looked for.
    */
   greeting?: string;
   /**
@@ -490,9 +494,18 @@ export interface MachineDetection {
    */
   premium?: boolean;
   /**
-   * detected_at is when the detection occurred.
+   * detected_at is when the detection occurred, greeting_at when the greeting did.
    */
   detected_at?: Time;
+  /**
+   * detected_at is when the detection occurred, greeting_at when the greeting did.
+   */
+  greeting_at?: Time;
+  /**
+   * screened_at is when Apple Call Screening was last detected: the phone answered itself to ask who calls. What
+   * was detected before is void, and the detection starts again.
+   */
+  screened_at?: Time;
 }
 
 /**
@@ -605,6 +618,10 @@ export interface Playback {
    */
   status?: string;
   /**
+   * status_detail is status_detail: why it failed. Of URLs in it only the host is shown.
+   */
+  status_detail?: string;
+  /**
    * conference_id is conference_id. Absent: it was played to the leg.
    */
   conference_id?: string;
@@ -658,6 +675,14 @@ export interface Payment {
    */
   charge_id?: string;
   /**
+   * confirmation_code is payment_confirmation_code.
+   */
+  confirmation_code?: string;
+  /**
+   * connector_error is connector_error, where it is a code, or the code in it.
+   */
+  connector_error?: string;
+  /**
    * error_code is the code that Telnyx or the payment's connector gave. Absent: no error.
    */
   error_code?: string;
@@ -683,6 +708,18 @@ export interface QueueVisit {
    * entered_at and left_at are when the two occurred. Absent: it was not received.
    */
   left_at?: Time;
+  /**
+   * entered_position is current_position of the call.enqueued, left_position queue_position of the call.dequeued.
+   */
+  entered_position?: number;
+  /**
+   * entered_position is current_position of the call.enqueued, left_position queue_position of the call.dequeued.
+   */
+  left_position?: number;
+  /**
+   * average_wait_seconds is queue_avg_wait_time_secs of the call.enqueued: what the queue's others waited by then.
+   */
+  average_wait_seconds?: Seconds;
   /**
    * wait_seconds is wait_time_secs of the call.dequeued.
    */
@@ -935,7 +972,8 @@ export interface Amount {
 }
 
 /**
- * Cost is what call.cost said about a leg. Amounts are decimal text.
+ * Cost is what call.cost said about a leg. Amounts are decimal text. Of several call.cost, which is no delivery
+ * twice, parts of other names add up; of a part that is stated again the later amount stands.
  */
 export interface Cost {
   /**
@@ -951,7 +989,12 @@ export interface Cost {
    */
   parts?: CostPart[];
   /**
-   * totals are the amounts added up, one a currency.
+   * total_cost is total_cost as it was stated, in the parts' currency.
+   */
+  total_cost?: string;
+  /**
+   * totals are the amounts of the parts added up, one a currency. Where total_cost is another amount, or parts
+   * state none, total_cost stands here; with parts in several currencies their sums do.
    */
   totals?: Amount[];
 }
@@ -973,6 +1016,10 @@ export interface Cost {
  * mos_without_packets: Telnyx stated a mean opinion score of a stream without packets; it is left out.
  * details_cut: something in an event was longer than it may be, and was cut or left out when it was read. The whole
  * is in the log.
+ * field_unread: an event stated something that could not be read: unread_fields says in which fields.
+ * cost_total_differs: the stated total_cost is not the sum of the parts; it counts in their place.
+ * cost_added: several call.cost of other parts each: they are added up.
+ * cost_corrected: a call.cost stated a part of an earlier one with another amount: it took its place.
  * discrepancy: webhook and status differ: discrepancies says where. Or the status states a time that no webhook
  * does and that cannot be true: then status alone shows it.
  */
@@ -986,6 +1033,10 @@ export type Note =
   | "negative_duration"
   | "mos_without_packets"
   | "details_cut"
+  | "field_unread"
+  | "cost_total_differs"
+  | "cost_added"
+  | "cost_corrected"
   | "discrepancy";
 
 /**
@@ -1118,11 +1169,19 @@ export interface Leg {
    */
   to?: string;
   /**
+   * from_sip_uri and to_sip_uri are the parties as SIP had them, mostly without a scheme.
+   */
+  from_sip_uri?: string;
+  /**
+   * from_sip_uri and to_sip_uri are the parties as SIP had them, mostly without a scheme.
+   */
+  to_sip_uri?: string;
+  /**
    * caller_name is caller_id_name of call.initiated.
    */
   caller_name?: string;
   /**
-   * calling_party_type is calling_party_type of call.initiated or call.answered: pstn or sip.
+   * calling_party_type is calling_party_type, of the first event that states it: pstn or sip.
    */
   calling_party_type?: string;
   /**
@@ -1130,7 +1189,7 @@ export interface Leg {
    */
   stir_shaken?: STIRShaken;
   /**
-   * screening is call_screening_result of call.initiated: spam_likely, ….
+   * screening is call_screening_result of call.initiated, or its action where it is an object: spam_likely, ….
    */
   screening?: string;
   /**
@@ -1154,7 +1213,8 @@ export interface Leg {
    */
   outcome: Outcome;
   /**
-   * answered_by is who answered, by answering-machine detection.
+   * answered_by is who answered, by the last answering-machine detection. A beep makes silence, not_sure or no
+   * result at all a machine. After a call screening it is unknown until there is another result.
    */
   answered_by?: AnsweredBy;
   /**
@@ -1315,6 +1375,12 @@ export interface Leg {
    */
   notes?: Note[];
   /**
+   * unread_fields are the names of the fields of which an event stated something that could not be read, because it
+   * was of a type or form that Legato does not know: call_quality_stats, cost_parts.cost, …. What was stated is
+   * in the log. Absent: all was read.
+   */
+  unread_fields?: string[];
+  /**
    * completeness tells what is in and what is still to come.
    */
   completeness?: Completeness;
@@ -1339,7 +1405,7 @@ export interface Leg {
 }
 
 /**
- * SessionHangup is the hangup that ended the call first.
+ * SessionHangup is the hangup that ended the last conversation of a call.
  */
 export interface SessionHangup {
   /**
@@ -1434,7 +1500,8 @@ export interface SessionLeg {
    */
   outcome: Outcome;
   /**
-   * answered_by is who answered, by answering-machine detection.
+   * answered_by is who answered, by the last answering-machine detection. A beep makes silence, not_sure or no
+   * result at all a machine. After a call screening it is unknown until there is another result.
    */
   answered_by?: AnsweredBy;
   /**
@@ -1506,24 +1573,36 @@ export interface Session {
    */
   connection_id?: string;
   /**
-   * direction, from, to and outcome (always) are those of the first leg by start.
+   * direction, from and to are those of the first leg by start.
    */
   direction?: string;
   /**
-   * direction, from, to and outcome (always) are those of the first leg by start.
+   * direction, from and to are those of the first leg by start.
    */
   from?: string;
   /**
-   * direction, from, to and outcome (always) are those of the first leg by start.
+   * direction, from and to are those of the first leg by start.
    */
   to?: string;
   /**
-   * direction, from, to and outcome (always) are those of the first leg by start.
+   * outcome is that of the first leg; in a session of outgoing legs only, answered when any of them was. What
+   * became of the parties that were called beyond it says far_outcome. Always.
    */
   outcome: Outcome;
   /**
-   * final_to is the party that the call ended up with: to of the last leg by start that was answered. Absent when
-   * that is to.
+   * far_outcome is the best outcome among the legs beyond the first, the best first: answered, busy, no_answer,
+   * rejected, canceled, failed, unknown. With outcome it tells "the agent answered, the customer was busy". Absent
+   * with one leg.
+   */
+  far_outcome?: Outcome;
+  /**
+   * far_leg is the call_leg_id of the leg that far_outcome is of: of several the one that final_to is of, else the
+   * first by start.
+   */
+  far_leg?: string;
+  /**
+   * final_to is the party that the call ended up with: to of the last leg that was bridged to the first; without
+   * any bridge to it, of the leg that was answered last. Absent when that is to.
    */
   final_to?: string;
   /**
@@ -1563,7 +1642,8 @@ export interface Session {
    */
   answered_legs: number;
   /**
-   * hangup is that of the leg that was hung up first.
+   * hangup is the one that ended the session's last conversation: of the legs that were bridged last, else of the
+   * one that was answered last, that of the first to end; without a conversation, that of the first leg.
    */
   hangup?: SessionHangup;
   /**
@@ -1615,6 +1695,11 @@ export interface Session {
    * playbacks and speaks are the playings of audio and the spoken texts to a whole conference that ended, by time.
    */
   speaks?: Speak[];
+  /**
+   * unread_fields are the names of the fields of which one of these events stated something that could not be read,
+   * as on a leg. Absent: all was read.
+   */
+  unread_fields?: string[];
   /**
    * omitted counts what was left out of these lists, by its field. Absent: nothing was.
    */
