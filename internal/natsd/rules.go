@@ -1,13 +1,17 @@
 package natsd
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// config keeps the table below short.
+type config = jetstream.StreamConfig
 
 // rule is one property of a stream that Legato depends on. What no rule names
 // is the operator's: description, placement, compression, republish, metadata, ….
@@ -15,13 +19,13 @@ type rule struct {
 	// name is the property in the server's JSON.
 	name string
 	// ok reports whether have serves as well as want.
-	ok func(have, want *jetstream.StreamConfig) bool
+	ok func(have, want *config) bool
 	// show returns the property's value for people.
-	show func(c *jetstream.StreamConfig) string
+	show func(c *config) string
 	// set makes have serve. Nil: an existing stream cannot be changed so.
-	set func(have, want *jetstream.StreamConfig)
-	// flags are natscli's for the wanted value. Nil with set nil only.
-	flags func(want *jetstream.StreamConfig) []string
+	set func(have, want *config)
+	// flag is natscli's for the wanted value. Empty: the default is wanted. Nil with set nil only.
+	flag func(want *config) string
 	// soft properties cost speed, not correctness: Check tolerates them.
 	soft bool
 }
@@ -31,135 +35,49 @@ type rule struct {
 const maxMessage = 1 << 20
 
 var rules = []rule{
-	{
-		name: "subjects",
-		ok: func(have, want *jetstream.StreamConfig) bool {
-			return slices.Equal(slices.Sorted(slices.Values(have.Subjects)), slices.Sorted(slices.Values(want.Subjects)))
+	property("subjects", func(c *config) *[]string { return &c.Subjects },
+		func(have, want []string) bool {
+			return slices.Equal(slices.Sorted(slices.Values(have)), slices.Sorted(slices.Values(want)))
 		},
-		show: func(c *jetstream.StreamConfig) string { return "[" + strings.Join(c.Subjects, " ") + "]" },
-		set:  func(have, want *jetstream.StreamConfig) { have.Subjects = want.Subjects },
-		flags: func(w *jetstream.StreamConfig) []string {
-			return []string{"--subjects=" + strings.Join(w.Subjects, ",")}
-		},
-	},
-	{
-		name: "storage",
-		ok:   func(have, want *jetstream.StreamConfig) bool { return have.Storage == want.Storage },
-		show: func(c *jetstream.StreamConfig) string { return c.Storage.String() },
-	},
-	{
-		name:  "retention",
-		ok:    func(have, want *jetstream.StreamConfig) bool { return have.Retention == want.Retention },
-		show:  func(c *jetstream.StreamConfig) string { return c.Retention.String() },
-		set:   func(have, want *jetstream.StreamConfig) { have.Retention = want.Retention },
-		flags: func(*jetstream.StreamConfig) []string { return []string{"--retention=limits"} },
-	},
-	{
-		name: "discard",
-		ok:   func(have, want *jetstream.StreamConfig) bool { return have.Discard == want.Discard },
-		show: func(c *jetstream.StreamConfig) string { return c.Discard.String() },
-		set: func(have, want *jetstream.StreamConfig) {
-			have.Discard, have.DiscardNewPerSubject = want.Discard, false
-		},
-		flags: func(w *jetstream.StreamConfig) []string { return []string{"--discard=" + discardFlag(w.Discard)} },
-	},
-	{
-		name: "max_age",
-		ok:   func(have, want *jetstream.StreamConfig) bool { return have.MaxAge == want.MaxAge },
-		show: func(c *jetstream.StreamConfig) string { return brief(c.MaxAge) },
-		set: func(have, want *jetstream.StreamConfig) {
-			have.MaxAge, have.Duplicates = want.MaxAge, min(have.Duplicates, want.MaxAge)
-		},
-		flags: func(w *jetstream.StreamConfig) []string { return []string{"--max-age=" + brief(w.MaxAge)} },
-	},
-	{
-		// Wanting no limit leaves an operator's limit alone.
-		name: "max_bytes",
-		ok: func(have, want *jetstream.StreamConfig) bool {
-			return want.MaxBytes < 0 || have.MaxBytes == want.MaxBytes
-		},
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatInt(c.MaxBytes, 10) },
-		set:  func(have, want *jetstream.StreamConfig) { have.MaxBytes = want.MaxBytes },
-		flags: func(w *jetstream.StreamConfig) []string {
-			return []string{"--max-bytes=" + strconv.FormatInt(w.MaxBytes, 10)}
-		},
-	},
-	{
-		// A limit by subject drops the oldest even where discard is new.
-		name: "max_msgs_per_subject",
-		ok:   func(have, _ *jetstream.StreamConfig) bool { return have.MaxMsgsPerSubject <= 0 },
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatInt(c.MaxMsgsPerSubject, 10) },
-		set: func(have, _ *jetstream.StreamConfig) {
-			have.MaxMsgsPerSubject, have.DiscardNewPerSubject = -1, false
-		},
-		flags: func(*jetstream.StreamConfig) []string { return []string{"--max-msgs-per-subject=-1"} },
-	},
-	{
-		name: "max_msg_size",
-		ok: func(have, _ *jetstream.StreamConfig) bool {
-			return have.MaxMsgSize <= 0 || have.MaxMsgSize >= maxMessage
-		},
-		show:  func(c *jetstream.StreamConfig) string { return strconv.FormatInt(int64(c.MaxMsgSize), 10) },
-		set:   func(have, _ *jetstream.StreamConfig) { have.MaxMsgSize = -1 },
-		flags: func(*jetstream.StreamConfig) []string { return []string{"--max-msg-size=-1"} },
-	},
-	{
-		// A count that somebody raised by hand is not lowered by a default.
-		name:  "num_replicas",
-		ok:    func(have, want *jetstream.StreamConfig) bool { return have.Replicas >= want.Replicas },
-		show:  func(c *jetstream.StreamConfig) string { return strconv.Itoa(c.Replicas) },
-		set:   func(have, want *jetstream.StreamConfig) { have.Replicas = want.Replicas },
-		flags: func(w *jetstream.StreamConfig) []string { return []string{"--replicas=" + strconv.Itoa(w.Replicas)} },
-	},
-	{
-		name:  "duplicate_window",
-		ok:    func(have, want *jetstream.StreamConfig) bool { return have.Duplicates >= want.Duplicates },
-		show:  func(c *jetstream.StreamConfig) string { return brief(c.Duplicates) },
-		set:   func(have, want *jetstream.StreamConfig) { have.Duplicates = want.Duplicates },
-		flags: func(w *jetstream.StreamConfig) []string { return []string{"--dupe-window=" + brief(w.Duplicates)} },
-	},
-	boolean("deny_delete", func(c *jetstream.StreamConfig) *bool { return &c.DenyDelete }, required, "--deny-delete"),
-	soft(boolean("allow_atomic", func(c *jetstream.StreamConfig) *bool { return &c.AllowAtomicPublish }, required, "--allow-batch")),
-	boolean("allow_direct", func(c *jetstream.StreamConfig) *bool { return &c.AllowDirect }, forbidden, "--no-allow-direct"),
-	boolean("no_ack", func(c *jetstream.StreamConfig) *bool { return &c.NoAck }, forbidden, "--ack"),
+		func(want []string) string { return "--subjects=" + strings.Join(want, ",") }),
+	property("storage", func(c *config) *jetstream.StorageType { return &c.Storage }, equal, nil),
+	property("retention", func(c *config) *jetstream.RetentionPolicy { return &c.Retention }, equal,
+		func(jetstream.RetentionPolicy) string { return "--retention=limits" }),
+	property("discard", func(c *config) *jetstream.DiscardPolicy { return &c.Discard }, equal, discardFlag),
+	property("max_age", func(c *config) *time.Duration { return &c.MaxAge }, equal, valueFlag[time.Duration]("--max-age=")),
+	// Wanting no limit leaves an operator's limit alone.
+	property("max_bytes", func(c *config) *int64 { return &c.MaxBytes },
+		func(have, want int64) bool { return want < 0 || have == want }, valueFlag[int64]("--max-bytes=")),
+	// A limit by subject drops the oldest even where discard is new.
+	property("max_msgs_per_subject", func(c *config) *int64 { return &c.MaxMsgsPerSubject },
+		func(have, _ int64) bool { return have <= 0 }, valueFlag[int64]("--max-msgs-per-subject=")),
+	property("max_msg_size", func(c *config) *int32 { return &c.MaxMsgSize },
+		func(have, _ int32) bool { return have <= 0 || have >= maxMessage }, valueFlag[int32]("--max-msg-size=")),
+	// A count that somebody raised by hand is not lowered by a default.
+	property("num_replicas", func(c *config) *int { return &c.Replicas }, atLeast, valueFlag[int]("--replicas=")),
+	property("duplicate_window", func(c *config) *time.Duration { return &c.Duplicates }, atLeast, valueFlag[time.Duration]("--dupe-window=")),
+	property("deny_delete", func(c *config) *bool { return &c.DenyDelete }, implied, whenTrue("--deny-delete")),
+	soft(property("allow_atomic", func(c *config) *bool { return &c.AllowAtomicPublish }, implied, whenTrue("--allow-batch"))),
+	property("allow_direct", func(c *config) *bool { return &c.AllowDirect }, equal, func(bool) string { return "--no-allow-direct" }),
+	property("no_ack", func(c *config) *bool { return &c.NoAck }, equal, func(bool) string { return "--ack" }),
 	// The log is trimmed by purging.
-	boolean("deny_purge", func(c *jetstream.StreamConfig) *bool { return &c.DenyPurge }, forbidden, ""),
-	boolean("sealed", func(c *jetstream.StreamConfig) *bool { return &c.Sealed }, forbidden, ""),
-	{
-		name: "persist_mode", // Asynchronous streams acknowledge what is not yet written.
-		ok:   func(have, _ *jetstream.StreamConfig) bool { return have.PersistMode != jetstream.AsyncPersistMode },
-		show: func(c *jetstream.StreamConfig) string { return c.PersistMode.String() },
-	},
+	property("deny_purge", func(c *config) *bool { return &c.DenyPurge }, equal, nil),
+	property("sealed", func(c *config) *bool { return &c.Sealed }, equal, nil),
+	// Asynchronous streams acknowledge what is not yet written.
+	property("persist_mode", func(c *config) *jetstream.PersistModeType { return &c.PersistMode },
+		func(have, _ jetstream.PersistModeType) bool { return have != jetstream.AsyncPersistMode }, nil),
 }
 
-// What a boolean rule asks for.
-const (
-	required  = true  // the property is set where it is wanted
-	forbidden = false // the property is never set
-)
-
-// boolean returns the rule of a property that is yes or no, with natscli's flag for it. Without a flag an existing
-// stream cannot be changed so.
-func boolean(name string, of func(*jetstream.StreamConfig) *bool, asked bool, flag string) rule {
-	bad := func(have, want *jetstream.StreamConfig) bool {
-		if asked == required {
-			return *of(want) && !*of(have)
-		}
-		return *of(have)
-	}
+// property makes the rule of one field. Without a flag an existing stream cannot be changed so.
+func property[T any](name string, at func(*config) *T, ok func(have, want T) bool, flag func(want T) string) rule {
 	r := rule{
 		name: name,
-		ok:   func(have, want *jetstream.StreamConfig) bool { return !bad(have, want) },
-		show: func(c *jetstream.StreamConfig) string { return strconv.FormatBool(*of(c)) },
+		ok:   func(have, want *config) bool { return ok(*at(have), *at(want)) },
+		show: func(c *config) string { return show(*at(c)) },
 	}
-	if flag != "" {
-		r.set = func(have, _ *jetstream.StreamConfig) { *of(have) = asked }
-		r.flags = func(want *jetstream.StreamConfig) []string {
-			if asked == required && !*of(want) {
-				return nil
-			}
-			return []string{flag}
-		}
+	if flag != nil {
+		r.set = func(have, want *config) { *at(have) = *at(want) }
+		r.flag = func(want *config) string { return flag(*at(want)) }
 	}
 	return r
 }
@@ -169,11 +87,35 @@ func soft(r rule) rule {
 	return r
 }
 
+func equal[T comparable](have, want T) bool    { return have == want }
+func atLeast[T cmp.Ordered](have, want T) bool { return have >= want }
+func implied(have, want bool) bool             { return have || !want }
+func valueFlag[T any](flag string) func(T) string {
+	return func(want T) string { return flag + show(want) }
+}
+
+func whenTrue(flag string) func(bool) string {
+	return func(want bool) string {
+		if !want {
+			return ""
+		}
+		return flag
+	}
+}
+
+// show writes a value for people and for natscli.
+func show(value any) string {
+	if d, ok := value.(time.Duration); ok {
+		return brief(d)
+	}
+	return fmt.Sprint(value)
+}
+
 func discardFlag(d jetstream.DiscardPolicy) string {
 	if d == jetstream.DiscardNew {
-		return "new"
+		return "--discard=new"
 	}
-	return "old"
+	return "--discard=old"
 }
 
 // brief writes a duration without zero minutes and seconds: 24h, 2m, 90s.

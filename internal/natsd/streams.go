@@ -100,6 +100,8 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if len(differences(&have, &want)) == 0 {
 		return have, nil
 	}
+	// What other properties allow no more.
+	changed.DiscardNewPerSubject, changed.Duplicates = false, min(changed.Duplicates, changed.MaxAge)
 	updated, err := js.UpdateStream(ctx, changed)
 	if err != nil {
 		return have, fmt.Errorf("update stream %s: %w", want.Name, err)
@@ -157,7 +159,7 @@ func compare(mismatch *MismatchError, have, want *jetstream.StreamConfig) {
 			text += ": " + reason
 			mismatch.Permanent = append(mismatch.Permanent, text)
 		} else {
-			flags = append(flags, r.flags(want)...)
+			flags = append(flags, r.flag(want))
 		}
 		mismatch.Problems = append(mismatch.Problems, text)
 	}
@@ -222,8 +224,11 @@ func allInternal(s string, want []string) bool {
 func addCommand(want *jetstream.StreamConfig) string {
 	flags := []string{"--storage=file"}
 	for _, r := range rules {
-		if r.flags != nil {
-			flags = append(flags, r.flags(want)...)
+		if r.flag == nil {
+			continue
+		}
+		if flag := r.flag(want); flag != "" {
+			flags = append(flags, flag)
 		}
 	}
 	// Without --defaults natscli asks about what the flags leave open.
