@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -69,14 +68,8 @@ func printFindingsJSON(w io.Writer, found []service.Finding) error {
 		if f.Verdict == service.VerdictFault || worst == service.VerdictOK {
 			worst = f.Verdict
 		}
-		if worst == service.VerdictFault {
-			break
-		}
 	}
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(struct {
+	return printIndented(w, struct {
 		Verdict service.Verdict   `json:"verdict"`
 		Checks  []service.Finding `json:"checks"`
 	}{worst, found})

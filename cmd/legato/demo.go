@@ -11,15 +11,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/internal/service"
-	"github.com/legato-calls/legato/internal/story"
-
-	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
+	"github.com/legato-calls/legato/internal/service"
+	"github.com/legato-calls/legato/internal/story"
 )
 
 type demoCmd struct {

@@ -10,12 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/internal/service"
-
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/forward"
@@ -70,17 +69,18 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 		s.Mask()
 	}
 	if cmd.JSON {
-		return printStory(c.stdout, &s)
+		return printIndented(c.stdout, &s)
 	}
 	_, err = io.WriteString(c.stdout, paintLadder(c.stdout, s.Ladder(width(c.stdout), time.Local)))
 	return err
 }
 
-func printStory(w io.Writer, s *story.Story) error {
+// printIndented prints JSON for people.
+func printIndented(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(s)
+	return encoder.Encode(v)
 }
 
 // environment is what serve would be told by the environment alone: the times by which it decides.

@@ -7,10 +7,9 @@ import (
 	"io"
 	"time"
 
-	"github.com/legato-calls/legato/internal/service"
-
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/publish/export"
 )
 

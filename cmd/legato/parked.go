@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,12 +14,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/legato-calls/legato/internal/service"
-
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -32,11 +32,6 @@ type parkedCmd struct {
 
 // reachWithin bounds the wait for NATS: a person is waiting.
 const reachWithin = 10 * time.Second
-
-// reachParked connects to NATS for a command about parked input.
-func reachParked(ctx context.Context, set service.ReaderSettings, c *console) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
-	return reach(ctx, set, "legato parked", c)
-}
 
 // reach connects for a command that a person waits for.
 func reach(ctx context.Context, set service.ReaderSettings, name string, c *console) (*nats.Conn, jetstream.JetStream, natsd.Layout, error) {
@@ -56,7 +51,7 @@ func (cmd *parkedListCmd) Run(ctx context.Context, c *console) error {
 	if cmd.Since < 0 || cmd.Limit < 0 {
 		return errors.New("--since and --limit must not be negative")
 	}
-	nc, js, layout, err := reachParked(ctx, cmd.ReaderSettings, c)
+	nc, js, layout, err := reach(ctx, cmd.ReaderSettings, "legato parked", c)
 	if err != nil {
 		return err
 	}
@@ -106,10 +101,7 @@ func printKeptJSON(w io.Writer, k parked.Message, now time.Time) error {
 func countedByReason(counts map[string]int, printed int) string {
 	all, parts := 0, make([]string, 0, len(counts))
 	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		if counts[a] != counts[b] {
-			return counts[b] - counts[a]
-		}
-		return strings.Compare(a, b)
+		return cmp.Or(counts[b]-counts[a], strings.Compare(a, b))
 	})
 	for _, reason := range reasons {
 		all += counts[reason]
@@ -133,7 +125,7 @@ type parkedShowCmd struct {
 
 // Run shows one message.
 func (cmd *parkedShowCmd) Run(ctx context.Context, c *console) error {
-	nc, js, layout, err := reachParked(ctx, cmd.ReaderSettings, c)
+	nc, js, layout, err := reach(ctx, cmd.ReaderSettings, "legato parked", c)
 	if err != nil {
 		return err
 	}
@@ -162,10 +154,7 @@ func pretty(k parked.Message) string {
 	}
 	body := string(k.Data)
 	var indented strings.Builder
-	encoder := json.NewEncoder(&indented)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if json.Valid(k.Data) && encoder.Encode(json.RawMessage(k.Data)) == nil {
+	if json.Valid(k.Data) && printIndented(&indented, json.RawMessage(k.Data)) == nil {
 		body = indented.String()
 	}
 	return b.String() + "\n" + strings.TrimRight(printable(body), "\n") + "\n"

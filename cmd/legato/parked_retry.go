@@ -7,11 +7,10 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/legato-calls/legato/internal/service"
-
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -35,7 +34,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := reachParked(ctx, cmd.ReaderSettings, c)
+	nc, js, layout, err := reach(ctx, cmd.ReaderSettings, "legato parked", c)
 	if err != nil {
 		return err
 	}
@@ -91,13 +90,9 @@ func (cmd *parkedRetryCmd) verifier() (*telnyx.Verifier, error) {
 	if cmd.TelnyxPublicKey == "" && cmd.TelnyxPublicKeyFile == "" {
 		return nil, nil
 	}
-	text, err := service.Secret(cmd.TelnyxPublicKey, cmd.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key", "")
+	keys, err := service.PublicKeys(cmd.TelnyxPublicKey, cmd.TelnyxPublicKeyFile)
 	if err != nil {
 		return nil, err
-	}
-	keys, err := telnyx.ParseKeys(text)
-	if err != nil {
-		return nil, fmt.Errorf("TELNYX_PUBLIC_KEY: %w", err)
 	}
 	return telnyx.NewVerifier(keys), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/internal/service"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/legato-calls/legato/internal/service"
 )
 
 type tailCmd struct {
@@ -30,11 +31,7 @@ type tailCmd struct {
 
 // Run prints until ctx ends.
 func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
-	layout, err := natsd.NewLayout(cmd.SubjectPrefix)
-	if err != nil {
-		return fmt.Errorf("--subject-prefix: %w", err)
-	}
-	which, err := cmd.filter(layout.Prefix)
+	which, err := cmd.filter(cmd.SubjectPrefix)
 	if err != nil {
 		return err
 	}
@@ -144,15 +141,7 @@ func printSummary(w io.Writer, data []byte) error {
 	return err
 }
 
-func parties(from, to string) string {
-	if from == "" {
-		from = "?"
-	}
-	if to == "" {
-		to = "?"
-	}
-	return from + " → " + to
-}
+func parties(from, to string) string { return cmp.Or(from, "?") + " → " + cmp.Or(to, "?") }
 
 func lasting(s *summary.Seconds) string {
 	if s == nil {

@@ -112,7 +112,13 @@ func (s *Settings) publicKeys() ([]ed25519.PublicKey, error) {
 		}
 		return nil, nil
 	}
-	text, err := Secret(s.TelnyxPublicKey, s.TelnyxPublicKeyFile, "TELNYX_PUBLIC_KEY", "--telnyx-public-key",
+	return PublicKeys(s.TelnyxPublicKey, s.TelnyxPublicKeyFile)
+}
+
+// PublicKeys reads the keys that must be there, from a value or from a file. Its errors are those of [Secret], and
+// what is wrong with a key, without it.
+func PublicKeys(value, file string) ([]ed25519.PublicKey, error) {
+	text, err := Secret(value, file, "TELNYX_PUBLIC_KEY", "--telnyx-public-key",
 		"It is shown in the Telnyx portal under API keys, Public key.")
 	if err != nil {
 		return nil, err
