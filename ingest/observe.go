@@ -127,36 +127,34 @@ func (s *Server) log(ctx context.Context, o *observation, status int, took time.
 type notices struct {
 	logger *slog.Logger
 
-	mu     sync.Mutex
-	byWord map[string]*notice
+	mu sync.Mutex
+	// byCause are the last lines. The causes are words of this package and of telnyx.Reason.
+	byCause map[string]notice
 }
 
-// notice is when a line was last written, and how often it was not since.
+// notice is the last line of a cause, and how many were suppressed since.
 type notice struct {
-	last       time.Time
+	at         time.Time
 	suppressed int
 }
 
 func newNotices(logger *slog.Logger) *notices {
-	return &notices{logger: logger, byWord: make(map[string]*notice)}
+	return &notices{logger: logger, byCause: map[string]notice{}}
 }
 
-// take reports whether the line of a word is due, and how many were not written since the last one. Words are this
-// package's: there is a bounded number of them.
-func (n *notices) take(word string, now time.Time) (suppressed int, due bool) {
+// take reports whether a line may be written, and how many were not since the last that was.
+func (n *notices) take(cause string, now time.Time) (suppressed slog.Attr, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	last := n.byWord[word]
+	last := n.byCause[cause]
 	// A clock that was set back must not silence the line until it has caught up.
-	if last != nil {
-		if since := now.Sub(last.last); since >= 0 && since < time.Minute {
-			last.suppressed++
-			return 0, false
-		}
-		suppressed = last.suppressed
+	if since := now.Sub(last.at); since >= 0 && since < time.Minute {
+		last.suppressed++
+		n.byCause[cause] = last
+		return slog.Attr{}, false
 	}
-	n.byWord[word] = &notice{last: now}
-	return suppressed, true
+	n.byCause[cause] = notice{at: now}
+	return slog.Int("suppressed", last.suppressed), true
 }
 
 // evicted says that a connection was closed to make room.
@@ -169,26 +167,20 @@ func (n *notices) evicted(now time.Time, why string) {
 	if why == evictedForBody {
 		text = "too many long bodies at once: slow senders of such are closed to make room"
 	}
-	n.logger.Warn(text, slog.Int("suppressed", suppressed))
+	n.logger.Warn(text, suppressed)
 }
-
-// What the HTTP server itself has to say.
-const (
-	serverHandshake = "server/handshake"
-	serverOther     = "server/other"
-)
 
 // serverNotices takes the HTTP server's own log: anybody can make it say something, with each handshake that fails.
 type serverNotices struct{ *notices }
 
 // Write implements io.Writer, a line at a time.
 func (n serverNotices) Write(line []byte) (int, error) {
-	word := serverOther
+	cause := "server/other"
 	if bytes.Contains(line, []byte("TLS handshake error")) {
-		word = serverHandshake
+		cause = "server/handshake"
 	}
-	if suppressed, ok := n.take(word, time.Now()); ok {
-		n.logger.Warn("webhook listener", slog.String("detail", string(bytes.TrimSpace(line))), slog.Int("suppressed", suppressed))
+	if suppressed, ok := n.take(cause, time.Now()); ok {
+		n.logger.Warn("webhook listener", slog.String("detail", string(bytes.TrimSpace(line))), suppressed)
 	}
 	return len(line), nil
 }
@@ -202,7 +194,7 @@ func (n *notices) refused(ctx context.Context, now time.Time, p *problem) {
 	if !ok {
 		return
 	}
-	attrs := []slog.Attr{slog.String("reason", string(p.result)), slog.Int("suppressed", suppressed)}
+	attrs := []slog.Attr{slog.String("reason", string(p.result)), suppressed}
 	if p.cause != nil {
 		attrs = append(attrs, slog.String("cause", p.cause.Error()))
 	}
@@ -222,5 +214,5 @@ func (n *notices) parked(ctx context.Context, now time.Time, why *telnyx.Unusabl
 		text = "signed webhook parked: it is of API version 1; " + setAPIVersion
 	}
 	n.logger.LogAttrs(ctx, slog.LevelWarn, text,
-		slog.String("reason", string(why.Reason)), slog.String("field", why.Field), slog.Int("suppressed", suppressed))
+		slog.String("reason", string(why.Reason)), slog.String("field", why.Field), suppressed)
 }

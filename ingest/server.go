@@ -217,16 +217,13 @@ func (c *Config) complete() error {
 	c.Tolerance = cmp.Or(c.Tolerance, DefaultTolerance)
 	c.MaxBody = cmp.Or(c.MaxBody, DefaultMaxBody)
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
-	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultMaxConnections)
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	// The log needs files too, and without any left nobody could be let in or sent away.
-	c.MaxConnections = max(1, min(c.MaxConnections, openFiles()/2))
+	c.MaxConnections = max(1, min(cmp.Or(c.MaxConnections, DefaultMaxConnections), openFiles()/2))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Registerer == nil {
-		c.Registerer = prometheus.NewRegistry()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
 	return nil
 }
 

@@ -53,11 +53,15 @@ func SchemaURI(kind string) string {
 // a leg's because the subject's is: were a leg ever seen in two
 // sessions, the server would otherwise drop the second summary as a repetition.
 func messageID(k summary.Key, revision int) string {
-	id := k.Kind + "/" + k.Session
+	return k.Kind + "/" + about(k) + "/" + strconv.Itoa(revision)
+}
+
+// about is the ce-subject: "<session>/<leg>" or "<session>".
+func about(k summary.Key) string {
 	if k.Kind == summary.KindLeg {
-		id += "/" + k.Leg
+		return k.Session + "/" + k.Leg
 	}
-	return id + "/" + strconv.Itoa(revision)
+	return k.Session
 }
 
 // timeFormat is RFC 3339 to the microsecond, as in the bodies.
@@ -66,10 +70,6 @@ const timeFormat = "2006-01-02T15:04:05.000000Z"
 // encode builds the message of a draft.
 func encode(prefix string, d summary.Draft) *nats.Msg {
 	id := messageID(d.Key, d.Revision)
-	about := d.Key.Session
-	if d.Key.Kind == summary.KindLeg {
-		about += "/" + d.Key.Leg
-	}
 	return &nats.Msg{
 		Subject: subject(prefix, verb(d.Revision), call.ConnectionID(d.Connection).Token(), d.Key),
 		Data:    d.Body,
@@ -81,7 +81,7 @@ func encode(prefix string, d summary.Draft) *nats.Msg {
 			"ce-type":             {"legato.call." + d.Key.Kind + "." + verb(d.Revision) + ".v" + strconv.Itoa(summary.Schema)},
 			// Source and id together are unique among all events, so the source names the deployment.
 			"ce-source":          {"urn:legato:" + prefix},
-			"ce-subject":         {about},
+			"ce-subject":         {about(d.Key)},
 			"ce-time":            {d.PublishedAt.UTC().Format(timeFormat)},
 			"ce-datacontenttype": {"application/json"},
 			"ce-dataschema":      {SchemaURI(d.Key.Kind)},

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,12 +103,8 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		done:    make(chan struct{}),
 		watched: make(chan struct{}),
 	}
-	if j.cfg.pace.watch == 0 {
-		j.cfg.pace.watch = watchEvery
-	}
-	if j.cfg.pace.ackWait == 0 {
-		j.cfg.pace.ackWait = AckWait
-	}
+	j.cfg.pace.watch = cmp.Or(j.cfg.pace.watch, watchEvery)
+	j.cfg.pace.ackWait = cmp.Or(j.cfg.pace.ackWait, AckWait)
 	j.observe(stream.CachedInfo())
 	j.measure(ctx, stream.CachedInfo())
 	// ctx is for opening; this one is for as long as the journal is open.

@@ -59,14 +59,18 @@ func (j *Journal) watch(ctx context.Context) {
 	}
 }
 
-// observe takes note of what a look at the log tells.
-func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
-	log := call.Log{
+func describe(info *jetstream.StreamInfo) call.Log {
+	return call.Log{
 		ID: strconv.FormatInt(info.Created.UnixNano(), 36),
 		// A stream that never held a message says 0.
 		First: max(info.State.FirstSeq, 1),
 		Last:  info.State.LastSeq,
 	}
+}
+
+// observe takes note of what a look at the log tells.
+func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
+	log := describe(info)
 	if was := j.life.Swap(log.ID); was != nil && was != log.ID {
 		// The ids known to be stored were stored in another log.
 		j.known.forget()
@@ -81,11 +85,7 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 	j.metrics.limit.Set(float64(max(info.Config.MaxBytes, 0)))
 	j.metrics.entries.Set(float64(info.State.Msgs))
 	// What was followed meanwhile is no lag, nor what lies before the first entry.
-	if behind := max(j.followed.Load(), log.First-1); log.Last > behind {
-		j.metrics.lag.Set(float64(log.Last - behind))
-	} else {
-		j.metrics.lag.Set(0)
-	}
+	j.metrics.lag.Set(float64(log.Last - min(log.Last, max(j.followed.Load(), log.First-1))))
 	return log
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 type metrics struct {
@@ -24,55 +25,46 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
 	m := &metrics{
-		appends: prometheus.NewCounterVec(prometheus.CounterOpts{
+		appends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
 			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe) and by the result that whoever " +
 				"handed it in was told: stored, duplicate, full or error. untold: stored after its caller had been told error.",
 		}, []string{"kind", "result"}),
-		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_batch_size",
 			Help:    "Entries written with one acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+		latency: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_append_seconds",
 			Help:    "Time from the write of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 11),
 		}),
-		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+		restarts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_replays_total",
 			Help: "Times that the log was read from its beginning, by cause: start, gap, recreated or shrunk.",
 		}, []string{"cause"}),
-		lost: prometheus.NewCounter(prometheus.CounterOpts{
+		lost: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_lost_total",
 			Help: "Entries that were missing in the middle of the log when it was read.",
 		}),
-		fill: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_log_fill_ratio",
-			Help: "Size of the log as a share of its limit, 0 when it has none.",
-		}),
-		bytes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_log_bytes", Help: "Size of the log.",
-		}),
-		limit: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_log_limit_bytes", Help: "Size at which the log takes nothing any more, 0 when it has no limit.",
-		}),
-		entries: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_log_entries", Help: "Entries in the log, from the oldest that is still needed.",
-		}),
-		lag: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_log_lag", Help: "Entries of the log that this replica has not folded yet.",
-		}),
-		storage: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		fill:    gauge("legato_log_fill_ratio", "Size of the log as a share of its limit, 0 when it has none."),
+		bytes:   gauge("legato_log_bytes", "Size of the log."),
+		limit:   gauge("legato_log_limit_bytes", "Size at which the log takes nothing any more, 0 when it has no limit."),
+		entries: gauge("legato_log_entries", "Entries in the log, from the oldest that is still needed."),
+		lag:     gauge("legato_log_lag", "Entries of the log that this replica has not folded yet."),
+		storage: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "legato_storage_fill_ratio",
 			Help: "What is used of each limit of the storage (log_bytes, log_messages, summaries_bytes, summaries_messages, " +
 				"account, disk), as a share of it; 0 where there is none.",
 		}, []string{"limit"}),
-		refusing: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_storage_refusing",
-			Help: "1 while webhooks that begin a call are refused, since the rest of the storage is kept for calls that are on their way, else 0.",
-		}),
+		refusing: gauge("legato_storage_refusing",
+			"1 while webhooks that begin a call are refused, since the rest of the storage is kept for calls that are on their way, else 0."),
 	}
 	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk} {
 		m.restarts.WithLabelValues(string(c))
@@ -84,9 +76,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		for _, result := range []string{appendStored, appendDuplicate, appendFull, appendError, appendUntold} {
 			m.appends.WithLabelValues(k, result)
 		}
-	}
-	if r != nil {
-		r.MustRegister(m.appends, m.batch, m.latency, m.restarts, m.lost, m.fill, m.bytes, m.limit, m.entries, m.lag, m.storage, m.refusing)
 	}
 	return m
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,10 +41,7 @@ func (r *Reader) Describe(ctx context.Context) (call.Log, error) {
 	if err != nil {
 		return call.Log{}, err
 	}
-	info := stream.CachedInfo()
-	return call.Log{
-		ID: strconv.FormatInt(info.Created.UnixNano(), 36), First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq,
-	}, nil
+	return describe(stream.CachedInfo()), nil
 }
 
 func (r *Reader) open(ctx context.Context) (jetstream.Stream, error) {

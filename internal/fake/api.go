@@ -1,10 +1,15 @@
 package fake
 
 import (
+	"context"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,8 +66,7 @@ type API struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
 	calls    map[call.ControlID]*APICall
-	asked    map[call.ControlID]int
-	lists    map[string]*list // by what is asked for
+	asked    map[string]*record // by what is asked for
 	requests int
 	swept    time.Time
 }
@@ -83,8 +87,7 @@ func NewAPI(config APIConfig) *API {
 		config: config,
 		rng:    rand.New(rand.NewPCG(config.Seed, 0)),
 		calls:  map[call.ControlID]*APICall{},
-		asked:  map[call.ControlID]int{},
-		lists:  map[string]*list{},
+		asked:  map[string]*record{},
 	}
 }
 
@@ -92,7 +95,7 @@ func NewAPI(config APIConfig) *API {
 func (a *API) Register(c APICall) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c.Script = append([]Reply(nil), c.Script...)
+	a.recordOf(callOf(c.Ref.Control)).script = slices.Clone(c.Script)
 	a.calls[c.Ref.Control] = &c
 	a.sweep()
 }
@@ -107,8 +110,8 @@ func (a *API) sweep() {
 	for id, c := range a.calls {
 		if !c.EndTime.IsZero() && now.Sub(c.EndTime) > 2*a.config.Keep {
 			delete(a.calls, id)
-			delete(a.asked, id)
-			delete(a.lists, historyOf(c.Ref.Leg))
+			delete(a.asked, callOf(id))
+			delete(a.asked, historyOf(c.Ref.Leg))
 		}
 	}
 }
@@ -128,19 +131,16 @@ func (a *API) End(id call.ControlID, at time.Time, duration int) bool {
 func (a *API) Script(id call.ControlID, replies ...Reply) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, known := a.calls[id]
+	_, known := a.calls[id]
 	if known {
-		c.Script = append(c.Script, replies...)
+		r := a.recordOf(callOf(id))
+		r.script = append(r.script, replies...)
 	}
 	return known
 }
 
 // Requests returns how often a call was asked for, whatever the answer was.
-func (a *API) Requests(id call.ControlID) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.asked[id]
-}
+func (a *API) Requests(id call.ControlID) int { return a.requested(callOf(id)) }
 
 // TotalRequests returns how many requests came for any call, known or not.
 func (a *API) TotalRequests() int {
@@ -200,7 +200,8 @@ func (a *API) decide(id call.ControlID, authorized bool) (Reply, APICall) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests++
-	a.asked[id]++
+	r := a.recordOf(callOf(id))
+	r.asked++
 	if !authorized {
 		return ReplyDenied, APICall{}
 	}
@@ -209,12 +210,7 @@ func (a *API) decide(id call.ControlID, authorized bool) (Reply, APICall) {
 		return ReplyNotFound, APICall{}
 	}
 	now := a.config.Now()
-	reply := ReplyTruth
-	if len(c.Script) > 0 {
-		reply, c.Script = c.Script[0], c.Script[1:]
-	} else if a.config.FaultShare > 0 && a.rng.Float64() < a.config.FaultShare {
-		reply = a.config.Faults[a.rng.IntN(len(a.config.Faults))]
-	}
+	reply := a.next(r)
 	over := !c.EndTime.IsZero() && !now.Before(c.EndTime)
 	switch {
 	case reply != ReplyTruth && reply != ReplySlow:
@@ -227,4 +223,21 @@ func (a *API) decide(id call.ControlID, authorized bool) (Reply, APICall) {
 		return reply, shown
 	}
 	return reply, *c
+}
+
+// Serve serves the status API at an address until stop is called, and returns the address that was bound.
+func Serve(ctx context.Context, addr string, api http.Handler) (bound string, stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			panic(fmt.Sprintf("serve the fake status API: %v", err)) // a listener of its own on loopback
+		}
+	}()
+	return listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
 }

@@ -29,12 +29,13 @@ const (
 
 var forms = []Form{FormDocumented, FormNamed, FormWrapped, FormFlat}
 
-// list is what happened to one list that can be asked for.
-type list struct {
+// record is what happened to one call or list that can be asked for.
+type record struct {
 	script []Reply
 	asked  int
 }
 
+func callOf(id call.ControlID) string              { return "call/" + string(id) }
 func historyOf(leg call.LegID) string              { return "history/" + string(leg) }
 func activeOf(connection call.ConnectionID) string { return "active/" + string(connection) }
 
@@ -47,53 +48,57 @@ func (a *API) ScriptActive(connection call.ConnectionID, replies ...Reply) {
 }
 
 // HistoryRequests returns how many pages of a leg's history were asked for.
-func (a *API) HistoryRequests(leg call.LegID) int { return a.list(historyOf(leg)) }
+func (a *API) HistoryRequests(leg call.LegID) int { return a.requested(historyOf(leg)) }
 
 // ActiveRequests returns how many pages of a connection's active calls were asked for.
 func (a *API) ActiveRequests(connection call.ConnectionID) int {
-	return a.list(activeOf(connection))
+	return a.requested(activeOf(connection))
 }
 
 func (a *API) script(of string, replies []Reply) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.listOf(of)
-	l.script = append(l.script, replies...)
+	r := a.recordOf(of)
+	r.script = append(r.script, replies...)
 }
 
-func (a *API) list(of string) int {
+func (a *API) requested(of string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.listOf(of).asked
+	return a.recordOf(of).asked
 }
 
-// listOf finds a list. The lock is held.
-func (a *API) listOf(of string) *list {
-	l := a.lists[of]
-	if l == nil {
-		l = &list{}
-		a.lists[of] = l
+// recordOf finds a record. The lock is held.
+func (a *API) recordOf(of string) *record {
+	r := a.asked[of]
+	if r == nil {
+		r = &record{}
+		a.asked[of] = r
 	}
-	return l
+	return r
+}
+
+// next takes the next reply of the script, or draws a fault, or is the truth. The lock is held.
+func (a *API) next(r *record) Reply {
+	reply := ReplyTruth
+	if len(r.script) > 0 {
+		reply, r.script = r.script[0], r.script[1:]
+	} else if a.config.FaultShare > 0 && a.rng.Float64() < a.config.FaultShare {
+		reply = a.config.Faults[a.rng.IntN(len(a.config.Faults))]
+	}
+	return reply
 }
 
 // decideList counts a request for a list and chooses the reply.
 func (a *API) decideList(of string, authorized bool) Reply {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.listOf(of)
-	l.asked++
-	switch {
-	case !authorized:
+	r := a.recordOf(of)
+	r.asked++
+	if !authorized {
 		return ReplyDenied
-	case len(l.script) > 0:
-		var reply Reply
-		reply, l.script = l.script[0], l.script[1:]
-		return reply
-	case a.config.FaultShare > 0 && a.rng.Float64() < a.config.FaultShare:
-		return a.config.Faults[a.rng.IntN(len(a.config.Faults))]
 	}
-	return ReplyTruth
+	return a.next(r)
 }
 
 // connectionID takes the connection of a path that ends in /connections/{id}/active_calls.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+	"golang.org/x/time/rate"
 )
 
 // ConnectConfig says how to reach NATS outside the process.
@@ -64,7 +66,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	var warned time.Time
+	warned := rate.Sometimes{Interval: warnEvery}
 	pauses := backoff.ExponentialBackOff{
 		InitialInterval: connectFirstPause, MaxInterval: connectMaxPause, Multiplier: 2, RandomizationFactor: 0.5,
 	}
@@ -79,10 +81,9 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		if !worthRetrying(err) {
 			return nil, fmt.Errorf("connect to NATS at %s: %w", way.where, err)
 		}
-		if time.Since(warned) >= warnEvery {
-			warned = time.Now()
+		warned.Do(func() {
 			log.Warn("NATS is not reachable, trying again", slog.String("url", way.where), slog.Any("error", err))
-		}
+		})
 		if cfg.Waiting != nil {
 			cfg.Waiting(fmt.Errorf("connect to NATS at %s: %w", way.where, err))
 		}
@@ -143,10 +144,10 @@ func (cfg ConnectConfig) options(log *slog.Logger, authInURL bool) ([]nats.Optio
 		opts = append(opts, nats.UserCredentials(cfg.Creds))
 	}
 	if cfg.Nkey != "" {
-		if err := checkNkey(cfg.Nkey); err != nil {
-			return nil, err
-		}
 		nkey, err := nats.NkeyOptionFromSeed(cfg.Nkey)
+		if unread, ok := errors.AsType[*fs.PathError](err); ok {
+			return nil, fmt.Errorf("NATS nkey file: %w", unread)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("NATS nkey file %s holds no seed of a user", cfg.Nkey)
 		}
@@ -177,21 +178,6 @@ func (cfg ConnectConfig) tlsOptions(opts []nats.Option) ([]nats.Option, error) {
 		opts = append(opts, nats.ClientCert(cfg.Cert, cfg.Key))
 	}
 	return opts, nil
-}
-
-// checkNkey fails when the file holds no seed of a user. nats.go reads it at each
-// handshake and repeats what it could not read.
-func checkNkey(path string) error {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("NATS nkey file: %w", err)
-	}
-	key, err := nkeys.ParseDecoratedUserNKey(content)
-	if err != nil {
-		return fmt.Errorf("NATS nkey file %s holds no seed of a user", path)
-	}
-	key.Wipe()
-	return nil
 }
 
 // checkCreds fails when the file holds no credentials. nats.go reads it at each

@@ -175,16 +175,13 @@ func (n Layout) forward(l Limits) jetstream.StreamConfig {
 }
 
 func baseStream(name string, age time.Duration, bytes int64, replicas int) jetstream.StreamConfig {
-	if bytes == 0 {
-		bytes = -1
-	}
 	return jetstream.StreamConfig{
 		Name:              name,
 		Storage:           jetstream.FileStorage,
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardNew,
 		MaxAge:            age,
-		MaxBytes:          bytes,
+		MaxBytes:          cmp.Or(bytes, -1),
 		MaxMsgs:           -1,
 		MaxMsgsPerSubject: -1,
 		MaxMsgSize:        -1,

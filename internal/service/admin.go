@@ -28,19 +28,20 @@ type admin struct {
 	// warning is what every answer of /readyz says besides. Empty: nothing.
 	warning string
 
-	mu       sync.Mutex
-	ready    func(context.Context) error
-	warnings func() []string
+	mu    sync.Mutex
+	ready readiness
 }
+
+// readiness tells why the service is not ready, nil when it is, and what is wrong all the same.
+type readiness func() (warnings []string, err error)
 
 // newAdmin binds the listener and serves at once, so that a service that is
 // still starting can say so. An empty address serves nowhere.
 func newAdmin(ctx context.Context, addr, warning string, profiles bool, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
 	a := &admin{
-		warning:  warning,
-		done:     make(chan struct{}),
-		ready:    func(context.Context) error { return errors.New("starting") },
-		warnings: func() []string { return nil },
+		warning: warning,
+		done:    make(chan struct{}),
+		ready:   func() ([]string, error) { return nil, errors.New("starting") },
 	}
 	if addr == "" {
 		close(a.done)
@@ -55,9 +56,9 @@ func newAdmin(ctx context.Context, addr, warning string, profiles bool, registry
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		warnings := a.warned()
-		if err := a.readiness(r.Context()); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		warnings, err := a.readiness()
+		if err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, "not ready:", err)
 			if a.warning != "" {
@@ -124,33 +125,17 @@ func (a *admin) Addr() net.Addr {
 	return a.listener.Addr()
 }
 
-func (a *admin) readiness(ctx context.Context) error {
+func (a *admin) readiness() (warnings []string, err error) {
 	a.mu.Lock()
 	ready := a.ready
 	a.mu.Unlock()
-	return ready(ctx)
+	return ready()
 }
 
-func (a *admin) isReady() bool { return a.readiness(context.Background()) == nil }
-
-func (a *admin) setReadiness(ready func(context.Context) error) {
+func (a *admin) setReadiness(ready readiness) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ready = ready
-}
-
-func (a *admin) warned() []string {
-	a.mu.Lock()
-	warnings := a.warnings
-	a.mu.Unlock()
-	return warnings()
-}
-
-// setWarnings says what to ask for what is wrong while the service is ready.
-func (a *admin) setWarnings(warnings func() []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.warnings = warnings
 }
 
 func (a *admin) shutdown(ctx context.Context) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -19,7 +21,7 @@ const (
 // await does what needs NATS, again and again while it fails for what passes by
 // itself: a cluster may still be starting. An embedded NATS is there or is broken.
 func (s *Service) await(ctx context.Context, what string, try func(context.Context) error) error {
-	var said time.Time
+	said := rate.Sometimes{Interval: sayEvery}
 	for pause := awaitPause; ; pause = min(2*pause, awaitMost) {
 		err := try(ctx)
 		if err == nil {
@@ -34,10 +36,7 @@ func (s *Service) await(ctx context.Context, what string, try func(context.Conte
 			err = fmt.Errorf("%w (the connection's last error: %w)", err, last)
 		}
 		s.unready(err)
-		if time.Since(said) >= sayEvery {
-			said = time.Now()
-			s.log.Warn("NATS is not usable yet, trying again", "error", err)
-		}
+		said.Do(func() { s.log.Warn("NATS is not usable yet, trying again", "error", err) })
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -52,9 +52,9 @@ func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.L
 	if err != nil {
 		return fmt.Errorf("--name: %w", err)
 	}
-	registry.MustRegister(loader, readyMetric(a)) //nolint:contextcheck // a scrape has no context, and readiness waits for nothing
+	registry.MustRegister(loader, readyMetric(a))
 	registry.MustRegister(natsMetrics(nc, "")...)
-	a.setReadiness(func(context.Context) error { return loading(nc, loader.Progress()) })
+	a.setReadiness(func() ([]string, error) { return nil, loading(nc, loader.Progress()) })
 	group, running := errgroup.WithContext(ctx)
 	watching, stop := context.WithCancel(running)
 	group.Go(func() error {

@@ -25,7 +25,10 @@ func newRegistry() *prometheus.Registry {
 func readyMetric(a *admin) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "legato_ready", Help: "1 when /readyz says that the service is ready, else 0.",
-	}, func() float64 { return truth(a.isReady()) })
+	}, func() float64 {
+		_, err := a.readiness()
+		return truth(err == nil)
+	})
 }
 
 // natsMetrics tell of the connection, and of the disk of the embedded server: dataDir is empty without one.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 )
@@ -28,7 +30,7 @@ const (
 func (s *Service) heartbeat(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var said time.Time
+	said := rate.Sometimes{Interval: sayEvery}
 	for {
 		if s.nc.IsClosed() && ctx.Err() == nil {
 			return errors.New("the connection to NATS is closed for good; it needs a restart")
@@ -38,9 +40,8 @@ func (s *Service) heartbeat(ctx context.Context) error {
 			// A heartbeat has no id: each one is to be stored.
 			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicHeartbeat})
 			// That there is no room the journal says itself.
-			if err != nil && ctx.Err() == nil && !errors.Is(err, call.ErrFull) && time.Since(said) >= sayEvery {
-				said = time.Now()
-				s.log.Error("the log cannot be written", "error", err)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, call.ErrFull) {
+				said.Do(func() { s.log.Error("the log cannot be written", "error", err) })
 			}
 		}
 		since = s.journal.FailingSince()
@@ -66,11 +67,11 @@ func (s *Service) freeDisk() func() (int64, error) {
 
 // unready makes the service not ready for a reason.
 func (s *Service) unready(why error) {
-	s.admin.setReadiness(func(context.Context) error { return why })
+	s.admin.setReadiness(func() ([]string, error) { return nil, why })
 }
 
 // ready reports why the service is not ready, nil when it is.
-func (s *Service) ready(context.Context) error {
+func (s *Service) ready() error {
 	if !s.nc.IsConnected() {
 		err := errors.New("not connected to NATS")
 		if where := natsd.Where(s.settings.URLs()); where != "" {
@@ -119,4 +120,28 @@ func (s *Service) warnings() []string {
 		found = append(found, s.forward.Warnings()...)
 	}
 	return found
+}
+
+const (
+	// insecureWarning is said in the log and in /readyz: a service that believes
+	// anybody must not pass for one in order.
+	insecureWarning = "SIGNATURES ARE NOT CHECKED (--insecure-skip-verify): anybody who reaches the webhook listener can invent calls"
+	shoutEvery      = time.Minute
+)
+
+// shout repeats the warning until ctx ends, when there is something to warn of.
+func (s *Service) shout(ctx context.Context) error {
+	if !s.settings.InsecureSkipVerify {
+		return nil
+	}
+	tick := time.NewTicker(shoutEvery)
+	defer tick.Stop()
+	for {
+		s.log.Error(insecureWarning)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,8 +93,11 @@ func (s *Service) up(ctx context.Context) error {
 	if err := s.settings.check(); err != nil {
 		return err
 	}
-	keys, err := s.settings.secrets()
+	keys, err := s.settings.publicKeys()
 	if err != nil {
+		return err
+	}
+	if s.apiKey, err = s.settings.readAPIKey(); err != nil {
 		return err
 	}
 	targets, err := s.settings.targets()
@@ -111,7 +115,7 @@ func (s *Service) up(ctx context.Context) error {
 		return err
 	}
 	s.onStop("admin", s.admin.shutdown)
-	s.registry.MustRegister(readyMetric(s.admin)) //nolint:contextcheck // a scrape has no context, and readiness waits for nothing
+	s.registry.MustRegister(readyMetric(s.admin))
 	if a := s.admin.Addr(); a != nil {
 		// At once: whoever waits for the rest can look there what it waits for.
 		s.log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
@@ -128,8 +132,7 @@ func (s *Service) up(ctx context.Context) error {
 	if err := s.rooms(ctx, keys, targets); err != nil {
 		return err
 	}
-	s.admin.setReadiness(s.ready)
-	s.admin.setWarnings(s.warnings)
+	s.admin.setReadiness(func() ([]string, error) { return s.warnings(), s.ready() })
 	return nil
 }
 
@@ -216,7 +219,7 @@ func (s *Service) streams(ctx context.Context) error {
 }
 
 // rooms makes the rooms and wires them to each other.
-func (s *Service) rooms(ctx context.Context, keys secrets, targets []forward.Target) (err error) {
+func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets []forward.Target) (err error) {
 	var queue *journal.Queue
 	var publisher *publish.Publisher
 	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
@@ -239,10 +242,9 @@ func (s *Service) rooms(ctx context.Context, keys secrets, targets []forward.Tar
 	if err != nil {
 		return err
 	}
-	s.apiKey = keys.apiKey
 	store := parked.New(s.js, s.layout)
 	s.status, err = status.New(status.Config{
-		BaseURL: s.settings.TelnyxBaseURL, APIKey: keys.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
+		BaseURL: s.settings.TelnyxBaseURL, APIKey: s.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
 		Logger: s.log.With("component", "status"), Registerer: s.registry,
 	})
 	if err != nil {
@@ -276,7 +278,7 @@ func (s *Service) rooms(ctx context.Context, keys secrets, targets []forward.Tar
 		return err
 	}
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
-		Listen: s.settings.Listen, Keys: keys.keys, SkipVerify: s.settings.InsecureSkipVerify,
+		Listen: s.settings.Listen, Keys: keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
 		Journal: s.journal, Parking: store, Application: s.application(),
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
@@ -434,16 +436,7 @@ func (s *Service) WebhookURL() string {
 }
 
 // reachable turns the address of a listener on all interfaces into one that can be dialled here.
-func reachable(a net.Addr) string {
-	host, port, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
-}
+func reachable(a net.Addr) string { return dialable(a.String()) }
 
 // Announce says what a new user needs next: where webhooks go in and summaries come out.
 func (s *Service) Announce(log *slog.Logger) {

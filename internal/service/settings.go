@@ -81,24 +81,6 @@ func Defaults() *Settings {
 	return &set
 }
 
-// secrets are the keys, read from flags, environment or files.
-type secrets struct {
-	keys   []ed25519.PublicKey
-	apiKey string
-}
-
-// secrets reads the keys. Its errors name what is missing or unreadable and
-// never what is in it.
-func (s *Settings) secrets() (secrets, error) {
-	var out secrets
-	var err error
-	if out.keys, err = s.publicKeys(); err != nil {
-		return out, err
-	}
-	out.apiKey, err = s.readAPIKey()
-	return out, err
-}
-
 func (s *Settings) readAPIKey() (string, error) {
 	return Secret(s.TelnyxAPIKey, s.TelnyxAPIKeyFile, "TELNYX_API_KEY", "--telnyx-api-key",
 		"It is made in the Telnyx portal under API keys.")

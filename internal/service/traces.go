@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -17,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 )
 
 // tracerName is the instrumentation scope of all spans.
@@ -72,7 +71,10 @@ func (s *Service) traces(ctx context.Context, getenv func(string) string) (trace
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return nil, errors.Join(fmt.Errorf("describe this process to traces: %w", err), exporter.Shutdown(ctx))
 	}
-	otel.SetErrorHandler(&traceFailures{log: s.log.With("component", "traces")})
+	log, failing := s.log.With("component", "traces"), &rate.Sometimes{Interval: sayEvery}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		failing.Do(func() { log.Warn("traces are not sent", "error", err) })
+	}))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
 	s.onStop("traces", func(ctx context.Context) error {
 		// A collector that is away must not keep a stop from being clean.
@@ -89,17 +91,3 @@ func (s *Service) traces(ctx context.Context, getenv func(string) string) (trace
 
 // flushTraces bounds the sending of the last spans at a stop.
 const flushTraces = 2 * time.Second
-
-// traceFailures logs what OpenTelemetry cannot do, once a minute.
-type traceFailures struct {
-	log  *slog.Logger
-	last atomic.Int64
-}
-
-// Handle implements otel.ErrorHandler.
-func (f *traceFailures) Handle(err error) {
-	now, last := time.Now().Unix(), f.last.Load()
-	if now-last >= 60 && f.last.CompareAndSwap(last, now) {
-		f.log.Warn("traces are not sent", "error", err)
-	}
-}
