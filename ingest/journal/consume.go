@@ -73,11 +73,9 @@ func (c *consuming) closed() <-chan struct{} { return c.cc.Closed() }
 // drain asks for no more, and returns when what is already here was handled, or after a while.
 func (c *consuming) drain() {
 	c.cc.Drain()
-	timer := time.NewTimer(drainTimeout)
-	defer timer.Stop()
 	select {
 	case <-c.cc.Closed():
-	case <-timer.C:
+	case <-time.After(drainTimeout):
 	}
 	c.stop()
 }

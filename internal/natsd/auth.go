@@ -58,17 +58,6 @@ func (a Auth) options() []nats.Option {
 	return nil
 }
 
-// secrets are the texts to keep out of errors.
-func (a Auth) secrets() []string {
-	var secrets []string
-	for _, s := range []string{a.Password, a.Token} {
-		if s != "" {
-			secrets = append(secrets, s)
-		}
-	}
-	return secrets
-}
-
 // gate admits the clients of an embedded server. The server's own check would
 // take a password that looks like a bcrypt hash for one, and warn of every other.
 type gate struct{ auth Auth }

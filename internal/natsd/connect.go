@@ -9,13 +9,16 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"golang.org/x/time/rate"
 )
@@ -116,7 +119,7 @@ func (cfg ConnectConfig) way(log *slog.Logger) (w way, err error) {
 	if err != nil {
 		return w, err
 	}
-	w.secrets = append(w.secrets, cfg.Auth.secrets()...)
+	w.secrets = append(w.secrets, cfg.Auth.Password, cfg.Auth.Token)
 	w.dial = func() (*nats.Conn, error) { return nats.Connect(strings.Join(cfg.URLs, ","), opts...) }
 	return w, nil
 }
@@ -127,13 +130,8 @@ func (cfg ConnectConfig) options(log *slog.Logger, authInURL bool) ([]nats.Optio
 	if err := cfg.Auth.check(); err != nil {
 		return nil, err
 	}
-	ways := 0
-	for _, given := range []bool{authInURL, cfg.Auth != (Auth{}), cfg.Creds != "", cfg.Nkey != ""} {
-		if given {
-			ways++
-		}
-	}
-	if ways > 1 {
+	ways := []bool{authInURL, cfg.Auth != (Auth{}), cfg.Creds != "", cfg.Nkey != ""}
+	if first := slices.Index(ways, true); first >= 0 && slices.Contains(ways[first+1:], true) {
 		return nil, errors.New("more than one way to log in to NATS is given: a URL with a password, a user, a token, a credentials file and an nkey exclude each other")
 	}
 	opts := append(connOptions(cfg.Name, log), cfg.Auth.options()...)
@@ -200,16 +198,12 @@ func checkCreds(path string) error {
 
 // worthRetrying reports whether a first connect may succeed later without anybody changing the configuration.
 func worthRetrying(err error) bool {
-	for _, final := range []error{
+	final := []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired,
 		nats.ErrNkeysNotSupported, nats.ErrSecureConnRequired, nats.ErrSecureConnWanted, errContext,
-	} {
-		if errors.Is(err, final) {
-			return false
-		}
 	}
-	var certificate *tls.CertificateVerificationError
-	return !errors.As(err, &certificate)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return !untrusted && !isAny(err, final)
 }
 
 // inspectURLs returns the servers without their secrets, for people, and the secrets, to be kept out of errors. Its
@@ -301,4 +295,35 @@ func connOptions(name string, log *slog.Logger) []nats.Option {
 			log.Error("NATS reported an error", attrs...)
 		}),
 	}
+}
+
+// codeNoPeers: too few servers of the cluster are up for the replicas that are wanted.
+const codeNoPeers jetstream.ErrorCode = 10005
+
+// Transient reports whether an exchange with NATS failed for what ends without anybody changing the configuration:
+// a server that is away, a cluster without a quorum. It is false for the rest: JetStream that is not enabled, an
+// account's limits, permissions, streams that are not as wanted.
+func Transient(err error) bool {
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return false
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeNoPeers
+	}
+	return isAny(err, []error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrStaleConnection,
+	})
+}
+
+func isAny(err error, targets []error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+// Where names servers for people, without their secrets; empty when a URL is none.
+func Where(urls []string) string {
+	where, _, err := inspectURLs(urls)
+	if err != nil {
+		return ""
+	}
+	return where
 }

@@ -33,13 +33,9 @@ func DiskLimits(dir string) (Limits, error) {
 	if err != nil {
 		return Limits{}, fmt.Errorf("disk space for NATS: %w", err)
 	}
-	used, err := dirSize(abs)
+	used, free, err := usage(abs)
 	if err != nil {
-		return Limits{}, fmt.Errorf("size of NATS data directory: %w", err)
-	}
-	free, err := freeSpace(nearestExisting(abs))
-	if err != nil {
-		return Limits{}, fmt.Errorf("free disk space of %s: %w", abs, err)
+		return Limits{}, err
 	}
 	// Divided first: a hundredfold disk size would overflow on none that exists, but costs nothing to avoid.
 	percent := (free + used) / 100
@@ -88,13 +84,19 @@ func InspectDir(dir string) (DirState, error) {
 	if state.InUse, err = heldDir(abs); err != nil {
 		return state, err
 	}
-	if state.Used, err = dirSize(abs); err != nil {
-		return state, fmt.Errorf("size of NATS data directory: %w", err)
+	state.Used, state.Free, err = usage(abs)
+	return state, err
+}
+
+// usage returns what lies below dir, and what is free on its disk.
+func usage(dir string) (used, free int64, err error) {
+	if used, err = dirSize(dir); err != nil {
+		return 0, 0, fmt.Errorf("size of NATS data directory: %w", err)
 	}
-	if state.Free, err = freeSpace(nearestExisting(abs)); err != nil {
-		return state, fmt.Errorf("free disk space of %s: %w", abs, err)
+	if free, err = freeSpace(nearestExisting(dir)); err != nil {
+		return used, 0, fmt.Errorf("free disk space of %s: %w", dir, err)
 	}
-	return state, nil
+	return used, free, nil
 }
 
 // heldDir reports whether a server holds dir. It takes the lock for a moment

@@ -40,7 +40,8 @@ func checkTelnyx(ctx context.Context, set *Settings) []Finding {
 	if err != nil {
 		return append(found, fault(name, err, "Try again.").but(VerdictWarning, "Try again."))
 	}
-	return append(found, judgeAnswer(answer, set.TelnyxBaseURL), judgeClock(watch.skew(), watch.err(), set.SignatureTolerance))
+	skew, err := watch.skew()
+	return append(found, judgeAnswer(answer, set.TelnyxBaseURL), judgeClock(skew, err, set.SignatureTolerance))
 }
 
 func checkPublicKeys(set *Settings) Finding {
@@ -124,26 +125,19 @@ func (t *watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-func (t *watchedTransport) err() error {
-	if t.date == "" {
-		return errors.New("there was no answer with a Date")
-	}
-	if _, err := http.ParseTime(t.date); err != nil {
-		return errors.New("the answer's Date is none")
-	}
-	return nil
-}
-
 // skew is the least by which this clock is ahead of the other, negative when
 // it is behind. Date has whole seconds and was written at some time between
 // sending and receiving: less than that proves nothing.
-func (t *watchedTransport) skew() time.Duration {
+func (t *watchedTransport) skew() (time.Duration, error) {
+	if t.date == "" {
+		return 0, errors.New("there was no answer with a Date")
+	}
 	date, err := http.ParseTime(t.date)
 	if err != nil {
-		return 0
+		return 0, errors.New("the answer's Date is none")
 	}
 	if ahead := t.sent.Sub(date.Add(time.Second)); ahead > 0 {
-		return ahead
+		return ahead, nil
 	}
-	return min(t.received.Sub(date), 0)
+	return min(t.received.Sub(date), 0), nil
 }
