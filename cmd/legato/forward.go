@@ -146,10 +146,7 @@ func (cmd *forwardShowCmd) Run(ctx context.Context, c *console) error {
 	}
 	targets := history[cmd.Seq]
 	if cmd.JSON {
-		encoder := json.NewEncoder(c.stdout)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(struct {
+		return printIndented(c.stdout, struct {
 			Seq        uint64                       `json:"seq"`
 			Type       string                       `json:"type"`
 			ReceivedAt time.Time                    `json:"received_at"`
