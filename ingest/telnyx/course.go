@@ -104,8 +104,7 @@ func (p *payload) isHollow() bool {
 		slices.Contains(p.CustomHeaders, header{}) || slices.Contains(p.SIPHeaders, header{})
 }
 
-func (p *payload) initiated() call.Detail {
-	var t trimmer
+func (p *payload) initiated(t *trimmer) call.Detail {
 	return &call.Initiated{
 		Direction:     t.word(p.Direction),
 		CallerName:    t.text(p.CallerName),
@@ -115,69 +114,57 @@ func (p *payload) initiated() call.Detail {
 		Screening:     t.word(p.Screening.Action),
 		OfferedCodecs: t.text(p.OfferedCodecs),
 		Headers:       t.headers(p),
-		Truncation:    t.truncation(),
 	}
 }
 
-func (p *payload) answered() call.Detail {
-	var t trimmer
+func (p *payload) answered(t *trimmer) call.Detail {
 	return &call.Answered{
 		Codec:        t.word(p.Codec),
 		SamplingRate: p.SamplingRate.n,
 		Headers:      t.headers(p),
-		Truncation:   t.truncation(),
 	}
 }
 
-func (p *payload) hangup() call.Detail {
-	var t trimmer
+func (p *payload) hangup(t *trimmer) call.Detail {
 	return &call.Hangup{
-		Cause:      t.word(p.HangupCause),
-		Source:     t.word(p.HangupSource),
-		SIPCode:    t.word(string(p.SIPCode)),
-		EndTime:    p.EndTime.Time,
-		Quality:    p.Quality.noun(),
-		Fault:      t.fault(p.Fault),
-		Headers:    t.headers(p),
-		Truncation: t.truncation(),
+		Cause:   t.word(p.HangupCause),
+		Source:  t.word(p.HangupSource),
+		SIPCode: t.word(string(p.SIPCode)),
+		EndTime: p.EndTime.Time,
+		Quality: p.Quality.noun(),
+		Fault:   t.fault(p.Fault),
+		Headers: t.headers(p),
 	}
 }
 
-func (p *payload) enqueued() call.Detail {
-	var t trimmer
+func (p *payload) enqueued(t *trimmer) call.Detail {
 	return &call.Queue{
 		Name:               t.text(p.Queue),
 		Position:           p.CurrentPosition.n,
 		AverageWaitSeconds: p.AverageWaitSeconds.n,
-		Truncation:         t.truncation(),
 	}
 }
 
-func (p *payload) dequeued() call.Detail {
-	var t trimmer
+func (p *payload) dequeued(t *trimmer) call.Detail {
 	return &call.Queue{
 		Name:        t.text(p.Queue),
 		Reason:      t.word(p.Reason),
 		Position:    p.QueuePosition.n,
 		WaitSeconds: p.WaitSeconds.n,
-		Truncation:  t.truncation(),
 	}
 }
 
-func (p *payload) cost() call.Detail {
-	var t trimmer
+func (p *payload) cost(t *trimmer) call.Detail {
 	return &call.Cost{
 		Status:        t.word(p.Status),
 		Total:         string(p.TotalCost),
 		BilledSeconds: p.BilledSeconds.n,
 		Parts:         t.parts(p.CostParts),
-		Truncation:    t.truncation(),
 	}
 }
 
-func (p *payload) machine() call.Detail {
-	var t trimmer
-	return &call.Machine{Result: t.word(p.Result), Truncation: t.truncation()}
+func (p *payload) machine(t *trimmer) call.Detail {
+	return &call.Machine{Result: t.word(p.Result)}
 }
 
 // headers returns both lists, nil when they are empty.
@@ -269,9 +256,8 @@ type refer struct {
 	SIPCode text `json:"sip_notify_response"`
 }
 
-func (r *refer) noun() call.Detail {
-	var t trimmer
-	return &call.Refer{SIPCode: t.word(string(r.SIPCode)), Truncation: t.truncation()}
+func (r *refer) noun(t *trimmer) call.Detail {
+	return &call.Refer{SIPCode: t.word(string(r.SIPCode))}
 }
 
 // deepfake is the call.deepfake_detection events' own.
@@ -282,13 +268,11 @@ type deepfake struct {
 	Error       string  `json:"error_message"`
 }
 
-func (d *deepfake) noun() call.Detail {
-	var t trimmer
+func (d *deepfake) noun(t *trimmer) call.Detail {
 	return &call.Deepfake{
 		Result:      t.word(d.Result),
 		Score:       d.Score.n,
 		Consistency: d.Consistency.n,
 		Error:       t.word(d.Error),
-		Truncation:  t.truncation(),
 	}
 }

@@ -81,24 +81,24 @@ type hollow interface{ isHollow() bool }
 
 // common reads a detail of what was read in the first pass, because nearly every call has such events or
 // because their fields are nothing special.
-func common(noun func(*payload) call.Detail) ownDetail {
+func common(noun func(*payload, *trimmer) call.Detail) ownDetail {
 	return ownDetail{
-		read:   func(p *payload, _ []byte) (call.Detail, bool) { return noun(p), p.isHollow() },
+		read:   func(p *payload, _ []byte) (call.Detail, bool) { return noun(p, &p.trimmer), p.isHollow() },
 		fields: reflect.TypeFor[payload](),
 	}
 }
 
 // rare reads the body a second time, for the fields P that no other event has.
-func rare[P any](noun func(*P) call.Detail) ownDetail {
+func rare[P any](noun func(*P, *trimmer) call.Detail) ownDetail {
 	return ownDetail{
-		read: func(_ *payload, body []byte) (call.Detail, bool) {
+		read: func(common *payload, body []byte) (call.Detail, bool) {
 			f, err := parse[P](body)
 			if err != nil {
 				return nil, false // cannot be: the body was read before
 			}
 			p := f.payload()
 			may, _ := any(p).(hollow)
-			return noun(p), f.unread || may != nil && may.isHollow()
+			return noun(p, &common.trimmer), f.unread || may != nil && may.isHollow()
 		},
 		fields: reflect.TypeFor[P](),
 	}

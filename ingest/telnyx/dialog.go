@@ -27,32 +27,27 @@ type piece struct {
 	Final      flag    `json:"is_final"`
 }
 
-func (p *payload) speech() call.Detail {
-	var t trimmer
-	return &call.Speech{Status: t.word(p.Status), Conference: t.word(p.Conference), Truncation: t.truncation()}
+func (p *payload) speech(t *trimmer) call.Detail {
+	return &call.Speech{Status: t.word(p.Status), Conference: t.word(p.Conference)}
 }
 
-func (p *payload) playback() call.Detail {
-	var t trimmer
+func (p *payload) playback(t *trimmer) call.Detail {
 	return &call.Playback{
 		Media:        t.media(p.MediaName, p.MediaURL),
 		Status:       t.word(p.Status),
 		StatusDetail: t.reason(p.Detail),
 		Conference:   t.word(p.Conference),
-		Truncation:   t.truncation(),
 	}
 }
 
-func (p *payload) dtmf() call.Detail {
+func (p *payload) dtmf(t *trimmer) call.Detail {
 	if !p.digits {
 		return new(call.DTMF)
 	}
-	var t trimmer
-	return &call.DTMF{Digit: t.word(string(p.Digit)), Truncation: t.truncation()}
+	return &call.DTMF{Digit: t.word(string(p.Digit))}
 }
 
-func (p *payload) gather() call.Detail {
-	var t trimmer
+func (p *payload) gather(t *trimmer) call.Detail {
 	digits := string(p.Digits)
 	if !p.digits {
 		digits = ""
@@ -61,29 +56,26 @@ func (p *payload) gather() call.Detail {
 		Digits:     t.start(digits, call.MaxDigits),
 		DigitCount: len(p.Digits),
 		Status:     t.word(p.Status),
-		Truncation: t.truncation(),
 	}
 }
 
 // utterance keeps a piece unless it is said to be an interim one: an engine that
 // has no interim pieces need not call any of its pieces final.
-func (p *payload) utterance() call.Detail {
+func (p *payload) utterance(t *trimmer) call.Detail {
 	w := p.Transcript
 	if w == nil || *w == (piece{}) || w.Final.stated && !w.Final.yes {
 		return nil
 	}
-	return w.noun()
+	return w.noun(t)
 }
 
-func (w *piece) noun() call.Detail {
-	var t trimmer
+func (w *piece) noun(t *trimmer) call.Detail {
 	text := t.start(w.Text, call.MaxUtterance)
 	return &call.Utterance{
 		Track:       t.word(w.Track),
 		Text:        text,
 		TextOmitted: len(w.Text) - len(text),
 		Confidence:  w.Confidence.n,
-		Truncation:  t.truncation(),
 	}
 }
 
@@ -93,9 +85,9 @@ type dialogflow struct {
 	Confidence measure `json:"confidence"`
 }
 
-func (d *dialogflow) noun() call.Detail {
+func (d *dialogflow) noun(t *trimmer) call.Detail {
 	w := piece{Text: d.Text, Confidence: d.Confidence}
-	return w.noun()
+	return w.noun(t)
 }
 
 // payment is the call.payment events' own. What names or masks a card, an account or a payer is not read at all.
@@ -127,18 +119,15 @@ func (e *connectorError) UnmarshalJSON(value []byte) error {
 	return json.Unmarshal(value, (*plain)(e))
 }
 
-func (p *payment) progress() call.Detail {
-	var t trimmer
+func (p *payment) progress(t *trimmer) call.Detail {
 	return &call.Payment{
-		Step:       t.word(p.Step),
-		Status:     t.word(p.Status),
-		ErrorCode:  t.code(p.StepError),
-		Truncation: t.truncation(),
+		Step:      t.word(p.Step),
+		Status:    t.word(p.Status),
+		ErrorCode: t.code(p.StepError),
 	}
 }
 
-func (p *payment) completed() call.Detail {
-	var t trimmer
+func (p *payment) completed(t *trimmer) call.Detail {
 	errorCode := t.code(string(p.ErrorCode))
 	if errorCode == "" {
 		errorCode = t.code(string(p.PaymentError))
@@ -149,7 +138,6 @@ func (p *payment) completed() call.Detail {
 		ConfirmationCode: t.code(string(p.Confirmation)),
 		ConnectorError:   t.code(string(cmp.Or(p.Connector.Code, p.Connector.ErrorCode))),
 		ErrorCode:        errorCode,
-		Truncation:       t.truncation(),
 	}
 }
 
@@ -169,8 +157,7 @@ type message struct {
 // isHollow implements hollow.
 func (g *aiGather) isHollow() bool { return slices.Contains(g.History, message{}) }
 
-func (g *aiGather) ended() call.Detail {
-	var t trimmer
+func (g *aiGather) ended(t *trimmer) call.Detail {
 	kept, total := t.messages(g.History, call.MaxMessages)
 	t.truncated = t.truncated || len(kept) < total
 	return &call.AIGather{
@@ -178,19 +165,16 @@ func (g *aiGather) ended() call.Detail {
 		Result:        t.value(g.Result),
 		Messages:      kept,
 		MessagesTotal: total,
-		Truncation:    t.truncation(),
 	}
 }
 
 // updated keeps of the history only what is new in it; that is no truncation.
-func (g *aiGather) updated() call.Detail {
-	var t trimmer
+func (g *aiGather) updated(t *trimmer) call.Detail {
 	kept, total := t.messages(g.History, call.MaxUpdateMessages)
 	return &call.AIGather{
 		Result:        t.value(g.Partial),
 		Messages:      kept,
 		MessagesTotal: total,
-		Truncation:    t.truncation(),
 	}
 }
 
@@ -226,15 +210,13 @@ type models struct {
 	TTSVoice    string `json:"tts_voice_id"`
 }
 
-func (c *conversation) noun() call.Detail {
-	var t trimmer
+func (c *conversation) noun(t *trimmer) call.Detail {
 	return &call.Conversation{
 		ID:              t.word(c.ID),
 		Assistant:       t.word(c.Assistant),
 		Reason:          t.reason(c.Reason),
 		DurationSeconds: c.Duration.n,
 		Models:          t.models(c.models),
-		Truncation:      t.truncation(),
 	}
 }
 
@@ -259,9 +241,8 @@ type insight struct {
 	Result json.RawMessage `json:"result"`
 }
 
-func (w *insights) noun() call.Detail {
-	var t trimmer
-	return &call.Insights{Group: t.word(w.Group), Results: t.insights(w.Results), Truncation: t.truncation()}
+func (w *insights) noun(t *trimmer) call.Detail {
+	return &call.Insights{Group: t.word(w.Group), Results: t.insights(w.Results)}
 }
 
 // insights returns the first ones; one that states nothing is left out.

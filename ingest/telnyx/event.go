@@ -46,6 +46,9 @@ func Decode(body []byte, keep ...Secret) (call.Event, error) {
 		var more bool
 		event.Detail, more = own.read(p, body)
 		unread = unread || more
+		if p.trimmer.truncated {
+			event.Detail.Truncate()
+		}
 	}
 	if unread { // perhaps
 		event.Facts.Unread = unreadFields(body, own.fields)
@@ -73,6 +76,8 @@ type payload struct {
 
 	// digits tells to keep them.
 	digits bool
+	// trimmer is the detail's. One of its own would be one more thing to allocate.
+	trimmer trimmer
 }
 
 // factFields are what events of any type state.

@@ -219,16 +219,13 @@ func (r *recollection) body(ref call.Ref) ([]byte, error) {
 	if id == "" {
 		id = recalledID(ref.Leg, r.eventType, r.at)
 	}
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false)
-	err := e.Encode(map[string]any{"data": map[string]any{
+	body, err := encode(map[string]any{"data": map[string]any{
 		"event_type": r.eventType, "id": id, "occurred_at": at, "payload": payload, "record_type": "event",
 	}})
 	if err != nil {
 		return nil, ErrNoWebhook
 	}
-	return bytes.TrimSuffix(body.Bytes(), []byte("\n")), nil
+	return body, nil
 }
 
 // recalledID identifies an event whose own id is not known, the same whenever

@@ -18,8 +18,7 @@ type mediaFields struct {
 	PublicURLs  map[string]string `json:"public_recording_urls"`
 }
 
-func (p *payload) recording() call.Detail {
-	var t trimmer
+func (p *payload) recording(t *trimmer) call.Detail {
 	return &call.Recording{
 		ID:         t.word(p.RecordingID),
 		Conference: t.word(p.Conference),
@@ -29,18 +28,15 @@ func (p *payload) recording() call.Detail {
 		EndedAt:    firstTime(p.EndedAt, p.EndTime),
 		URLs:       t.links(p.URLs),
 		PublicURLs: t.links(p.PublicURLs),
-		Truncation: t.truncation(),
 	}
 }
 
-func (p *payload) recordingError() call.Detail {
-	var t trimmer
-	return &call.RecordingError{Reason: t.reason(p.Reason), Truncation: t.truncation()}
+func (p *payload) recordingError(t *trimmer) call.Detail {
+	return &call.RecordingError{Reason: t.reason(p.Reason)}
 }
 
-func (p *payload) conference() call.Detail {
-	var t trimmer
-	return &call.Conference{ID: t.word(p.Conference), Reason: t.word(p.Reason), Truncation: t.truncation()}
+func (p *payload) conference(t *trimmer) call.Detail {
+	return &call.Conference{ID: t.word(p.Conference), Reason: t.word(p.Reason)}
 }
 
 // links returns the URLs by format without those that are null; nil when none is left.
@@ -71,8 +67,7 @@ type transcription struct {
 	Text      string `json:"transcription_text"`
 }
 
-func (w *transcription) noun() call.Detail {
-	var t trimmer
+func (w *transcription) noun(t *trimmer) call.Detail {
 	text := t.start(w.Text, call.MaxTranscription)
 	return &call.Transcription{
 		ID:          t.word(w.ID),
@@ -80,7 +75,6 @@ func (w *transcription) noun() call.Detail {
 		Status:      t.word(w.Status),
 		Text:        text,
 		TextOmitted: len(w.Text) - len(text),
-		Truncation:  t.truncation(),
 	}
 }
 
@@ -97,20 +91,17 @@ type streaming struct {
 // isHollow implements hollow.
 func (s *streaming) isHollow() bool { return s.Params.Track == "" }
 
-func (s *streaming) noun() call.Detail {
-	var t trimmer
+func (s *streaming) noun(t *trimmer) call.Detail {
 	return &call.Streaming{
-		ID:         t.word(s.ID),
-		Type:       t.word(s.Type),
-		Track:      t.word(s.Params.Track),
-		Reason:     t.reason(s.Reason),
-		Truncation: t.truncation(),
+		ID:     t.word(s.ID),
+		Type:   t.word(s.Type),
+		Track:  t.word(s.Params.Track),
+		Reason: t.reason(s.Reason),
 	}
 }
 
-func (s *streaming) fork() call.Detail {
-	var t trimmer
-	return &call.Fork{Type: t.word(s.Type), Truncation: t.truncation()}
+func (s *streaming) fork(t *trimmer) call.Detail {
+	return &call.Fork{Type: t.word(s.Type)}
 }
 
 // siprec is what SIPREC sessions have.
@@ -119,12 +110,10 @@ type siprec struct {
 	FailureCause string `json:"failure_cause"`
 }
 
-func (s *siprec) noun() call.Detail {
-	var t trimmer
-	return &call.SIPREC{Cause: t.reason(s.FailureCause), Truncation: t.truncation()}
+func (s *siprec) noun(t *trimmer) call.Detail {
+	return &call.SIPREC{Cause: t.reason(s.FailureCause)}
 }
 
-func (s *siprec) stopped() call.Detail {
-	var t trimmer
-	return &call.SIPREC{Cause: t.word(s.HangupCause), Truncation: t.truncation()}
+func (s *siprec) stopped(t *trimmer) call.Detail {
+	return &call.SIPREC{Cause: t.word(s.HangupCause)}
 }

@@ -149,15 +149,10 @@ const maxTimestampDigits = 12
 // ParseTimestamp reads the timestamp header: Unix seconds, digits only. It
 // fails with ErrBadTimestamp on anything else.
 func ParseTimestamp(timestamp string) (time.Time, error) {
-	if timestamp == "" || len(timestamp) > maxTimestampDigits {
+	// ParseUint takes digits only: no sign, and no underscore in base 10.
+	seconds, err := strconv.ParseUint(timestamp, 10, 63)
+	if err != nil || len(timestamp) > maxTimestampDigits {
 		return time.Time{}, ErrBadTimestamp
 	}
-	var seconds int64
-	for _, c := range []byte(timestamp) {
-		if c < '0' || c > '9' {
-			return time.Time{}, ErrBadTimestamp
-		}
-		seconds = seconds*10 + int64(c-'0')
-	}
-	return time.Unix(seconds, 0).UTC(), nil
+	return time.Unix(int64(seconds), 0).UTC(), nil
 }

@@ -16,10 +16,6 @@ import (
 // trimmer truncates what an event repeats to the limits of package call, and notes whether anything was past them.
 type trimmer struct{ truncated bool }
 
-// truncation says whether anything was truncated. It is called last in a literal: Go calls
-// the functions of an expression in the order in which they stand there.
-func (t *trimmer) truncation() call.Truncation { return call.Truncation{Truncated: t.truncated} }
-
 // word truncates a word, a code or an id.
 func (t *trimmer) word(s string) string {
 	if known, ok := vocabulary[s]; ok {
@@ -96,18 +92,16 @@ func (t *trimmer) media(name, link string) string {
 func isFileName(s string) bool {
 	stem, extension := strings.TrimSuffix(s, path.Ext(s)), strings.TrimPrefix(path.Ext(s), ".")
 	return stem != "" && len(extension) >= 2 && len(extension) <= 4 &&
-		strings.Trim(strings.ToLower(extension), "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+		strings.Trim(strings.ToLower(extension), alphanumeric) == ""
 }
+
+// alphanumeric are the ASCII letters and digits.
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // code returns s when it looks like a code or an id, "" when it is free text.
 func (t *trimmer) code(s string) string {
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', isDigit(c), c == '-', c == '_', c == '.', c == ':':
-		default:
-			return ""
-		}
+	if strings.Trim(s, "-_.:"+alphanumeric) != "" {
+		return ""
 	}
 	return t.word(s)
 }
@@ -149,13 +143,19 @@ func (t *trimmer) quoted(raw json.RawMessage) call.RawJSON {
 	}
 }
 
-// quote writes a JSON string, without the escapes that only HTML needs.
+// quote writes a JSON string.
 func quote(s string) string {
-	var value strings.Builder
+	value, _ := encode(s) // a string can always be written
+	return string(value)
+}
+
+// encode writes JSON, without the escapes that only HTML needs.
+func encode(v any) ([]byte, error) {
+	var value bytes.Buffer
 	to := json.NewEncoder(&value)
 	to.SetEscapeHTML(false)
-	_ = to.Encode(s) // a string can always be written
-	return strings.TrimSuffix(value.String(), "\n")
+	err := to.Encode(v)
+	return bytes.TrimSuffix(value.Bytes(), []byte("\n")), err
 }
 
 // depth returns how deep JSON is nested.

@@ -6,6 +6,8 @@ type Detail interface {
 	detail()
 	// IsTruncated reports whether something in the detail was past its limit.
 	IsTruncated() bool
+	// Truncate notes that something was.
+	Truncate()
 }
 
 // Limits of an event. A leg keeps its events in memory for hours, and most of what stands in them was chosen by an
@@ -61,6 +63,9 @@ func (Truncation) detail() {}
 
 // IsTruncated returns Truncated.
 func (t Truncation) IsTruncated() bool { return t.Truncated }
+
+// Truncate sets Truncated.
+func (t *Truncation) Truncate() { t.Truncated = true }
 
 // RawJSON is a JSON value as Telnyx wrote it, without white space around its
 // tokens: valid UTF-8, at most MaxResult long and MaxResultDepth deep. Empty: not stated.
