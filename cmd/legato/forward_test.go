@@ -237,4 +237,19 @@ func TestACommandForACallThatIsForgottenIsStale(t *testing.T) {
 	nats := "--nats-url=" + s.NATS
 	legato(t, "forward", "retry", first, nats)
 	said(t, "stale", "forward", "show", first, nats)
+
+	// What comes late for it is not commanded on either: its summary says that it is over.
+	before := legatotest.Scrape(t, s.Admin).Sum("legato_forward_events_total", "result", "stale")
+	leg := c.Legs[0].Ref
+	late := fmt.Sprintf(`{"data":{"record_type":"event","event_type":"call.playback.started","id":"late","occurred_at":%q,`+
+		`"payload":{"call_session_id":%q,"call_leg_id":%q,"call_control_id":%q}}}`, time.Now().UTC().Format(time.RFC3339Nano), leg.Session, leg.Leg, leg.Control)
+	if a := world.Post(t, s.Target(), time.Now(), []byte(late)); a.Status != http.StatusOK {
+		t.Fatalf("the late event was answered %+v", a)
+	}
+	legatotest.Eventually(t, "the late event is stale", func() error {
+		if n := legatotest.Scrape(t, s.Admin).Sum("legato_forward_events_total", "result", "stale"); n != before+1 {
+			return fmt.Errorf("%v stale, before %v", n, before)
+		}
+		return nil
+	})
 }

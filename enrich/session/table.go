@@ -237,6 +237,9 @@ type Standing struct {
 	Known bool
 	// Over: the leg is over, or, where the ref names no leg that is known, every leg of the session.
 	Over bool
+	// Headless: the leg's call.initiated is not known. It may be one that was over and has left the log, of which
+	// something came late.
+	Headless bool
 	// Position is the log sequence up to which this is so.
 	Position uint64
 }
@@ -249,7 +252,7 @@ func (t *Table) Standing(ref call.Ref) Standing {
 	st := Standing{Known: s != nil, Position: t.progress.position.Load()}
 	switch {
 	case l != nil:
-		st.Over = l.over()
+		st.Over, st.Headless = l.over(), !l.initiated
 	case s != nil && ref.Leg == "":
 		st.Over = len(s.legs) > 0 && s.legsOver()
 	}

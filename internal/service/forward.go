@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/forward"
 )
 
@@ -46,7 +48,7 @@ func (s *ForwardSettings) targets() ([]forward.Target, error) {
 }
 
 // forwarding makes the room that hands webhooks on, where there is anybody to hand them on to.
-func (s *Service) forwarding(ctx context.Context, targets []forward.Target) error {
+func (s *Service) forwarding(ctx context.Context, targets []forward.Target, summaries *publish.Publisher) error {
 	if len(targets) == 0 {
 		return nil
 	}
@@ -55,15 +57,19 @@ func (s *Service) forwarding(ctx context.Context, targets []forward.Target) erro
 		s.forward, err = forward.New(ctx, forward.Config{
 			JetStream: s.js, Layout: s.layout, Targets: targets, Timeout: set.ForwardTimeout, For: set.ForwardFor,
 			ReportsFor: set.ForwardReportsFor, Concurrency: set.ForwardConcurrency, Backfill: set.ForwardBackfill == "on",
-			Calls:  foldedCalls{s.worker.Table()},
+			Calls:  foldedCalls{s.worker.Table(), summaries},
 			Logger: s.log.With("component", "forward"), Registerer: s.registry,
 		})
 		return err
 	})
 }
 
-// foldedCalls answers forwarding's questions from this replica's fold.
-type foldedCalls struct{ table *session.Table }
+// foldedCalls answers forwarding's questions from this replica's fold, and about a call that has left the log from its
+// summary.
+type foldedCalls struct {
+	table     *session.Table
+	summaries *publish.Publisher
+}
 
 // Session implements forward.Calls.
 func (c foldedCalls) Session(ref call.Ref) call.SessionID { return c.table.Place(ref).Session }
@@ -82,7 +88,12 @@ func (c foldedCalls) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, 
 	}
 	// The entry was folded, so its session was known: one that is not known any more was forgotten, since it was over.
 	forgotten := !st.Known && ref.Session != "" && c.table.Unusable(seq) == nil
-	return st.Over || forgotten, nil
+	if st.Over || forgotten || !st.Headless || ref.Session == "" || ref.Leg == "" {
+		return st.Over || forgotten, nil
+	}
+	// A leg that begins in its middle: what came late for a call that has left the log, if a summary of it is stored.
+	_, stored, err := c.summaries.Last(ctx, summary.Key{Kind: summary.KindLeg, Session: string(ref.Session), Leg: string(ref.Leg)})
+	return stored, err
 }
 
 // application answers webhooks in proxy mode; nil where no application is in it.

@@ -264,7 +264,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		config.Needed = s.needed
 	}
 	s.worker = enrich.New(config)
-	if err := s.forwarding(ctx, targets); err != nil {
+	if err := s.forwarding(ctx, targets, publisher); err != nil {
 		return err
 	}
 	s.sources = &story.Sources{
