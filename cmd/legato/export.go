@@ -15,11 +15,12 @@ import (
 
 type exportCmd struct {
 	service.ReaderSettings
-	Level  string `default:"leg" enum:"leg,session" help:"leg or session."`
-	Since  string `help:"Only what was published since then, as 24h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z; otherwise all that is kept." placeholder:"TIME"`
-	Until  string `help:"Only what was published before then; otherwise until now." placeholder:"TIME"`
-	Format string `default:"" enum:",ndjson,csv,parquet" help:"ndjson, csv or parquet; otherwise by the end of the file's name."`
-	Output string `help:"File to write; one that exists is replaced when the export is whole." placeholder:"FILE" required:"" short:"o" type:"path"`
+	Level         string `default:"leg" enum:"leg,session" help:"leg or session."`
+	Since         string `help:"Only what was published since then, as 24h, 2026-03-14 (UTC) or 2026-03-14T15:00:00Z; otherwise all that is kept." placeholder:"TIME"`
+	Until         string `help:"Only what was published before then; otherwise until now." placeholder:"TIME"`
+	Format        string `default:"" enum:",ndjson,csv,parquet" help:"ndjson, csv or parquet; otherwise by the end of the file's name."`
+	QuoteFormulas bool   `help:"In CSV, put an apostrophe before texts that spreadsheets take for formulas: those that begin with =, +, -, @, a tab or a carriage return."`
+	Output        string `help:"File to write; one that exists is replaced when the export is whole." placeholder:"FILE" required:"" short:"o" type:"path"`
 }
 
 // Run writes the file, or goes on writing it where an earlier run ended.
@@ -48,7 +49,7 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 }
 
 func (cmd *exportCmd) plan(now time.Time) (export.Plan, error) {
-	plan := export.Plan{Level: cmd.Level, Format: export.Format(cmd.Format), Output: cmd.Output}
+	plan := export.Plan{Level: cmd.Level, Format: export.Format(cmd.Format), Output: cmd.Output, QuoteFormulas: cmd.QuoteFormulas}
 	var err error
 	if plan.Format == "" {
 		if plan.Format, err = export.FormatOf(cmd.Output); err != nil {

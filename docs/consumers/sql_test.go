@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -93,6 +94,38 @@ SELECT count(*)::INTEGER AS n, sum(leg_count)::INTEGER AS legs FROM newest_sessi
 	}
 	wantLegs(t, got[len(got)-4], " ", "+00")
 	wantQueries(t, got[len(got)-9:len(got)-6])
+}
+
+// A reader that guesses types from the first lines of a file takes seconds for what they are, though fractions begin
+// long after its sample.
+func TestDuckDBAddsUpSecondsThatAreWholeForTheFirstTwentyFiveThousandLines(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	install(t, dir, "@duckdb/node-api@1.5.6-r.1")
+	place(t, filepath.Join("testdata", "duckdb.mjs"), dir)
+	const whole, fractions = 25_000, 1_000
+	var lines strings.Builder
+	for i := range whole + fractions {
+		l := leg(0, 1)
+		l.DurationSeconds, l.Quality.Inbound.MOS = summary.Lasting(24*time.Second), new(summary.Number(4))
+		if i >= whole {
+			l.DurationSeconds, l.Quality.Inbound.MOS = summary.Lasting(24600*time.Millisecond), new(summary.Number(4.3))
+		}
+		body, err := summary.Encode(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines.Write(body)
+		lines.WriteByte('\n')
+	}
+	script(t, dir, "legs.ndjson", lines.String())
+	got := results(t, node(t, dir, "duckdb.mjs", script(t, dir, "sum.sql", `
+SELECT count(*)::INTEGER AS n, round(sum(duration_seconds), 1) AS seconds, round(max(quality.inbound.mos), 1) AS mos FROM read_json('legs.ndjson');
+`)))
+	want := []map[string]any{{"n": float64(whole + fractions), "seconds": 24.0*whole + 24.6*fractions, "mos": 4.3}}
+	if diff := cmp.Diff(want, got[0]); diff != "" {
+		t.Errorf("added up (-want +got):\n%s", diff)
+	}
 }
 
 // wantLegs checks the newest revision of each leg.

@@ -39,7 +39,7 @@ func (s *spool) convert(ctx context.Context, path string, watch Watch) error {
 	if s.plan.Format == Parquet {
 		to = newParquet(out, table.Columns())
 	} else {
-		to = newCSV(out, table.Columns())
+		to = newCSV(out, table.Columns(), s.plan.QuoteFormulas)
 	}
 	err = rows(ctx, io.LimitReader(s.file, s.state.Bytes), table, to, func(done int64) { watch(Write, done, s.state.Rows) })
 	if err == nil {

@@ -86,7 +86,7 @@ func begin(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, p P
 	}
 	return state{
 		Stream: layout.Calls, Created: info.Created, Last: info.State.LastSeq,
-		Level: p.Level, Format: p.Format, Since: p.Since, Until: p.Until,
+		Level: p.Level, Format: p.Format, Since: p.Since, Until: p.Until, QuoteFormulas: p.QuoteFormulas,
 	}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
 
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -108,6 +109,9 @@ func (s *spool) append(m *jetstream.RawStreamMsg) error {
 	body := m.Data
 	if !gjson.ValidBytes(body) {
 		return fmt.Errorf("message %d of %s is not JSON", m.Sequence, s.state.Stream)
+	}
+	if bytes.Contains(body, []byte(`\u0000`)) { // of an earlier release; a database refuses the whole file for it
+		body = []byte(call.PrintableJSON(string(body)))
 	}
 	if bytes.IndexByte(body, '\n') >= 0 {
 		var line bytes.Buffer

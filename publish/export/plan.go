@@ -51,6 +51,8 @@ type Plan struct {
 	Format Format
 	// Output is the file. One that exists is replaced in the end.
 	Output string
+	// QuoteFormulas puts an apostrophe before texts in CSV that a spreadsheet takes for formulas. Numbers begin with a +.
+	QuoteFormulas bool
 }
 
 func (p Plan) check() error {

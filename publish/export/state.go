@@ -18,10 +18,11 @@ type state struct {
 	Last    uint64    `json:"last"`
 
 	// The plan, with the times that it meant then.
-	Level  string `json:"level"`
-	Format Format `json:"format"`
-	Since  Bound  `json:"since"`
-	Until  Bound  `json:"until"`
+	Level         string `json:"level"`
+	Format        Format `json:"format"`
+	Since         Bound  `json:"since"`
+	Until         Bound  `json:"until"`
+	QuoteFormulas bool   `json:"quote_formulas,omitempty"`
 
 	// Seq is the last message that stands in FILE.part, Rows and Bytes how much that is.
 	Seq   uint64 `json:"seq"`
@@ -51,7 +52,8 @@ func goOn(p Plan, stream string, created time.Time, last uint64) (state, bool, e
 		return refuse("and cannot be read")
 	}
 	switch {
-	case s.Level != p.Level || s.Format != p.Format || s.Since.Text != p.Since.Text || s.Until.Text != p.Until.Text:
+	case s.Level != p.Level || s.Format != p.Format || s.Since.Text != p.Since.Text || s.Until.Text != p.Until.Text,
+		s.QuoteFormulas != p.QuoteFormulas:
 		return refuse(fmt.Sprintf("with other arguments (level %s, format %s, since %q, until %q)", s.Level, s.Format, s.Since.Text, s.Until.Text))
 	case s.Stream != stream:
 		return refuse("from stream " + s.Stream)

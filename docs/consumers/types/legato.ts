@@ -192,7 +192,8 @@ export type EndedBy =
  * denied: the API key was refused (401 or 403).
  * rate_limited: Telnyx asked for patience (429).
  * unreachable: no usable answer (network, timeout, 5xx, not JSON, another call's ids).
- * not_asked: there is no control id to ask with.
+ * not_asked: nothing was asked: there is no control id to ask with, or, where there is one, no turn to ask came
+ * before the window was over.
  */
 export type StatusState =
   | "confirmed"
