@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
@@ -54,5 +55,54 @@ func TestWatchTellsOfEveryRevisionOfALegWhoeverStoresIt(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// Where the stream is gone no consumer can be made, for as long as that lasts. The watch ends all the same.
+func TestAWatchEndsWithItsContextWhileTheStreamIsGone(t *testing.T) {
+	s := natsdtest.Run(t)
+	p := newPublisher(t, s.JS, s.Layout)
+	mustPublish(t, p, draft(legKey, "", 1), summary.Stored{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen, ended := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		for {
+			err := p.Watch(ctx, time.Now().Add(-time.Minute), func(summary.Key, summary.Position) { seen <- struct{}{} })
+			if ctx.Err() != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	<-seen
+	if err := s.JS.DeleteStream(t.Context(), s.Layout.Calls); err != nil {
+		t.Fatal(err)
+	}
+	// Until it is known that the consumer is gone: the heartbeats that are missed are of ten seconds.
+	asked := make(chan struct{}, 1)
+	sub, err := s.Conn.Subscribe("$JS.API.CONSUMER.CREATE."+s.Layout.Calls+".>", func(*nats.Msg) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	select {
+	case <-asked:
+	case <-time.After(time.Minute):
+		t.Fatal("the loss of the stream is not noticed")
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("it ended without an error")
+		}
+	case <-time.After(3 * time.Second):
+		t.Fatal("the watch does not end with its context")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -52,6 +53,7 @@ var (
 	errReconnected = errors.New("the connection is a new one: what was on its way is lost")
 	errMissed      = errors.New("an entry was lost on its way")
 	errStalled     = errors.New("the log has entries that do not arrive")
+	errClosed      = errors.New("the consumer was closed")
 )
 
 // Follow hands every entry of the log to f, the first one first, and goes on
@@ -81,6 +83,7 @@ func (j *Journal) Follow(ctx context.Context, f Follower) error {
 		if r.position.Load() != position {
 			failures.succeeded()
 		}
+		j.following.note(err)
 		if !failures.wait(ctx, j.log, "following the log", err) {
 			return ctx.Err()
 		}
@@ -146,13 +149,13 @@ func (r *reading) follow(ctx context.Context) error {
 		return err
 	}
 	r.delivered = 0
-	c, err := consume(consumer, followPrefetch, func(m jetstream.Msg) error { return r.take(ctx, m) })
+	c, err := natsd.Consume(consumer, followPrefetch, func(m jetstream.Msg) error { return r.take(ctx, m) })
 	if err != nil {
 		return fmt.Errorf("follow log %s: %w", r.j.cfg.Stream, err)
 	}
 	// Nothing may be folded once this returns: Restart comes from this goroutine.
-	defer c.stop()
-	closed := c.closed()
+	defer c.Stop()
+	closed := c.Closed()
 	watch := time.NewTicker(r.j.cfg.pace.watch)
 	defer watch.Stop()
 	var waiting uint64 // the position at the last look when the log had more than that, plus one
@@ -160,7 +163,7 @@ func (r *reading) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-c.ended:
+		case err := <-c.Ended():
 			return err
 		case <-closed:
 			return errClosed
@@ -175,9 +178,13 @@ func (r *reading) follow(ctx context.Context) error {
 				return err
 			case !more:
 				waiting = 0
+				r.j.following.clear()
 			case waiting == next:
 				return errStalled
 			default:
+				if waiting > 0 {
+					r.j.following.clear() // it moves on
+				}
 				waiting = next
 			}
 		}

@@ -78,6 +78,8 @@ type Journal struct {
 	atomicFrom atomic.Int64 // the minimum size of an atomic batch
 	room       room
 
+	following, working, paused trouble
+
 	followed     atomic.Uint64 // how far the log is folded here
 	lastStored   atomic.Int64  // unix nanoseconds of the last acknowledged write
 	failingSince atomic.Int64  // unix nanoseconds of the first failure since then, 0 when none

@@ -30,6 +30,7 @@ func TestTheRestOfANearlyFullLogIsNotForEvents(t *testing.T) {
 		}
 		// Between looks the room is estimated; it is full when a look says so, too.
 		refusals++
+		j.Reserve(call.Need{})
 		afterLooks(t, looks(t, s.Conn))
 	}
 	if !errors.Is(err, journal.ErrFull) {

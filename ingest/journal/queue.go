@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -101,6 +102,7 @@ func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 		if time.Since(start) > maxRetryPause {
 			failures.succeeded() // It went well for a while.
 		}
+		q.j.working.note(err)
 		if !failures.wait(ctx, q.j.log, "working the queue", err) {
 			return ctx.Err()
 		}
@@ -115,7 +117,7 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 		return err
 	}
 	var unworked []jetstream.Msg
-	c, err := consume(consumer, queuePrefetch, func(m jetstream.Msg) error {
+	c, err := natsd.Consume(consumer, queuePrefetch, func(m jetstream.Msg) error {
 		select {
 		case <-ctx.Done():
 			unworked = append(unworked, m)
@@ -132,14 +134,8 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 	if err != nil {
 		return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, err)
 	}
-	select {
-	case <-ctx.Done():
-		err = ctx.Err()
-	case err = <-c.ended:
-	case <-c.closed():
-		err = errClosed
-	}
-	c.drain()
+	err = q.wait(ctx, c)
+	c.Drain()
 	// Given back only now that nothing is asked for: else the server would hand them
 	// to this same subscription, where they would lie until AckWait has passed.
 	for _, m := range unworked {
@@ -150,12 +146,35 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 	return err
 }
 
+// wait is until the subscription ends. One that has lasted for a while works.
+func (q *Queue) wait(ctx context.Context, c *natsd.Consumption) error {
+	well := time.NewTimer(maxRetryPause)
+	defer well.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-c.Ended():
+			return err
+		case <-c.Closed():
+			return errClosed
+		case <-well.C:
+			q.j.working.clear()
+		}
+	}
+}
+
 // Depth asks the server what is left to do. folded is a position that the caller's fold had reached before: where
 // nothing waits and nothing is held, that much of the log is done.
 func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
 	info, err := q.consumer.Info(ctx)
 	if err != nil {
 		return call.Depth{}, fmt.Errorf("read the depth of the queue %s: %w", q.j.cfg.Queue, err)
+	}
+	if info.Paused {
+		q.j.paused.note(fmt.Errorf("the queue %s is paused by an operator for another %v", q.j.cfg.Queue, info.PauseRemaining.Round(time.Second)))
+	} else {
+		q.j.paused.clear()
 	}
 	d := call.Depth{Waiting: info.NumPending, Held: uint64(max(info.NumAckPending, 0)), Floor: info.AckFloor.Stream}
 	if d.Waiting == 0 && d.Held == 0 {

@@ -20,28 +20,28 @@ func pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
 }
 
-// retry paces what is tried until it succeeds. Of failures in a row only the first is worth a warning.
+// retry paces what is tried until it succeeds. Of failures in a row the newest is worth a warning a minute.
 type retry struct {
-	pauses  *backoff.ExponentialBackOff
-	failing bool
+	pauses *backoff.ExponentialBackOff
+	said   time.Time // zero: nothing fails
 }
 
 func newRetry() *retry { return &retry{pauses: pauses(minRetryPause, maxRetryPause)} }
 
 // succeeded ends the row.
 func (r *retry) succeeded() {
-	r.failing = false
+	r.said = time.Time{}
 	r.pauses.Reset()
 }
 
 // wait logs a failure and pauses; it reports whether ctx is still going.
 func (r *retry) wait(ctx context.Context, log *slog.Logger, what string, err error) bool {
-	if r.failing {
-		log.Debug(what+" is still interrupted", "error", err)
-	} else {
+	if time.Since(r.said) >= sayEvery {
+		r.said = time.Now()
 		log.Warn(what+" was interrupted; trying again", "error", err)
+	} else {
+		log.Debug(what+" is still interrupted", "error", err)
 	}
-	r.failing = true
 	return sleep(ctx, r.pauses.NextBackOff())
 }
 

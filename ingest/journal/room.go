@@ -93,25 +93,29 @@ func checkPrecedence(id string) precedence {
 type limit struct {
 	name      string
 	used, max int64
-	reserve   int64
-	// perLeg is what a leg that begins adds to the reserve.
+	// least is kept free whatever is needed, need is what the calls that are not finished take of it.
+	least int64
+	need  func(call.Need) int64
+	// perLeg is what a leg that begins adds to the need.
 	perLeg int64
 }
 
 func (l *limit) fill() float64 { return float64(l.used) / float64(max(l.max, 1)) }
 
-// newLimit keeps need free, and part of the limit at least.
-func newLimit(name string, used, maximum, need, least, perLeg int64) limit {
-	return limit{name: name, used: used, max: maximum, reserve: max(need, least), perLeg: perLeg}
-}
+// What calls need of a limit.
+func needLog(n call.Need) int64             { return n.Log }
+func needSummaries(n call.Need) int64       { return n.Summaries }
+func needBoth(n call.Need) int64            { return n.Log + n.Summaries }
+func needLogMessages(n call.Need) int64     { return n.Legs * legMessages * messageBytes }
+func needSummaryMessages(n call.Need) int64 { return n.Legs * legSummaries * messageBytes }
 
 // room is how much the storage still takes.
 type room struct {
-	mu     sync.Mutex // guards limits, and looks from each other
+	mu     sync.Mutex // guards limits and need
 	limits []limit
 	need   call.Need
 
-	// taken and begun are the bytes and the legs that were stored since the last look.
+	// taken are the bytes that were stored since the last look, begun the legs since the need was last said.
 	taken, begun atomic.Int64
 	// refused holds back what the server has just refused for want of room, though all limits that are known have
 	// some: a server's own limit is told to nobody.
@@ -141,7 +145,7 @@ func (r *room) lacks(p precedence) string {
 	taken, begun := r.taken.Load(), r.begun.Load()
 	for i := range r.limits {
 		l := &r.limits[i]
-		kept := int64(p.kept * float64(l.reserve+begun*l.perLeg))
+		kept := int64(p.kept * float64(max(l.need(r.need)+begun*l.perLeg, l.least)))
 		if l.max-l.used-taken-kept <= 0 {
 			return l.name
 		}
@@ -162,6 +166,7 @@ func (r *room) take(e *call.Entry) {
 func (j *Journal) Reserve(n call.Need) (scarce bool) {
 	j.room.mu.Lock()
 	j.room.need = n
+	j.room.begun.Store(0)
 	j.room.mu.Unlock()
 	return j.room.scarce.Load()
 }
@@ -181,42 +186,40 @@ func (j *Journal) Refuses() (limit string, all bool) {
 // measure looks at every limit that bounds what can be stored. info is that of the log.
 func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
 	r := &j.room
-	r.mu.Lock()
-	need := r.need
-	r.mu.Unlock()
 	var limits []limit
-	add := func(name string, used, maximum, need, least, perLeg int64) {
-		if maximum > 0 {
-			limits = append(limits, newLimit(name, used, maximum, need, least, perLeg))
+	add := func(l limit) {
+		if l.max > 0 {
+			limits = append(limits, l)
 		}
 	}
 	log := info.Config
-	add(limitLogBytes, int64(info.State.Bytes), log.MaxBytes, need.Log, log.MaxBytes/reservedPart, legBytes)
-	add(limitLogMessages, int64(info.State.Msgs)*messageBytes, log.MaxMsgs*messageBytes,
-		need.Legs*legMessages*messageBytes, log.MaxMsgs*messageBytes/reservedPart, legMessages*messageBytes)
+	add(limit{limitLogBytes, int64(info.State.Bytes), log.MaxBytes, log.MaxBytes / reservedPart, needLog, legBytes})
+	add(limit{
+		limitLogMessages, int64(info.State.Msgs) * messageBytes, log.MaxMsgs * messageBytes, log.MaxMsgs * messageBytes / reservedPart,
+		needLogMessages, legMessages * messageBytes,
+	})
 	if calls, err := j.summaries(ctx); err == nil && calls != nil {
 		c := calls.Config
-		add(limitSummaryBytes, int64(calls.State.Bytes), c.MaxBytes, need.Summaries, 0, legSummaryBytes)
-		add(limitSummaryMessages, int64(calls.State.Msgs)*messageBytes, c.MaxMsgs*messageBytes,
-			need.Legs*legSummaries*messageBytes, 0, legSummaries*messageBytes)
+		add(limit{limitSummaryBytes, int64(calls.State.Bytes), c.MaxBytes, 0, needSummaries, legSummaryBytes})
+		add(limit{
+			limitSummaryMessages, int64(calls.State.Msgs) * messageBytes, c.MaxMsgs * messageBytes, 0,
+			needSummaryMessages, legSummaries * messageBytes,
+		})
 	}
 	if s, ok := j.storage(ctx, log.Replicas); ok {
-		copies := int64(max(log.Replicas, 1))
-		add(limitAccount, s.Used/copies, s.Max/copies, need.Log+need.Summaries, s.Max/copies/reservedPart, legBytes+legSummaryBytes)
+		maximum := s.Max / int64(max(log.Replicas, 1))
+		add(limit{limitAccount, s.Used / int64(max(log.Replicas, 1)), maximum, maximum / reservedPart, needBoth, legBytes + legSummaryBytes})
 	}
 	if j.cfg.Disk != nil {
 		if free, err := j.cfg.Disk(); err == nil {
 			// What the streams have taken is theirs: the limit is what is left.
 			used := int64(info.State.Bytes)
-			limits = append(limits, limit{
-				name: limitDisk, used: used, max: used + max(free-leastDisk, 0), reserve: need.Log + need.Summaries, perLeg: legBytes + legSummaryBytes,
-			})
+			limits = append(limits, limit{limitDisk, used, used + max(free-leastDisk, 0), 0, needBoth, legBytes + legSummaryBytes})
 		}
 	}
 	r.mu.Lock()
 	r.limits = limits
 	r.taken.Store(0)
-	r.begun.Store(0)
 	r.mu.Unlock()
 	j.tellRoom(limits)
 }

@@ -168,6 +168,7 @@ func TestADiskThatOthersFillRefusesBeforeItIsFull(t *testing.T) {
 		t.Errorf("got error %v, want %v for the disk", err, journal.ErrFull)
 	}
 	free.Store(1 << 30)
+	j.Reserve(call.Need{})
 	eventually(t, "webhooks to be taken again", func() bool {
 		_, err := j.Append(t.Context(), entry(3))
 		return err == nil

@@ -16,6 +16,8 @@ type Report struct {
 	// AtomicPublish tells that the log takes atomic batches. It is false on a
 	// server older than 2.12, where messages must be published one by one.
 	AtomicPublish bool
+	// Have are the streams as Check found them, without those that do not exist.
+	Have []jetstream.StreamConfig
 	// Made and Changed tell what Manage did, a line each. Empty after Check.
 	Made, Changed []string
 }
@@ -136,6 +138,7 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 			mismatch.Commands = append(mismatch.Commands, addCommand(&want))
 			continue
 		}
+		report.Have = append(report.Have, have)
 		if want.Name == layout.Events {
 			report.AtomicPublish = have.AllowAtomicPublish
 		}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"runtime"
+	"time"
 
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
@@ -53,6 +54,30 @@ func natsMetrics(nc *nats.Conn, dataDir string) []prometheus.Collector {
 		}
 		return float64(free)
 	}))
+}
+
+// failingMetrics tell for how long what the service lives on fails.
+func (s *Service) failingMetrics() (all []prometheus.Collector) {
+	since := map[string]func() time.Time{
+		"append":  s.journal.FailingSince,
+		"follow":  func() time.Time { return s.journal.Following().Since },
+		"queue":   func() time.Time { return s.journal.Working().Since },
+		"streams": func() time.Time { since, _ := s.watched.broken(); return since },
+	}
+	for part, since := range since {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "legato_failing_seconds", Help: "For how long something fails without which calls are not taken or finished " +
+				"(append, follow: the log; queue: its tasks; streams: one is missing or cannot be used), 0 while it works.",
+			ConstLabels: prometheus.Labels{"part": part},
+		}, func() float64 {
+			at := since()
+			if at.IsZero() {
+				return 0
+			}
+			return time.Since(at).Seconds()
+		}))
+	}
+	return all
 }
 
 func truth(b bool) float64 {

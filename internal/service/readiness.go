@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 )
@@ -23,6 +25,9 @@ const (
 	// failingFor is how long writes may fail before the service is not ready: a
 	// cluster that chooses another leader is back sooner.
 	failingFor = 2 * time.Second
+	// lastingFor is how long the log may not be followed, or its queue not be worked, before the service is not
+	// ready: consumers are lost with their server, and made again within seconds.
+	lastingFor = 10 * time.Second
 )
 
 // heartbeat appends an entry that says nothing whenever nothing else was appended
@@ -82,8 +87,17 @@ func (s *Service) ready() error {
 		}
 		return err
 	}
+	if _, fault := s.watched.broken(); fault != nil {
+		return fmt.Errorf("calls cannot be finished: %w", fault)
+	}
 	if since := s.journal.FailingSince(); !since.IsZero() && time.Since(since) > failingFor {
 		return fmt.Errorf("the log has not been writable for %v: %w", time.Since(since).Round(time.Second), s.journal.Failure())
+	}
+	if err := lasting("the log cannot be followed", s.journal.Following()); err != nil {
+		return err
+	}
+	if err := lasting("the queue cannot be worked", s.journal.Working()); err != nil {
+		return err
 	}
 	limit, all := s.journal.Refuses()
 	switch {
@@ -103,12 +117,23 @@ func (s *Service) ready() error {
 	return nil
 }
 
+// lasting returns the newest cause of a trouble that does not pass by itself.
+func lasting(what string, t journal.Trouble) error {
+	if t.Err == nil || time.Since(t.Since) < lastingFor {
+		return nil
+	}
+	return fmt.Errorf("%s for %v: %w", what, time.Since(t.Since).Round(time.Second), t.Err)
+}
+
 // warnings are what an operator must see to while the service takes webhooks all the same.
 func (s *Service) warnings() []string {
 	var found []string
 	if at, denied := s.status.LastDenied(); denied {
 		found = append(found, fmt.Sprintf("Telnyx refuses the API key (last at %s): calls go unconfirmed until it is put right",
 			at.Format(time.RFC3339)))
+	}
+	if differ := s.watched.differences(); len(differ) > 0 {
+		found = append(found, "streams are not as wanted: "+strings.Join(differ, ", "))
 	}
 	if limit, _ := s.journal.Refuses(); limit != "" {
 		found = append(found, fmt.Sprintf("webhooks that begin a call are refused for want of room (%s)", limit))

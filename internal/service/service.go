@@ -9,14 +9,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/status"
@@ -34,8 +32,6 @@ import (
 const (
 	// queueName is the durable consumer that all replicas share.
 	queueName = "legato"
-	// stopWithin bounds the whole stop, below what Kubernetes and systemd give.
-	stopWithin = 14 * time.Second
 	// stagger spreads the checks of several replicas; an embedded NATS has one.
 	stagger = 100 * time.Millisecond
 	// embeddedOutage is how long the embedded log may refuse to be written before the
@@ -62,6 +58,8 @@ type Service struct {
 	forward  *forward.Forwarder // nil: there is nobody to forward to
 	tracer   trace.Tracer       // nil: nothing is traced
 	apiKey   string             // as it was at the start
+	limits   natsd.Limits       // of the streams, as they were at the start
+	watched  streamWatch
 
 	teardown []teardown
 }
@@ -197,6 +195,7 @@ func (s *Service) streams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.limits = limits
 	s.unready(errors.New("looking after the streams"))
 	if s.settings.Streams == "check" {
 		return s.await(ctx, "check the streams", func(ctx context.Context) error {
@@ -242,6 +241,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	if err != nil {
 		return err
 	}
+	s.registry.MustRegister(s.failingMetrics()...)
 	store := parked.New(s.js, s.layout)
 	s.status, err = status.New(status.Config{
 		BaseURL: s.settings.TelnyxBaseURL, APIKey: s.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
@@ -333,72 +333,6 @@ func (q queueAdapter) Work(ctx context.Context, do func(enrich.Task)) error {
 }
 
 var _ enrich.Sink = (*publish.Publisher)(nil)
-
-// Run works until ctx ends or something fails for good; then it stops in order:
-// webhooks first, then forwarding, the queue's work, the fold, the appends, NATS last.
-func (s *Service) Run(ctx context.Context) error {
-	// Each stage ends only after the one before it has.
-	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	forwardCtx, stopForward := context.WithCancel(context.WithoutCancel(ctx))
-	followCtx, stopFollow := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopForward()
-	defer stopWork()
-	defer stopFollow()
-
-	g, failed := errgroup.WithContext(ctx)
-	serving, forwarding, working, following := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
-	g.Go(func() error { defer close(serving); return s.ingest.Serve() })
-	g.Go(func() error { defer close(forwarding); return s.runForward(forwardCtx) })
-	g.Go(func() error { defer close(working); return s.worker.Run(workCtx) })
-	g.Go(func() error { defer close(following); return ended(s.journal.Follow(followCtx, s.worker.Table())) })
-	g.Go(func() error { return s.heartbeat(failed) })
-	g.Go(func() error { return s.watchKey(failed) })
-	g.Go(func() error { return s.shout(failed) })
-	g.Go(func() error {
-		<-failed.Done()
-		s.log.Info("stopping")
-		s.unready(errors.New("stopping"))
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-		defer cancel()
-		err := s.ingest.Shutdown(stopCtx)
-		wait(stopCtx, serving)
-		stopForward()
-		wait(stopCtx, forwarding)
-		stopWork()
-		wait(stopCtx, working)
-		stopFollow()
-		wait(stopCtx, following)
-		return errors.Join(err, s.stop(stopCtx))
-	})
-	return g.Wait()
-}
-
-// ended maps the end of a context that was asked for to success.
-func ended(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-func wait(ctx context.Context, done <-chan struct{}) {
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
-}
-
-// stop tears down what was started, the last first.
-func (s *Service) stop(ctx context.Context) error {
-	var errs []error
-	for _, t := range slices.Backward(s.teardown) {
-		if err := t.stop(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("stop %s: %w", t.name, err))
-		}
-	}
-	s.teardown = nil
-	return errors.Join(errs...)
-}
 
 // NATSURL is where subscribers reach NATS, empty when they cannot.
 func (s *Service) NATSURL() string {

@@ -1,0 +1,201 @@
+package e2e_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
+	"github.com/legato-calls/legato/internal/natsd"
+)
+
+// external starts a service on a NATS server of its own process.
+func external(t *testing.T, world *legatotest.Telnyx, url string, more ...string) (s *legatotest.Server, flags []string) {
+	t.Helper()
+	flags = append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
+	flags = append(flags, more...)
+	return legatotest.Serve(t, world.Env(), flags...), flags
+}
+
+// rings delivers a call.
+func rings(t *testing.T, world *legatotest.Telnyx, s *legatotest.Server, number uint64) fake.Call {
+	t.Helper()
+	c := fake.Generator{Seed: 31}.Of(fake.Busy, number, time.Now().UTC().Add(-time.Minute))
+	world.Know(c)
+	for _, d := range c.Deliveries {
+		if a := world.Post(t, s.Target(), time.Now(), d.Body(1, s.Target())); a.Status != http.StatusOK {
+			t.Fatalf("%s was answered %+v", d.Type, a)
+		}
+	}
+	return c
+}
+
+func TestWithoutItsSummariesAServiceSaysSoStopsInTimeAndFinishesLater(t *testing.T) {
+	t.Parallel()
+	for _, comes := range []string{"with a start", "by itself"} {
+		t.Run(comes, func(t *testing.T) {
+			t.Parallel()
+			url := legatotest.ExternalNATS(t)
+			world := legatotest.NewTelnyx(t)
+			s, flags := external(t, world, url)
+			js := legatotest.Dial(t, url)
+			if err := js.DeleteStream(t.Context(), "CALLS"); err != nil {
+				t.Fatal(err)
+			}
+			c := rings(t, world, s, 1)
+			says(t, s.Admin, http.StatusServiceUnavailable, "stream CALLS does not exist")
+			if comes == "with a start" {
+				legatotest.StopsCleanly(t, s)
+				s = legatotest.Serve(t, world.Env(), legatotest.Again(flags, s)...)
+			} else {
+				layout, err := natsd.NewLayout(natsd.DefaultPrefix)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := natsd.Manage(t.Context(), js, layout, natsd.Limits{}); err != nil {
+					t.Fatal(err)
+				}
+				s.Ready()
+			}
+			legatotest.Completed(t, url, "calls.session.completed.*."+string(c.Session))
+			legatotest.StopsCleanly(t, s)
+		})
+	}
+}
+
+func TestASealedStreamIsSaidAndAServiceStops(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"CALLS", "CALL_EVENTS"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := legatotest.ExternalNATS(t)
+			world := legatotest.NewTelnyx(t)
+			s, _ := external(t, world, url)
+			stream, err := legatotest.Dial(t, url).Stream(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := stream.CachedInfo().Config
+			config.Sealed = true
+			if _, err := legatotest.Dial(t, url).UpdateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			says(t, s.Admin, http.StatusServiceUnavailable, "stream "+name+": sealed is true")
+			s.Logged("a stream was changed while the service runs")
+			legatotest.StopsCleanly(t, s)
+		})
+	}
+}
+
+func TestEditsOfAStreamAreSaidWithinAMinute(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	s, _ := external(t, world, url)
+	js := legatotest.Dial(t, url)
+	stream, err := js.Stream(t.Context(), "CALL_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, s.Admin, http.StatusOK, "ready")
+	config := stream.CachedInfo().Config
+	config.MaxMsgs, config.MaxAge = 100_000, 30*time.Hour
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	says(t, s.Admin, http.StatusOK, "stream CALL_EVENTS: max_age is 30h, want 24h")
+	for !strings.Contains(s.Text(), "max_msgs was -1, is 100000") {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the change is not said")
+		}
+		s.Logged("a stream was changed while the service runs")
+	}
+}
+
+// A queue that an operator has paused hands nothing out.
+func TestAPausedQueueIsNotReady(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	s, _ := external(t, world, url)
+	js := legatotest.Dial(t, url)
+	if _, err := js.PauseConsumer(t.Context(), "CALL_EVENTS", "legato", time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	c := rings(t, world, s, 2)
+	says(t, s.Admin, http.StatusServiceUnavailable, "is paused")
+	if got := legatotest.Scrape(t, s.Admin).Sum("legato_failing_seconds", `part="queue"`); got <= 0 {
+		t.Errorf("legato_failing_seconds of the queue is %v", got)
+	}
+	if _, err := js.ResumeConsumer(t.Context(), "CALL_EVENTS", "legato"); err != nil {
+		t.Fatal(err)
+	}
+	s.Ready()
+	legatotest.Completed(t, url, "calls.session.completed.*."+string(c.Session))
+}
+
+// Other programs of the account may have used up its consumers when the follower has to be made again.
+func TestAFollowerThatCannotBeMadeIsNotReady(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(config, []byte(`accounts { A {
+		users: [ { user: u, password: p } ], jetstream { max_consumers: 3 } } }
+		no_auth_user: u`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url := legatotest.ExternalNATS(t, "--config="+config)
+	world := legatotest.NewTelnyx(t)
+	s, _ := external(t, world, url)
+	js := legatotest.Dial(t, url)
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
+	defer cancel()
+	stream, err := js.Stream(ctx, "CALL_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var taken []string
+	take := func() {
+		c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{InactiveThreshold: time.Hour})
+		if err == nil {
+			taken = append(taken, c.CachedInfo().Name)
+		}
+	}
+	for name := range stream.ConsumerNames(ctx).Name() {
+		if name == "legato" {
+			continue
+		}
+		if err := stream.DeleteConsumer(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		take()
+	}
+	if len(taken) == 0 {
+		t.Fatal("no consumer could be taken")
+	}
+	c := rings(t, world, s, 3)
+	says(t, s.Admin, http.StatusServiceUnavailable, "the log cannot be followed for")
+	if got := legatotest.Scrape(t, s.Admin).Sum("legato_failing_seconds", `part="follow"`); got <= 0 {
+		t.Errorf("legato_failing_seconds of the follower is %v", got)
+	}
+	if !strings.Contains(s.Get(t, "/readyz"), "maximum consumers") {
+		t.Errorf("the cause is not told: %s", s.Get(t, "/readyz"))
+	}
+	for _, name := range taken {
+		if err := stream.DeleteConsumer(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Ready()
+	legatotest.Completed(t, url, "calls.session.completed.*."+string(c.Session))
+	legatotest.StopsCleanly(t, s)
+}

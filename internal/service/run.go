@@ -1,0 +1,141 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// How far into a stop its stages may go on. What has not ended by then is left behind: no library is trusted to end
+// with its context. stopWithin bounds the whole, below what Kubernetes and systemd give.
+const (
+	serveUntil   = 6 * time.Second
+	forwardUntil = 7 * time.Second
+	workUntil    = 10 * time.Second
+	followUntil  = 11 * time.Second
+	stopWithin   = 14 * time.Second
+	// lastMoment is for what ends together with the connection to NATS.
+	lastMoment = 500 * time.Millisecond
+)
+
+// stage is a part of the service that runs until it is told to stop.
+type stage struct {
+	name  string
+	until time.Duration
+	stop  func(context.Context) error
+	ended chan struct{}
+}
+
+// Run works until ctx ends or something fails for good; then it stops in order:
+// webhooks first, then forwarding, the queue's work, the fold, the appends, NATS last. It returns within the time
+// that a stop may take, also where something does not end.
+func (s *Service) Run(ctx context.Context) error {
+	g, failed := errgroup.WithContext(ctx)
+	var stages []*stage
+	start := func(name string, until time.Duration, run func() error, stop func(context.Context) error) {
+		st := &stage{name: name, until: until, stop: stop, ended: make(chan struct{})}
+		stages = append(stages, st)
+		g.Go(func() error { defer close(st.ended); return run() })
+	}
+	// Each of these ends only after the one before it has.
+	background := func(name string, until time.Duration, run func(context.Context) error) {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		start(name, until, func() error { return run(ctx) }, func(context.Context) error { cancel(); return nil })
+	}
+	start("webhooks", serveUntil, s.ingest.Serve, s.ingest.Shutdown)
+	background("forwarding", forwardUntil, s.runForward)
+	background("work", workUntil, s.worker.Run)
+	background("fold", followUntil, func(ctx context.Context) error { return ended(s.journal.Follow(ctx, s.worker.Table())) })
+	for _, run := range []func(context.Context) error{s.heartbeat, s.watchKey, s.shout, s.watchStreams} {
+		g.Go(func() error { return run(failed) })
+	}
+	all := make(chan error, 1)
+	go func() { all <- g.Wait() }()
+
+	<-failed.Done()
+	s.log.Info("stopping")
+	s.unready(errors.New("stopping"))
+	stopped := s.stopInOrder(ctx, stages)
+	select {
+	case err := <-all:
+		return errors.Join(err, stopped)
+	case <-time.After(lastMoment):
+		// The process ends without it: its tasks are handed out again, its webhooks sent again.
+		return errors.Join(stopped, fmt.Errorf("stop: %s did not end in time", strings.Join(running(stages), ", ")))
+	}
+}
+
+// running names the stages that have not ended.
+func running(stages []*stage) (names []string) {
+	for _, st := range stages {
+		select {
+		case <-st.ended:
+		default:
+			names = append(names, st.name)
+		}
+	}
+	return names
+}
+
+// stopInOrder stops one stage after the other, and then what was started before them.
+func (s *Service) stopInOrder(ctx context.Context, stages []*stage) error {
+	ctx, begun := context.WithoutCancel(ctx), time.Now()
+	var errs []error
+	for _, st := range stages {
+		ctx, cancel := context.WithDeadline(ctx, begun.Add(st.until))
+		if err := bounded(ctx, st.stop); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", st.name, err))
+		}
+		select {
+		case <-st.ended:
+		case <-ctx.Done():
+			s.log.Warn("a part of the service does not end", "part", st.name)
+		}
+		cancel()
+	}
+	ctx, cancel := context.WithDeadline(ctx, begun.Add(stopWithin))
+	defer cancel()
+	return errors.Join(append(errs, s.stop(ctx))...)
+}
+
+// ended maps the end of a context that was asked for to success.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// bounded does something that may not heed its context, and returns when that ends.
+func bounded(ctx context.Context, do func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // it heeds it
+		return err
+	case <-time.After(lastMoment / 5):
+		return ctx.Err()
+	}
+}
+
+// stop tears down what was started, the last first.
+func (s *Service) stop(ctx context.Context) error {
+	var errs []error
+	for _, t := range slices.Backward(s.teardown) {
+		if err := bounded(ctx, t.stop); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", t.name, err))
+		}
+	}
+	s.teardown = nil
+	return errors.Join(errs...)
+}
