@@ -285,7 +285,12 @@ func TestABurstIsMeasured(t *testing.T) {
 		}
 		cmd.Env = append(os.Environ(), b.world.Env()...)
 	}, flags...)
-	b.post(s.Target, first)
+	t.Cleanup(func() {
+		if text := s.Text(); t.Failed() {
+			t.Logf("the program's last words: %s", text[max(len(text)-2000, 0):])
+		}
+	})
+	t.Logf("%d calls have begun within %v", *burstSize, b.post(s.Target, first).Round(100*time.Millisecond))
 	took := b.post(s.Target, last)
 	ended := time.Now()
 	b.watch(s.NATS)

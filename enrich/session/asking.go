@@ -79,8 +79,12 @@ func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 		a.due, a.next = l.unansweredAt(r, a), l.checked+1
 	}
 	if a.ending == NotOver {
-		expires := l.aliveAt.Add(maxLegLife)
-		if a.due.IsZero() || !expires.After(now) || expires.Before(a.due) {
+		expires, asked := l.aliveAt.Add(maxLegLife), l.checkedSeq > l.aliveSeq
+		if asked {
+			expires = later(expires, l.checkedAt.Add(expireAfter))
+		}
+		// A clock of the log that jumps ahead is no silence: whoever can be asked about is asked first.
+		if a.due.IsZero() || asked && (!expires.After(now) || expires.Before(a.due)) {
 			c.Kind, c.Upto = CheckExpire, l.aliveSeq
 			return c, expires, true
 		}

@@ -130,3 +130,52 @@ func TestAnAttemptIsWantedUntilThereIsNoTimeForAnAnswer(t *testing.T) {
 		}
 	})
 }
+
+// The clock of the log is the leader's: another leader's may be hours ahead. That is no silence of a leg.
+func TestALegIsNotExpiredUnaskedWhenTheLogsClockJumps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.says(call.TypeInitiated, ref(0))
+		tp.probe()
+		tp.ahead = 5 * time.Hour
+		tp.probe()
+		all := tp.run(time.Now().Add(10*time.Minute), func(c session.Check) {
+			if c.Kind == session.CheckStatus {
+				tp.answer(c.Ref(), alive(c.Attempt))
+			}
+		})
+		if expired := of(all, session.CheckExpire); len(expired) > 0 || tp.leg(ref(0)).Ending != session.NotOver {
+			t.Errorf("it was closed by %v", expired)
+		}
+	})
+}
+
+func TestTheMemoryOfALegDoesNotGrowWithItsSweeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.says(call.TypeInitiated, ref(0))
+		n := 0
+		for range 4 {
+			tp.run(time.Now().Add(55*time.Minute), func(c session.Check) {
+				if n++; n%5 == 0 {
+					tp.answer(c.Ref(), unreachable(c.Attempt))
+				} else {
+					tp.answer(c.Ref(), alive(c.Attempt))
+				}
+			})
+		}
+		l := tp.leg(ref(0))
+		if n < 40 || l.Asked != n || len(l.Answers) > 7 {
+			t.Errorf("after %d answers %d are kept, and the last attempt is %d", n, len(l.Answers), l.Asked)
+		}
+		pass(time.Second)
+		tp.says(call.TypeHangup, ref(0))
+		if l := tp.leg(ref(0)); l.AskedSince != 0 {
+			t.Errorf("%d answers count as received since the end", l.AskedSince)
+		}
+		tp.answer(ref(0), session.Answer{Answer: status.Answer{Attempt: n + 1, Result: status.Answered, IsAlive: new(false)}})
+		if l := tp.leg(ref(0)); l.Confirmed == nil {
+			t.Error("that it was seen alive is forgotten")
+		}
+	})
+}

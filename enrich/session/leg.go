@@ -37,8 +37,10 @@ type leg struct {
 	// controlBy and connectionBy are the events that stated them first, by occurrence; nil: none did.
 	controlBy, connectionBy *Event
 
-	events  events
+	events events
+	// answers are those that can matter yet, asked is the highest attempt that any was of.
 	answers []*Received
+	asked   int
 	// record is what is known about events that may be missing.
 	record record
 
@@ -89,6 +91,14 @@ type Received struct {
 
 // gone reports whether it says that Telnyx does not know the leg any more.
 func (r *Received) gone() bool { return r.Result == status.NotFound && r.Proven }
+
+// alive reports whether it says that the leg lives.
+func (r *Received) alive() bool {
+	return r.Result == status.Answered && r.EndTime.IsZero() && r.IsAlive != nil && *r.IsAlive
+}
+
+// failed reports whether it says nothing about the leg.
+func (r *Received) failed() bool { return r.Result != status.Answered && r.Result != status.NotFound }
 
 // fetchSkew is how far the clock of a replica may be behind Telnyx's.
 const fetchSkew = time.Minute
@@ -231,8 +241,8 @@ func (l *leg) wasGone() bool {
 // attempts returns the highest attempt so far, how many answers were received since a time, how many of these were no
 // refusal to be asked so often, and the last answer of all.
 func (l *leg) attempts(since time.Time) (highest, made, tried int, last *Received) {
+	highest = l.asked
 	for _, a := range l.answers {
-		highest = max(highest, a.Attempt)
 		if !a.At.Before(since) {
 			made++
 			if a.Result != status.RateLimited {
@@ -249,6 +259,17 @@ func (l *leg) attempts(since time.Time) (highest, made, tried int, last *Receive
 // noteAnswer puts an answer into the set, in order of fetching. An answer that the log has twice stands where it
 // stood first.
 func (l *leg) noteAnswer(r *Received) {
+	l.asked = max(l.asked, r.Attempt)
+	// A leg of four hours is asked about some fifty times: what names it is in memory once.
+	same(&r.Session, l.session.id)
+	same(&r.Leg, l.id)
+	same(&r.Control, l.control)
+	if l.connectionBy != nil {
+		same(&r.Connection, l.connectionBy.Facts.Connection)
+	}
+	if n := len(l.answers); n > 0 {
+		same(&r.ClientState, l.answers[n-1].ClientState)
+	}
 	for i, a := range l.answers {
 		if a.Attempt == r.Attempt && a.FetchedAt.Equal(r.FetchedAt) && a.Result == r.Result {
 			if r.Seq < a.Seq {
@@ -260,6 +281,35 @@ func (l *leg) noteAnswer(r *Received) {
 	l.answers = append(l.answers, r)
 	slices.SortFunc(l.answers, func(a, b *Received) int {
 		return cmp.Or(a.FetchedAt.Compare(b.FetchedAt), cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Result, b.Result))
+	})
+	if len(l.answers) > keptAnswers && l.open() {
+		l.dropAnswers()
+	}
+}
+
+// keptAnswers is how many answers about a leg that lives are kept whatever they say.
+const keptAnswers = 6
+
+// dropAnswers forgets what sweeps of a leg that lives have brought, but for what may matter when it is over: when it was
+// first and last seen alive, the last failure to get an answer, the last attempt of all, and everything that may come
+// to confirm its end when its hangup is known.
+func (l *leg) dropAnswers() {
+	var first, alive, failure, last *Received
+	for _, a := range l.answers {
+		switch {
+		case a.alive():
+			if alive = a; first == nil {
+				first = a
+			}
+		case a.failed():
+			failure = a
+		}
+		if last == nil || a.Seq > last.Seq {
+			last = a
+		}
+	}
+	l.answers = slices.DeleteFunc(l.answers, func(a *Received) bool {
+		return (a.alive() || a.failed()) && a != first && a != alive && a != failure && a != last
 	})
 }
 

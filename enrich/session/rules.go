@@ -47,6 +47,8 @@ const (
 	// closeAfter is how long after the last attempt is due, or after a check of a leg that was not asked about before
 	// its window was over, the asking ends with or without an answer.
 	closeAfter, closeUnaskedAfter = time.Minute, 5 * time.Minute
+	// expireAfter is how long a leg that was silent for longer than any leg lives has for an answer that it lives.
+	expireAfter = time.Minute
 	// answeredWithin is how long before that nothing is sent any more, so that what is sent is answered before.
 	answeredWithin = status.MaxTimeout
 )

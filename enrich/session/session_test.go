@@ -39,6 +39,8 @@ type tape struct {
 	events  []call.Event
 	changed []call.SessionID
 	bad     []error
+	// ahead is how far the log's clock is before this machine's.
+	ahead time.Duration
 	// rules are those of the service, less what only some tests want: outages and backfills.
 	rules session.Rules
 }
@@ -94,7 +96,7 @@ func (tp *tape) last() uint64 { return tp.before + uint64(len(tp.log)) }
 
 func (tp *tape) fold(e call.Entry) uint64 {
 	tp.log = append(tp.log, e)
-	e.Seq, e.ReceivedAt = tp.last(), time.Now().UTC()
+	e.Seq, e.ReceivedAt = tp.last(), time.Now().Add(tp.ahead).UTC()
 	tp.log[len(tp.log)-1] = e
 	tp.table.Fold(e)
 	return e.Seq
