@@ -135,10 +135,10 @@ func TestNoPublishedNumberIsOutsideItsRange(t *testing.T) {
 		return off(time.Duration(rapid.Int64Range(-1e14, 1e14).Draw(t, "ns")))
 	})
 	whole := rapid.Int64()
-	real := rapid.Float64()
+	fractions := rapid.Float64()
 	detail := rapid.Custom(func(t *rapid.T) *session.Event {
 		n := func() *int64 { return maybe(t, "n", whole) }
-		f := func() *float64 { return maybe(t, "f", real) }
+		f := func() *float64 { return maybe(t, "f", fractions) }
 		events := []struct {
 			typ    string
 			detail call.Detail
@@ -165,7 +165,7 @@ func TestNoPublishedNumberIsOutsideItsRange(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		a := answer(1, status.Answered, func(a *status.Answer) {
-			a.StartTime, a.EndTime, a.CallDuration = instants.Draw(t, "start"), instants.Draw(t, "end"), maybe(t, "duration", real)
+			a.StartTime, a.EndTime, a.CallDuration = instants.Draw(t, "start"), instants.Draw(t, "end"), maybe(t, "duration", fractions)
 		})
 		v := session.LegView{
 			ID: "l", Control: "c", Final: true, Ending: rapid.SampledFrom([]session.Ending{session.ByHangup, session.ByStatus}).Draw(t, "ending"),

@@ -16,10 +16,10 @@ const (
 
 // within returns a number that lies from low to high, nil for any other.
 func within[T int64 | float64](n *T, low, high T) *T {
-	if n == nil || !(low <= *n && *n <= high) { // not a number compares with nothing
-		return nil
+	if n != nil && low <= *n && *n <= high { // what is not a number compares with nothing
+		return n
 	}
-	return n
+	return nil
 }
 
 // measured returns a measured number that lies from low to high; nil for any other.
@@ -37,8 +37,8 @@ func lasted(stated *int64) *summary.Seconds {
 
 // bounded returns seconds that lie from 0 to a limit; nil for any other.
 func bounded(s *summary.Seconds, limit summary.Seconds) *summary.Seconds {
-	if s == nil || !(0 <= *s && *s <= limit) {
-		return nil
+	if s != nil && 0 <= *s && *s <= limit {
+		return s
 	}
-	return s
+	return nil
 }

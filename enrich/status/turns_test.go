@@ -47,7 +47,7 @@ func TestTurnsKeepRateOrderAndPlace(t *testing.T) {
 			var all []*crossing
 			client := newClient(t, status.Config{
 				Rate: perSecond, Burst: burst, MaxConcurrent: slots,
-				Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 					<-time.After(latency)
 					return respond(404, "")
 				}),
