@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -223,7 +224,9 @@ func TestADeadApplicationHarmsNobody(t *testing.T) {
 	go func() { served <- application.ListenAndServe() }()
 	defer func() {
 		_ = application.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the application: %v", err)
+		}
 	}()
 	// Every hangup of the last 40 s is still worth telling; each is one that was set aside for 10 s or a minute.
 	legatotest.Eventually(t, "the application has caught up", func() error {

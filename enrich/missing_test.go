@@ -136,7 +136,8 @@ func TestIDsDecideWhereOneOfThemIsAWebhooks(t *testing.T) {
 	}{
 		"keys a second apart, with ids": {
 			[]enrich.Past{row(call.TypeInitiated, "i", 0), row(dtmf, "a", time.Second), row(dtmf, "b", 2*time.Second)},
-			[]enrich.Past{known(call.TypeInitiated, "i", 0)}, []int{1, 2},
+			[]enrich.Past{known(call.TypeInitiated, "i", 0)},
+			[]int{1, 2},
 		},
 		"one of them is known": {
 			[]enrich.Past{row(dtmf, "a", time.Second), row(dtmf, "b", 2*time.Second)}, []enrich.Past{known(dtmf, "b", time.Second)}, []int{0},

@@ -49,7 +49,7 @@ func startApplication(ctx context.Context) (*application, error) {
 
 func (a *application) close() {
 	_ = a.server.Close()
-	_ = <-a.served // that it was closed
+	<-a.served //nolint:errcheck // that it was closed
 }
 
 // expect makes it wait for the events of a workload.

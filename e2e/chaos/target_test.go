@@ -68,7 +68,7 @@ func (g *target) kill() {
 	server, served := g.server, g.served
 	g.mu.Unlock()
 	_ = server.Close()
-	_ = <-served // that it was closed
+	<-served //nolint:errcheck // that it was closed
 }
 
 // feed is the raw feed as it was read while the run went on: the log is trimmed by its end.

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// NATSServer builds nats-server once and returns its path.
 var NATSServer = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(built.dir, "nats-server")
 	out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
@@ -51,6 +52,7 @@ func StartNATS(t *testing.T, addr string, flags ...string) *NATSProcess {
 	return n
 }
 
+// Start runs the server again where it was, and waits until it listens.
 func (n *NATSProcess) Start() {
 	n.t.Helper()
 	path, err := NATSServer()
@@ -70,6 +72,7 @@ func (n *NATSProcess) Start() {
 // Freeze stops the process where it stands: its sockets stay open and say nothing.
 func (n *NATSProcess) Freeze() { n.signal(syscall.SIGSTOP) }
 
+// Thaw lets a frozen server go on.
 func (n *NATSProcess) Thaw() { n.signal(syscall.SIGCONT) }
 
 func (n *NATSProcess) signal(s syscall.Signal) {

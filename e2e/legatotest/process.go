@@ -39,12 +39,14 @@ func Launch(tb testing.TB, env []string, path string, args ...string) *Process {
 	return LaunchCmd(tb, Command(env, path, args...))
 }
 
+// Command is a program with variables beside those of this process.
 func Command(env []string, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), env...)
 	return cmd
 }
 
+// LaunchCmd starts a command. It is killed at the end of the test if it still runs.
 func LaunchCmd(tb testing.TB, cmd *exec.Cmd) *Process {
 	tb.Helper()
 	p := spawnCmd(tb, nil, cmd)
@@ -103,6 +105,7 @@ func (p *Process) line(text string) {
 	}
 }
 
+// Text is the log so far.
 func (p *Process) Text() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 // built are the programs of this run of tests, in a directory that is removed at its end.
 var built struct{ dir, legato string }
 
-// program is the path of the program as users build it.
+// Program is the path of the program as users build it.
 func Program() string { return built.legato }
 
 // Main builds the program, runs the tests of a package, and returns the exit code; a goroutine that is left behind

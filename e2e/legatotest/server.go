@@ -51,6 +51,7 @@ func ServeWith(tb testing.TB, change func(*exec.Cmd), flags ...string) *Server {
 	return s
 }
 
+// Target is the URL that webhooks are posted to.
 func (s *Server) Target() string { return "http://" + s.Webhooks + "/webhooks/telnyx" }
 
 // Ready waits until the service says that it is.
@@ -72,6 +73,7 @@ func (s *Server) Ready() {
 // Quick shortens the settle times; what is tested does not depend on them.
 var Quick = []string{"--settle=200ms", "--session-settle=1s"}
 
+// EmbeddedFlags are those of a service with its own NATS and its data in dir, on free ports and with short settle times.
 func EmbeddedFlags(dir string) []string {
 	return append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data-dir=" + dir}, Quick...)
 }
@@ -81,6 +83,7 @@ func Again(flags []string, s *Server) []string {
 	return append(append([]string(nil), flags...), "--listen="+s.Webhooks)
 }
 
+// StopsCleanly ends the service, and fails the test when it ends with an error or takes longer than is promised.
 func StopsCleanly(t *testing.T, s *Server) {
 	t.Helper()
 	took, err := s.Terminate()

@@ -48,6 +48,7 @@ func Summaries(t *testing.T, url string) map[string][]Published {
 	return found
 }
 
+// Published is a stored summary, as far as tests read it.
 type Published struct {
 	Subject  string
 	Kind     string `json:"kind"`

@@ -17,6 +17,7 @@ import (
 	"github.com/legato-calls/legato/internal/fake"
 )
 
+// Know takes a call that begins, so that the API can tell of it.
 func (w *Telnyx) Know(c fake.Call) {
 	for _, l := range c.Legs {
 		known := StatusCall(l)
@@ -36,12 +37,13 @@ func HistoryOf(c fake.Call, l fake.Leg) (events []fake.HistoryEvent) {
 	return events
 }
 
+// StatusCall is what the API knows of a leg.
 func StatusCall(l fake.Leg) fake.APICall {
 	return fake.APICall{Ref: l.Ref, StartTime: l.Start, EndTime: l.End, Duration: l.Duration, ClientState: l.ClientState}
 }
 
-// answer is what a webhook was answered.
-type answer struct {
+// Answer is what a webhook was answered.
+type Answer struct {
 	Status     int
 	RetryAfter string
 	Reason     string
@@ -49,7 +51,7 @@ type answer struct {
 }
 
 // Post sends one webhook, once, signed as at a time.
-func (w *Telnyx) Post(t *testing.T, target string, signedAt time.Time, body []byte) answer {
+func (w *Telnyx) Post(t *testing.T, target string, signedAt time.Time, body []byte) Answer {
 	t.Helper()
 	a, err := w.TryPost(t, target, signedAt, body)
 	if err != nil {
@@ -58,7 +60,8 @@ func (w *Telnyx) Post(t *testing.T, target string, signedAt time.Time, body []by
 	return a
 }
 
-func (w *Telnyx) TryPost(t *testing.T, target string, signedAt time.Time, body []byte) (answer, error) {
+// TryPost is Post that returns what keeps it from an answer.
+func (w *Telnyx) TryPost(t *testing.T, target string, signedAt time.Time, body []byte) (Answer, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
@@ -71,15 +74,15 @@ func (w *Telnyx) TryPost(t *testing.T, target string, signedAt time.Time, body [
 	begun := time.Now()
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	defer response.Body.Close()
-	a := answer{Status: response.StatusCode, RetryAfter: response.Header.Get("Retry-After"), Took: time.Since(begun)}
+	a := Answer{Status: response.StatusCode, RetryAfter: response.Header.Get("Retry-After"), Took: time.Since(begun)}
 	var problem struct {
 		Reason string `json:"reason"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&problem); err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	a.Reason = problem.Reason
 	return a, nil
@@ -99,6 +102,7 @@ type Telnyx struct {
 	Calls []fake.Call // written by the player before its first delivery, read after the play
 }
 
+// NewTelnyx starts a fake Telnyx with a new key, for one test.
 func NewTelnyx(t *testing.T) *Telnyx {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
@@ -112,6 +116,7 @@ func NewTelnyx(t *testing.T) *Telnyx {
 	return w
 }
 
+// Env are the variables that make a service believe in it.
 func (w *Telnyx) Env() []string {
 	return []string{
 		"TELNYX_PUBLIC_KEY=" + base64.StdEncoding.EncodeToString(w.key.Public().(ed25519.PublicKey)),
@@ -121,6 +126,7 @@ func (w *Telnyx) Env() []string {
 	}
 }
 
+// Sign signs a body as Telnyx does.
 func (w *Telnyx) Sign(at time.Time, body []byte) (timestamp, signature string) {
 	return telnyx.Sign(w.key, at, body)
 }

@@ -22,8 +22,8 @@ var WantOutcome = map[fake.Scenario]summary.Outcome{
 	fake.Rejected: summary.OutcomeRejected, fake.Failed: summary.OutcomeFailed,
 }
 
-// factsOf is what a fake call knows about a leg.
-type factsOf struct {
+// Facts is what a fake call knows about a leg.
+type Facts struct {
 	Direction, From, To, Control, Connection string
 	Outcome                                  summary.Outcome
 	Cause, Source, SIPCode                   string
@@ -33,8 +33,9 @@ type factsOf struct {
 	Duration                                 time.Duration
 }
 
-func TruthOf(s fake.Scenario, l fake.Leg) factsOf {
-	return factsOf{
+// TruthOf is what a leg of a fake call must be told of.
+func TruthOf(s fake.Scenario, l fake.Leg) Facts {
+	return Facts{
 		Direction: l.Direction, From: l.From, To: l.To, Control: string(l.Ref.Control), Connection: string(l.Ref.Connection),
 		Outcome: WantOutcome[s], Cause: l.Cause, Source: l.Source, SIPCode: l.SIPCode,
 		Start: l.Start, Answer: l.AnsweredAt, End: l.End, Status: summary.StatusConfirmed,
@@ -42,8 +43,9 @@ func TruthOf(s fake.Scenario, l fake.Leg) factsOf {
 	}
 }
 
-func LegFacts(l *summary.Leg) factsOf {
-	f := factsOf{
+// LegFacts is what a summary tells of it.
+func LegFacts(l *summary.Leg) Facts {
+	f := Facts{
 		Direction: l.Direction, From: l.From, To: l.To, Control: l.CallControlID, Connection: l.ConnectionID,
 		Outcome: l.Outcome, Start: l.StartedAt.Known(), Answer: l.AnsweredAt.Known(), End: l.EndedAt.Known(),
 		Status: l.Status.State, EndedBy: l.EndedBy,
@@ -65,6 +67,7 @@ func Ask(t *testing.T, nc *nats.Conn, subject, id string) (body []byte, code str
 	return m.Data, m.Header.Get(micro.ErrorCodeHeader)
 }
 
+// ValidPublicKey is one whose private half nobody has.
 func ValidPublicKey() string {
 	private := ed25519.NewKeyFromSeed(slices.Repeat([]byte{7}, ed25519.SeedSize))
 	return base64.StdEncoding.EncodeToString(private.Public().(ed25519.PublicKey))

@@ -291,7 +291,8 @@ func TestTheCostOfALegIsWhatIsStated(t *testing.T) {
 		"nothing at all":                     {[]call.Cost{charged("0.0000", "a 0.0000")}, usd("0.0000"), "0.0000", nil},
 		"parts in two currencies": {
 			[]call.Cost{charged("3", "a 1 USD", "b 2 EUR")},
-			[]summary.Amount{{Currency: "EUR", Amount: "2"}, {Currency: "USD", Amount: "1"}}, "3", nil,
+			[]summary.Amount{{Currency: "EUR", Amount: "2"}, {Currency: "USD", Amount: "1"}},
+			"3", nil,
 		},
 		"the same again":                   {[]call.Cost{charged("0.01", "a 0.01"), charged("0.010", "a 0.010")}, usd("0.01"), "0.01", nil},
 		"a part of it again":               {[]call.Cost{charged("0.03", "a 0.01", "b 0.02"), charged("0.01", "a 0.01")}, usd("0.03"), "0.03", nil},

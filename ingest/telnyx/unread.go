@@ -81,8 +81,7 @@ func (w unreadNames) value(typ reflect.Type, raw json.RawMessage, name string) {
 // reports whether the object states one of them.
 func (w unreadNames) object(typ reflect.Type, raw json.RawMessage, prefix string) (known bool) {
 	all := members(raw)
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Type == reflect.TypeFor[ids](): // read as looseIDs

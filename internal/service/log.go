@@ -30,7 +30,7 @@ func (s LogSettings) Logger(w io.Writer) *slog.Logger {
 	case s.LogFormat == "text":
 		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(short{tint.NewHandler(w, &tint.Options{
+	return slog.New(short{tint.NewTextHandler(w, &tint.Options{
 		Level: level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != "",
 	})})
 }

@@ -18,7 +18,8 @@ func TestTheLadderSaysHowAnEventWasHandedOnWhereNotAtOnce(t *testing.T) {
 	}{
 		{"at once", []story.Forwarded{{Target: "app", Attempt: 1, Result: forward.Done, HTTPStatus: 200}}, ""},
 		{"at the third attempt", []story.Forwarded{
-			{Target: "app", Attempt: 1, Result: forward.Unreachable}, {Target: "app", Attempt: 2, Result: forward.Failed, HTTPStatus: 503},
+			{Target: "app", Attempt: 1, Result: forward.Unreachable},
+			{Target: "app", Attempt: 2, Result: forward.Failed, HTTPStatus: 503},
 			{Target: "app", Attempt: 3, Result: forward.Done, HTTPStatus: 200},
 		}, "→app at attempt 3"},
 		{"refused", []story.Forwarded{{Target: "app", Attempt: 1, Result: forward.Refused, HTTPStatus: 400}}, "→app refused 400"},
