@@ -43,6 +43,9 @@ const (
 	// refusedPause lets a publication that is being stored become readable.
 	refusedPause = 50 * time.Millisecond
 	behindPause  = 500 * time.Millisecond
+	// behindPatience is how long a fold is behind a stored summary before the log is asked whether it reaches so far:
+	// a moment is usual, where another replica is quicker.
+	behindPatience = 3 * time.Second
 	// maxBehind is how long a fold may be behind a stored summary before the
 	// position is taken for one that the log lost: it ended below it after a failure of its disk.
 	// Even then what is stored is merged with, never replaced by what knows less.
@@ -91,7 +94,7 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 // amend holds what is stored against the view, and revises it where the view knows more.
 func (p *pass) amend(ctx context.Context, s subject, draft compose.Draft, stored summary.Stored) (reason, error) {
 	p.completed(s.key())
-	wait, isLost := p.behind(stored)
+	wait, isLost := p.behind(ctx, stored)
 	if wait {
 		return reasonBehind, nil
 	}
@@ -175,7 +178,7 @@ func (p *pass) completed(k summary.Key) {
 // behind reports whether a stored summary was made from a later position than this fold has reached. The
 // two can be compared only once it has. Where it waits in vain, the log has lost the position (isLost):
 // the view may know less, and is to be merged.
-func (p *pass) behind(stored summary.Stored) (wait, isLost bool) {
+func (p *pass) behind(ctx context.Context, stored summary.Stored) (wait, isLost bool) {
 	if stored.Position.Log != p.view.Log || stored.Position.Seq <= p.view.Position {
 		return false, false
 	}
@@ -183,8 +186,14 @@ func (p *pass) behind(stored summary.Stored) (wait, isLost bool) {
 		p.job.behind = time.Now()
 	}
 	p.isBehind = true
-	if time.Since(p.job.behind) > maxBehind {
+	switch since := time.Since(p.job.behind); {
+	case since > maxBehind:
 		return false, true
+	case since > behindPatience:
+		// A position beyond the log's end is one of a log that went on otherwise.
+		if log, err := p.w.cfg.Log.State(ctx); err == nil && log.ID == stored.Position.Log && log.Last < stored.Position.Seq {
+			return false, true
+		}
 	}
 	p.later(p.now.Add(behindPause))
 	return true, false

@@ -26,6 +26,8 @@ type Log interface {
 	Append(ctx context.Context, e call.Entry) (call.Receipt, error)
 	// Trim removes the entries before seq.
 	Trim(ctx context.Context, seq uint64) error
+	// State asks for the log's identity and extent.
+	State(ctx context.Context) (call.Log, error)
 	// Reserve says what the calls that are not finished still take of the storage; scarce: to keep that free, what
 	// begins a call is refused.
 	Reserve(need call.Need) (scarce bool)

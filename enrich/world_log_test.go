@@ -165,6 +165,16 @@ func (l logOf) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
 	return l.store(e), nil
 }
 
+// State implements enrich.Log.
+func (l logOf) State(ctx context.Context) (call.Log, error) {
+	if err := l.r.alive(ctx); err != nil {
+		return call.Log{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.describe(), nil
+}
+
 // Reserve implements enrich.Log.
 func (l logOf) Reserve(n call.Need) bool {
 	l.mu.Lock()

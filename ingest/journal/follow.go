@@ -44,6 +44,7 @@ const (
 	causeGap       cause = "gap"       // the stream was trimmed past the cursor
 	causeRecreated cause = "recreated" // another life of the stream
 	causeShrunk    cause = "shrunk"    // the stream ends before the cursor
+	causeRewritten cause = "rewritten" // at the cursor the stream has another entry than the one that was read
 )
 
 func (c cause) Error() string { return "the log must be replayed: " + string(c) }
@@ -96,6 +97,9 @@ type reading struct {
 	f        Follower
 	log      string // the life's id
 	position atomic.Uint64
+	// lastID and lastAt are of the entry at the position; a zero lastAt: none was read.
+	lastID string
+	lastAt time.Time
 
 	// delivered is how many entries the consumer says it has sent.
 	delivered uint64
@@ -111,11 +115,15 @@ func (r *reading) restart(ctx context.Context, why cause) error {
 	if why != causeStart {
 		r.j.log.Warn("the log is not as it was read; replaying it", "cause", string(why), "first_seq", log.First, "last_seq", log.Last)
 	}
-	if why == causeRecreated || why == causeShrunk {
+	if why == causeRecreated || why == causeShrunk || why == causeRewritten {
 		// What was stored may be stored no more.
 		r.j.known.forget()
 	}
+	if why == causeShrunk || why == causeRewritten {
+		r.j.renewQueue(ctx)
+	}
 	r.f.Restart(log)
+	r.lastID, r.lastAt = "", time.Time{}
 	r.log = log.ID
 	r.position.Store(log.First - 1)
 	r.j.followed.Store(log.First - 1)
@@ -146,6 +154,9 @@ func (r *reading) follow(ctx context.Context) error {
 	// A consumer dies with its stream. This one was made before this look, so if
 	// the log is the same now, all that the consumer delivers is of the same log.
 	if _, err := r.compare(ctx); err != nil {
+		return err
+	}
+	if err := r.recognize(ctx); err != nil {
 		return err
 	}
 	r.delivered = 0
@@ -224,6 +235,7 @@ func (r *reading) take(ctx context.Context, m jetstream.Msg) error {
 	}
 	e := r.j.entry(m, meta)
 	r.f.Fold(e)
+	r.lastID, r.lastAt = e.ID, e.ReceivedAt
 	r.position.Store(seq)
 	r.j.followed.Store(seq)
 	r.j.known.seen(&e)
@@ -266,6 +278,33 @@ func (r *reading) compare(ctx context.Context) (more bool, err error) {
 		return false, causeGap
 	}
 	return log.Last > position, nil
+}
+
+// recognize makes sure that the entry at the position is the one that was read. A server that comes back with an older
+// disk has a shorter log, and others may have made it longer again before this replica looks: then the numbers are
+// the same, and the entries are others.
+func (r *reading) recognize(ctx context.Context) error {
+	if r.lastAt.IsZero() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	stream, err := r.j.js.Stream(ctx, r.j.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("look at log %s: %w", r.j.cfg.Stream, err)
+	}
+	m, err := stream.GetMsg(ctx, r.position.Load())
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil // it was trimmed, and nothing that was read is left to compare with
+	case err != nil:
+		return fmt.Errorf("read the last entry again: %w", err)
+	}
+	e := call.ReadEntry(r.j.cfg.Prefix, m.Subject, m.Header)
+	if e.ID != r.lastID || !m.Time.Equal(r.lastAt) {
+		return causeRewritten
+	}
+	return nil
 }
 
 // isOutOfReach reports whether a comparison failed for want of an answer, so

@@ -430,6 +430,64 @@ func TestFollowStartsAnewWhenTheLogEndsBelowWhatWasRead(t *testing.T) {
 	}
 }
 
+// A server comes back with an older disk, and others write on before this replica looks: its place is that of another
+// entry. What they wrote meanwhile is followed, and handed out as tasks.
+func TestFollowStartsAnewWhenItsPlaceIsThatOfAnotherEntry(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, saved := filepath.Join(dir, "data"), filepath.Join(dir, "saved")
+	s := listening(t, natsdtest.WithDataDir(data))
+	l, js := connect(t, s)
+	j := openSoon(t, js)
+	fill(t, j, 1, 5)
+	s.Stop()
+	if err := os.CopyFS(saved, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	s = listening(t, natsdtest.WithDataDir(data))
+	l.point(s)
+	r, _ := follow(t, j)
+	r.await(1, 5)
+	fill(t, j, 6, 10)
+	r.await(1, 10)
+	queue, err := j.Queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var handed sync.Map
+	run(t, func(ctx context.Context) error {
+		return queue.Work(ctx, func(task *journal.Task) {
+			handed.Store(task.Entry().ID, true)
+			if err := task.Ack(); err != nil {
+				t.Log(err)
+			}
+		})
+	})
+	was := func(n int) bool { _, ok := handed.Load(entry(n).ID); return ok }
+	eventually(t, "all tasks to be handed out", func() bool { return was(10) })
+	s.Stop()
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(saved)); err != nil {
+		t.Fatal(err)
+	}
+	s = listening(t, natsdtest.WithDataDir(data))
+	fill(t, open(t, s.JS, journal.Config{}), 11, 15)
+	l.point(s)
+	if diff := same(append(numbers(1, 5), numbers(11, 15)...), r.await(2, 10)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	eventually(t, "the tasks of the entries that came meanwhile", func() bool {
+		for n := 11; n <= 15; n++ {
+			if !was(n) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestFollowGoesOnWhenNothingIsMissing(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

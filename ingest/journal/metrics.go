@@ -47,7 +47,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		restarts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_replays_total",
-			Help: "Times that the log was read from its beginning, by cause: start, gap, recreated or shrunk.",
+			Help: "Times that the log was read from its beginning, by cause: start, gap, recreated, shrunk or rewritten.",
 		}, []string{"cause"}),
 		lost: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_lost_total",
@@ -66,7 +66,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refusing: gauge("legato_storage_refusing",
 			"1 while webhooks that begin a call are refused, since the rest of the storage is kept for calls that are on their way, else 0."),
 	}
-	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk} {
+	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk, causeRewritten} {
 		m.restarts.WithLabelValues(string(c))
 	}
 	for _, name := range limitNames {

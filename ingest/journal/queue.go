@@ -164,6 +164,16 @@ func (q *Queue) wait(ctx context.Context, c *natsd.Consumption) error {
 	}
 }
 
+// renewQueue takes the queue's consumer away, to be made again by whoever works it: its place is one in a log that
+// went on otherwise, and it would pass over as many entries as were lost. What was done already is found done.
+func (j *Journal) renewQueue(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	if err := j.js.DeleteConsumer(ctx, j.cfg.Stream, j.cfg.Queue); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		j.log.Warn("the queue could not be begun anew after the log had lost its end", "error", err)
+	}
+}
+
 // Depth asks the server what is left to do. folded is a position that the caller's fold had reached before: where
 // nothing waits and nothing is held, that much of the log is done.
 func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
