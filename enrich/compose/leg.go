@@ -191,7 +191,7 @@ func (c *legComposer) timeline() {
 	for i, e := range c.view.Events {
 		events[i] = summary.Event{
 			ID: e.ID, Type: e.Type, OccurredAt: summary.At(e.OccurredAt),
-			ReceivedAt: summary.MustAt(e.ReceivedAt), Attempt: e.Attempt, Backfill: e.Backfill,
+			ReceivedAt: summary.MustAt(e.ReceivedAt), Attempt: e.Attempt, Backfill: e.Backfill, Approximate: e.Approximate,
 		}
 		c.doubt(summary.NoteClockSkew, e.OccurredAt.Sub(e.ReceivedAt) > skew)
 		c.doubt(summary.NoteRedelivered, e.Attempt > 1)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -38,7 +39,8 @@ func isFilledFor(e summary.Event, w summary.Event) bool {
 	if !e.Backfill || w.Backfill || w.Type != e.Type {
 		return false
 	}
-	return call.EventTypeOf(e.Type).Once || w.OccurredAt.Known().Sub(e.OccurredAt.Known()).Abs() < time.Millisecond
+	distance := w.OccurredAt.Known().Sub(e.OccurredAt.Known()).Abs()
+	return call.EventTypeOf(e.Type).Once || distance < time.Millisecond || e.Approximate && distance <= session.DeliveredWithin
 }
 
 // unrepeated returns the events that are not the webhooks of what the stored timeline

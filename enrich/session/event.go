@@ -20,8 +20,8 @@ type Event struct {
 	Seq        uint64
 	// Attempt is Telnyx's delivery attempt of that delivery.
 	Attempt int
-	// Backfill marks an event from the provider's history.
-	Backfill bool
+	// Backfill marks an event from the provider's history, Approximate one whose OccurredAt is that of a delivery.
+	Backfill, Approximate bool
 	// Facts are what it stated about the leg, shared with other events that stated the same.
 	Facts *Facts
 	// Detail is what only events of its type state.
@@ -117,7 +117,33 @@ func (s *events) sorted() []*Event {
 		return e.Backfill && slices.ContainsFunc(s.list, e.isOf)
 	})
 	slices.SortFunc(list, order)
+	if slices.ContainsFunc(list, func(e *Event) bool { return e.Approximate }) {
+		return withoutLate(list)
+	}
 	return list
+}
+
+// DeliveredWithin is how long after it occurred an event is noted as delivered.
+const DeliveredWithin = 2 * time.Minute
+
+// withoutLate returns events, in order, without those that were filled in by about when they occurred and whose
+// webhooks have come since, each in the place of the nearest.
+func withoutLate(list []*Event) []*Event {
+	late := make(map[*Event]bool)
+	for _, w := range list {
+		var nearest *Event
+		for _, e := range list {
+			distance := e.OccurredAt.Sub(w.OccurredAt).Abs()
+			if e.Approximate && !late[e] && !w.Backfill && w.Type == e.Type && w.Seq > e.Seq && distance <= DeliveredWithin &&
+				(nearest == nil || distance < nearest.OccurredAt.Sub(w.OccurredAt).Abs()) {
+				nearest = e
+			}
+		}
+		if nearest != nil {
+			late[nearest] = true
+		}
+	}
+	return slices.DeleteFunc(list, func(e *Event) bool { return late[e] })
 }
 
 // isOf reports whether w is the webhook in whose place e was filled in. The provider's history can have an event

@@ -93,7 +93,7 @@ func (f *fold) into(e *call.Entry, l *leg, event *Event, horizon time.Time) (isN
 func keep(e *call.Entry, ev *call.Event) *Event {
 	return &Event{
 		ID: ev.ID, Type: ev.Type, OccurredAt: ev.OccurredAt,
-		ReceivedAt: e.ReceivedAt, Seq: e.Seq, Attempt: ev.Attempt, Backfill: e.Backfill || ev.Backfill,
+		ReceivedAt: e.ReceivedAt, Seq: e.Seq, Attempt: ev.Attempt, Backfill: e.Backfill || ev.Backfill, Approximate: ev.Approximate,
 		Facts:  &Facts{Facts: ev.Facts, Control: ev.Ref.Control, Connection: ev.Ref.Connection},
 		Detail: ev.Detail,
 	}

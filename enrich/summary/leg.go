@@ -334,6 +334,9 @@ type Event struct {
 	Attempt int `json:"attempt,omitempty"`
 	// Backfill marks an event that was filled in from the provider's history.
 	Backfill bool `json:"backfill,omitempty"`
+	// Approximate tells of such an event that the history did not say when it occurred: occurred_at is when a delivery
+	// of it was noted.
+	Approximate bool `json:"approximate,omitempty"`
 }
 
 // Times are Legato's own milestones of a leg.

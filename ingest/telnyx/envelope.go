@@ -67,6 +67,8 @@ type record[P any] struct {
 	ID         string `json:"id"`
 	OccurredAt moment `json:"occurred_at"`
 	Payload    *P     `json:"payload"`
+	// Approximate is Legato's own: see FromHistory.
+	Approximate flag `json:"legato_approximate"`
 }
 
 // ids is the part of a payload that names the call. Whoever needs more embeds it, so

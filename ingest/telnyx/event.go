@@ -34,12 +34,13 @@ func Decode(body []byte, keep ...Secret) (call.Event, error) {
 		return call.Event{}, err
 	}
 	event := call.Event{
-		ID:         env.ID,
-		Type:       env.Type,
-		OccurredAt: firstTime(f.event().OccurredAt, p.OccurredAt),
-		Ref:        env.Ref,
-		Attempt:    env.Attempt,
-		Facts:      p.facts(env.Type),
+		ID:          env.ID,
+		Type:        env.Type,
+		OccurredAt:  firstTime(f.event().OccurredAt, p.OccurredAt),
+		Approximate: f.event().Approximate.yes,
+		Ref:         env.Ref,
+		Attempt:     env.Attempt,
+		Facts:       p.facts(env.Type),
 	}
 	unread, own := f.unread, details[env.Type]
 	if own.read != nil {

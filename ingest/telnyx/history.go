@@ -219,14 +219,19 @@ func (r *recollection) body(ref call.Ref) ([]byte, error) {
 	if id == "" {
 		id = recalledID(ref.Leg, r.eventType, r.at)
 	}
-	body, err := encode(map[string]any{"data": map[string]any{
-		"event_type": r.eventType, "id": id, "occurred_at": at, "payload": payload, "record_type": "event",
-	}})
+	data := map[string]any{"event_type": r.eventType, "id": id, "occurred_at": at, "payload": payload, "record_type": "event"}
+	if !r.exact {
+		data[approximate] = true
+	}
+	body, err := encode(map[string]any{"data": data})
 	if err != nil {
 		return nil, ErrNoWebhook
 	}
 	return body, nil
 }
+
+// approximate is the field that tells of an event from the history that its time is that of a row. Telnyx has none such.
+const approximate = "legato_approximate"
 
 // recalledID identifies an event whose own id is not known, the same whenever
 // and in whatever form the history is read.

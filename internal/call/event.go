@@ -14,6 +14,8 @@ type Event struct {
 	Type string
 	// OccurredAt is when it happened, by Telnyx's clock, UTC. Zero: not stated.
 	OccurredAt time.Time
+	// Approximate tells of an event from the provider's history that OccurredAt is when a delivery was noted.
+	Approximate bool
 	// Ref names the call.
 	Ref Ref
 	// Attempt is meta.attempt, counting from 1. Zero: not stated.

@@ -781,6 +781,9 @@ Event = TypedDict(
         "attempt": NotRequired[int],
         # backfill marks an event that was filled in from the provider's history.
         "backfill": NotRequired[bool],
+        # approximate tells of such an event that the history did not say when it occurred: occurred_at is when a
+        # delivery of it was noted.
+        "approximate": NotRequired[bool],
     },
 )
 

@@ -1099,6 +1099,11 @@ export interface Event {
    * backfill marks an event that was filled in from the provider's history.
    */
   backfill?: boolean;
+  /**
+   * approximate tells of such an event that the history did not say when it occurred: occurred_at is when a
+   * delivery of it was noted.
+   */
+  approximate?: boolean;
 }
 
 /**
