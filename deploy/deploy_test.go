@@ -88,7 +88,7 @@ type image struct {
 func theImage(t *testing.T) image {
 	t.Helper()
 	dockerfile := readText(t, filepath.Join("..", "Dockerfile"))
-	seconds, err := strconv.Atoi(match(t, "service.go", legatotest.ReadText(t, "internal", "service", "service.go"), `stopWithin\s+= (\d+) \* time.Second`))
+	seconds, err := strconv.Atoi(match(t, "run.go", legatotest.ReadText(t, "internal", "service", "run.go"), `stopWithin\s+= (\d+) \* time.Second`))
 	if err != nil {
 		t.Fatal(err)
 	}
