@@ -220,7 +220,8 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp map[call.LegID]time
 		over, ok := hungUp[e.Ref.Leg]
 		// A call.initiated that is repeated when its call is forgotten begins a new one, for whoever has forgotten it.
 		again := e.EventType() == call.TypeInitiated && e.ReceivedAt.Sub(over) > c.tempo.amend
-		if ok && !again && a.at.Sub(over) > 2*time.Second {
+		// A process that was frozen with a command in hand cannot know what came meanwhile.
+		if ok && !again && a.at.Sub(over) > 2*time.Second+c.tempo.longFrozen {
 			c.find("wrong", "%s got %s %d of a leg that was over for %v", g.name, e.EventType(), a.seq, a.at.Sub(over))
 		}
 		if e.Ref.Session != "" && a.seq < newest[e.Ref.Session] {
