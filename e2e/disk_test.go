@@ -57,7 +57,7 @@ func fill(t *testing.T, dir string) (free func()) {
 
 func TestADiskThatRunsFullEndsTheProcessAndLosesNothing(t *testing.T) {
 	t.Parallel()
-	disk := mounted(t, "64m")
+	disk := mounted(t, "256m")
 	world := legatotest.NewTelnyx(t)
 	flags := legatotest.EmbeddedFlags(filepath.Join(disk, "data"))
 	s := legatotest.Serve(t, world.Env(), flags...)
