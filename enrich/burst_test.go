@@ -283,7 +283,8 @@ func TestReplicasDoNotAskTwiceForWhatWaitsLong(t *testing.T) {
 				t.Errorf("leg %d was asked about %v after its end", i, at.Sub(ends[i]))
 			}
 		}
-		if twice := len(api.all) - n; twice > n/20 {
+		// One that both ask at the same moment is asked twice; without the withdrawal nearly all would be.
+		if twice := len(api.all) - n; twice > n/10 {
 			t.Errorf("%d of %d requests were one too many", twice, len(api.all))
 		}
 	})
