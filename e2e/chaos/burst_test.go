@@ -290,11 +290,14 @@ func TestABurstIsMeasured(t *testing.T) {
 	}, flags...)
 	t.Cleanup(func() {
 		if text := s.Text(); t.Failed() {
-			t.Logf("the program's last words: %s", text[max(len(text)-2000, 0):])
+			t.Logf("the program's last words: %s", text[max(len(text)-4000, 0):])
 		}
 	})
 	t.Logf("%d calls have begun within %v", *burstSize, b.post(s.Target, first).Round(100*time.Millisecond))
 	took := b.post(s.Target, last)
+	if t.Failed() {
+		return
+	}
 	ended := time.Now()
 	b.watch(s.NATS)
 	final := b.awaitFinal(*burstFor)
