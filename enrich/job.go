@@ -36,6 +36,8 @@ type job struct {
 	// poisoned counts failures that were the work's own fault.
 	pauses   *backoff.ExponentialBackOff
 	poisoned int
+	// refused are the publications that were refused in a row.
+	refused map[attempted]refusal
 	// held is when the tasks were last reported in progress, behind since when this fold
 	// has been behind a stored summary; zero: it is not.
 	held, behind time.Time

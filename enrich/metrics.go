@@ -49,7 +49,7 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 		unread: counters("legato_fields_unread_total",
 			"Values of events that could not be read, by the name of their field. A start reads the log again, and counts again.", "field"),
 		refused:        counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
-		orphansExpired: counter("legato_orphans_lost_total", "Events whose call never became known within the amend window."),
+		orphansExpired: counter("legato_orphans_lost_total", "Events whose call, or any leg of it, never became known within the amend window."),
 		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire, close or repair.", "kind"),
 		learned: counters("legato_entries_learned_total",
 			"Entries of Legato's own that were folded without the log, which had no room for them, by topic.", "topic"),

@@ -16,6 +16,8 @@ import (
 // subject is a leg or a session: what has one stored summary that is to say what the view says.
 type subject interface {
 	key() summary.Key
+	// published is the newest revision that the fold knows to be published, 0 when it knows of none.
+	published() int
 	// isNew reports whether nothing can be stored yet. Only the holder of the task of the subject's
 	// completion may suppose that, and only the first time; otherwise somebody may have published before.
 	isNew() bool
@@ -40,9 +42,10 @@ type merged struct {
 
 const (
 	publishTimeout = 5 * time.Second
-	// refusedPause lets a publication that is being stored become readable.
-	refusedPause = 50 * time.Millisecond
-	behindPause  = 500 * time.Millisecond
+	// refusedPause lets a publication that is being stored become readable. It doubles up to maxRefusedPause: what is
+	// refused again and again stands elsewhere than can be read, as after somebody has emptied the stream.
+	refusedPause, maxRefusedPause = 50 * time.Millisecond, 10 * time.Second
+	behindPause                   = 500 * time.Millisecond
 	// behindPatience is how long a fold is behind a stored summary before the log is asked whether it reaches so far:
 	// a moment is usual, where another replica is quicker.
 	behindPatience = 3 * time.Second
@@ -88,12 +91,24 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	case isNew:
 		return reasonRefused, nil // it is not readable yet
 	}
-	return p.publish(ctx, s, draft, merged{after: draft, again: true}, summary.Stored{})
+	return p.publish(ctx, s, draft, merged{after: draft, again: true}, p.lost(s, known))
+}
+
+// lost is what is known to have been published about a subject of which nothing is stored any more: somebody has
+// emptied the stream. Revisions go on counting, for consumers pass over what they have seen. The zero Stored: nothing is.
+func (p *pass) lost(s subject, known known) summary.Stored {
+	revision := max(s.published(), known.stored.Revision)
+	if revision == 0 {
+		return summary.Stored{}
+	}
+	return summary.Stored{Draft: summary.Draft{
+		Key: s.key(), Connection: known.stored.Connection, Revision: revision, Position: known.stored.Position,
+	}}
 }
 
 // amend holds what is stored against the view, and revises it where the view knows more.
 func (p *pass) amend(ctx context.Context, s subject, draft compose.Draft, stored summary.Stored) (reason, error) {
-	p.completed(s.key())
+	p.published(s.key(), stored.Revision)
 	wait, isLost := p.behind(ctx, stored)
 	if wait {
 		return reasonBehind, nil
@@ -118,6 +133,11 @@ func (p *pass) publish(ctx context.Context, s subject, draft compose.Draft, m me
 	if !d.act {
 		return p.wait(d), nil
 	}
+	try := attempted{s.key(), stored.Revision + 1}
+	if r, ok := p.job.refused[try]; ok && p.now.Before(r.until) {
+		p.later(r.until)
+		return reasonRefused, nil
+	}
 	next, err := m.after.Revise(m.before, stored.Revision+1, p.now)
 	if err != nil {
 		return "", err
@@ -126,18 +146,17 @@ func (p *pass) publish(ctx context.Context, s subject, draft compose.Draft, m me
 	if errors.Is(err, summary.ErrRefused) {
 		// The key stands elsewhere than supposed: the next pass reads what is there.
 		p.w.metrics.refused.Inc()
-		p.later(p.now.Add(refusedPause))
+		p.later(p.job.refuse(try, p.now))
 		return reasonRefused, nil
 	}
 	if err != nil {
 		return "", err
 	}
+	delete(p.job.refused, try)
 	if m.again {
 		p.w.remember(put, draft)
 	}
-	if stored.Revision == 0 {
-		p.completed(s.key())
-	}
+	p.published(s.key(), put.Revision)
 	s.settle(next)
 	s.report(next, d.reason)
 	return d.reason, nil
@@ -168,11 +187,30 @@ func (p *pass) wait(d verdict) reason {
 	return d.reason
 }
 
-// completed notes in the fold that the first summary of a leg is stored.
-func (p *pass) completed(k summary.Key) {
-	if k.Kind == summary.KindLeg {
-		p.w.table.Complete(call.SessionID(k.Session), call.LegID(k.Leg))
-	}
+// published notes in the fold that a revision is stored.
+func (p *pass) published(k summary.Key, revision int) {
+	p.w.table.Published(call.SessionID(k.Session), call.LegID(k.Leg), revision)
+}
+
+// attempted is a revision that a job has tried to publish.
+type attempted struct {
+	key      summary.Key
+	revision int
+}
+
+// refusal is how often a publication was refused in a row, and when it is tried again.
+type refusal struct {
+	times int
+	until time.Time
+}
+
+// refuse notes that a publication was refused, and returns when it is tried again.
+func (j *job) refuse(what attempted, now time.Time) time.Time {
+	r := j.refused[what]
+	r.until = now.Add(min(refusedPause<<min(r.times, 16), maxRefusedPause))
+	r.times++
+	j.refused[what] = r
+	return r.until
 }
 
 // behind reports whether a stored summary was made from a later position than this fold has reached. The

@@ -96,7 +96,7 @@ func TestARefusedPublicationIsTriedAgainAfterAPause(t *testing.T) {
 				a, tries := newLeg("s1", 1), 0
 				w.sink.failing(func(_ *replica, d summary.Draft, _ int) fault {
 					if d.Key.Kind == kind {
-						if tries++; tries <= 20 {
+						if tries++; tries <= 5 {
 							return inProcess
 						}
 					}
@@ -104,7 +104,7 @@ func TestARefusedPublicationIsTriedAgainAfterAPause(t *testing.T) {
 				})
 				w.lives(a)
 				after(5500 * time.Millisecond)
-				if tries < 5 || tries > 21 {
+				if tries < 3 || tries > 7 {
 					t.Errorf("it was tried %d times", tries)
 				}
 				w.settled()
@@ -113,7 +113,7 @@ func TestARefusedPublicationIsTriedAgainAfterAPause(t *testing.T) {
 				first := w.sink.of(summary.Key{Kind: kind, Session: a.session, Leg: map[string]string{summary.KindLeg: a.id}[kind]})[0]
 				due := a.hungUp(w).Add(map[string]time.Duration{summary.KindLeg: timing.Settle, summary.KindSession: rules.SessionSettle}[kind])
 				if late := first.at.Sub(due); late < 500*time.Millisecond || late > 3*time.Second {
-					t.Errorf("20 refusals took %v", late)
+					t.Errorf("5 refusals took %v", late)
 				}
 			})
 		})

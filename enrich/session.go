@@ -19,6 +19,8 @@ type wholeSession struct {
 
 func (s *wholeSession) key() summary.Key { return key(s.pass.view.ID, "") }
 
+func (s *wholeSession) published() int { return s.pass.view.Revision }
+
 func (s *wholeSession) isNew() bool {
 	return s.pass.view.Over && s.pass.settled && s.pass.view.Settles <= 1
 }

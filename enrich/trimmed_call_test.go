@@ -111,11 +111,11 @@ func TestAReplayKeepsItsAccountsUntilTheSummariesAreRead(t *testing.T) {
 		}
 		after(time.Hour)
 		w.replicas[0].kill()
-		w.watch = func(ctx context.Context, _ time.Time, seen func(summary.Key, summary.Position)) error {
+		w.watch = func(ctx context.Context, _ time.Time, seen func(summary.Key, int, summary.Position)) error {
 			pass(time.Minute)
 			for _, m := range w.sink.all() {
 				if m.Key.Kind == summary.KindLeg {
-					seen(m.Key, m.Position)
+					seen(m.Key, 1, m.Position)
 				}
 			}
 			<-ctx.Done()

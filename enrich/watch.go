@@ -23,8 +23,8 @@ func (w *Worker) watch(ctx context.Context) error {
 		began = w.table.Now()
 	}
 	for {
-		err := w.cfg.Watch(ctx, began.Add(-watchMargin), func(k summary.Key, at summary.Position) {
-			w.published(ctx, log, k, at)
+		err := w.cfg.Watch(ctx, began.Add(-watchMargin), func(k summary.Key, revision int, at summary.Position) {
+			w.published(ctx, log, k, revision, at)
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -37,9 +37,9 @@ func (w *Worker) watch(ctx context.Context) error {
 }
 
 // published notes one stored revision, once the fold has passed what it was made from.
-func (w *Worker) published(ctx context.Context, log string, k summary.Key, at summary.Position) {
+func (w *Worker) published(ctx context.Context, log string, k summary.Key, revision int, at summary.Position) {
 	if at.Log == log && !w.awaitFold(ctx, at.Seq) {
 		return
 	}
-	w.table.Complete(call.SessionID(k.Session), call.LegID(k.Leg))
+	w.table.Published(call.SessionID(k.Session), call.LegID(k.Leg), revision)
 }

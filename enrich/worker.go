@@ -69,7 +69,7 @@ type Sink interface {
 
 // Watch reports every revision of a leg that was stored since a time, whoever
 // stored it, until ctx ends: its key, and the position that it was made from.
-type Watch func(ctx context.Context, since time.Time, seen func(summary.Key, summary.Position)) error
+type Watch func(ctx context.Context, since time.Time, seen func(k summary.Key, revision int, at summary.Position)) error
 
 // Parking keeps what cannot be processed.
 type Parking interface {
@@ -317,7 +317,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 	id := place.Session
 	j := w.jobs[id]
 	if j == nil {
-		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[request]*attempt)}
+		j = &job{w: w, id: id, wake: make(chan struct{}, 1), asking: make(map[request]*attempt), refused: make(map[attempted]refusal)}
 		w.jobs[id] = j
 		ctx, j.span = w.workSpan(ctx, place, t)
 		w.wg.Go(func() { j.run(ctx) })

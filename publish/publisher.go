@@ -150,8 +150,6 @@ func validDraft(d summary.Draft, prev summary.Stored) error {
 		return fmt.Errorf("%w: revision %d does not follow %d", ErrInvalid, d.Revision, prev.Revision)
 	case d.Revision > 1 && prev.Key != d.Key:
 		return fmt.Errorf("%w: the revision before is of another key", ErrInvalid)
-	case d.Revision > 1 && prev.Seq == 0:
-		return fmt.Errorf("%w: the revision before was never stored", ErrInvalid)
 	}
 	return nil
 }

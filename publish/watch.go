@@ -24,17 +24,20 @@ const (
 
 var errWatchMissed = errors.New("a summary was lost on its way")
 
-// Watch tells of every revision of a leg that was stored since a time, in order, and goes on with what is stored until
+// Watch tells of every revision that was stored since a time, in order, and goes on with what is stored until
 // ctx ends, whose error it returns, or until it is interrupted. Some may be told twice, and after an interruption
 // some not at all: who needs them begins again. It reads headers only.
 //
 // It is not nats.go's ordered consumer: where its consumer cannot be made again, that one tries for ever, on a context
 // of its own.
-func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(summary.Key, summary.Position)) error {
+func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(k summary.Key, revision int, at summary.Position)) error {
 	fail := func(err error) error { return fmt.Errorf("watch stream %s: %w", p.layout.Calls, err) }
 	consumer, err := p.js.CreateConsumer(ctx, p.layout.Calls, jetstream.ConsumerConfig{
-		Description:       "tells Legato of published summaries",
-		FilterSubjects:    []string{subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"})},
+		Description: "tells Legato of published summaries",
+		FilterSubjects: []string{
+			subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"}),
+			subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: "*"}),
+		},
 		DeliverPolicy:     jetstream.DeliverByStartTimePolicy,
 		OptStartTime:      &since,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -58,8 +61,9 @@ func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(summar
 		}
 		of, ok := ParseSubject(m.Subject())
 		position, err := strconv.ParseUint(m.Headers().Get(HeaderPosition), 10, 64)
-		if ok && err == nil { // else it is not Legato's
-			seen(of.Key, summary.Position{Log: m.Headers().Get(HeaderLog), Seq: position})
+		revision, badRevision := strconv.Atoi(m.Headers().Get(HeaderRevision))
+		if ok && err == nil && badRevision == nil { // else it is not Legato's
+			seen(of.Key, revision, summary.Position{Log: m.Headers().Get(HeaderLog), Seq: position})
 		}
 		return ctx.Err()
 	})

@@ -20,15 +20,16 @@ func TestWatchTellsOfEveryRevisionOfALegWhoeverStoresIt(t *testing.T) {
 	mustPublish(t, p, draft(sessionKey, "c1", 1), summary.Stored{})
 
 	type told struct {
-		Key summary.Key
-		At  summary.Position
+		Key      summary.Key
+		Revision int
+		At       summary.Position
 	}
 	seen := make(chan told)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- newPublisher(t, s.JS, s.Layout).Watch(ctx, time.Now().Add(-time.Minute), func(k summary.Key, at summary.Position) {
-			seen <- told{k, at}
+		ended <- newPublisher(t, s.JS, s.Layout).Watch(ctx, time.Now().Add(-time.Minute), func(k summary.Key, revision int, at summary.Position) {
+			seen <- told{k, revision, at}
 		})
 	}()
 	next := func() told {
@@ -43,12 +44,15 @@ func TestWatchTellsOfEveryRevisionOfALegWhoeverStoresIt(t *testing.T) {
 		}
 		panic("unreachable")
 	}
-	want := told{legKey, summary.Position{Log: "2026-03-14T00:00:00Z", Seq: 101}}
+	want := told{legKey, 1, summary.Position{Log: "2026-03-14T00:00:00Z", Seq: 101}}
 	if diff := cmp.Diff(want, next()); diff != "" {
 		t.Errorf("what was stored before (-want +got):\n%s", diff)
 	}
+	if got := next(); got.Key != sessionKey || got.Revision != 1 {
+		t.Errorf("the session: got %+v", got)
+	}
 	mustPublish(t, p, draft(legKey, "c1", 2), first)
-	want.At.Seq = 102
+	want.Revision, want.At.Seq = 2, 102
 	if diff := cmp.Diff(want, next()); diff != "" {
 		t.Errorf("what is stored now (-want +got):\n%s", diff)
 	}
@@ -68,7 +72,7 @@ func TestAWatchEndsWithItsContextWhileTheStreamIsGone(t *testing.T) {
 	seen, ended := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
 		for {
-			err := p.Watch(ctx, time.Now().Add(-time.Minute), func(summary.Key, summary.Position) { seen <- struct{}{} })
+			err := p.Watch(ctx, time.Now().Add(-time.Minute), func(summary.Key, int, summary.Position) { seen <- struct{}{} })
 			if ctx.Err() != nil {
 				ended <- err
 				return

@@ -62,15 +62,21 @@ func (d Draft) Revise(before Draft, revision int, at time.Time) (Draft, error) {
 	if d.Leg != nil {
 		l := *d.Leg
 		l.Revision, l.Changed, l.PublishedAt = revision, changed, summary.MustAt(at)
-		if before.Leg != nil {
+		switch {
+		case before.Leg != nil:
 			l.Reasons = LegReasons(before.Leg, &l)
+		case revision > 1: // what stood before is lost: that something is late is all that is known
+			l.Reasons = []summary.Reason{summary.ReasonLateEvent}
 		}
 		return Draft{Leg: &l, Content: d.Content}, nil
 	}
 	s := *d.Session
 	s.Revision, s.Changed, s.PublishedAt = revision, changed, summary.MustAt(at)
-	if before.Session != nil {
+	switch {
+	case before.Session != nil:
 		s.Reasons = SessionReasons(before.Session, &s)
+	case revision > 1:
+		s.Reasons = []summary.Reason{summary.ReasonLateEvent}
 	}
 	return Draft{Session: &s, Content: d.Content}, nil
 }

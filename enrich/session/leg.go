@@ -70,7 +70,9 @@ type leg struct {
 	closed bool
 	// completed: its summary is known to be published. tallied is as what it is counted.
 	completed bool
-	tallied   tallied
+	// revision is the newest that is known to be published; 0: none is.
+	revision int
+	tallied  tallied
 }
 
 // connection is the leg's connection; empty: not known.

@@ -28,6 +28,8 @@ type session struct {
 	// trace is the traceparent of its last entry that was traced.
 	trace string
 
+	// revision is the newest of its summary that is known to be published; 0: none is.
+	revision int
 	// held counts the work on it that no task of the queue stands for.
 	held int
 	slot slot

@@ -276,7 +276,7 @@ func (t *Table) ScheduleChanged() <-chan struct{} { return t.schedule.changed }
 
 // Due returns the checks that have become due, limit of them at most, and the time until the next call is needed.
 // Sessions for which nothing can come any more and whose entries the queue is through with are forgotten on the way;
-// events whose call never became known leave with them, and are counted in expired.
+// events whose call never became known, or no leg of it, leave with them, and are counted in expired.
 //
 // A check that was returned and is not folded within some seconds is returned again.
 func (t *Table) Due(limit int) (checks []Check, wait time.Duration, expired int) {
@@ -293,6 +293,9 @@ func (t *Table) Due(limit int) (checks []Check, wait time.Duration, expired int)
 	expired = t.fold.ids.orphans.expire(at.now.Add(-t.cfg.Rules.AmendWindow - inFlight))
 	checks, finished, wait := t.schedule.due(at, limit)
 	for _, s := range finished {
+		if len(s.legs) == 0 {
+			expired += len(s.events.list) // they name a session of which no leg ever became known
+		}
 		t.tally.drop(s)
 		t.fold.ids.forget(s)
 	}
@@ -329,13 +332,19 @@ func (t *Table) Needed() uint64 {
 	return t.fold.ids.oldest(t.progress.position.Load() + 1)
 }
 
-// Complete states that a leg's summary is published, whoever has done it. A leg that is not over yet, for all that is
-// folded, counts when it is.
-func (t *Table) Complete(sid call.SessionID, id call.LegID) {
+// Published states that a revision of a leg's summary is published, or of the session's where no leg is named, whoever
+// has done it. A leg that is not over yet, for all that is folded, counts as completed when it is.
+func (t *Table) Published(sid call.SessionID, id call.LegID, revision int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if id == "" {
+		if s := t.fold.ids.session(sid); s != nil {
+			s.revision = max(s.revision, revision)
+		}
+		return
+	}
 	if l := t.fold.ids.leg(sid, id); l != nil {
-		l.completed = true
+		l.completed, l.revision = true, max(l.revision, revision)
 		t.tally.count(l.session)
 	}
 }

@@ -26,6 +26,8 @@ type View struct {
 	FirstAt time.Time
 	// Over: all legs are over, and it has been quiet since.
 	Over bool
+	// Revision is the newest of its summary that is known to be published; 0: none is.
+	Revision int
 	// Settles counts how often a check found it over.
 	Settles int
 }
@@ -63,6 +65,8 @@ type LegView struct {
 	Final bool
 	// Missing are the events that it must have had, once it is over, and that are not known.
 	Missing Missing
+	// Revision is the newest of its summary that is known to be published; 0: none is.
+	Revision int
 	// Backfilled counts the attempts to complete it from the history that the log has outcomes of: the highest.
 	Backfilled int
 }
@@ -78,13 +82,14 @@ func (v *View) Leg(id call.LegID) (*LegView, bool) {
 // view copies what the fold knows. The table's lock is held.
 func (s *session) view(r Rules) View {
 	v := View{
-		ID:      s.id,
-		Legs:    make([]LegView, len(s.legs)),
-		Events:  s.events.sorted(),
-		FirstAt: s.firstAt,
-		Epoch:   s.firstSeq,
-		Over:    s.over(),
-		Settles: s.settles,
+		ID:       s.id,
+		Legs:     make([]LegView, len(s.legs)),
+		Events:   s.events.sorted(),
+		FirstAt:  s.firstAt,
+		Epoch:    s.firstSeq,
+		Over:     s.over(),
+		Settles:  s.settles,
+		Revision: s.revision,
 	}
 	for i, l := range s.legs {
 		v.Legs[i] = l.view(r)
@@ -114,5 +119,6 @@ func (l *leg) view(r Rules) LegView {
 		Final:      asking.final,
 		Missing:    l.missing(),
 		Backfilled: l.record.highest(),
+		Revision:   l.revision,
 	}
 }

@@ -133,9 +133,15 @@ func (j *Journal) failed(err error) {
 	j.failingSince.CompareAndSwap(0, time.Now().UnixNano())
 }
 
+// errLeft is a caller's own end: a job that is through by another way, or a service that stops.
+var errLeft = fmt.Errorf("the caller has left: %w", context.Canceled)
+
 // gaveUp is the error of a caller that waited in vain. When it was not the
 // caller's own time that ran out, the log is not being written.
 func (j *Journal) gaveUp(caller, patient context.Context, what string) error {
+	if errors.Is(caller.Err(), context.Canceled) {
+		return fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, errLeft)
+	}
 	err := fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, patient.Err())
 	if caller.Err() == nil {
 		j.failed(err)

@@ -495,7 +495,7 @@ func TestAppendsAreCountedByWhatTheirCallersAreTold(t *testing.T) {
 	}
 	l.heal()
 	want := map[string]float64{
-		"event stored": 10, "event duplicate": 50, "event error": 1, "event untold": 1,
+		"event stored": 10, "event duplicate": 50, "event left": 1, "event untold": 1,
 		"backfill stored": 1, "probe stored": 1,
 	}
 	eventually(t, "the counters to balance", func() bool { return cmp.Equal(want, appends(t, registry)) })
@@ -730,5 +730,40 @@ func TestAFullLogRefuses(t *testing.T) {
 	}
 	if !j.FailingSince().IsZero() {
 		t.Error("a log that is full does not fail: a restart would not help")
+	}
+}
+
+// A caller that ends by itself has not seen the log fail.
+func TestAnAppendWhoseCallerEndsIsNoError(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	registry := prometheus.NewRegistry()
+	j := open(t, s.JS, journal.Config{Registerer: registry})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	left := 0
+	for n := range 200 {
+		if _, err := j.Append(ctx, entry(n)); errors.Is(err, context.Canceled) {
+			left++
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left == 0 {
+		t.Fatal("no append was left")
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "legato_log_appends_total" && strings.Contains(m.String(), `value:"error"`) && m.GetCounter().GetValue() > 0 {
+				t.Errorf("counted as errors: %v", m)
+			}
+		}
+	}
+	if !j.FailingSince().IsZero() {
+		t.Error("the log counts as failing")
 	}
 }

@@ -33,7 +33,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		appends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
 			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe) and by the result that whoever " +
-				"handed it in was told: stored, duplicate, full or error. untold: stored after its caller had been told error.",
+				"handed it in was told: stored, duplicate, full, error or left (its caller ended meanwhile, and nobody waits for it). " +
+				"untold: stored after its caller had been told error or left.",
 		}, []string{"kind", "result"}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_batch_size",
@@ -73,7 +74,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.storage.WithLabelValues(name)
 	}
 	for _, k := range kinds {
-		for _, result := range []string{appendStored, appendDuplicate, appendFull, appendError, appendUntold} {
+		for _, result := range []string{appendStored, appendDuplicate, appendFull, appendError, appendLeft, appendUntold} {
 			m.appends.WithLabelValues(k, result)
 		}
 	}
@@ -86,6 +87,8 @@ const (
 	appendDuplicate = "duplicate"
 	appendFull      = "full"
 	appendError     = "error"
+	// appendLeft: the caller's context was cancelled. Nothing is wrong with the log.
+	appendLeft = "left"
 	// appendUntold: its caller had given up before it was stored. It hands it in again, and it is a duplicate then.
 	appendUntold = "untold"
 )
@@ -97,6 +100,8 @@ func (m *metrics) told(e *call.Entry, receipt call.Receipt, err error) {
 	switch {
 	case errors.Is(err, ErrFull):
 		result = appendFull
+	case errors.Is(err, errLeft):
+		result = appendLeft
 	case err != nil:
 		result = appendError
 	case receipt.Duplicate:

@@ -78,7 +78,12 @@ func judgeCluster(nc *nats.Conn, set *Settings) Finding {
 		return fault(name, fmt.Errorf("a server by itself cannot hold %d copies", set.NATSReplicas),
 			"Connect to a cluster, or set --nats-replicas 1.")
 	case cluster == "":
-		return ok(name, "a server by itself: when its disk is gone, so is the log")
+		f := ok(name, "a server by itself: when its disk is gone, so is the log")
+		if set.NATSURL == "" {
+			return f // the embedded one, which syncs what it acknowledges
+		}
+		return f.but(VerdictWarning, "Set sync_interval: always in its jetstream block, which nobody can ask it for, or run three: by default what it "+
+			"acknowledged in the last two minutes is lost with its power.")
 	case set.NATSReplicas == 1:
 		return ok(name, "%s, but one copy of each stream is wanted", cluster).
 			but(VerdictWarning, "Set --nats-replicas 3: with one copy the loss of a server loses the log.")
