@@ -71,12 +71,13 @@ func TestWhatIsFilledEmptiesByItself(t *testing.T) {
 		flags  []string
 		edit   func(*jetstream.StreamConfig)
 		away   bool
+		drains bool
 	}{
-		"the log's size": {flags: []string{"--events-max-bytes=2000000"}},
+		"the log's size": {flags: []string{"--events-max-bytes=2000000"}, drains: true},
 		"the log's size, and the status API is away": {flags: []string{"--events-max-bytes=2000000"}, away: true},
 		"the log's messages":                         {edit: func(c *jetstream.StreamConfig) { c.MaxMsgs = 1500 }},
 		"the summaries' size":                        {flags: []string{"--calls-max-bytes=3000000"}},
-		"the account's storage":                      {config: "accounts { A { users: [ { user: u, password: p } ], jetstream { max_file: 8000000 } } }\nno_auth_user: u"},
+		"the account's storage":                      {config: "accounts { A { users: [ { user: u, password: p } ], jetstream { max_file: 8000000 } } }\nno_auth_user: u", drains: true},
 		"the account's storage, and the API is away": {config: "accounts { A { users: [ { user: u, password: p } ], jetstream { max_file: 8000000 } } }\nno_auth_user: u", away: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,10 +124,11 @@ func TestWhatIsFilledEmptiesByItself(t *testing.T) {
 			}
 			wantCompletedOnce(t, url, ended)
 			if !v.away {
-				wantDrained(t, stream)
-			}
-			if !v.away {
 				s.Logged("there is room again")
+			}
+			// What is trimmed is some minutes old; to see it for two limits is enough.
+			if v.drains {
+				wantDrained(t, stream)
 			}
 			legatotest.StopsCleanly(t, s)
 		})

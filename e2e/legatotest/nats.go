@@ -114,7 +114,11 @@ func Stored(t *testing.T, js jetstream.JetStream, name string) []jetstream.Msg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer messages.Stop()
+	// The library leaves its consumer to the server, which forgets it after minutes and has a thousand for a stream at most.
+	defer func() {
+		messages.Stop()
+		_ = js.DeleteConsumer(context.WithoutCancel(ctx), name, consumer.CachedInfo().Name)
+	}()
 	var all []jetstream.Msg
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
@@ -135,16 +139,23 @@ func Stored(t *testing.T, js jetstream.JetStream, name string) []jetstream.Msg {
 // Dial connects to a NATS server until the end of the test.
 func Dial(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
+	nc, js := connect(t, url)
+	t.Cleanup(nc.Close)
+	return js
+}
+
+func connect(t *testing.T, url string) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
+		nc.Close()
 		t.Fatal(err)
 	}
-	return js
+	return nc, js
 }
 
 // ExternalNATS runs a nats-server of its own process.

@@ -35,7 +35,9 @@ func Completed(t *testing.T, url, subject string) *jetstream.RawStreamMsg {
 func Summaries(t *testing.T, url string) map[string][]Published {
 	t.Helper()
 	found := make(map[string][]Published)
-	for _, m := range Stored(t, Dial(t, url), "CALLS") {
+	nc, js := connect(t, url)
+	defer nc.Close()
+	for _, m := range Stored(t, js, "CALLS") {
 		var p Published
 		if err := json.Unmarshal(m.Data(), &p); err != nil {
 			t.Fatal(err)

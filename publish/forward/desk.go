@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/internal/call"
@@ -204,43 +203,31 @@ func (h History) settled() bool {
 // some 250 ms after their attempts. It reads to the end, or, where until is not zero, until then and as much longer
 // as an event that was tried has not come to its end. complete is false where ctx ended first.
 func (d *Desk) Attempts(ctx context.Context, since, until time.Time, events ...uint64) (found History, complete bool, err error) {
-	consumer, err := d.cfg.JetStream.OrderedConsumer(ctx, d.cfg.Layout.Forward, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{attemptsSubject(d.cfg.Layout.Prefix, "*")},
-		DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
-	})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, true, nil
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("read the attempts: %w", err)
-	}
 	s := scan{found: make(History), prefix: attemptsSubject(d.cfg.Layout.Prefix, ""), events: make(map[uint64]bool, len(events))}
 	for _, seq := range events {
 		s.events[seq] = true
 		s.marks = append(s.marks, []byte(`"seq":`+strconv.FormatUint(seq, 10)+","))
 	}
-	for {
-		batch, err := consumer.FetchNoWait(prefetch)
-		if err != nil {
-			return s.found, false, fmt.Errorf("read the attempts: %w", err)
+	records := natsd.Scan{Stream: d.cfg.Layout.Forward, Subjects: []string{attemptsSubject(d.cfg.Layout.Prefix, "*")}, Since: since}
+	err = records.Each(ctx, d.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
+		s.read(m)
+		if !until.IsZero() && m.Time.After(until) && s.found.settled() {
+			return errSettled
 		}
-		var last time.Time
-		for m := range batch.Messages() {
-			if meta, err := m.Metadata(); err == nil {
-				last = meta.Timestamp
-			}
-			s.read(m)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return s.found, false, nil //nolint:nilerr // the caller's time is over; what is found so far is the answer
-		case batch.Error() != nil && !errors.Is(batch.Error(), nats.ErrTimeout):
-			return s.found, false, fmt.Errorf("read the attempts: %w", batch.Error())
-		case last.IsZero(), !until.IsZero() && last.After(until) && s.found.settled():
-			return s.found, true, nil
-		}
+		return nil
+	})
+	switch {
+	case err == nil, errors.Is(err, errSettled), errors.Is(err, jetstream.ErrStreamNotFound):
+		return s.found, true, nil
+	case ctx.Err() != nil:
+		return s.found, false, nil // the caller's time is over; what is found so far is the answer
+	default:
+		return s.found, false, fmt.Errorf("read the attempts: %w", err)
 	}
 }
+
+// errSettled ends a scan early: every event that was asked for has come to its end.
+var errSettled = errors.New("settled")
 
 // scan looks for attempts at some events in records.
 type scan struct {
@@ -250,16 +237,16 @@ type scan struct {
 	marks  [][]byte
 }
 
-func (s *scan) read(m jetstream.Msg) {
-	marked := func(mark []byte) bool { return bytes.Contains(m.Data(), mark) }
+func (s *scan) read(m *jetstream.RawStreamMsg) {
+	marked := func(mark []byte) bool { return bytes.Contains(m.Data, mark) }
 	if len(s.marks) < 16 && !slices.ContainsFunc(s.marks, marked) {
 		return // decoding each would take as long as reading ten
 	}
 	var r record
-	if err := json.Unmarshal(m.Data(), &r); err != nil {
+	if err := json.Unmarshal(m.Data, &r); err != nil {
 		return // never written by us
 	}
-	target := strings.TrimPrefix(m.Subject(), s.prefix)
+	target := strings.TrimPrefix(m.Subject, s.prefix)
 	for _, a := range r.Attempts {
 		if !s.events[a.Seq] {
 			continue

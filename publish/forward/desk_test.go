@@ -38,6 +38,15 @@ func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
 	if found, complete, err := w.desk().Attempts(t.Context(), before, time.Now(), seq+1); len(found) != 0 || !complete || err != nil {
 		t.Errorf("attempts at another event: got %v, %v, %v", found, complete, err)
 	}
+	stream, err := w.nats.JS.Stream(t.Context(), w.nats.Layout.Forward)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for info := range stream.ListConsumers(t.Context()).Info() {
+		if info.Config.Durable == "" {
+			t.Errorf("reading the attempts leaves the consumer %s, and a stream has room for a thousand", info.Name)
+		}
+	}
 	eventually(t, "nothing is needed any more", func() bool {
 		needed, err := f.Needed(t.Context())
 		return err == nil && needed == math.MaxUint64
