@@ -1,6 +1,9 @@
+// Package deploy_test holds the files of this directory, the image and the release against the program and each
+// other. Whether they are valid for the programs that read them is for those programs' validators.
 package deploy_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -14,11 +17,54 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 )
+
+func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// checked is one line of legato check.
+type checked struct{ Name, Verdict, Detail string }
+
+// check runs legato check and returns its lines by name.
+func check(t *testing.T, env []string, args ...string) map[string]checked {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), legatotest.Program(), append([]string{"check", "--json"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.Output()
+	var exit *exec.ExitError // a fault
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	var report struct{ Checks []checked }
+	if err := json.Unmarshal(out, &report); err != nil {
+		t.Fatalf("not JSON: %v\n%s", err, out)
+	}
+	lines := make(map[string]checked)
+	for _, c := range report.Checks {
+		lines[c.Name] = c
+	}
+	return lines
+}
+
+// wantLine wants a line with that verdict and that text in its detail.
+func wantLine(t *testing.T, lines map[string]checked, name, verdict, detail string) {
+	t.Helper()
+	if got := lines[name]; got.Verdict != verdict || !strings.Contains(got.Detail, detail) {
+		t.Errorf("%s: got %+v, want %s with %q", name, got, verdict, detail)
+	}
+}
 
 // documents decodes every document of a YAML file.
 func documents[T any](t *testing.T, path string) []T {
@@ -279,5 +325,46 @@ func TestReleaseFitsTheProgram(t *testing.T) {
 		if documents[map[string]any](t, path); !strings.Contains(readText(t, path), "run: .ci/run\n") {
 			t.Errorf("%s does not run what CI runs", name)
 		}
+	}
+}
+
+// TestDockerfileNamesOnlyWhatExists checks what can be checked without building
+// the image: every path that it copies or builds, every variable that it sets,
+// and every command that it runs.
+func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
+	t.Parallel()
+	root := ".."
+	data, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dockerfile := string(data)
+	for _, path := range []string{"go.mod", "go.sum", "./cmd/legato"} {
+		if !strings.Contains(dockerfile, path) {
+			t.Errorf("the Dockerfile does not use %s", path)
+		}
+		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+			t.Error(err)
+		}
+	}
+	help := legatotest.AllHelp(t)
+	for _, env := range regexp.MustCompile(`LEGATO_[A-Z_]+[A-Z]`).FindAllString(dockerfile, -1) {
+		if !strings.Contains(help, "$"+env) {
+			t.Errorf("the Dockerfile names the variable %s, which no command reads", env)
+		}
+	}
+	for _, command := range regexp.MustCompile(`CMD \[(.*)\]`).FindAllStringSubmatch(dockerfile, -1) {
+		words := strings.Split(strings.ReplaceAll(command[1], `"`, ""), ", ")
+		if err := exec.CommandContext(t.Context(), legatotest.Program(), words[len(words)-1], "--help").Run(); err != nil {
+			t.Errorf("the Dockerfile runs %q: %v", words, err)
+		}
+	}
+	// The version is set in a variable that exists.
+	mainGo, err := os.ReadFile(filepath.Join("..", "internal", "service", "build.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(dockerfile, "-X github.com/legato-calls/legato/internal/service.version=") || !strings.Contains(string(mainGo), "var version =") {
+		t.Error("the Dockerfile sets a version that the program does not have")
 	}
 }

@@ -1,3 +1,4 @@
+// Package docs_test holds the documents against the program, the tree and each other.
 package docs_test
 
 import (
@@ -11,9 +12,22 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/ingest"
 )
+
+func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
 
 const root = ".."
 
@@ -175,4 +189,39 @@ func sources(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return all.String()
+}
+
+// TestIssueFormsAreForms holds them to what GitHub wants: it shows a form with a fault to nobody.
+func TestIssueFormsAreForms(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(root, ".github", "ISSUE_TEMPLATE", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are %d forms: %v", len(files), err)
+	}
+	for _, file := range files {
+		var form struct {
+			Name, Description string
+			Body              []struct {
+				Type, ID   string
+				Attributes struct{ Label, Value string }
+			}
+		}
+		if err := yaml.Unmarshal([]byte(readText(t, file)), &form); err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if form.Name == "" || form.Description == "" || len(form.Body) == 0 {
+			t.Errorf("%s lacks name, description or body", file)
+		}
+		seen := make(map[string]bool)
+		for i, field := range form.Body {
+			if field.Type == "markdown" && field.Attributes.Value != "" {
+				continue
+			}
+			if field.Attributes.Label == "" || field.ID == "" || seen[field.ID] {
+				t.Errorf("%s: field %d has no label, or no id of its own", file, i+1)
+			}
+			seen[field.ID] = true
+		}
+	}
 }

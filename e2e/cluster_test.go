@@ -2,20 +2,23 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
-	"github.com/legato-calls/legato/internal/fake"
-
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // natsCluster is three nats-servers, each a process of its own.
@@ -212,4 +215,124 @@ func wantWhole(t *testing.T, w *legatotest.Telnyx, url string, ledgers ...*fake.
 		}
 		return nil
 	})
+}
+
+// spray sends each request to another replica than the one before.
+type spray struct {
+	hosts []string
+	next  atomic.Uint64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *spray) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Host = s.hosts[s.next.Add(1)%uint64(len(s.hosts))]
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestTwoReplicasShareTheWorkOfEveryCall(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
+	a, b := legatotest.Serve(t, world.Env(), flags...), legatotest.Serve(t, world.Env(), flags...)
+	transport := &spray{hosts: []string{a.Webhooks, b.Webhooks}}
+
+	// Every webhook of a call goes to another replica than the one before it.
+	first := world.Player(t, a.Target(), 40, 21, over(transport))
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, url, first.Ledger())
+	for _, c := range world.Calls {
+		for _, l := range c.Legs {
+			if n := world.API.Requests(l.Ref.Control); n != 1 {
+				t.Errorf("the status of a leg of a call %s was asked for %d times", c.Scenario, n)
+			}
+		}
+	}
+
+	// Then one of them is killed in the middle.
+	second := world.Player(t, a.Target(), 40, 22, over(transport))
+	played := make(chan error, 1)
+	go func() { played <- second.Run(t.Context()) }()
+	legatotest.Eventually(t, "60 webhooks are accepted", func() error {
+		if n := second.Ledger().Totals().Accepted; n < 60 {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	b.Kill()
+	if err := <-played; err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, url, first.Ledger(), second.Ledger())
+	legatotest.StopsCleanly(t, a)
+}
+
+func over(transport http.RoundTripper) func(*fake.SenderConfig) {
+	return func(c *fake.SenderConfig) { c.Transport = transport }
+}
+
+func TestDigitsAreShownOnlyWhereTheyAreIncluded(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{nil, {"--include=dtmf"}} {
+		world := legatotest.NewTelnyx(t)
+		s := legatotest.Serve(t, world.Env(), append(legatotest.EmbeddedFlags(t.TempDir()), flags...)...)
+		sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sender.Close()
+		c := fake.Generator{Seed: 9}.Of(fake.IVR, 1, time.Now().UTC().Add(-10*time.Minute))
+		world.Know(c)
+		var want []string
+		for _, d := range c.Deliveries {
+			if out := sender.Send(t.Context(), d); !out.Accepted {
+				t.Fatalf("%s was not accepted: %+v", d.Type, out)
+			}
+			var data struct {
+				Payload struct{ Digit string }
+			}
+			if err := json.Unmarshal(d.Data, &data); err != nil {
+				t.Fatal(err)
+			}
+			if data.Payload.Digit != "" {
+				want = append(want, data.Payload.Digit)
+			}
+		}
+		m := legatotest.Completed(t, s.NATS, "calls.leg.completed.*."+string(c.Session)+"."+string(c.Legs[0].Ref.Leg))
+		var got struct {
+			DTMF    summary.DTMF
+			Gathers []struct {
+				Digits *string
+				Count  int `json:"digit_count"`
+			}
+		}
+		if err := json.Unmarshal(m.Data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if len(want) == 0 || len(got.Gathers) == 0 {
+			t.Fatalf("a call without digits: %s", m.Data)
+		}
+		if got.DTMF.Count != len(want) {
+			t.Errorf("%d of %d keys are counted", got.DTMF.Count, len(want))
+		}
+		if flags == nil {
+			want = nil
+		}
+		var shown []string
+		for _, d := range got.DTMF.Digits {
+			shown = append(shown, d.Digit)
+		}
+		if diff := cmp.Diff(want, shown); diff != "" {
+			t.Errorf("digits with %v (-want +got):\n%s", flags, diff)
+		}
+		for _, g := range got.Gathers {
+			if (g.Digits != nil) != (flags != nil) || g.Digits != nil && len(*g.Digits) != g.Count {
+				t.Errorf("a gather with %v: %s", flags, m.Data)
+			}
+		}
+		legatotest.StopsCleanly(t, s)
+	}
 }

@@ -1,7 +1,11 @@
 package enrich_test
 
 import (
+	"fmt"
+	"runtime"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/status"
@@ -142,5 +146,183 @@ func TestAStartDoesNotAskForWhatSummariesKnow(t *testing.T) {
 		if st := second.worker.Table().Stats(); st.Sessions != 1 {
 			t.Errorf("%d sessions are remembered", st.Sessions)
 		}
+	})
+}
+
+// The log ends below what it held, as after a failure of its disk: no fold will
+// soon pass the position of what was published, and what was known then is known no more.
+func TestASummaryWhosePositionTheLogHasLostIsMergedWith(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a := newLeg("s1", 1)
+		w.deliver(a.initiated())
+		for range 200 {
+			w.log.store(call.Entry{Topic: call.TopicHeartbeat})
+		}
+		w.deliver(a.answered())
+		after(time.Second)
+		w.deliver(a.hangup())
+		after(20 * time.Second)
+		w.wantRevisions(a.key(), "1 completed")
+		w.wantRevisions(a.sessionKey(), "1 completed")
+		stood := w.sink.of(a.key())[0].Position.Seq
+
+		w.shrink(1)
+		after(time.Second)
+		again := w.deliver(a.hangup()).Seq
+		after(2 * time.Second)
+		w.wantRevisions(a.key(), "1 completed")
+		if w.queue.deliveries(again) == -1 {
+			t.Error("the hangup was done before anything is known about the stored summary")
+		}
+		// The log ends below it, so there is nothing to wait for.
+		after(20 * time.Second)
+		if folded := w.replicas[0].worker.Table().Position(); folded >= stood {
+			t.Fatalf("the fold is at %d and has passed the stored position %d: nothing was tested", folded, stood)
+		}
+		if open := w.queue.open(); len(open) > 0 {
+			t.Errorf("tasks %v are not done", open)
+		}
+		// That it was answered is in the stored summary alone.
+		if got := w.legOf(a); got.Outcome != summary.OutcomeAnswered || got.AnsweredAt == nil || len(got.Events) != 3 {
+			t.Errorf("got %+v", got)
+		}
+		w.consistent()
+	})
+}
+
+// shrink takes from the log what comes after an entry. The queue goes back with it.
+func (w *world) shrink(last uint64) {
+	w.queue.mu.Lock()
+	defer w.queue.mu.Unlock()
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	w.log.entries = w.log.entries[:last-w.log.first+1]
+	for id, e := range w.log.known {
+		if e.Seq > last {
+			delete(w.log.known, id)
+		}
+	}
+	for _, seq := range append([]uint64(nil), w.queue.order...) {
+		if seq > last {
+			w.queue.end(seq)
+		}
+	}
+	w.queue.next = min(w.queue.next, last+1)
+	for _, r := range w.replicas {
+		r.replay()
+	}
+}
+
+// What the fold had passed and has lost again says nothing: between the restart of
+// the table and the worker's hearing of it a task finds a call that is unknown, or known by half.
+func TestATaskThatTheFoldHasPassedAndLostAgainIsNotDone(t *testing.T) {
+	// Who folds goes on until it waits; only then the others see what it has left.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	isHangup := func(e call.Entry) bool { return e.Topic == call.TopicEvent+call.TypeHangup }
+	for _, tt := range []struct {
+		name string
+		// lose has the replica lose what it has folded while the hangups are tasks.
+		lose func(w *world, r *replica, legs []leg)
+	}{
+		{"when it was waited for", func(w *world, r *replica, legs []leg) {
+			for _, a := range legs {
+				again := false
+				r.folds(func(e call.Entry) {
+					switch {
+					case again:
+						r.holdFold() // at the first entry of the replay
+					case isHangup(e) && e.Ref.Leg == call.LegID(a.id):
+						again = true
+						r.replay() // as soon as it is folded
+						r.holdFold()
+					}
+				})
+				w.deliver(a.hangup())
+				synctest.Wait() // it is waited for
+				r.letFold()
+				synctest.Wait()
+				w.notDone(isHangup)
+				r.folds(nil)
+				r.letFold()
+				synctest.Wait()
+			}
+		}},
+		{"when its session is looked at", func(w *world, r *replica, legs []leg) {
+			for _, a := range legs {
+				w.deliver(a.hangup())
+			}
+			after(timing.Settle / 2)
+			r.folds(func(e call.Entry) {
+				if isHangup(e) {
+					r.holdFold() // all that comes before it is folded
+				}
+			})
+			r.replay()
+			synctest.Wait()
+			w.notDone(isHangup)
+			r.folds(nil)
+			r.letFold()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				var legs []leg
+				for i := range 20 {
+					a := newLeg(fmt.Sprintf("s%d", i), 1)
+					legs = append(legs, a)
+					w.deliver(a.initiated())
+					w.deliver(a.answered())
+				}
+				after(time.Second)
+				tt.lose(w, w.replicas[0], legs)
+				w.settled()
+				for _, a := range legs {
+					w.wantRevisions(a.key(), "1 completed")
+					w.wantRevisions(a.sessionKey(), "1 completed")
+				}
+			})
+		})
+	}
+}
+
+// notDone fails the test when the queue has let go of such an entry.
+func (w *world) notDone(such func(call.Entry) bool) {
+	w.t.Helper()
+	w.queue.mu.Lock()
+	defer w.queue.mu.Unlock()
+	for _, e := range w.log.all() {
+		if such(e) && w.queue.done[e.Seq] {
+			w.t.Errorf("task %d is done, and its summary is not out", e.Seq)
+		}
+	}
+}
+
+// A fold that does not come along keeps no task: another replica may be further.
+func TestATaskWhoseEntryIsNotFoldedIsGivenBackAfterAWhile(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		r, a := w.replicas[0], newLeg("s1", 1)
+		w.deliver(a.initiated())
+		w.deliver(a.answered())
+		after(time.Second)
+		r.holdFold()
+		seq := w.deliver(a.hangup()).Seq
+		after(4900 * time.Millisecond)
+		if got := w.queue.givenBack(); len(got) > 0 {
+			t.Errorf("given back before its time: %v", got)
+		}
+		after(200 * time.Millisecond)
+		if got := w.queue.givenBack(); !slices.Contains(got, seq) {
+			t.Errorf("given back: %v, want %d", got, seq)
+		}
+		after(time.Minute)
+		if n := w.queue.deliveries(seq); n < 5 || n > 15 {
+			t.Errorf("in a minute it was handed out %d times", n)
+		}
+		if len(w.parking.parked) > 0 {
+			t.Error("to wait for the fold is no failure, and yet it was parked")
+		}
+		r.letFold()
+		w.settled()
+		w.wantRevisions(a.key(), "1 completed", "2 amended status_confirmed") // the deadline was long over
 	})
 }

@@ -13,5 +13,5 @@
 //   - "Nothing is stored" is an answer of its own, never an error swallowed.
 //
 // It does not know what a summary says, nor when one is due. Subjects, headers and
-// their meaning for consumers are in subject.go and message.go.
+// their meaning for consumers are in publisher.go and message.go.
 package publish

@@ -1,7 +1,9 @@
 package publish
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -83,4 +86,84 @@ func (p *Publisher) release(ctx context.Context, consumer jetstream.Consumer) {
 	defer cancel()
 	// What cannot be removed is left to the server.
 	_ = p.js.DeleteConsumer(ctx, p.layout.Calls, consumer.CachedInfo().Name)
+}
+
+// Revisions returns every revision of a session and of its legs that is stored, in the
+// order of the stream; none when none is. What Legato did not write is passed over. Errors are those of
+// infrastructure, and ErrInvalid for a session that no subject can name.
+func (p *Publisher) Revisions(ctx context.Context, session string) ([]summary.Stored, error) {
+	if err := validKey(summary.Key{Kind: summary.KindSession, Session: session}); err != nil {
+		return nil, err
+	}
+	var all []summary.Stored
+	scan := natsd.Scan{Stream: p.layout.Calls, Subjects: []string{
+		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: session}),
+		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: session, Leg: "*"}),
+	}}
+	err := scan.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
+		// One that is not Legato's says nothing about the others.
+		if stored, err := decode(m); err == nil {
+			all = append(all, stored)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the summaries of session %s: %w", session, err)
+	}
+	return all, nil
+}
+
+// SessionOf returns the session of a leg of which a summary is stored; false when none
+// is. The server looks through the subjects of all legs: it is for a question, not for the
+// work. Errors are those of infrastructure, and ErrInvalid for a leg that no subject can name.
+func (p *Publisher) SessionOf(ctx context.Context, leg string) (string, bool, error) {
+	if !call.ValidToken(leg) {
+		return "", false, fmt.Errorf("%w: leg id %.64q is no subject token", ErrInvalid, leg)
+	}
+	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	defer cancel()
+	m, err := p.stream.GetLastMsgForSubject(ctx, subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: leg}))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return "", false, nil
+	case err != nil:
+		return "", false, fmt.Errorf("look for the session of leg %s: %w", leg, err)
+	}
+	of, ok := ParseSubject(m.Subject)
+	return of.Key.Session, ok, nil
+}
+
+var errFound = errors.New("found")
+
+// SessionByControl looks through the bodies of the legs' first summaries that were stored since a time for a
+// call_control_id, which no subject names: some tens of thousands a second. Seen, if any, is told how many it
+// has looked at. It returns the session, or false.
+func (p *Publisher) SessionByControl(ctx context.Context, control string, since time.Time, seen func(n int)) (session string, ok bool, err error) {
+	legs := subject(p.layout.Prefix, completed, "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"})
+	n := 0
+	err = natsd.Scan{Stream: p.layout.Calls, Subjects: []string{legs}, Since: since}.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
+		if n++; seen != nil {
+			seen(n)
+		}
+		// Most are of other calls, and are not worth decoding.
+		if !bytes.Contains(m.Data, []byte(control)) {
+			return nil
+		}
+		var leg struct {
+			Session string `json:"call_session_id"`
+			Control string `json:"call_control_id"`
+		}
+		if err := json.Unmarshal(m.Data, &leg); err == nil && leg.Control == control {
+			session = leg.Session
+			return errFound
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errFound):
+		return session, true, nil
+	case err != nil:
+		return "", false, fmt.Errorf("look for a control id in the summaries: %w", err)
+	}
+	return "", false, nil
 }

@@ -10,7 +10,11 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 )
+
+func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }
 
 var (
 	chaosFor   = flag.Duration("chaos", 0, "how long faults reign in each run of TestChaos; 0: the short form, every setup once")

@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/legato-calls/legato/internal/fake"
 )
+
+func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }
 
 var hostile = flag.Bool("hostile", false, "the long form of the hostile test: 10,000 idle connections, 100,000 requests, some minutes, and Telnyx's 2 s for good webhooks")
 

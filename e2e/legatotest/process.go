@@ -1,3 +1,5 @@
+// Package legatotest is the harness of tests that run the real program: it builds legato once, starts and stops it,
+// starts nats-servers of their own processes, plays Telnyx, and reads what was published.
 package legatotest
 
 import (
@@ -5,14 +7,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Patience bounds every wait for a process; a loaded machine is slow, not wrong.
@@ -188,4 +199,138 @@ func Said(p *Process, msg string) map[string]any {
 	}
 	p.tb.Fatalf("nothing says %q", msg)
 	return nil
+}
+
+// built are the programs of this run of tests, in a directory that is removed at its end.
+var built struct{ dir, legato string }
+
+// Program is the path of the program as users build it.
+func Program() string { return built.legato }
+
+// Main builds the program, runs the tests of a package, and returns the exit code; a goroutine that is left behind
+// fails them. Tests that run the real program mostly wait for it, so more of them run at once than there are CPUs.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "legato-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built.dir, built.legato = dir, filepath.Join(dir, "legato")
+	if out, err := exec.Command("go", "build", "-o", built.legato, programPackage).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build legato: %v\n%s", err, out)
+		return 1
+	}
+	// A flag of the command line, parsed by Run, has the last word.
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+const (
+	programPackage = "github.com/legato-calls/legato/cmd/legato"
+	// parallel is how many tests run at once by default.
+	parallel = 6
+)
+
+// RaceProgram builds the program as this test was built: with the race detector where it has it.
+var RaceProgram = sync.OnceValues(func() (string, error) {
+	if info, ok := debug.ReadBuildInfo(); !ok || !raceOf(info) {
+		return built.legato, nil
+	}
+	path := filepath.Join(built.dir, "legato-race")
+	if out, err := exec.Command("go", "build", "-race", "-o", path, programPackage).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build legato with the race detector: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func raceOf(info *debug.BuildInfo) bool {
+	for _, s := range info.Settings {
+		if s.Key == "-race" {
+			return s.Value == "true"
+		}
+	}
+	return false
+}
+
+// Commands are the names of the program's commands, as its help lists them: "parked list".
+func Commands(tb testing.TB) []string {
+	tb.Helper()
+	_, list, _ := strings.Cut(Help(tb, ""), "\nCommands:\n")
+	var names []string
+	for _, line := range regexp.MustCompile(`(?m)^  (\w+(?: \w+)?)  `).FindAllStringSubmatch(list, -1) {
+		names = append(names, line[1])
+	}
+	if len(names) < 10 {
+		tb.Fatalf("the help lists only %q", names)
+	}
+	return names
+}
+
+// Help is what a command prints about itself.
+func Help(tb testing.TB, command string) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), Program(), append(strings.Fields(command), "--help")...).Output()
+	if err != nil {
+		tb.Fatalf("legato %s --help: %v", command, err)
+	}
+	return string(out)
+}
+
+// BenchHelp is what the program that measures prints about itself.
+func BenchHelp(tb testing.TB) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), "go", "run", Path(tb, "cmd", "legato-bench"), "--help").Output()
+	if err != nil {
+		tb.Fatalf("legato-bench --help: %v", err)
+	}
+	return string(out)
+}
+
+// AllHelp is the help of all commands, and of the program that measures.
+func AllHelp(tb testing.TB) string {
+	tb.Helper()
+	all := []string{BenchHelp(tb)}
+	for _, command := range Commands(tb) {
+		all = append(all, Help(tb, command))
+	}
+	return strings.Join(all, "")
+}
+
+// Path returns the path of a file of this repository, from its root on.
+func Path(tb testing.TB, elem ...string) string {
+	tb.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(append([]string{dir}, elem...)...)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			tb.Fatal("no go.mod in or above the working directory")
+		}
+		dir = parent
+	}
+}
+
+// ReadText reads a file of this repository, from its root on.
+func ReadText(tb testing.TB, elem ...string) string {
+	tb.Helper()
+	data, err := os.ReadFile(Path(tb, elem...))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(data)
 }

@@ -1,6 +1,11 @@
 package session
 
-import "slices"
+import (
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/internal/call"
+)
 
 // Tally is what became of the legs that this table has seen end, since the log was last read from its beginning. Over
 // is Completed and Pending together, at any moment: where it is not, a leg was forgotten whose summary nobody has
@@ -52,4 +57,139 @@ func (t *Tally) drop(s *session) {
 // pending reports whether the session has a leg that was over and is not known to be completed.
 func (s *session) pending() bool {
 	return slices.ContainsFunc(s.legs, func(l *leg) bool { return l.tallied == talliedPending })
+}
+
+// backlog is what the queue is not through with: when those entries were received, by the second, and which of them
+// could not be folded.
+type backlog struct {
+	// floor is up to where the queue needs no more work.
+	floor     uint64
+	stretches []stretch
+	unusable  map[uint64]error
+}
+
+// stretch are entries that were received within a second.
+type stretch struct {
+	last uint64 // the sequence of its last one
+	at   time.Time
+}
+
+func newBacklog() backlog { return backlog{unusable: make(map[uint64]error)} }
+
+// note takes the next entry; err is why it could not be folded.
+func (b *backlog) note(e *call.Entry, err error) {
+	if err != nil {
+		b.unusable[e.Seq] = err
+	}
+	// What the log keeps for its readers alone is nobody's task.
+	if e.Topic == call.TopicHeartbeat || e.Topic == call.TopicBackfill {
+		return
+	}
+	if n := len(b.stretches); n > 0 && e.ReceivedAt.Sub(b.stretches[n-1].at) < time.Second {
+		b.stretches[n-1].last = e.Seq
+		return
+	}
+	b.stretches = append(b.stretches, stretch{e.Seq, e.ReceivedAt})
+}
+
+// raise forgets what lies at or below a sequence.
+func (b *backlog) raise(floor uint64) {
+	b.floor = max(b.floor, floor)
+	i := slices.IndexFunc(b.stretches, func(s stretch) bool { return s.last > b.floor })
+	if i < 0 {
+		i = len(b.stretches)
+	}
+	b.stretches = slices.Delete(b.stretches, 0, i)
+	for seq := range b.unusable {
+		if seq <= b.floor {
+			delete(b.unusable, seq)
+		}
+	}
+}
+
+// Stats is what the table holds.
+type Stats struct {
+	// Orphans are events whose call is not known.
+	Sessions, Legs, Orphans int
+	// OpenSessions and OpenLegs are not over.
+	OpenSessions, OpenLegs int
+	// Oldest is how long ago, on the log's clock, the first entry of the leg was received that is open the longest; 0
+	// when none is.
+	Oldest time.Duration
+}
+
+// Stats walks the table.
+func (t *Table) Stats() Stats {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	st := Stats{Orphans: t.fold.ids.orphans.count()}
+	now := t.clock.now(time.Now())
+	for s := range t.fold.ids.all() {
+		st.Sessions++
+		st.Legs += len(s.legs)
+		if !s.over() {
+			st.OpenSessions++
+		}
+		for _, l := range s.legs {
+			if l.open() {
+				st.OpenLegs++
+				st.Oldest = max(st.Oldest, now.Sub(l.since))
+			}
+		}
+	}
+	return st
+}
+
+// Tally returns the tally.
+func (t *Table) Tally() Tally {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.tally
+}
+
+// Backlog returns how long ago, on the log's clock, the oldest entry was received that the queue is not through with,
+// to a second; 0 when there is none.
+func (t *Table) Backlog() time.Duration {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.backlog.stretches) == 0 {
+		return 0
+	}
+	return max(t.clock.now(time.Now()).Sub(t.backlog.stretches[0].at), 0)
+}
+
+const (
+	// The legs that lived through an outage are checked one after the other, 50 a second, and all within four
+	// minutes: those that ended meanwhile can be asked about for ten.
+	outageStep   = 20 * time.Millisecond
+	outageWithin = 4 * time.Minute
+	// outageUnanswered is how long such a check may stay without an answer: one more, or two, still find a status
+	// that is kept for ten minutes.
+	outageUnanswered = 2 * time.Minute
+)
+
+// noteOutage finds out whether nobody wrote the log for a while before an entry: whoever runs appends a heartbeat when
+// nothing else comes. Events of the legs that were open then may be missing: they are to be checked. It reports
+// whether there are any.
+func (f *fold) noteOutage(e *call.Entry) bool {
+	before := f.previous
+	// Taken as it is: a pause after a leader's clock stepped back must be seen as well. A step forward looks like a
+	// pause, which costs a request for each open leg.
+	f.previous = e.ReceivedAt
+	if f.rules.Outage <= 0 || before.IsZero() || e.ReceivedAt.Sub(before) <= f.rules.Outage {
+		return false
+	}
+	var open []*leg
+	for s := range f.ids.all() {
+		for _, l := range s.legs {
+			if l.open() {
+				open = append(open, l)
+			}
+		}
+	}
+	for i, l := range open {
+		step := min(outageStep, outageWithin/time.Duration(len(open)))
+		l.record.outage, l.record.outageSeq = e.ReceivedAt.Add(time.Duration(i)*step), e.Seq
+	}
+	return len(open) > 0
 }

@@ -3,11 +3,14 @@ package summary_test
 import (
 	"encoding/json"
 	"math"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/summary"
 	"pgregory.net/rapid"
+
+	"github.com/legato-calls/legato/enrich/summary"
 )
 
 var base = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
@@ -119,4 +122,25 @@ func TestSecondsAreReadBackAsTheyWereWritten(t *testing.T) {
 			t.Fatalf("%v was written as %s, read as %v (%v)", *s, b, back, err)
 		}
 	})
+}
+
+// Whoever imports the contract gets nothing else with it.
+func TestTheContractNeedsNothingBeyondTheStandardLibrary(t *testing.T) {
+	const contract = "github.com/legato-calls/legato/enrich/summary"
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", contract, contract+"/schema")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("list the imports: %v", err)
+	}
+	found := strings.Fields(string(out))
+	if len(found) != 2 {
+		t.Errorf("the contract and its schemas are made of %v", found)
+	}
+}
+
+func TestPositionsOfDifferentLogsDoNotCompare(t *testing.T) {
+	p := func(log string, seq uint64) summary.Position { return summary.Position{Log: log, Seq: seq} }
+	if !p("a", 5).Covers(p("a", 5)) || !p("a", 6).Covers(p("a", 5)) || p("a", 4).Covers(p("a", 5)) || p("b", 9).Covers(p("a", 5)) {
+		t.Error("wrong")
+	}
 }

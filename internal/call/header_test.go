@@ -1,12 +1,14 @@
 package call_test
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -146,4 +148,55 @@ func TestALogOfAnEarlierReleaseIsReadAsItWasMeant(t *testing.T) {
 			t.Errorf("%s of connection %q: got %s, want %s", row.subject, row.connection, got, row.want)
 		}
 	}
+}
+
+func TestEveryEventTypeHasOneRow(t *testing.T) {
+	rows := call.EventTypes()
+	seen := make(map[string]bool)
+	for _, row := range rows {
+		if seen[row.Name] || !call.ValidType(row.Name) {
+			t.Errorf("%q stands twice, or can stand in no subject", row.Name)
+		}
+		seen[row.Name] = true
+		if diff := cmp.Diff(row, call.EventTypeOf(row.Name)); diff != "" {
+			t.Errorf("%s is found as another (-want +got):\n%s", row.Name, diff)
+		}
+	}
+	rows[0].Name = "changed"
+	if call.EventTypes()[0].Name == "changed" {
+		t.Error("who is given the rows can change them")
+	}
+	if diff := cmp.Diff(call.EventType{Name: "call.new"}, call.EventTypeOf("call.new")); diff != "" {
+		t.Errorf("of a type that is not named (-want +got):\n%s", diff)
+	}
+}
+
+func TestJSONIsWrittenWithoutU0000(t *testing.T) {
+	for given, want := range map[string]string{
+		`{"a":"b"}`:                           `{"a":"b"}`,
+		`"\u0000"`:                            "\"\uFFFD\"",
+		`{"\u0000a":["\u0000\u0000","\\\""]}`: "{\"\uFFFDa\":[\"\uFFFD\uFFFD\",\"\\\\\\\"\"]}",
+		`"\\u0000"`:                           `"\\u0000"`,
+		`"\\\u0000"`:                          "\"\\\\\uFFFD\"",
+		`"\u00000\u0001"`:                     "\"\uFFFD0\\u0001\"",
+		`"\u0000\`:                            "\"\uFFFD\\",
+	} {
+		if got := call.PrintableJSON(given); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOf(rapid.SampledFrom([]string{"\x00", `\`, "u0000", `\u0000`, `"`, "a", "\n", "é"})).Draw(t, "text"), "")
+		written, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := json.Unmarshal([]byte(call.PrintableJSON(string(written))), &got); err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.ReplaceAll(text, "\x00", "\uFFFD"); got != want {
+			t.Fatalf("%q became %q", text, got)
+		}
+	})
 }

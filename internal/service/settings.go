@@ -1,13 +1,20 @@
 package service
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/telnyx"
@@ -205,4 +212,95 @@ func (s *Settings) limits() (natsd.Limits, error) {
 		limits.CallsMaxBytes, limits.Approximate.Calls = s.CallsMaxBytes, false
 	}
 	return limits, nil
+}
+
+// keyEvery is how often the file of the API key is read: it is small, and no
+// way to be told of a change works for every kind of mount.
+const keyEvery = 2 * time.Second
+
+// watchKey reads the file of the API key again and again, so that a key can be
+// put right without a restart. It ends with ctx.
+func (s *Service) watchKey(ctx context.Context) error {
+	path := s.settings.TelnyxAPIKeyFile
+	if path == "" {
+		return nil
+	}
+	tick := time.NewTicker(keyEvery)
+	defer tick.Stop()
+	key := s.apiKey
+	var trouble string
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		now := strings.TrimSpace(string(data))
+		if err == nil && now == key {
+			trouble = ""
+			continue
+		}
+		if err == nil {
+			err = s.status.SetAPIKey(now)
+		}
+		switch {
+		case err == nil:
+			key, trouble = now, ""
+			s.log.Info("the API key was read again from its file")
+		case err.Error() != trouble:
+			// Half a file is seen when it is written in place: the key of before stays.
+			trouble = err.Error()
+			s.log.Warn("the file of the API key holds no key; the one of before stays", "error", err)
+		}
+	}
+}
+
+// ReaderSettings say which NATS a command reads that is not the service, and how to log in to it. Beside what the service
+// knows they take what other clients of NATS take: its context, and NATS_URL.
+type ReaderSettings struct {
+	NATSSettings
+	NATSContext string `help:"Context of the nats command-line client to connect by, or the path of its file; instead of --nats-url and a login." name:"nats-context" placeholder:"NAME"`
+}
+
+// config says how to reach NATS: by the context, at --nats-url, at NATS_URL, or where an embedded NATS listens by default.
+func (s ReaderSettings) config(name string, log *slog.Logger) (natsd.ConnectConfig, error) {
+	urls := s.URLs()
+	switch {
+	case s.NATSContext != "":
+		urls = nil
+	case len(urls) > 0:
+	case os.Getenv("NATS_URL") != "":
+		urls = strings.Split(os.Getenv("NATS_URL"), ",")
+	default:
+		urls = []string{nats.DefaultURL}
+	}
+	config, err := s.External(urls, name, log)
+	config.Context = s.NATSContext
+	return config, err
+}
+
+// Reach connects to the NATS of a deployment, under a name, and says how its streams are called. It waits for NATS
+// until within is over; 0: as long as ctx.
+func (s ReaderSettings) Reach(ctx context.Context, name string, within time.Duration, log *slog.Logger) (nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout, err error) {
+	if layout, err = natsd.NewLayout(s.SubjectPrefix); err != nil {
+		return nil, nil, layout, fmt.Errorf("--subject-prefix: %w", err)
+	}
+	config, err := s.config(name, log)
+	if err != nil {
+		return nil, nil, layout, err
+	}
+	if within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, within)
+		defer cancel()
+	}
+	if nc, err = natsd.Connect(ctx, config); err != nil {
+		return nil, nil, layout, err
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		nc.Close()
+		return nil, nil, layout, err
+	}
+	return nc, js, layout, nil
 }

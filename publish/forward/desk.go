@@ -220,7 +220,7 @@ func (d *Desk) Attempts(ctx context.Context, since, until time.Time, events ...u
 	case err == nil, errors.Is(err, errSettled), errors.Is(err, jetstream.ErrStreamNotFound):
 		return s.found, true, nil
 	case ctx.Err() != nil:
-		return s.found, false, nil // the caller's time is over; what is found so far is the answer
+		return s.found, false, nil //nolint:nilerr // the caller's time is over; what is found so far is the answer
 	default:
 		return s.found, false, fmt.Errorf("read the attempts: %w", err)
 	}

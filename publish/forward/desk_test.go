@@ -12,9 +12,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 
 	"github.com/legato-calls/legato/publish/forward"
 )
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
 
 func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
 	w := newWorld(t)

@@ -4,9 +4,14 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
 
 func TestRunKeepsMessagesAcrossARestart(t *testing.T) {
 	s := natsdtest.Run(t, natsdtest.WithListen("127.0.0.1:0"))
