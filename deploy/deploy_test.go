@@ -360,7 +360,7 @@ func TestDockerfileNamesOnlyWhatExists(t *testing.T) {
 		}
 	}
 	// The version is set in a variable that exists.
-	mainGo, err := os.ReadFile(filepath.Join("..", "internal", "service", "build.go"))
+	mainGo, err := os.ReadFile(filepath.Join("..", "internal", "service", "run.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
