@@ -28,7 +28,7 @@ const (
 var errWatchMissed = errors.New("a summary was lost on its way")
 
 // Watch tells of every revision that was stored since a time, in order, and goes on with what is stored until
-// ctx ends, whose error it returns, or until it is interrupted. Some may be told twice, and after an interruption
+// ctx ends, whose error it returns, or until it is interrupted. Some may be reported twice, and after an interruption
 // some not at all: who needs them begins again. It reads headers only.
 //
 // It is not nats.go's ordered consumer: where its consumer cannot be made again, that one tries for ever, on a context

@@ -83,7 +83,7 @@ func printIndented(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// environment is what serve would be told by the environment alone: the times by which it decides.
+// environment is what serve would read from the environment alone: the times by which it decides.
 func environment() (*service.Settings, error) {
 	set := new(service.Settings)
 	parser, err := kong.New(set)

@@ -98,7 +98,7 @@ type Facts struct {
 	Duration                                 time.Duration
 }
 
-// TruthOf is what a leg of a fake call must be told of.
+// TruthOf is what the summary of a fake leg must state.
 func TruthOf(s fake.Scenario, l fake.Leg) Facts {
 	return Facts{
 		Direction: l.Direction, From: l.From, To: l.To, Control: string(l.Ref.Control), Connection: string(l.Ref.Connection),

@@ -265,7 +265,7 @@ type Check struct {
 	Kind    CheckKind      `json:"kind"`
 	Session call.SessionID `json:"call_session_id"`
 	Leg     call.LegID     `json:"call_leg_id,omitempty"`
-	// Control and Connection are the leg's, so that the queue shows whom it is about.
+	// Control and Connection are the leg's, so that the queue shows which leg it is about.
 	Control    call.ControlID    `json:"call_control_id,omitempty"`
 	Connection call.ConnectionID `json:"connection_id,omitempty"`
 	// Attempt is the attempt that a CheckStatus or CheckBackfill asks for, from 1.

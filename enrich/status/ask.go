@@ -12,7 +12,7 @@ import (
 
 // Request is what is to be asked once its turn has come.
 type Request struct {
-	// Ref is whom it is about.
+	// Ref is the leg it is about.
 	Ref call.Ref
 	// Place is where it stands among those that wait. Of the class Sweep, several of one connection can be answered by
 	// one list of its active calls; that costs them no turn of their own.

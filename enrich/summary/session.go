@@ -72,10 +72,10 @@ type Session struct {
 	Events []Event `json:"events,omitempty"`
 	// EventsOmitted counts the events left out of the middle of Events.
 	EventsOmitted int `json:"events_omitted,omitempty"`
-	// Conferences are the conferences that the session created, with what Telnyx told of
+	// Conferences are the conferences that the session created, with what Telnyx stated of
 	// them as a whole, by time.
 	Conferences []Conference `json:"conferences,omitempty"`
-	// Recordings are the recordings that Telnyx told of without a leg, by start.
+	// Recordings are the recordings that Telnyx announced without a leg, by start.
 	Recordings []Recording `json:"recordings,omitempty"`
 	// Playbacks and Speaks are the playings of audio and the spoken texts to a
 	// whole conference that ended, by time.

@@ -11,7 +11,7 @@
 //     replicas append it and however often.
 //   - A log that is nearly full refuses events, and still takes what Legato
 //     itself appends, without which it could not be trimmed.
-//   - A follower is told to start anew rather than shown a log with a hole or the
+//   - A follower starts anew rather than reading a log with a hole or the
 //     entries of another log, unless the log itself has lost entries.
 //   - A task of the queue comes again until it is acknowledged.
 //   - Follow and Queue.Work survive the loss of the connection, of the server and of

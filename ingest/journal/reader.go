@@ -13,7 +13,7 @@ import (
 )
 
 // Reader reads a log from outside, for whoever wants to know what stands in it: it
-// appends nothing, takes no work and is told of nothing new. It is safe for concurrent use.
+// appends nothing, takes no work and sees nothing new. It is safe for concurrent use.
 type Reader struct {
 	js             jetstream.JetStream
 	stream, prefix string

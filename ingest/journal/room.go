@@ -118,7 +118,7 @@ type room struct {
 	// taken are the bytes that were stored since the last look, begun the legs since the need was last said.
 	taken, begun atomic.Int64
 	// refused holds back what the server has just refused for want of room, though all limits that are known have
-	// some: a server's own limit is told to nobody.
+	// some: a client cannot read a server's own limit.
 	refused natsd.Breaker
 	// scarce: what begins a call is refused.
 	scarce atomic.Bool
@@ -161,7 +161,7 @@ func (r *room) take(e *call.Entry) {
 	}
 }
 
-// Reserve says what the calls that are not finished will still take, and is told whether what begins a call is
+// Reserve says what the calls that are not finished will still take, and reports whether what begins a call is
 // refused to keep that free.
 func (j *Journal) Reserve(n call.Need) (scarce bool) {
 	j.room.mu.Lock()

@@ -2,7 +2,7 @@
 // envelopes an event, and which bodies are no call events at all.
 //
 // In go the bytes of a request and its two signature headers; out come [call.Event] or, cheaper, the [Envelope]
-// that is enough to store one. Input that cannot be used is told apart by a [Reason]; nothing from outside makes
+// that is enough to store one. Input that cannot be used has a [Reason]; nothing from outside makes
 // this package panic, and what it costs is bounded by the length of the body.
 //
 // Decoding is lenient, because Telnyx marks no field as required and its samples differ from its deliveries: a

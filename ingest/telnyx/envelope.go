@@ -26,7 +26,7 @@ type Envelope struct {
 	Attempt int
 }
 
-// Key is the event's idempotency key. Its two parts can be told apart: a type has no slash.
+// Key is the event's idempotency key. Its two parts can be separated: a type has no slash.
 func (e Envelope) Key() string { return e.ID + "/" + e.Type }
 
 // ParseEnvelope reads only what identifies an event and its call. It fails

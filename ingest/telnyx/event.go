@@ -15,7 +15,7 @@ type Secret string
 const Digits Secret = "digits"
 
 // Decode reads a whole event: a webhook's body, or one of the same form made from the provider's history (Backfill
-// is the caller's to set). Of secrets it keeps those that it is told to, and U+FFFD stands for every U+0000. What is
+// is the caller's to set). Of secrets it keeps those that are configured, and U+FFFD stands for every U+0000. What is
 // stated and cannot be read is named in the event's facts. It fails with *Unusable and with nothing else; then
 // ParseEnvelope fails alike.
 func Decode(body []byte, keep ...Secret) (call.Event, error) {

@@ -57,7 +57,7 @@ type Payment struct {
 	// ConnectorError is connector_error, where it is a code, or the code in it.
 	ConnectorError string
 	// ErrorCode is pay_error_code, payment_error or error_type, the first that is
-	// a code. Empty: no error, or one that is told in free text.
+	// a code. Empty: no error, or one that is stated in free text.
 	ErrorCode string
 	Truncation
 }

@@ -8,7 +8,7 @@
 //   - A [Player] posts the deliveries of many calls to a webhook URL at their time, tries again what
 //     Telnyx would try again, and keeps a [Ledger] of what was accepted.
 //   - An [API] answers GET /calls/{call_control_id}, GET /call_events and
-//     GET /connections/{connection_id}/active_calls. It is told the truth about calls and gives it away only as Telnyx
+//     GET /connections/{connection_id}/active_calls. It knows the truth about calls and gives it away only as Telnyx
 //     would: to who has the key, for ten minutes after the end, and with the failures that it is
 //     asked to have, scripted for a call or at random. It counts what it is asked, so that a test can say "once".
 //

@@ -39,7 +39,7 @@ type PlayerConfig struct {
 	// times stay those of a call of 40 s, and lie in the past so far that the hangup occurs when it is posted:
 	// nothing is ever posted before it occurred. What follows the hangup keeps its real distance. Default 1.
 	Speed float64
-	// OnCall is told of each call before its first delivery, one call at a time, so
+	// OnCall is called with each call before its first delivery, one call at a time, so
 	// that a fake status API can know the truth. Optional.
 	OnCall func(Call)
 	// MaxEvents bounds the events that the ledger remembers one by one. Default DefaultMaxEvents.

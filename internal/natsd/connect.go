@@ -46,7 +46,7 @@ type ConnectConfig struct {
 	CA, Cert, Key string
 	// Name appears in the server's connection list.
 	Name string
-	// Waiting is told of each attempt to connect that failed and will be made
+	// Waiting is called with each attempt to connect that failed and will be made
 	// again, with an error without secrets. Nil: nobody asks.
 	Waiting func(error)
 	// Logger receives disconnects, reconnects and asynchronous errors. Nil: discarded.

@@ -267,7 +267,7 @@ func (b *logBridge) Warnf(format string, v ...any) { b.write(slog.LevelWarn, for
 // Noticef logs a notice as debug: the server has some thirty a start, for its operator rather than ours.
 func (b *logBridge) Noticef(format string, v ...any) { b.write(slog.LevelDebug, format, v) }
 
-// Debugf is never called: the server is told not to debug.
+// Debugf is never called: the server runs without debugging.
 func (b *logBridge) Debugf(format string, v ...any) { b.write(slog.LevelDebug, format, v) }
 
 // Tracef is never called: a trace holds whole messages, which must not be logged.

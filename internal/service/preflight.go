@@ -147,7 +147,7 @@ func get(ctx context.Context, url string) (status int, body string) {
 		return 0, ""
 	}
 	transport := &http.Transport{
-		// It is asked by the address that it listens on, which no certificate names; nothing is told to it.
+		// It is asked by the address that it listens on, which no certificate names; nothing is sent to it.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}
 	defer transport.CloseIdleConnections()

@@ -29,7 +29,7 @@ const (
 	lastMoment = 500 * time.Millisecond
 )
 
-// stage is a part of the service that runs until it is told to stop.
+// stage is a part of the service that runs until it is stopped.
 type stage struct {
 	name  string
 	until time.Duration

@@ -32,7 +32,7 @@ const (
 	Write Step = "writing"
 )
 
-// Watch is told how far a step has come: done of all, which is 0 where it is not known.
+// Watch is called with how far a step has come: done of all, which is 0 where it is not known.
 type Watch func(step Step, done, all int64)
 
 // reportEvery is how many messages go by between two reports.

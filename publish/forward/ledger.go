@@ -112,7 +112,7 @@ func (l *ledger) take() []Attempt {
 	return batch
 }
 
-// store publishes what was taken down. What could not be is kept for the next time.
+// store publishes what was recorded. What cannot be published is kept for the next time.
 func (l *ledger) store(ctx context.Context, dead bool) error {
 	for batch := l.take(); len(batch) > 0; batch = l.take() {
 		body, err := json.Marshal(record{Attempts: batch, Dead: dead})

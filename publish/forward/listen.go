@@ -28,7 +28,7 @@ type Listener struct {
 	Timeout time.Duration
 	// Sign signs a body anew. Nil: the signature goes on as it came.
 	Sign func(body []byte) (timestamp, signature string)
-	// Sent is told of every event that was posted, and may end it all by an error.
+	// Sent is called with every event that was posted; its error ends Run.
 	Sent func(e call.Entry, a Attempt) error
 }
 

@@ -1115,10 +1115,10 @@ Session = TypedDict(
         "events": NotRequired[list[Event]],
         # events_omitted counts the events left out of the middle of events.
         "events_omitted": NotRequired[int],
-        # conferences are the conferences that the session created, with what Telnyx told of them as a whole, by
+        # conferences are the conferences that the session created, with what Telnyx stated of them as a whole, by
         # time.
         "conferences": NotRequired[list[Conference]],
-        # recordings are the recordings that Telnyx told of without a leg, by start.
+        # recordings are the recordings that Telnyx announced without a leg, by start.
         "recordings": NotRequired[list[Recording]],
         # playbacks and speaks are the playings of audio and the spoken texts to a whole conference that ended, by
         # time.

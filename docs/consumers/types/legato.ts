@@ -1686,11 +1686,11 @@ export interface Session {
    */
   events_omitted?: number;
   /**
-   * conferences are the conferences that the session created, with what Telnyx told of them as a whole, by time.
+   * conferences are the conferences that the session created, with what Telnyx stated of them as a whole, by time.
    */
   conferences?: Conference[];
   /**
-   * recordings are the recordings that Telnyx told of without a leg, by start.
+   * recordings are the recordings that Telnyx announced without a leg, by start.
    */
   recordings?: Recording[];
   /**
