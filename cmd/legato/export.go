@@ -20,6 +20,7 @@ type exportCmd struct {
 	Until         string `help:"Only what was published before then; otherwise until now." placeholder:"TIME"`
 	Format        string `default:"" enum:",ndjson,csv,parquet" help:"ndjson, csv or parquet; otherwise by the end of the file's name."`
 	QuoteFormulas bool   `help:"In CSV, put an apostrophe before texts that spreadsheets take for formulas: those that begin with =, +, -, @, a tab or a carriage return."`
+	Nested        bool   `help:"In Parquet, write lists as LIST<STRUCT>, not as JSON text."`
 	Output        string `help:"File to write; one that exists is replaced when the export is whole." placeholder:"FILE" required:"" short:"o" type:"path"`
 }
 
@@ -49,7 +50,7 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 }
 
 func (cmd *exportCmd) plan(now time.Time) (export.Plan, error) {
-	plan := export.Plan{Level: cmd.Level, Format: export.Format(cmd.Format), Output: cmd.Output, QuoteFormulas: cmd.QuoteFormulas}
+	plan := export.Plan{Level: cmd.Level, Format: export.Format(cmd.Format), Output: cmd.Output, QuoteFormulas: cmd.QuoteFormulas, Nested: cmd.Nested}
 	var err error
 	if plan.Format == "" {
 		if plan.Format, err = export.FormatOf(cmd.Output); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
+	"github.com/legato-calls/legato/publish/export"
 )
 
 // results are the rows of each statement that a script ran.
@@ -40,7 +41,8 @@ func TestDuckDBOpensTheExports(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	install(t, dir, "@duckdb/node-api@1.5.6-r.1")
-	exported(t, published(t), dir)
+	s := published(t)
+	exported(t, s, dir)
 	place(t, filepath.Join("testdata", "duckdb.mjs"), dir)
 	types := map[flat.Type]string{
 		flat.Text: "VARCHAR", flat.JSON: "VARCHAR", flat.Integer: "BIGINT", flat.Number: "DOUBLE",
@@ -73,6 +75,25 @@ SELECT count(*)::INTEGER AS n, min(started_at) AS first, sum(duration_seconds) A
 	}}
 	if diff := cmp.Diff(wantFirst, got[2]); diff != "" {
 		t.Errorf("values (-want +got):\n%s", diff)
+	}
+
+	nested := export.Plan{Level: summary.KindLeg, Format: export.Parquet, Nested: true, Output: filepath.Join(dir, "nested.parquet")}
+	if _, err := export.Run(t.Context(), s.JS, s.Layout, nested, nil); err != nil {
+		t.Fatal(err)
+	}
+	got = results(t, node(t, dir, "duckdb.mjs", script(t, dir, "nested.sql", `
+SELECT call_leg_id, e.type, e.occurred_at FROM 'nested.parquet', unnest(events) AS t(e) ORDER BY ALL LIMIT 2;
+SELECT sum(list_sum(list_transform(cost_totals, lambda c: c.amount)))::VARCHAR AS cost, typeof(any_value(cost_totals)) AS type FROM 'nested.parquet';
+`)))
+	wantNested := [][]map[string]any{
+		{
+			{"call_leg_id": "leg-0", "type": "call.hangup", "occurred_at": "2026-03-14 15:10:26.535897+00"},
+			{"call_leg_id": "leg-0", "type": "call.initiated", "occurred_at": "2026-03-14 15:09:26.535897+00"},
+		},
+		{{"cost": "0.007000", "type": "STRUCT(currency VARCHAR, amount DECIMAL(18,6))[]"}},
+	}
+	if diff := cmp.Diff(wantNested, got); diff != "" {
+		t.Errorf("nested lists (-want +got):\n%s", diff)
 	}
 
 	// The file that people copy from: its tables take CSV and Parquet, here both of the

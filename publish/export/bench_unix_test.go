@@ -4,6 +4,7 @@ package export_test
 
 import (
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,9 +19,11 @@ func BenchmarkExport(b *testing.B) {
 	const legs = 100_000
 	w := newWorld(b)
 	w.publish(0, legs, 2)
-	for _, format := range []export.Format{export.NDJSON, export.CSV, export.Parquet} {
-		b.Run(string(format), func(b *testing.B) {
-			p := w.plan(summary.KindLeg, format, "legs."+string(format))
+	for _, name := range []string{"ndjson", "csv", "parquet", "nested parquet"} {
+		format, nested := strings.CutPrefix(name, "nested ")
+		b.Run(name, func(b *testing.B) {
+			p := w.plan(summary.KindLeg, export.Format(format), "legs."+format)
+			p.Nested = nested
 			before := processorTime(b)
 			for b.Loop() {
 				result, err := export.Run(b.Context(), w.js, w.layout, p, nil)

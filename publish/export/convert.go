@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/enrich/summary/flat"
+	"github.com/legato-calls/legato/publish/parquetfile"
 )
 
 // encoder writes rows in a format.
 type encoder interface {
-	write(row []flat.Value) error
-	// close writes what is left. It does not close what it wrote to.
-	close() error
+	Write(row []flat.Value) error
+	// Close writes what is left. It does not close what it wrote to.
+	Close() error
 }
 
 // convert writes the spool as rows into a file, from the beginning.
@@ -37,13 +38,13 @@ func (s *spool) convert(ctx context.Context, path string, watch Watch) error {
 	out := bufio.NewWriterSize(f, 1<<20)
 	var to encoder
 	if s.plan.Format == Parquet {
-		to = newParquet(out, table.Columns())
+		to = parquetfile.New(out, table, s.plan.Nested)
 	} else {
 		to = newCSV(out, table.Columns(), s.plan.QuoteFormulas)
 	}
 	err = rows(ctx, io.LimitReader(s.file, s.state.Bytes), table, to, func(done int64) { watch(Write, done, s.state.Rows) })
 	if err == nil {
-		err = errors.Join(to.close(), out.Flush(), f.Sync())
+		err = errors.Join(to.Close(), out.Flush(), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write the export: %w", err)
@@ -101,7 +102,7 @@ func rows(ctx context.Context, in io.Reader, table *flat.Table, to encoder, seen
 				return ctx.Err()
 			}
 			for _, row := range c.rows {
-				if err := to.write(row); err != nil {
+				if err := to.Write(row); err != nil {
 					return err
 				}
 			}

@@ -2,7 +2,7 @@
 // from the stream of summaries into a file.
 //
 // In goes a [Plan]; out comes the file, as NDJSON (bodies as they were published),
-// CSV or Parquet (a row each, in the columns of package flat).
+// CSV or Parquet (a row each, in the columns of package flat; in nested Parquet lists are lists).
 //
 // What it guarantees:
 //   - The file appears under its name only when it is whole.

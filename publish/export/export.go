@@ -90,7 +90,7 @@ func begin(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, p P
 	}
 	return state{
 		Stream: layout.Calls, Created: info.Created, Last: info.State.LastSeq,
-		Level: p.Level, Format: p.Format, Since: p.Since, Until: p.Until, QuoteFormulas: p.QuoteFormulas,
+		Level: p.Level, Format: p.Format, Since: p.Since, Until: p.Until, QuoteFormulas: p.QuoteFormulas, Nested: p.Nested,
 	}, nil
 }
 
@@ -176,6 +176,8 @@ type Plan struct {
 	Output string
 	// QuoteFormulas puts an apostrophe before texts in CSV that a spreadsheet takes for formulas. Numbers begin with a +.
 	QuoteFormulas bool
+	// Nested writes lists in Parquet as lists, not as JSON text.
+	Nested bool
 }
 
 func (p Plan) check() error {
@@ -184,6 +186,8 @@ func (p Plan) check() error {
 		return fmt.Errorf("no summary is a %.32q", p.Level)
 	case p.Format != NDJSON && p.Format != CSV && p.Format != Parquet:
 		return fmt.Errorf("no format is named %.32q", p.Format)
+	case p.Nested && p.Format != Parquet:
+		return fmt.Errorf("only Parquet has nested lists, and the format is %s", p.Format)
 	case p.Output == "":
 		return errors.New("no file to export to")
 	case !p.Until.At.IsZero() && !p.Until.At.After(p.Since.At):

@@ -23,6 +23,7 @@ type state struct {
 	Since         Bound  `json:"since"`
 	Until         Bound  `json:"until"`
 	QuoteFormulas bool   `json:"quote_formulas,omitempty"`
+	Nested        bool   `json:"nested,omitempty"`
 
 	// Seq is the last message that stands in FILE.part, Rows and Bytes how much that is.
 	Seq   uint64 `json:"seq"`
@@ -53,7 +54,7 @@ func goOn(p Plan, stream string, created time.Time, last uint64) (state, bool, e
 	}
 	switch {
 	case s.Level != p.Level || s.Format != p.Format || s.Since.Text != p.Since.Text || s.Until.Text != p.Until.Text,
-		s.QuoteFormulas != p.QuoteFormulas:
+		s.QuoteFormulas != p.QuoteFormulas, s.Nested != p.Nested:
 		return refuse(fmt.Sprintf("with other arguments (level %s, format %s, since %q, until %q)", s.Level, s.Format, s.Since.Text, s.Until.Text))
 	case s.Stream != stream:
 		return refuse("from stream " + s.Stream)

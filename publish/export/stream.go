@@ -105,7 +105,7 @@ func (e *csvEncoder) head() error {
 	return e.out.Write(names)
 }
 
-func (e *csvEncoder) write(row []flat.Value) error {
+func (e *csvEncoder) Write(row []flat.Value) error {
 	if err := e.head(); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func beginsFormula(cell string) bool {
 	return cell != "" && strings.IndexByte("=+-@\t\r", cell[0]) >= 0
 }
 
-func (e *csvEncoder) close() error {
+func (e *csvEncoder) Close() error {
 	if err := e.head(); err != nil {
 		return err
 	}
