@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,25 +19,94 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestRecommendedPermissionsSeparateSummariesFromRawEvents runs a NATS server with
-// the permissions that docs/messages.md recommends for consumers.
-func TestRecommendedPermissionsSeparateSummariesFromRawEvents(t *testing.T) {
-	t.Parallel()
-	page := legatotest.ReadText(t, "docs", "messages.md")
-	permissions := regexp.MustCompile(`(?s)\n    permissions: \{.*?\n    \}\n`).FindString(page)
-	if permissions == "" {
-		t.Fatal("docs/messages.md recommends no permissions")
+// permissions are those that a page of the documents recommends.
+func permissions(t *testing.T, page string) string {
+	t.Helper()
+	found := regexp.MustCompile(`(?s)\n    permissions: \{.*?\n    \}\n`).FindString(legatotest.ReadText(t, "docs", page))
+	if found == "" {
+		t.Fatalf("%s recommends no permissions", page)
 	}
+	return found
+}
+
+// natsOf runs a NATS server that knows these users, and returns its URL for a user with a password.
+func natsOf(t *testing.T, users ...string) func(user string) string {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), "nats.conf")
-	err := os.WriteFile(config, []byte(`authorization { users: [
-		{ user: service, password: s }
-		{ user: reader, password: r, `+permissions+` }
-	] }`), 0o600)
+	err := os.WriteFile(config, []byte("authorization { users: [\n"+strings.Join(users, "\n")+"\n] }"), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	url := legatotest.ExternalNATS(t, "--config="+config)
-	as := func(user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
+	return func(user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
+}
+
+// TestTheServiceNeedsNoMoreThanIsListed runs it, forwarding and all, as a user that may do what
+// docs/configuration.md says, and less.
+func TestTheServiceNeedsNoMoreThanIsListed(t *testing.T) {
+	t.Parallel()
+	listed := permissions(t, "configuration.md")
+	as := natsOf(t, "{ user: all, password: a }", "{ user: service, password: s, "+listed+" }")
+	application := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(application.Close)
+	world := legatotest.NewTelnyx(t)
+	s, flags := external(t, world, as("service:s"), "--forward="+application.URL)
+	c := rings(t, world, s, 1)
+	world.Post(t, s.Target(), time.Now(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
+	legatotest.Completed(t, as("all:a"), "calls.session.completed.*."+string(c.Session))
+	for _, command := range [][]string{
+		{"check"}, {"explain", string(c.Session)}, {"parked", "list"}, {"parked", "retry", "--all", "--dry-run"}, {"forward", "list"}, {"forward", "show", "1"},
+	} {
+		run := exec.CommandContext(t.Context(), legatotest.Program(), append(command, "--nats-url="+as("service:s"))...)
+		run.Env = append(os.Environ(), world.Env()...)
+		// What is not permitted is refused, or waited for in vain; that there is nothing to show or to retry is no matter here.
+		if out, err := run.CombinedOutput(); regexp.MustCompile("(?i)permission|deadline|timeout").Match(out) {
+			t.Errorf("%v: %v\n%s", command, err, out)
+		}
+	}
+	legatotest.StopsCleanly(t, s)
+	s = legatotest.Serve(t, world.Env(), legatotest.Again(flags, s)...)
+	rings(t, world, s, 2)
+	if text := s.Text(); strings.Contains(text, "ermissions") {
+		t.Errorf("something was not permitted:\n%s", text)
+	}
+	legatotest.StopsCleanly(t, s)
+}
+
+// A user that may read the queue and not acknowledge does all work again and again.
+func TestWithoutThePermissionToAcknowledgeAServiceIsNotReadyAndSaysWhyOnceAMinute(t *testing.T) {
+	t.Parallel()
+	as := natsOf(t, "{ user: all, password: a }", `{ user: service, password: s, permissions: { publish: { deny: ["$JS.ACK.>"] } } }`)
+	world := legatotest.NewTelnyx(t)
+	s := &legatotest.Server{Process: legatotest.Launch(t, world.Env(), legatotest.Program(), append([]string{
+		"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s"),
+	}, legatotest.Quick...)...)}
+	s.Webhooks = s.Logged("taking webhooks")["listen"].(string)
+	s.Admin = strings.TrimSuffix(s.Logged("watch")["health"].(string), "/readyz")
+	for n := range uint64(5) {
+		rings(t, world, s, n)
+	}
+	says(t, s.Admin, http.StatusServiceUnavailable, "NATS has refused acknowledgements for")
+	if got := legatotest.Scrape(t, s.Admin).Sum("legato_failing_seconds", `part="queue"`); got <= 0 {
+		t.Errorf("legato_failing_seconds of the queue is %v", got)
+	}
+	if lines := strings.Count(s.Text(), "$JS.ACK."); lines != 1 {
+		t.Errorf("%d lines tell of it in the first minute:\n%s", lines, s.Text())
+	}
+	check := exec.CommandContext(t.Context(), legatotest.Program(), "check", "--nats-url="+as("service:s"))
+	check.Env = append(os.Environ(), world.Env()...)
+	out, err := check.CombinedOutput()
+	if err == nil || !regexp.MustCompile(`(?s)fault +acknowledgements .*Permissions Violation.*publish to \$JS\.ACK\.CALL_EVENTS\.>`).Match(out) {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	legatotest.StopsCleanly(t, s)
+}
+
+// TestRecommendedPermissionsSeparateSummariesFromRawEvents runs a NATS server with
+// the permissions that docs/messages.md recommends for consumers.
+func TestRecommendedPermissionsSeparateSummariesFromRawEvents(t *testing.T) {
+	t.Parallel()
+	as := natsOf(t, "{ user: service, password: s }", "{ user: reader, password: r, "+permissions(t, "messages.md")+" }")
 
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s")}, legatotest.Quick...)

@@ -148,7 +148,7 @@ func TestALoginThatIsRefusedForAWhileIsTriedAgain(t *testing.T) {
 	}
 	s := start("right")
 	refused := make(refusals, 64)
-	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{
+	nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{
 		URLs: []string{"nats://" + addr}, Auth: natsd.Auth{User: "u", Password: "right"}, Name: "test", Logger: slog.New(refused),
 	})
 	if err != nil {

@@ -44,11 +44,18 @@ type ConnectConfig struct {
 	// Cert and Key are the paths of the client's own certificate and its key. Any of them makes TLS a must. All are
 	// read again at each reconnect.
 	CA, Cert, Key string
+	// TLSFirst begins with TLS, for a server that says nothing before (handshake_first). It makes TLS a must.
+	TLSFirst bool
+	// Domain is the domain of JetStream that the streams are in. Empty: the one that the server itself uses.
+	Domain string
 	// Name appears in the server's connection list.
 	Name string
 	// Waiting is called with each attempt to connect that failed and will be made
 	// again, with an error without secrets. Nil: nobody asks.
 	Waiting func(error)
+	// Refused is told of each operation that the user may not do, with its subject; from a goroutine of the
+	// connection. Nil: nobody asks.
+	Refused func(error)
 	// Logger receives disconnects, reconnects and asynchronous errors. Nil: discarded.
 	Logger *slog.Logger
 }
@@ -61,30 +68,30 @@ const (
 	warnEvery = time.Minute
 )
 
-// Connect connects to NATS and keeps trying until ctx ends when no server is reachable: services are started in any
+// Connect connects to NATS and its JetStream, and keeps trying until ctx ends when no server is reachable: services are started in any
 // order. It fails at once when trying again cannot help: a URL that is none, a credentials file that cannot be
 // read, a server that refuses them. It logs the first failed attempt, and then one a minute. Once connected, the
 // connection reconnects forever by itself. No error contains a password, a token or the content of the file.
-func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
+func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, jetstream.JetStream, error) {
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	way, err := cfg.way(log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	warned := rate.Sometimes{Interval: warnEvery}
 	pauses := backoff.ExponentialBackOff{
 		InitialInterval: connectFirstPause, MaxInterval: connectMaxPause, Multiplier: 2, RandomizationFactor: 0.5,
 	}
 	for {
-		nc, err := way.dial()
+		nc, js, err := way.dial()
 		if err == nil {
 			log.Info("connected to NATS", slog.String("server", nc.ConnectedServerName()),
 				slog.String("version", nc.ConnectedServerVersion()))
-			return nc, nil
+			return nc, js, nil
 		}
 		err = scrub(err, way.secrets)
 		if !worthRetrying(err) {
-			return nil, fmt.Errorf("connect to NATS at %s: %w", way.where, err)
+			return nil, nil, fmt.Errorf("connect to NATS at %s: %w", way.where, err)
 		}
 		warned.Do(func() {
 			log.Warn("NATS is not reachable, trying again", slog.String("url", way.where), slog.Any("error", err))
@@ -94,7 +101,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", way.where, ctx.Err(), err)
+			return nil, nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", way.where, ctx.Err(), err)
 		case <-time.After(pauses.NextBackOff()):
 		}
 	}
@@ -106,7 +113,7 @@ type way struct {
 	where string
 	// secrets are to be kept out of errors.
 	secrets []string
-	dial    func() (*nats.Conn, error)
+	dial    func() (*nats.Conn, jetstream.JetStream, error)
 }
 
 // way fails as options and inspectURLs do.
@@ -122,8 +129,34 @@ func (cfg ConnectConfig) way(log *slog.Logger) (w way, err error) {
 		return w, err
 	}
 	w.secrets = append(w.secrets, cfg.Auth.Password, cfg.Auth.Token)
-	w.dial = func() (*nats.Conn, error) { return nats.Connect(strings.Join(cfg.URLs, ","), opts...) }
+	w.dial = func() (*nats.Conn, jetstream.JetStream, error) {
+		nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return withJetStream(nc, cfg.Domain, "")
+	}
 	return w, nil
+}
+
+// withJetStream returns a connection with the JetStream of a domain, or that of a prefix of its API; the server's own
+// where both are empty. It closes the connection when it fails.
+func withJetStream(nc *nats.Conn, domain, prefix string) (*nats.Conn, jetstream.JetStream, error) {
+	var js jetstream.JetStream
+	var err error
+	switch {
+	case prefix != "":
+		js, err = jetstream.NewWithAPIPrefix(nc, prefix)
+	case domain != "":
+		js, err = jetstream.NewWithDomain(nc, domain)
+	default:
+		js, err = jetstream.New(nc)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return nc, js, nil
 }
 
 // options turns the configuration into that of nats.go. It fails on files that
@@ -136,7 +169,7 @@ func (cfg ConnectConfig) options(log *slog.Logger, authInURL bool) ([]nats.Optio
 	if first := slices.Index(ways, true); first >= 0 && slices.Contains(ways[first+1:], true) {
 		return nil, errors.New("more than one way to log in to NATS is given: a URL with a password, a user, a token, a credentials file and an nkey exclude each other")
 	}
-	opts := append(connOptions(cfg.Name, log), cfg.Auth.options()...)
+	opts := append(connOptions(cfg.Name, log, cfg.Refused), cfg.Auth.options()...)
 	if cfg.Creds != "" {
 		if err := checkCreds(cfg.Creds); err != nil {
 			return nil, err
@@ -176,6 +209,9 @@ func (cfg ConnectConfig) tlsOptions(opts []nats.Option) ([]nats.Option, error) {
 			return nil, fmt.Errorf("NATS client certificate %s with key %s: %w", cfg.Cert, cfg.Key, err)
 		}
 		opts = append(opts, nats.ClientCert(cfg.Cert, cfg.Key))
+	}
+	if cfg.TLSFirst {
+		opts = append(opts, nats.TLSHandshakeFirst())
 	}
 	return opts, nil
 }
@@ -262,8 +298,9 @@ func scrub(err error, secrets []string) error {
 	return &scrubbed{text: text, cause: err}
 }
 
-// connOptions are what every connection of Legato has in common.
-func connOptions(name string, log *slog.Logger) []nats.Option {
+// connOptions are what every connection of Legato has in common. refused may be nil.
+func connOptions(name string, log *slog.Logger, refused func(error)) []nats.Option {
+	faults := asyncErrors{log: log, refused: refused, said: make(map[string]*rate.Sometimes)}
 	return []nats.Option{
 		nats.Name(name),
 		nats.Timeout(2 * time.Second),
@@ -289,13 +326,7 @@ func connOptions(name string, log *slog.Logger) []nats.Option {
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			log.Info("reconnected to NATS", slog.String("server", nc.ConnectedServerName()))
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			attrs := []any{slog.Any("error", err)}
-			if sub != nil {
-				attrs = append(attrs, slog.String("subject", sub.Subject))
-			}
-			log.Error("NATS reported an error", attrs...)
-		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { faults.handle(sub, err) }),
 	}
 }
 
@@ -336,17 +367,13 @@ var errContext = errors.New("it cannot be used")
 // wayOfContext fails when the context is not the only thing that says where to connect.
 func (cfg ConnectConfig) wayOfContext(log *slog.Logger) (way, error) {
 	w := way{where: "context " + cfg.Context}
-	if len(cfg.URLs) > 0 || cfg.Auth != (Auth{}) || cfg.Creds+cfg.Nkey+cfg.CA+cfg.Cert+cfg.Key != "" {
+	if len(cfg.URLs) > 0 || cfg.Auth != (Auth{}) || cfg.Creds+cfg.Nkey+cfg.CA+cfg.Cert+cfg.Key+cfg.Domain != "" || cfg.TLSFirst {
 		return w, errors.New("a context says where NATS is and how to log in: leave out what else does")
 	}
-	w.dial = func() (*nats.Conn, error) {
-		nc, settings, err := natscontext.Connect(cfg.Context, connOptions(cfg.Name, log)...)
-		switch {
-		case err == nil && settings.JSDomain+settings.JSAPIPrefix != "":
-			nc.Close()
-			return nil, fmt.Errorf("it names a domain of JetStream, which Legato does not know: %w", errContext)
-		case err == nil:
-			return nc, nil
+	w.dial = func() (*nats.Conn, jetstream.JetStream, error) {
+		nc, settings, err := natscontext.Connect(cfg.Context, connOptions(cfg.Name, log, cfg.Refused)...)
+		if err == nil {
+			return withJetStream(nc, settings.JSDomain, settings.JSAPIPrefix)
 		}
 		// An error of a URL counts as one of the network, and repeats what stands in the URL.
 		if _, ok := errors.AsType[*url.Error](err); ok {
@@ -355,7 +382,7 @@ func (cfg ConnectConfig) wayOfContext(log *slog.Logger) (way, error) {
 		if !passing(err) {
 			err = fmt.Errorf("%w: %w", err, errContext)
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	return w, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -72,7 +73,7 @@ func TestConnectWaitsForAServerThatIsNotThereYet(t *testing.T) {
 		}
 		t.Cleanup(func() { stop(t, s) })
 	}()
-	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{addr}, Logger: slog.New(signal{lines})})
+	nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{addr}, Logger: slog.New(signal{lines})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func TestConnectWaitsForAServerThatIsNotThereYet(t *testing.T) {
 func TestConnectGivesUpWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := natsd.Connect(ctx, natsd.ConnectConfig{URLs: []string{"nats://user:hunter2@" + freeAddr(t)}})
+	_, _, err := natsd.Connect(ctx, natsd.ConnectConfig{URLs: []string{"nats://user:hunter2@" + freeAddr(t)}})
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("got error %v, want the context's and the last attempt's", err)
 	}
@@ -111,7 +112,7 @@ func guarded(t *testing.T) string {
 
 func TestConnectTakesCredentialsFromTheURL(t *testing.T) {
 	addr := guarded(t)
-	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{"nats://legato:s3cr%25t%20word@" + addr}})
+	nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{"nats://legato:s3cr%25t%20word@" + addr}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func TestConnectFailsAtOnceAndKeepsSecrets(t *testing.T) {
 			tt.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
-			nc, err := natsd.Connect(ctx, tt.cfg)
+			nc, _, err := natsd.Connect(ctx, tt.cfg)
 			if err == nil {
 				nc.Close()
 				t.Fatal("got no error")
@@ -182,7 +183,7 @@ func TestAContextOfTheNATSClientSaysWhereAndHow(t *testing.T) {
 	s := natsdtest.Run(t, natsdtest.WithListen("127.0.0.1:0"))
 	path := contextFile(t, "prod", `{"description":"","url":"`+s.URL()+`"}`)
 	for _, name := range []string{"prod", path} {
-		nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{Context: name, Name: "a test"})
+		nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{Context: name, Name: "a test"})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -190,11 +191,29 @@ func TestAContextOfTheNATSClientSaysWhereAndHow(t *testing.T) {
 	}
 }
 
+// A domain is the server's own name for its JetStream: there is none of another name.
+func TestAContextNamesTheDomainOfJetStream(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	addr := outside(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamDomain: "hub"})
+	contextFile(t, "hub", `{"url":"nats://`+addr+`","jetstream_domain":"hub"}`)
+	contextFile(t, "prefix", `{"url":"nats://`+addr+`","jetstream_api_prefix":"$JS.hub.API"}`)
+	contextFile(t, "other", `{"url":"nats://`+addr+`","jetstream_domain":"other"}`)
+	for name, found := range map[string]bool{"hub": true, "prefix": true, "other": false} {
+		nc, js, err := natsd.Connect(t.Context(), natsd.ConnectConfig{Context: name})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer nc.Close()
+		if _, err := js.AccountInfo(t.Context()); (err == nil) != found {
+			t.Errorf("the JetStream of context %s: %v", name, err)
+		}
+	}
+}
+
 func TestAContextThatCannotBeUsedIsRefusedAtOnce(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	s := natsdtest.Run(t, natsdtest.WithListen("127.0.0.1:0"))
 	contextFile(t, "prod", `{"url":"`+s.URL()+`"}`)
-	contextFile(t, "domain", `{"url":"`+s.URL()+`","jetstream_domain":"hub"}`)
 	contextFile(t, "half", `{"url":`)
 	contextFile(t, "broken", `{"url":"nats://user:a-secret@%zz"}`)
 	for _, tt := range []struct {
@@ -205,12 +224,12 @@ func TestAContextThatCannotBeUsedIsRefusedAtOnce(t *testing.T) {
 		{"one that does not exist", natsd.ConnectConfig{Context: "other"}, `unknown context "other"`},
 		{"one that is no JSON", natsd.ConnectConfig{Context: "half"}, "it cannot be used"},
 		{"one with a URL that is none", natsd.ConnectConfig{Context: "broken"}, "its URL is none"},
-		{"one with a domain", natsd.ConnectConfig{Context: "domain"}, "domain of JetStream"},
+		{"one beside a domain", natsd.ConnectConfig{Context: "prod", Domain: "hub"}, "leave out what else does"},
 		{"one beside a URL", natsd.ConnectConfig{Context: "prod", URLs: []string{s.URL()}}, "leave out what else does"},
 		{"one beside a login", natsd.ConnectConfig{Context: "prod", Auth: natsd.Auth{Token: "a-secret"}}, "leave out what else does"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := natsd.Connect(t.Context(), tt.cfg)
+			_, _, err := natsd.Connect(t.Context(), tt.cfg)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "a-secret") {
 				t.Errorf("got %v", err)
 			}
@@ -222,8 +241,51 @@ func TestAContextWhoseServerIsAwayIsWaitedFor(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	contextFile(t, "away", `{"url":"nats://127.0.0.1:1"}`)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := natsd.Connect(ctx, natsd.ConnectConfig{Context: "away", Waiting: func(error) { cancel() }})
+	_, _, err := natsd.Connect(ctx, natsd.ConnectConfig{Context: "away", Waiting: func(error) { cancel() }})
 	if err == nil || !strings.Contains(err.Error(), "connect to NATS at context away: context canceled") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What a user may not do is refused with every message: it is said once a minute, not each time.
+func TestARefusedOperationIsToldEachTimeAndLoggedOnce(t *testing.T) {
+	addr := outside(t, &server.Options{Users: []*server.User{{
+		Username: "u", Password: "p", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.ACK.>", "other.>"}}},
+	}}})
+	told := make(chan error, 100)
+	var log lockedBuffer
+	nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{
+		URLs: []string{"nats://u:p@" + addr}, Refused: func(err error) { told <- err }, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	acks := 0
+	for n := range 20 {
+		subject := fmt.Sprintf("$JS.ACK.CALL_EVENTS.legato.1.%d.%d.0.0", n, n)
+		if n%10 == 0 {
+			subject = "other.thing"
+		}
+		if err := nc.Publish(subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		select {
+		case err := <-told:
+			if natsd.RefusedAck(err) {
+				acks++
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("a refusal is not told")
+		}
+	}
+	if acks != 18 {
+		t.Errorf("%d of 18 refusals of acknowledgements are told as such", acks)
+	}
+	nc.Close() // its callbacks run one after the other, so that the lines are written
+	if got := strings.Count(log.String(), "NATS reported an error"); got != 2 {
+		t.Errorf("%d lines were written for two things that are not permitted:\n%s", got, log.String())
 	}
 }

@@ -103,6 +103,12 @@ func outside(t *testing.T, opts *server.Options) string {
 // clients for one of it where mutual.
 func tlsServer(t *testing.T, a *authority, mutual bool) string {
 	t.Helper()
+	return outside(t, tlsOptions(t, a, mutual))
+}
+
+// tlsOptions are those of tlsServer.
+func tlsOptions(t *testing.T, a *authority, mutual bool) *server.Options {
+	t.Helper()
 	a.issue(t, "server", &x509.Certificate{
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
@@ -116,7 +122,7 @@ func tlsServer(t *testing.T, a *authority, mutual bool) string {
 		config.ClientCAs.AddCert(a.cert)
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
-	return outside(t, &server.Options{TLSConfig: config, TLSVerify: mutual, TLSTimeout: 10})
+	return &server.Options{TLSConfig: config, TLSVerify: mutual, TLSTimeout: 10}
 }
 
 // wantConnected connects within patience.
@@ -124,7 +130,7 @@ func wantConnected(t *testing.T, cfg natsd.ConnectConfig) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	nc, err := natsd.Connect(ctx, cfg)
+	nc, _, err := natsd.Connect(ctx, cfg)
 	if err != nil {
 		t.Error(err)
 		return
@@ -137,7 +143,7 @@ func wantRefused(t *testing.T, cfg natsd.ConnectConfig, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	nc, err := natsd.Connect(ctx, cfg)
+	nc, _, err := natsd.Connect(ctx, cfg)
 	if err == nil {
 		nc.Close()
 		t.Error("it connected")
@@ -164,7 +170,7 @@ func wantUnreachable(t *testing.T, cfg natsd.ConnectConfig) {
 			cancel()
 		}
 	}()
-	nc, err := natsd.Connect(ctx, cfg)
+	nc, _, err := natsd.Connect(ctx, cfg)
 	if err == nil {
 		nc.Close()
 	}
@@ -215,6 +221,22 @@ func TestConnectOverTLS(t *testing.T) {
 			wantRefused(t, cfg, name)
 		})
 	}
+}
+
+// A server with handshake_first says nothing before TLS: a client that waits for its greeting waits for ever.
+func TestConnectBeginsWithTLSWhereTheServerDoes(t *testing.T) {
+	a := newAuthority(t)
+	opts := tlsOptions(t, a, false)
+	opts.TLSHandshakeFirst = true
+	cfg := natsd.ConnectConfig{URLs: []string{"nats://" + outside(t, opts)}, CA: a.path("ca")}
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg.Waiting = func(error) { cancel() }
+	if nc, _, err := natsd.Connect(ctx, cfg); err == nil {
+		nc.Close()
+		t.Error("it connected without beginning with TLS")
+	}
+	cfg.Waiting, cfg.TLSFirst = nil, true
+	wantConnected(t, cfg)
 }
 
 func TestConnectLogsIn(t *testing.T) {

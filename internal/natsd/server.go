@@ -202,7 +202,7 @@ func (s *Server) ClientURL() string {
 // Connect returns a connection that does not leave the process. The caller
 // closes it before Shutdown. name appears in the server's connection list.
 func (s *Server) Connect(name string) (*nats.Conn, error) {
-	opts := append(connOptions(name, s.log), nats.InProcessServer(s.nats))
+	opts := append(connOptions(name, s.log, nil), nats.InProcessServer(s.nats))
 	opts = append(opts, s.auth.options()...)
 	nc, err := nats.Connect("", opts...)
 	if err != nil {

@@ -188,7 +188,7 @@ func TestServerLogsThroughSlog(t *testing.T) {
 
 func TestPublishWhileDisconnectedFailsAtOnce(t *testing.T) {
 	s := natsdtest.Run(t, natsdtest.WithListen("127.0.0.1:0"))
-	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{s.URL()}, Name: "test"})
+	nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{s.URL()}, Name: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestConnectionComesBackByItself(t *testing.T) {
 	dir := t.TempDir()
 	s := natsdtest.Run(t, natsdtest.WithDataDir(dir), natsdtest.WithListen("127.0.0.1:0"))
 	u := s.URL()
-	nc, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{u}})
+	nc, _, err := natsd.Connect(t.Context(), natsd.ConnectConfig{URLs: []string{u}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/load"
 )
 
@@ -75,6 +76,8 @@ func loading(nc *nats.Conn, p load.Progress) error {
 	switch {
 	case !nc.IsConnected():
 		return errors.New("not connected to NATS")
+	case natsd.RefusedAck(nc.LastError()):
+		return fmt.Errorf("what was loaded cannot be acknowledged, and is loaded again and again: %w", nc.LastError())
 	case p.Failure != nil:
 		return p.Failure
 	case p.LastBatch.IsZero():

@@ -59,9 +59,14 @@ func natsMetrics(nc *nats.Conn, dataDir string) []prometheus.Collector {
 // failingMetrics tell for how long what the service lives on fails.
 func (s *Service) failingMetrics() (all []prometheus.Collector) {
 	since := map[string]func() time.Time{
-		"append":  s.journal.FailingSince,
-		"follow":  func() time.Time { return s.journal.Following().Since },
-		"queue":   func() time.Time { return s.journal.Working().Since },
+		"append": s.journal.FailingSince,
+		"follow": func() time.Time { return s.journal.Following().Since },
+		"queue": func() time.Time {
+			if refused, err := s.refused.state(); err != nil {
+				return refused
+			}
+			return s.journal.Working().Since
+		},
 		"streams": func() time.Time { since, _ := s.watched.broken(); return since },
 	}
 	for part, since := range since {

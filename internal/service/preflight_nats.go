@@ -22,29 +22,27 @@ func checkNATS(ctx context.Context, set *Settings, urls []string, layout natsd.L
 	}
 	dialing, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	nc, err := natsd.Connect(dialing, config)
+	nc, js, err := natsd.Connect(dialing, config)
 	if err != nil {
 		return []Finding{fault(name, err, "Look at --nats-url and its credentials, and whether the server runs and is let through to.")}
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return []Finding{fault(name, err, "Try again.")}
-	}
 	found := []Finding{ok(name, "connected to %s", nc.ConnectedUrlRedacted()), judgeVersion(nc), judgeCluster(nc, set)}
 
 	asking, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
 	account, err := js.AccountInfo(asking)
 	if err != nil {
-		return append(found, fault("JetStream", notEnabled(err),
-			"Enable JetStream on the server (jetstream {}) and for this account, or let its user ask for $JS.API.INFO."))
+		do := "Enable JetStream on the server (jetstream {}) and for this account, or let its user ask for $JS.API.INFO."
+		if domain := set.NATSJSDomain; domain != "" {
+			do = "Look at --nats-js-domain: nobody answers for that domain, or its user may not ask for $JS." + domain + ".API.INFO."
+		}
+		return append(found, fault("JetStream", notEnabled(err), do))
 	}
 	found = append(found, ok("JetStream", "enabled, %d streams, %d consumers, %s stored",
 		account.Streams, account.Consumers, size(int64(account.Store))))
 	missing, streams := checkStreams(asking, js, set, layout)
-	found = append(found, judgeAccount(account, set, missing))
-	return append(found, streams)
+	return append(found, judgeAccount(account, set, missing), streams, checkAck(asking, nc, layout))
 }
 
 // notEnabled says in plain words that nobody answers JetStream's requests.
@@ -118,6 +116,23 @@ func checkStreams(ctx context.Context, js jetstream.JetStream, set *Settings, la
 		return missing, ok(name, "serve makes %s", strings.Join(mismatch.Missing, ", "))
 	}
 	return missing, f.but(VerdictWarning, "serve changes them when it starts; with --streams check it would not.")
+}
+
+// checkAck tries an acknowledgement: who may read the queue and not acknowledge does all work again and again.
+func checkAck(ctx context.Context, nc *nats.Conn, layout natsd.Layout) Finding {
+	const name = "acknowledgements"
+	subject, err := tryAck(nc, layout)
+	if err != nil {
+		return fault(name, err, "Try again.")
+	}
+	// The answer to the flush comes after a refusal.
+	if err := nc.FlushWithContext(ctx); err != nil {
+		return fault(name, err, "Try again.")
+	}
+	if err := nc.LastError(); natsd.RefusedAck(err) {
+		return fault(name, err, "Let this user publish to $JS.ACK."+layout.Events+".>: docs/configuration.md lists what the service needs.")
+	}
+	return ok(name, "may be sent to %s", subject)
 }
 
 // judgeAccount says whether the account's limits leave room for the streams that are

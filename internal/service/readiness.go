@@ -99,6 +99,9 @@ func (s *Service) ready() error {
 	if err := lasting("the queue cannot be worked", s.journal.Working()); err != nil {
 		return err
 	}
+	if err := s.acknowledged(); err != nil {
+		return err
+	}
 	limit, all := s.journal.Refuses()
 	switch {
 	case !s.worker.Table().HasCaughtUp():

@@ -57,7 +57,7 @@ func (s *Service) Run(ctx context.Context) error {
 	background("forwarding", forwardUntil, s.runForward)
 	background("work", workUntil, s.worker.Run)
 	background("fold", followUntil, func(ctx context.Context) error { return ended(s.journal.Follow(ctx, s.worker.Table())) })
-	for _, run := range []func(context.Context) error{s.heartbeat, s.watchKey, s.shout, s.watchStreams} {
+	for _, run := range []func(context.Context) error{s.heartbeat, s.watchKey, s.shout, s.watchStreams, s.watchAcks} {
 		g.Go(func() error { return run(failed) })
 	}
 	all := make(chan error, 1)

@@ -60,6 +60,7 @@ type Service struct {
 	apiKey   string             // as it was at the start
 	limits   natsd.Limits       // of the streams, as they were at the start
 	watched  streamWatch
+	refused  refusedAcks
 
 	teardown []teardown
 }
@@ -156,14 +157,16 @@ func (s *Service) connect(ctx context.Context) (err error) {
 			return err
 		}
 		s.onStop("embedded NATS", s.embedded.Shutdown)
-		s.nc, err = s.embedded.Connect("legato")
+		if s.nc, err = s.embedded.Connect("legato"); err == nil {
+			s.js, err = jetstream.New(s.nc)
+		}
 	} else {
 		var config natsd.ConnectConfig
 		if config, err = s.settings.External(s.settings.URLs(), "legato", s.log.With("component", "nats")); err != nil {
 			return err
 		}
-		config.Waiting = s.unready
-		s.nc, err = natsd.Connect(ctx, config)
+		config.Waiting, config.Refused = s.unready, s.refused.note
+		s.nc, s.js, err = natsd.Connect(ctx, config)
 	}
 	if err != nil {
 		return err
@@ -174,8 +177,7 @@ func (s *Service) connect(ctx context.Context) (err error) {
 		dataDir = s.settings.DataDir
 	}
 	s.registry.MustRegister(natsMetrics(s.nc, dataDir)...)
-	s.js, err = jetstream.New(s.nc)
-	return err
+	return nil
 }
 
 // closeConn sends what is buffered, acknowledgements above all, and closes.

@@ -295,11 +295,7 @@ func (s ReaderSettings) Reach(ctx context.Context, name string, within time.Dura
 		ctx, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
-	if nc, err = natsd.Connect(ctx, config); err != nil {
-		return nil, nil, layout, err
-	}
-	if js, err = jetstream.New(nc); err != nil {
-		nc.Close()
+	if nc, js, err = natsd.Connect(ctx, config); err != nil {
 		return nil, nil, layout, err
 	}
 	return nc, js, layout, nil

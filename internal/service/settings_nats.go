@@ -23,6 +23,8 @@ type NATSSettings struct {
 	NATSCA           string `env:"LEGATO_NATS_CA" help:"Certificates that may have signed the external NATS's; TLS is then a must." name:"nats-ca" placeholder:"FILE" type:"path"`
 	NATSCert         string `env:"LEGATO_NATS_CERT" help:"Client certificate for the external NATS." name:"nats-cert" placeholder:"FILE" type:"path"`
 	NATSKey          string `env:"LEGATO_NATS_KEY" help:"Key of the client certificate." name:"nats-key" placeholder:"FILE" type:"path"`
+	NATSTLSFirst     bool   `env:"LEGATO_NATS_TLS_FIRST" help:"Begin with TLS, for an external NATS that says nothing before (handshake_first); TLS is then a must." name:"nats-tls-first"`
+	NATSJSDomain     string `env:"LEGATO_NATS_JS_DOMAIN" help:"Domain of JetStream that the streams are in, where it is not that of the server connected to, as behind a leaf node." name:"nats-js-domain" placeholder:"DOMAIN"`
 	SubjectPrefix    string `default:"calls" env:"LEGATO_SUBJECT_PREFIX" help:"First token of every subject; stream names follow it."`
 }
 
@@ -82,8 +84,16 @@ func (s NATSSettings) External(urls []string, name string, log *slog.Logger) (na
 	auth, err := s.auth()
 	return natsd.ConnectConfig{
 		URLs: urls, Auth: auth, Creds: s.NATSCreds, Nkey: s.NATSNkey, CA: s.NATSCA, Cert: s.NATSCert, Key: s.NATSKey,
-		Name: name, Logger: log,
-	}, err
+		TLSFirst: s.NATSTLSFirst, Domain: s.NATSJSDomain, Name: name, Logger: log,
+	}, errors.Join(err, s.checkDomain())
+}
+
+// checkDomain refuses what cannot be one token of a subject.
+func (s NATSSettings) checkDomain() error {
+	if strings.ContainsAny(s.NATSJSDomain, ".*> \t") {
+		return errors.New("--nats-js-domain is one word without dots, stars and spaces, as the server has it in jetstream { domain }")
+	}
+	return nil
 }
 
 // checkEmbedded refuses what only an external NATS knows: to pass over it in
@@ -95,10 +105,14 @@ func (s NATSSettings) checkEmbedded() error {
 		{"--nats-ca", s.NATSCA},
 		{"--nats-cert", s.NATSCert},
 		{"--nats-key", s.NATSKey},
+		{"--nats-js-domain", s.NATSJSDomain},
 	} {
 		if given.value != "" {
 			return fmt.Errorf("%s is for an external NATS: set --nats-url", given.flag)
 		}
+	}
+	if s.NATSTLSFirst {
+		return errors.New("--nats-tls-first is for an external NATS: set --nats-url")
 	}
 	return nil
 }
