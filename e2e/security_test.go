@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -301,5 +302,104 @@ func wantOwner(t *testing.T, pid, uid int) {
 	}
 	if want := fmt.Sprintf("Uid:\t%d\t%d", uid, uid); !strings.Contains(string(status), want) {
 		t.Errorf("the process does not run as %d:\n%s", uid, status)
+	}
+}
+
+func TestSIGHUPReadsKeysAgain(t *testing.T) {
+	t.Parallel()
+	before, after := legatotest.NewTelnyx(t), legatotest.NewTelnyx(t)
+	key := func(w *legatotest.Telnyx) string { return strings.TrimPrefix(w.Env()[0], "TELNYX_PUBLIC_KEY=") }
+	file := filepath.Join(t.TempDir(), "public-key")
+	writeFile(t, file, key(before))
+	s := legatotest.Serve(t, append(before.Env()[1:], "TELNYX_PUBLIC_KEY_FILE="+file), legatotest.EmbeddedFlags(t.TempDir())...)
+	hangUp := func() {
+		if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(w *legatotest.Telnyx, n uint64, status int) {
+		t.Helper()
+		if a := w.Post(t, s.Target(), time.Now(), legatotest.Ringing(n)); a.Status != status {
+			t.Errorf("a webhook was answered %+v, want %d", a, status)
+		}
+	}
+	writeFile(t, file, "half a k")
+	hangUp()
+	s.Logged("the file of the public key holds no key; those of before stay")
+	want(before, 1, http.StatusOK)
+	want(after, 2, http.StatusUnauthorized)
+	writeFile(t, file, key(before)+","+key(after))
+	hangUp()
+	if got := s.Logged("the public keys were read again from their file")["keys"]; got != 2.0 {
+		t.Errorf("%v keys were read", got)
+	}
+	want(before, 3, http.StatusOK)
+	want(after, 4, http.StatusOK)
+	legatotest.StopsCleanly(t, s)
+}
+
+func TestSIGHUPReadsTheCertificateAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, private := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	writePair(t, cert, private)
+	s := legatotest.Serve(t, legatotest.NewTelnyx(t).Env(), append(legatotest.EmbeddedFlags(t.TempDir()), "--tls-cert="+cert, "--tls-key="+private)...)
+	writePair(t, cert, private)
+	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.Logged("certificate read again") // though nobody connects
+	legatotest.StopsCleanly(t, s)
+}
+
+func TestWebhooksAtAnotherPathAreSaidAndThePathCanBeMoved(t *testing.T) {
+	t.Parallel()
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), append(legatotest.EmbeddedFlags(t.TempDir()), "--path=/hooks/voice")...)
+	if a := world.Post(t, s.Target(), time.Now(), legatotest.Ringing(1)); a.Status != http.StatusNotFound || a.Reason != "other_path" {
+		t.Errorf("at another path a webhook was answered %+v", a)
+	}
+	s.Logged("a webhook that Telnyx signed came to another path and is lost")
+	if got := legatotest.Scrape(t, s.Admin).Sum("legato_webhooks_total", `result="other_path"`); got != 1 {
+		t.Errorf("%v such webhooks are counted", got)
+	}
+	if a := world.Post(t, "http://"+s.Webhooks+"/hooks/voice", time.Now(), legatotest.Ringing(2)); a.Status != http.StatusOK {
+		t.Errorf("at the path that was set a webhook was answered %+v", a)
+	}
+	probe, err := http.Get("http://" + s.Webhooks + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer probe.Body.Close()
+	if probe.StatusCode != http.StatusOK || probe.ContentLength != 0 {
+		t.Errorf("a load balancer's probe was answered %v", probe)
+	}
+	if err := legatotest.Scrape(t, s.Admin).Balance(); err != nil {
+		t.Error(err)
+	}
+	if out, err := command(t, world.Env(), "check", "--path=hooks"); err == nil || !strings.Contains(out, "--path begins with a slash") {
+		t.Errorf("a path that is none: %v\n%s", err, out)
+	}
+	legatotest.StopsCleanly(t, s)
+}
+
+// Such a connection, of a balancer that only looks whether somebody listens, held a stop up for five seconds.
+func TestAStopIsNotHeldUpByAConnectionThatNeverSentAByte(t *testing.T) {
+	t.Parallel()
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
+	for _, addr := range []string{s.Webhooks, strings.TrimPrefix(s.Admin, "http://")} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if a := world.Post(t, s.Target(), time.Now(), legatotest.Ringing(1)); a.Status != http.StatusOK {
+		t.Fatalf("a webhook was answered %+v", a)
+	}
+	took, err := s.Terminate()
+	if err != nil || took > 3*time.Second {
+		t.Errorf("the stop took %v and ended with %v", took, err)
 	}
 }

@@ -68,6 +68,14 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current, nil
 }
 
+// reread makes sure of the newest pair at once.
+func (c *certificate) reread() {
+	c.mu.Lock()
+	c.checked = time.Time{}
+	c.mu.Unlock()
+	_, _ = c.get(nil) // what is wrong with the files is logged
+}
+
 // read returns the pair and what tells it from another. It parses only what was
 // not seen before. The error of a key names files, never content.
 func (c *certificate) read(before string) (pair *tls.Certificate, seen string, err error) {

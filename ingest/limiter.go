@@ -5,7 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // maxHeld bounds what the bodies longer than firstBuffer take up together: some 130 of the longest. Shorter ones,
@@ -43,6 +46,8 @@ func newConnLimiter(listener net.Listener, limit int, evicted func(why string)) 
 type conn struct {
 	net.Conn
 	limiter *connLimiter
+	// heard tells that something was received.
+	heard atomic.Bool
 
 	// All below is the limiter's, under its lock.
 	gone  bool
@@ -140,6 +145,15 @@ func connOf(served net.Conn) *conn {
 	}
 	c, _ := served.(*conn)
 	return c
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	return n, err
 }
 
 // Close implements net.Conn.
@@ -276,5 +290,43 @@ func (d *drain) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// newcomerPatience is how long a stop waits for the first request of a connection that has begun to send.
+const newcomerPatience = 500 * time.Millisecond
+
+// newcomers are the connections that have not sent a request yet.
+type newcomers struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// note implements http.Server.ConnState.
+func (n *newcomers) note(c net.Conn, state http.ConnState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if state != http.StateNew {
+		delete(n.conns, c)
+		return
+	}
+	if n.conns == nil {
+		n.conns = make(map[net.Conn]struct{})
+	}
+	n.conns[c] = struct{}{}
+}
+
+// close closes those that fit.
+func (n *newcomers) close(fits func(*conn) bool) {
+	n.mu.Lock()
+	var closing []*conn
+	for served := range n.conns {
+		if c := connOf(served); c != nil && fits(c) {
+			closing = append(closing, c)
+		}
+	}
+	n.mu.Unlock()
+	for _, c := range closing {
+		_ = c.Close()
 	}
 }

@@ -43,7 +43,7 @@ func (r *room) dial(t *testing.T) net.Conn {
 func (r *room) strange(t *testing.T) net.Conn {
 	t.Helper()
 	conn := r.dial(t)
-	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET /stranger HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if got := answerOn(t, conn); got.Status != http.StatusNotFound {

@@ -230,8 +230,8 @@ func (s *Server) trace(c echo.Context, o *observation) {
 	}
 	r := c.Request()
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx, o.span = s.tracer.Start(ctx, http.MethodPost+" "+Path, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(o.began),
-		trace.WithAttributes(attribute.String("http.request.method", http.MethodPost), attribute.String("http.route", Path)))
+	ctx, o.span = s.tracer.Start(ctx, http.MethodPost+" "+s.path, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(o.began),
+		trace.WithAttributes(attribute.String("http.request.method", http.MethodPost), attribute.String("http.route", s.path)))
 	c.SetRequest(r.WithContext(ctx))
 }
 

@@ -20,6 +20,7 @@ const (
 	resultAPIv1         result = "api_v1"
 	resultClock         result = "clock"
 	resultNotFound      result = "not_found"
+	resultElsewhere     result = "other_path"
 	resultMethod        result = "method_not_allowed"
 	resultContentType   result = "content_type"
 	resultTooLarge      result = "too_large"
@@ -72,8 +73,14 @@ var refusals = map[result]refusal{
 		level:  slog.LevelWarn,
 		notice: "webhook timestamp outside the tolerance; check this machine's clock",
 	},
-	resultNotFound: {status: http.StatusNotFound, detail: "There is nothing here but " + Path + "."},
-	resultMethod:   {status: http.StatusMethodNotAllowed, detail: "Only POST is allowed."},
+	resultNotFound: {status: http.StatusNotFound, detail: "There is nothing at this path."},
+	resultElsewhere: {
+		status: http.StatusNotFound,
+		detail: "There is nothing at this path; webhooks are taken at another.",
+		level:  slog.LevelWarn,
+		notice: "a webhook that Telnyx signed came to another path and is lost; correct the application's webhook URL, or set --path",
+	},
+	resultMethod: {status: http.StatusMethodNotAllowed, detail: "Only POST is allowed."},
 	resultContentType: {
 		status: http.StatusUnsupportedMediaType,
 		detail: "The body must be JSON without a content encoding.",

@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -21,8 +23,14 @@ import (
 	"github.com/legato-calls/legato/ingest/telnyx"
 )
 
-// Path is where webhooks are received.
+// Path is where webhooks are received by default.
 const Path = "/webhooks/telnyx"
+
+// validPath is a path without anything that a router or a browser reads as more than text.
+var validPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*/?$`)
+
+// ValidPath reports whether webhooks can be received at a path.
+func ValidPath(path string) bool { return path != "" && validPath.MatchString(path) }
 
 // Defaults of Config.
 const (
@@ -56,6 +64,8 @@ const (
 type Config struct {
 	// Listen is a TCP address, as ":8080". Port 0 takes a free one.
 	Listen string
+	// Path is where webhooks are received. Empty: Path.
+	Path string
 	// Keys are the Telnyx public keys of which any may have signed. Required,
 	// but for SkipVerify, with which there must be none.
 	Keys []ed25519.PublicKey
@@ -96,8 +106,9 @@ type Config struct {
 type Server struct {
 	journal   Journal
 	parking   Parking
-	app       Application      // nil: there is none
-	verifier  *telnyx.Verifier // nil: everything is taken for genuine
+	app       Application // nil: there is none
+	path      string
+	verifier  atomic.Pointer[telnyx.Verifier] // nil: everything is taken for genuine
 	tolerance time.Duration
 	maxBody   int64
 	now       func() time.Time
@@ -107,10 +118,12 @@ type Server struct {
 	tracer    trace.Tracer // nil: nothing is traced
 	skew      skew
 
-	listener net.Listener
-	http     *http.Server
-	places   chan struct{} // one element for each webhook that is verified and stored
-	handling *drain
+	listener    net.Listener
+	certificate *certificate // nil: plain HTTP
+	newcomers   newcomers
+	http        *http.Server
+	places      chan struct{} // one element for each webhook that is verified and stored
+	handling    *drain
 }
 
 // New checks the configuration and binds the listener, so that Addr is known and connections wait until Serve is
@@ -126,6 +139,7 @@ func New(cfg Config) (*Server, error) {
 		journal:   cfg.Journal,
 		parking:   cfg.Parking,
 		app:       cfg.Application,
+		path:      cfg.Path,
 		tolerance: cfg.Tolerance,
 		maxBody:   cfg.MaxBody,
 		now:       cfg.Now,
@@ -136,7 +150,7 @@ func New(cfg Config) (*Server, error) {
 		handling:  newDrain(),
 	}
 	if !cfg.SkipVerify {
-		s.verifier = telnyx.NewVerifier(cfg.Keys)
+		s.verifier.Store(telnyx.NewVerifier(cfg.Keys))
 	}
 	if err := s.listen(cfg); err != nil {
 		return nil, err
@@ -150,6 +164,7 @@ func New(cfg Config) (*Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(serverNotices{s.notices}, "", 0),
 		ConnContext:       withConn,
+		ConnState:         s.newcomers.note,
 		// "OPTIONS *" is another path like any other.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -158,10 +173,9 @@ func New(cfg Config) (*Server, error) {
 
 // listen binds the listener: sockets, their connections limited, under TLS where it is wanted.
 func (s *Server) listen(cfg Config) error {
-	var certificate *certificate
 	if cfg.TLSCert != "" {
 		var err error
-		if certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, cfg.Logger); err != nil {
+		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, cfg.Logger); err != nil {
 			return fmt.Errorf("ingest: %w", err)
 		}
 	}
@@ -174,8 +188,8 @@ func (s *Server) listen(cfg Config) error {
 		return errors.Join(err, sockets.Close())
 	}
 	s.listener = limiter
-	if certificate != nil {
-		s.listener = tls.NewListener(limiter, certificate.config())
+	if s.certificate != nil {
+		s.listener = tls.NewListener(limiter, s.certificate.config())
 	}
 	return nil
 }
@@ -202,6 +216,8 @@ func (c *Config) complete() error {
 		return errors.New("ingest: a public key is given, and that nothing is to be verified")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return errors.New("ingest: TLS needs both a certificate and a key")
+	case c.Path != "" && !ValidPath(c.Path):
+		return errors.New("ingest: the path has to begin with a slash, and to have letters, digits and ._~- between its slashes")
 	case c.Journal == nil:
 		return errors.New("ingest: no journal")
 	case c.Parking == nil:
@@ -209,11 +225,10 @@ func (c *Config) complete() error {
 	case c.Tolerance < 0 || c.MaxBody < 0 || c.MaxInFlight < 0 || c.MaxConnections < 0:
 		return errors.New("ingest: tolerance, body, in-flight and connection limits cannot be negative")
 	}
-	for i, key := range c.Keys {
-		if len(key) != ed25519.PublicKeySize {
-			return fmt.Errorf("ingest: public key %d has %d bytes, not %d", i+1, len(key), ed25519.PublicKeySize)
-		}
+	if err := checkKeys(c.Keys); err != nil {
+		return err
 	}
+	c.Path = cmp.Or(c.Path, Path)
 	c.Tolerance = cmp.Or(c.Tolerance, DefaultTolerance)
 	c.MaxBody = cmp.Or(c.MaxBody, DefaultMaxBody)
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
@@ -227,15 +242,44 @@ func (c *Config) complete() error {
 	return nil
 }
 
+func checkKeys(keys []ed25519.PublicKey) error {
+	for i, key := range keys {
+		if len(key) != ed25519.PublicKeySize {
+			return fmt.Errorf("ingest: public key %d has %d bytes, not %d", i+1, len(key), ed25519.PublicKeySize)
+		}
+	}
+	return nil
+}
+
+// SetKeys makes later webhooks be checked with other keys. It fails when there is none, or one that is none, and
+// where nothing is checked; then all stays as it is.
+func (s *Server) SetKeys(keys []ed25519.PublicKey) error {
+	if len(keys) == 0 || s.verifier.Load() == nil {
+		return errors.New("ingest: no public key, or nothing that is checked with one")
+	}
+	if err := checkKeys(keys); err != nil {
+		return err
+	}
+	s.verifier.Store(telnyx.NewVerifier(keys))
+	return nil
+}
+
+// RereadCertificate looks at the files of the certificate at once, where there are any.
+func (s *Server) RereadCertificate() {
+	if s.certificate != nil {
+		s.certificate.reread()
+	}
+}
+
 // routes returns the handler of every request.
 func (s *Server) routes() http.Handler {
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard)
 	e.HTTPErrorHandler = answerProblem
-	e.Use(s.observe)
-	e.POST(Path, s.receive)
+	e.Use(s.probe, s.observe, s.elsewhere)
+	e.POST(s.path, s.receive)
 	// Echo would answer OPTIONS by itself, with 204.
-	e.OPTIONS(Path, func(echo.Context) error { return refuse(resultMethod, nil) })
+	e.OPTIONS(s.path, func(echo.Context) error { return refuse(resultMethod, nil) })
 	return e
 }
 
@@ -253,15 +297,19 @@ func (s *Server) Serve() error {
 }
 
 // Shutdown stops accepting connections, lets requests in flight finish, and answers 503 to those that come
-// meanwhile on open connections. It returns when the last one in flight is answered. When ctx is done before that,
-// it closes what is left and returns an error that wraps ctx's.
+// meanwhile on open connections. It returns when the last one in flight is answered; connections that never sent
+// anything are closed then. When ctx is done before that, it closes what is left and returns an error that wraps ctx's.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.handling.close()
 	closeErr := unlessClosed(s.listener.Close())
 	s.http.SetKeepAlivesEnabled(false)
 	err := s.handling.wait(ctx)
 	if err == nil {
+		// The HTTP server by itself waits for them for 5 s.
+		s.newcomers.close(func(c *conn) bool { return !c.heard.Load() })
+		slow := time.AfterFunc(newcomerPatience, func() { s.newcomers.close(func(*conn) bool { return true }) })
 		err = unlessClosed(s.http.Shutdown(ctx))
+		slow.Stop()
 	}
 	if err != nil {
 		err = fmt.Errorf("ingest: shut down: %w", errors.Join(err, s.http.Close()))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -253,5 +254,107 @@ func TestHeadersAreBounded(t *testing.T) {
 	request := "POST /webhooks/telnyx HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"
 	if got := r.raw(t, request).Status; got != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("status %d, want 431", got)
+	}
+}
+
+func TestALoadBalancersProbeIsAnsweredWithNothingAndNotCounted(t *testing.T) {
+	r := open(t, nil)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		req, err := http.NewRequestWithContext(t.Context(), method, r.url("/"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := r.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusOK || len(body) > 0 || resp.ContentLength > 0 {
+			t.Errorf("%s / is answered %d with %q", method, resp.StatusCode, body)
+		}
+	}
+	for _, name := range []string{"legato_webhooks_total", "legato_webhook_answers_total"} {
+		if got := r.counted(t, name); len(got) > 0 {
+			t.Errorf("%s has %v", name, got)
+		}
+	}
+}
+
+func TestWebhooksAreTakenAtThePathThatIsWanted(t *testing.T) {
+	for _, path := range []string{"/", "/hooks", "/a/b_c/"} {
+		r := open(t, func(cfg *ingest.Config, _ *fakeStore) { cfg.Path = path })
+		for at, want := range map[string]answer{path: accepted(`{"status":"stored"}`), ingest.Path: elsewhere} {
+			req := r.webhook(t, eventBody)
+			req.URL.Path = at
+			if diff := cmp.Diff(want, r.send(t, req)); diff != "" {
+				t.Errorf("answer at %s where webhooks are taken at %s (-want +got):\n%s", at, path, diff)
+			}
+		}
+		if lines := strings.Count(r.logs.String(), "a webhook that Telnyx signed came to another path"); lines != 1 {
+			t.Errorf("%d lines tell of the other path", lines)
+		}
+	}
+	for _, path := range []string{"hooks", "/:id", "/*", "/a b", "/a?b", "//a"} {
+		if ingest.ValidPath(path) {
+			t.Errorf("%s passes for a path", path)
+		}
+	}
+}
+
+func TestOtherKeysCountFromTheNextWebhook(t *testing.T) {
+	r := open(t, nil)
+	if err := r.server.SetKeys([]ed25519.PublicKey{publicKey(privateKey(2))}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(badSignature, r.send(t, r.webhook(t, eventBody))); diff != "" {
+		t.Errorf("answer to the key of before (-want +got):\n%s", diff)
+	}
+	req := r.webhook(t, eventBody)
+	signWith(req, 2, eventBody)
+	if diff := cmp.Diff(accepted(`{"status":"stored"}`), r.send(t, req)); diff != "" {
+		t.Errorf("answer to the new key (-want +got):\n%s", diff)
+	}
+	for name, keys := range map[string][]ed25519.PublicKey{"none": nil, "half a one": {make([]byte, 16)}} {
+		if err := r.server.SetKeys(keys); err == nil {
+			t.Errorf("%s was taken for a key", name)
+		}
+	}
+}
+
+// The HTTP server by itself waits five seconds for such connections.
+func TestShutdownIsNotHeldUpByConnectionsThatNeverSentAByte(t *testing.T) {
+	dir := t.TempDir()
+	writePair(t, dir, 1)
+	for name, r := range map[string]*room{"plain": open(t, nil), "after a handshake": secure(t, dir)} {
+		var silent net.Conn
+		var err error
+		if name == "plain" {
+			silent, err = new(net.Dialer).DialContext(t.Context(), "tcp", r.server.Addr().String())
+		} else {
+			silent, err = (&tls.Dialer{Config: anyone()}).DialContext(t.Context(), "tcp", r.server.Addr().String())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = silent.Close() }()
+		// A request on another connection shows that the silent one was accepted.
+		req := r.webhook(t, eventBody)
+		if name != "plain" {
+			req.URL.Scheme = "https"
+		}
+		r.send(t, req)
+		begun := time.Now()
+		if err := r.server.Shutdown(t.Context()); err != nil {
+			t.Errorf("%s: Shutdown: %v", name, err)
+		}
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("%s: the stop took %v", name, took)
+		}
+		if _, err := silent.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s: the silent connection was told something", name)
+		}
 	}
 }

@@ -42,8 +42,59 @@ var (
 
 // receive handles one webhook.
 func (s *Server) receive(c echo.Context) error {
+	observationOf(c).webhook = true
+	return s.verified(c, s.take)
+}
+
+// elsewhere answers what comes to another path. What Telnyx has signed is lost there, which an operator must know.
+func (s *Server) elsewhere(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		err := next(c)
+		if !errors.Is(err, echo.ErrNotFound) {
+			return err
+		}
+		if r := c.Request(); r.Method != http.MethodPost || s.verifier.Load() == nil || checkSigned(r.Header) != nil {
+			return refuse(resultNotFound, nil)
+		}
+		err = s.verified(c, func(echo.Context, webhook) error { return refuse(resultElsewhere, nil) })
+		switch p := toProblem(err); p.result {
+		case resultElsewhere, resultStopping, resultOverloaded, resultIncomplete:
+			return p
+		case resultClock:
+			return refuse(resultElsewhere, nil)
+		default:
+			return refuse(resultNotFound, nil)
+		}
+	}
+}
+
+// probe answers a load balancer that asks for the root: with nothing, and 503 while the server stops. It is no
+// webhook, and not counted as one.
+func (s *Server) probe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return next(c)
+		}
+		if s.handling.isClosed() {
+			return c.NoContent(http.StatusServiceUnavailable)
+		}
+		return c.NoContent(http.StatusOK)
+	}
+}
+
+// webhook is a request that Telnyx has signed.
+type webhook struct {
+	media                string
+	signature, timestamp string
+	body                 []byte
+	// leave gives back the place among the webhooks in flight, before that happens by itself.
+	leave func()
+}
+
+// verified reads a request and calls then with what was signed. It refuses what was not.
+func (s *Server) verified(c echo.Context, then func(echo.Context, webhook) error) error {
 	o, r := observationOf(c), c.Request()
-	o.webhook = true
 	if !s.handling.enter() {
 		return refuse(resultStopping, nil)
 	}
@@ -56,7 +107,8 @@ func (s *Server) receive(c echo.Context) error {
 		return refuse(resultTooLarge, nil)
 	}
 	timestamp, signature := r.Header.Get(telnyx.HeaderTimestamp), r.Header.Get(telnyx.HeaderSignature)
-	if s.verifier != nil {
+	verifier := s.verifier.Load()
+	if verifier != nil {
 		if err := checkSigned(r.Header); err != nil {
 			return err
 		}
@@ -79,26 +131,32 @@ func (s *Server) receive(c echo.Context) error {
 	// It is given back before an application is asked: a slow one must not keep the webhooks of others out.
 	leave := sync.OnceFunc(s.leave)
 	defer leave()
-	if err := s.verify(timestamp, signature, body); err != nil {
+	if err := s.verify(verifier, timestamp, signature, body); err != nil {
 		return err
 	}
 	genuine = true
-	s.trace(c, o)
-	if s.verifier == nil {
+	if verifier == nil {
 		timestamp, signature = "", "" // what nobody has checked goes no further
 	}
-	if media == mediaForm {
-		leave()
-		return s.passForm(c, signature, timestamp, body)
+	return then(c, webhook{media: media, signature: signature, timestamp: timestamp, body: body, leave: leave})
+}
+
+// take stores a webhook, and answers it.
+func (s *Server) take(c echo.Context, w webhook) error {
+	o, r := observationOf(c), c.Request()
+	s.trace(c, o)
+	if w.media == mediaForm {
+		w.leave()
+		return s.passForm(c, w.signature, w.timestamp, w.body)
 	}
-	entry, err := classify(signature, timestamp, body)
+	entry, err := classify(w.signature, w.timestamp, w.body)
 	if unusable, ok := errors.AsType[*telnyx.Unusable](err); ok {
 		return s.park(c, unusable, call.Parked{
 			Reason:      string(unusable.Reason),
-			Signature:   signature,
-			Timestamp:   timestamp,
-			ContentType: media,
-			Data:        body,
+			Signature:   w.signature,
+			Timestamp:   w.timestamp,
+			ContentType: w.media,
+			Data:        w.body,
 		})
 	}
 	if err != nil {
@@ -110,7 +168,7 @@ func (s *Server) receive(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	leave()
+	w.leave()
 	if s.passed(c, entry) {
 		return nil
 	}
@@ -162,11 +220,11 @@ func checkSigned(header http.Header) error {
 }
 
 // verify refuses what Telnyx has not signed, or not lately.
-func (s *Server) verify(timestamp, signature string, body []byte) error {
-	if s.verifier == nil {
+func (s *Server) verify(verifier *telnyx.Verifier, timestamp, signature string, body []byte) error {
+	if verifier == nil {
 		return nil
 	}
-	if err := s.verifier.Verify(timestamp, signature, body); err != nil {
+	if err := verifier.Verify(timestamp, signature, body); err != nil {
 		return refuse(resultBadSignature, nil)
 	}
 	if err := s.checkAge(timestamp); err != nil {

@@ -49,7 +49,8 @@ var (
 	badSignature = refused(401, "bad_signature", "The signature does not match.")
 	apiV1        = refused(401, "api_v1", "This webhook is signed for webhook API version 1. Set the application's webhook API version to 2.")
 	clockOff     = refused(503, "clock", "The signature's timestamp is outside the tolerance.")
-	notFound     = refused(404, "not_found", "There is nothing here but /webhooks/telnyx.")
+	notFound     = refused(404, "not_found", "There is nothing at this path.")
+	elsewhere    = refused(404, "other_path", "There is nothing at this path; webhooks are taken at another.")
 	wrongMethod  = refused(405, "method_not_allowed", "Only POST is allowed.")
 	notJSON      = refused(415, "content_type", "The body must be JSON without a content encoding.")
 	teXML        = refused(415, "content_type", "A form is a callback of a TeXML application, which Legato does not take. Set this URL as "+
@@ -233,12 +234,15 @@ func TestAnswers(t *testing.T) {
 		"a content type of no form":  {header("Content-Type", ";;"), notJSON, "content_type"},
 		"a word that ends in json":   {header("Content-Type", "text/vnd+json"), notJSON, "content_type"},
 		"a compressed body":          {header("Content-Encoding", "gzip"), notJSON, "content_type"},
-		"another path":               {path("/"), notFound, "not_found"},
-		"a trailing slash":           {path(ingest.Path + "/"), notFound, "not_found"},
-		"a doubled slash":            {path("/" + ingest.Path), notFound, "not_found"},
-		"dots":                       {path("/webhooks/../webhooks/telnyx"), notFound, "not_found"},
-		"an escaped slash":           {path("/webhooks%2Ftelnyx"), notFound, "not_found"},
-		"other case":                 {path("/Webhooks/Telnyx"), notFound, "not_found"},
+		"another path":               {path("/"), elsewhere, "other_path"},
+		"a trailing slash":           {path(ingest.Path + "/"), elsewhere, "other_path"},
+		"a doubled slash":            {path("/" + ingest.Path), elsewhere, "other_path"},
+		"dots":                       {path("/webhooks/../webhooks/telnyx"), elsewhere, "other_path"},
+		"an escaped slash":           {path("/webhooks%2Ftelnyx"), elsewhere, "other_path"},
+		"other case":                 {path("/Webhooks/Telnyx"), elsewhere, "other_path"},
+		"another path, signed late":  {all(path("/x"), signAt(now.Add(-time.Hour))), elsewhere, "other_path"},
+		"another path and key":       {all(path("/x"), func(_ *room, req *http.Request) { signWith(req, 2, eventBody) }), notFound, "not_found"},
+		"another path, not signed":   {all(path("/x"), without(telnyx.HeaderSignature)), notFound, "not_found"},
 		"another path and method":    {all(path("/metrics"), method(http.MethodGet)), notFound, "not_found"},
 		"OPTIONS on another path":    {all(path("/x"), method(http.MethodOptions)), notFound, "not_found"},
 		"GET":                        {method(http.MethodGet), wrongMethod, "method_not_allowed"},

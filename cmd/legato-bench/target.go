@@ -109,7 +109,7 @@ func (cmd *targetCmd) start(ctx context.Context, c *console) (targetHello, func(
 	if err != nil {
 		return targetHello{}, nil, err
 	}
-	return targetHello{Listen: s.WebhookAddr(), Admin: s.AdminAddr(), NATS: s.NATSURL()}, s.Run, nil
+	return targetHello{Listen: s.WebhookAddr(), Admin: s.AdminAddr(), NATS: s.NATSURL()}, func(ctx context.Context) error { return s.Run(ctx, nil) }, nil
 }
 
 // profile is the CPU profile that is being written, if any.

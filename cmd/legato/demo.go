@@ -85,7 +85,7 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 
 	served := make(chan error, 1)
 	serveCtx, stopServe := context.WithCancel(ctx)
-	go func() { served <- s.Run(serveCtx) }()
+	go func() { served <- s.Run(serveCtx, nil) }()
 	result := cmd.play(ctx, c, s, key, api)
 	if result == nil && cmd.Keep {
 		fmt.Fprintf(c.stdout, "\nIt stays up until Ctrl-C. Try: legato tail --all --nats-url %s\n", s.NATSURL())

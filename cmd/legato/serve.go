@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/legato-calls/legato/internal/service"
 )
@@ -11,9 +14,13 @@ type serveCmd struct {
 	service.Settings
 }
 
-// Run serves until ctx ends.
+// Run serves until ctx ends. SIGHUP makes it read files of keys and certificates again.
 func (cmd *serveCmd) Run(ctx context.Context, c *console) error {
 	log := cmd.Logger(c.stderr)
+	// Also while it starts: by default the signal ends a process.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	s, err := service.Start(ctx, &cmd.Settings, log)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -23,5 +30,5 @@ func (cmd *serveCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	s.Announce(log)
-	return s.Run(ctx)
+	return s.Run(ctx, reload)
 }

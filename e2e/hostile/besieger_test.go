@@ -62,7 +62,7 @@ func (b *besieger) idle(ctx context.Context, first, again *rate.Limiter, speaks 
 		b.tally["open at once"] = max(b.tally["open at once"], b.open)
 		b.mu.Unlock()
 		if speaks { // and is then idle for the server's longer time
-			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			_, _ = io.WriteString(conn, "GET /stranger HTTP/1.1\r\nHost: x\r\n\r\n")
 		}
 		_, _ = io.Copy(io.Discard, conn)
 		stop()

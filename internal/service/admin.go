@@ -142,7 +142,13 @@ func (a *admin) shutdown(ctx context.Context) error {
 	if a.server == nil {
 		return nil
 	}
-	err := a.server.Shutdown(ctx)
+	// A connection that never sent anything is not waited for.
+	soon, cancel := context.WithTimeout(ctx, lastMoment)
+	defer cancel()
+	err := a.server.Shutdown(soon)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = a.server.Close()
+	}
 	<-a.done
 	return err
 }

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -84,7 +83,9 @@ func checkSettings(set *Settings) Finding {
 // checkListeners looks whether the addresses can be listened on.
 func checkListeners(ctx context.Context, set *Settings) []Finding {
 	return []Finding{
-		checkListener(ctx, "webhook listener", set.Listen, isWebhookListener),
+		checkListener(ctx, "webhook listener", set.Listen, func(ctx context.Context, addr string) bool {
+			return isWebhookListener(ctx, addr+set.Path)
+		}),
 		checkListener(ctx, "admin listener", set.AdminListen, isAdminListener),
 	}
 }
@@ -123,9 +124,9 @@ func dialable(addr string) string {
 }
 
 // isWebhookListener asks in a way that is always refused, and looks for Legato's refusal.
-func isWebhookListener(ctx context.Context, addr string) bool {
+func isWebhookListener(ctx context.Context, place string) bool {
 	for _, scheme := range []string{"http://", "https://"} {
-		status, body := get(ctx, scheme+addr+ingest.Path)
+		status, body := ask(ctx, http.MethodDelete, scheme+place)
 		if status == http.StatusMethodNotAllowed && strings.Contains(body, `"reason":"method_not_allowed"`) {
 			return true
 		}
@@ -134,15 +135,15 @@ func isWebhookListener(ctx context.Context, addr string) bool {
 }
 
 func isAdminListener(ctx context.Context, addr string) bool {
-	_, body := get(ctx, "http://"+addr+"/readyz")
+	_, body := ask(ctx, http.MethodGet, "http://"+addr+"/readyz")
 	return strings.HasPrefix(body, "ready") || strings.HasPrefix(body, "not ready: ")
 }
 
-// get returns an answer's status and the beginning of its body, zero and nothing without one.
-func get(ctx context.Context, url string) (status int, body string) {
+// ask returns an answer's status and the beginning of its body, zero and nothing without one.
+func ask(ctx context.Context, method, url string) (status int, body string) {
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return 0, ""
 	}

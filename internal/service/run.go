@@ -39,8 +39,9 @@ type stage struct {
 
 // Run works until ctx ends or something fails for good; then it stops in order:
 // webhooks first, then forwarding, the queue's work, the fold, the appends, NATS last. It returns within the time
-// that a stop may take, also where something does not end.
-func (s *Service) Run(ctx context.Context) error {
+// that a stop may take, also where something does not end. Files of keys and certificates are read again when reload
+// says so; it may be nil.
+func (s *Service) Run(ctx context.Context, reload <-chan os.Signal) error {
 	g, failed := errgroup.WithContext(ctx)
 	var stages []*stage
 	start := func(name string, until time.Duration, run func() error, stop func(context.Context) error) {
@@ -57,7 +58,8 @@ func (s *Service) Run(ctx context.Context) error {
 	background("forwarding", forwardUntil, s.runForward)
 	background("work", workUntil, s.worker.Run)
 	background("fold", followUntil, func(ctx context.Context) error { return ended(s.journal.Follow(ctx, s.worker.Table())) })
-	for _, run := range []func(context.Context) error{s.heartbeat, s.watchKey, s.shout, s.watchStreams, s.watchAcks} {
+	g.Go(func() error { return s.watchFiles(failed, reload) })
+	for _, run := range []func(context.Context) error{s.heartbeat, s.shout, s.watchStreams, s.watchAcks} {
 		g.Go(func() error { return run(failed) })
 	}
 	all := make(chan error, 1)

@@ -119,9 +119,7 @@ func (s *Service) up(ctx context.Context) error {
 		// At once: whoever waits for the rest can look there what it waits for.
 		s.log.Info("watch", "health", "http://"+reachable(a)+"/readyz", "metrics", "http://"+reachable(a)+"/metrics")
 	}
-	if s.tracer, err = s.traces(ctx, os.Getenv); err != nil {
-		return err
-	}
+	s.tracer = s.traces(ctx, os.Getenv)
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -280,7 +278,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		return err
 	}
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
-		Listen: s.settings.Listen, Keys: keys, SkipVerify: s.settings.InsecureSkipVerify,
+		Listen: s.settings.Listen, Path: s.settings.Path, Keys: keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
 		Journal: s.journal, Parking: store, Application: s.application(),
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
@@ -368,7 +366,7 @@ func (s *Service) AdminAddr() string {
 
 // WebhookURL is where this process receives webhooks, as seen from itself.
 func (s *Service) WebhookURL() string {
-	return "http://" + reachable(s.ingest.Addr()) + ingest.Path
+	return "http://" + reachable(s.ingest.Addr()) + s.settings.Path
 }
 
 // reachable turns the address of a listener on all interfaces into one that can be dialled here.
@@ -377,7 +375,7 @@ func reachable(a net.Addr) string { return dialable(a.String()) }
 // Announce says what a new user needs next: where webhooks go in and summaries come out.
 func (s *Service) Announce(log *slog.Logger) {
 	p := s.layout.Prefix
-	log.Info("taking webhooks", "listen", s.ingest.Addr().String(), "path", ingest.Path, "tls", s.settings.TLSCert != "")
+	log.Info("taking webhooks", "listen", s.ingest.Addr().String(), "path", s.settings.Path, "tls", s.settings.TLSCert != "")
 	args := []any{"nats", s.NATSURL(), "streams", s.layout.Events + " " + s.layout.Calls + " " + s.layout.Parked}
 	if s.embedded != nil {
 		args = append(args, "data_dir", s.settings.DataDir)

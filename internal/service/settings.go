@@ -17,6 +17,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/natsd"
 )
@@ -24,6 +25,7 @@ import (
 // Settings are the flags of the service, shared by serve and demo.
 type Settings struct {
 	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks."`
+	Path        string `default:"/webhooks/telnyx" env:"LEGATO_PATH" help:"Path at which webhooks are taken."`
 	AdminListen string `default:"127.0.0.1:8081" env:"LEGATO_ADMIN_LISTEN" help:"Address of /healthz, /readyz, /metrics and /schemas/."`
 
 	TelnyxPublicKey     string `env:"TELNYX_PUBLIC_KEY" help:"Public key of the Telnyx account (portal: API keys), base64 of 32 bytes; several, separated by commas, for a rotation. Required, but for --insecure-skip-verify." placeholder:"KEY"`
@@ -155,6 +157,9 @@ func (s *Settings) check() error {
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		return errors.New("--tls-cert and --tls-key belong together; set both")
 	}
+	if !ingest.ValidPath(s.Path) {
+		return errors.New("--path begins with a slash, and has letters, digits and ._~- between its slashes, as /webhooks/telnyx")
+	}
 	if s.MaxConnections <= 0 {
 		return errors.New("--max-connections must be more than 0")
 	}
@@ -218,42 +223,69 @@ func (s *Settings) limits() (natsd.Limits, error) {
 // way to be told of a change works for every kind of mount.
 const keyEvery = 2 * time.Second
 
-// watchKey reads the file of the API key again and again, so that a key can be
-// put right without a restart. It ends with ctx.
-func (s *Service) watchKey(ctx context.Context) error {
-	path := s.settings.TelnyxAPIKeyFile
-	if path == "" {
-		return nil
-	}
+// watchFiles reads the file of the API key again and again, so that a key can be put right without a restart, and all
+// that can be read again whenever reload says so. It ends with ctx.
+func (s *Service) watchFiles(ctx context.Context, reload <-chan os.Signal) error {
 	tick := time.NewTicker(keyEvery)
 	defer tick.Stop()
-	key := s.apiKey
-	var trouble string
+	file := apiKeyFile{key: s.apiKey}
 	for {
 		select {
 		case <-tick.C:
+			s.rereadAPIKey(&file)
+		case <-reload:
+			s.rereadAPIKey(&file)
+			s.rereadPublicKeys()
+			s.ingest.RereadCertificate()
+			s.log.Info("files of keys and certificates were read again")
 		case <-ctx.Done():
 			return nil
 		}
-		data, err := os.ReadFile(path)
-		now := strings.TrimSpace(string(data))
-		if err == nil && now == key {
-			trouble = ""
-			continue
-		}
-		if err == nil {
-			err = s.status.SetAPIKey(now)
-		}
-		switch {
-		case err == nil:
-			key, trouble = now, ""
-			s.log.Info("the API key was read again from its file")
-		case err.Error() != trouble:
-			// Half a file is seen when it is written in place: the key of before stays.
-			trouble = err.Error()
-			s.log.Warn("the file of the API key holds no key; the one of before stays", "error", err)
-		}
 	}
+}
+
+// apiKeyFile is what was last found in the file of the API key.
+type apiKeyFile struct{ key, trouble string }
+
+func (s *Service) rereadAPIKey(f *apiKeyFile) {
+	path := s.settings.TelnyxAPIKeyFile
+	if path == "" {
+		return
+	}
+	data, err := os.ReadFile(path)
+	now := strings.TrimSpace(string(data))
+	if err == nil && now == f.key {
+		f.trouble = ""
+		return
+	}
+	if err == nil {
+		err = s.status.SetAPIKey(now)
+	}
+	switch {
+	case err == nil:
+		f.key, f.trouble = now, ""
+		s.log.Info("the API key was read again from its file")
+	case err.Error() != f.trouble:
+		// Half a file is seen when it is written in place: the key of before stays.
+		f.trouble = err.Error()
+		s.log.Warn("the file of the API key holds no key; the one of before stays", "error", err)
+	}
+}
+
+// rereadPublicKeys takes the keys that are in their file now. Where the file holds none, those of before stay.
+func (s *Service) rereadPublicKeys() {
+	if s.settings.TelnyxPublicKeyFile == "" {
+		return
+	}
+	keys, err := s.settings.publicKeys()
+	if err == nil {
+		err = s.ingest.SetKeys(keys)
+	}
+	if err != nil {
+		s.log.Warn("the file of the public key holds no key; those of before stay", "error", err)
+		return
+	}
+	s.log.Info("the public keys were read again from their file", "keys", len(keys))
 }
 
 // ReaderSettings say which NATS a command reads that is not the service, and how to log in to it. Beside what the service
