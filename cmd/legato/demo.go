@@ -16,6 +16,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
+	pages "github.com/legato-calls/legato/internal/console"
 	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/internal/story"
@@ -78,6 +79,7 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 		"Webhooks go to %s, summaries to %s\n"+
 		"Subscribe, if you like: nats sub --server %s 'calls.leg.completed.>'\n\n",
 		s.WebhookURL(), s.NATSURL(), s.NATSURL())
+	fmt.Fprintf(c.stdout, "Look at the calls: %s\n\n", s.ConsoleURL())
 	if cmd.Forward != "" {
 		fmt.Fprintf(c.stdout, "Webhooks are handed on to %s; it checks them with TELNYX_PUBLIC_KEY=%s\n"+
 			"Look at the attempts: legato forward list --nats-url %s\n\n", cmd.Forward, set.TelnyxPublicKey, s.NATSURL())
@@ -88,7 +90,7 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 	go func() { served <- s.Run(serveCtx, nil) }()
 	result := cmd.play(ctx, c, s, key, api)
 	if result == nil && cmd.Keep {
-		fmt.Fprintf(c.stdout, "\nIt stays up until Ctrl-C. Try: legato tail --all --nats-url %s\n", s.NATSURL())
+		fmt.Fprintf(c.stdout, "\nIt stays up until Ctrl-C. Look at %s or try: legato tail --all --nats-url %s\n", s.ConsoleURL(), s.NATSURL())
 		<-ctx.Done()
 	}
 	stopServe()
@@ -99,6 +101,7 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 func demoSettings(dir, apiAddr, publicKey string) *service.Settings {
 	set := service.Defaults()
 	set.Listen, set.AdminListen, set.NATSListen, set.DataDir = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", dir
+	set.ConsoleListen, set.ConsoleReveal = "127.0.0.1:0", []string{pages.LocalUser} // its calls are invented
 	set.TelnyxPublicKey, set.TelnyxAPIKey, set.TelnyxBaseURL = publicKey, "demo", "http://"+apiAddr+"/v2"
 	set.EventsMaxBytes = 256 << 20
 	return set

@@ -21,6 +21,7 @@ import (
 // with its context. stopWithin bounds the whole, below what Kubernetes and systemd give.
 const (
 	serveUntil   = 6 * time.Second
+	consoleUntil = serveUntil + 500*time.Millisecond
 	forwardUntil = 7 * time.Second
 	workUntil    = 10 * time.Second
 	followUntil  = 11 * time.Second
@@ -55,6 +56,9 @@ func (s *Service) Run(ctx context.Context, reload <-chan os.Signal) error {
 		start(name, until, func() error { return run(ctx) }, func(context.Context) error { cancel(); return nil })
 	}
 	start("webhooks", serveUntil, s.ingest.Serve, s.ingest.Shutdown)
+	if s.console != nil {
+		start("console", consoleUntil, s.console.Serve, s.console.Shutdown)
+	}
 	background("forwarding", forwardUntil, s.runForward)
 	background("work", workUntil, s.worker.Run)
 	background("fold", followUntil, func(ctx context.Context) error { return ended(s.journal.Follow(ctx, s.worker.Table())) })

@@ -22,6 +22,7 @@ import (
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/console"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
@@ -56,6 +57,7 @@ type Service struct {
 	status   *status.Client
 	ingest   *ingest.Server
 	forward  *forward.Forwarder // nil: there is nobody to forward to
+	console  *console.Console   // nil: there is none
 	tracer   trace.Tracer       // nil: nothing is traced
 	apiKey   string             // as it was at the start
 	limits   natsd.Limits       // of the streams, as they were at the start
@@ -277,6 +279,9 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	if err := s.answerQuestions(ctx); err != nil {
 		return err
 	}
+	if err := s.openConsole(ctx); err != nil {
+		return err
+	}
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
 		Listen: s.settings.Listen, Path: s.settings.Path, Keys: keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
@@ -376,6 +381,9 @@ func reachable(a net.Addr) string { return dialable(a.String()) }
 func (s *Service) Announce(log *slog.Logger) {
 	p := s.layout.Prefix
 	log.Info("taking webhooks", "listen", s.ingest.Addr().String(), "path", s.settings.Path, "tls", s.settings.TLSCert != "")
+	if url := s.ConsoleURL(); url != "" {
+		log.Info("console", "url", url)
+	}
 	args := []any{"nats", s.NATSURL(), "streams", s.layout.Events + " " + s.layout.Calls + " " + s.layout.Parked}
 	if s.embedded != nil {
 		args = append(args, "data_dir", s.settings.DataDir)

@@ -64,6 +64,8 @@ type Settings struct {
 
 	ForwardSettings
 
+	ConsoleSettings
+
 	API string `default:"on" enum:"on,off" env:"LEGATO_API" help:"on: answer questions about calls over NATS, at legato.call.get; off: do not." name:"api"`
 
 	Include []string `enum:"dtmf" env:"LEGATO_INCLUDE" help:"Secrets that summaries shall show: dtmf, the digits that callers entered, PINs and cards among them. The same on all replicas." placeholder:"WHAT"`
@@ -164,6 +166,9 @@ func (s *Settings) check() error {
 		return errors.New("--max-connections must be more than 0")
 	}
 	if _, err := s.targets(); err != nil {
+		return err
+	}
+	if _, err := s.access(); err != nil {
 		return err
 	}
 	if s.NATSURL != "" {

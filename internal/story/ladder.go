@@ -3,12 +3,9 @@ package story
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/legato-calls/legato/enrich/session"
 )
 
 const (
@@ -17,10 +14,8 @@ const (
 	// minColumn is the least width of a leg's column: the longest usual thing in it, "● hangup normal_clearing 200",
 	// fits.
 	minColumn = 31
-	// together is how close things of different legs are to share a line.
-	together = 50 * time.Millisecond
-	minWidth = timeWidth + minColumn
-	rule     = "│ "
+	minWidth  = timeWidth + minColumn
+	rule      = "│ "
 )
 
 // Ladder draws the story for a terminal: one column a leg, time down, in lines of at most width characters (and never
@@ -104,70 +99,14 @@ func (d *drawing) blocks() {
 	}
 }
 
-// row is one line of the ladder.
-type row struct {
-	at    time.Time
-	gap   time.Duration
-	cells []string // one a leg
-	all   string   // across all columns, instead
-	// times is how often in a row the one thing in it happened.
-	times int
-}
-
 func (d *drawing) block(legs []Leg, sessionToo bool) {
-	columns := make(map[string]int)
-	for i, l := range legs {
-		columns[l.CallLegID] = i
-	}
 	d.separate(legs)
-	var rows []row
-	for _, item := range d.shown() {
-		i, ok := columns[item.CallLegID]
-		text := phrase(item, d.s.Log.Coverage == CoveragePartial)
-		switch {
-		case item.CallLegID == "" && sessionToo:
-			rows = append(rows, row{at: item.At, all: text})
-		case !ok:
-		case repeats(rows, item, i, text):
-			rows[len(rows)-1].times++
-		case joins(rows, item, i):
-			rows[len(rows)-1].cells[i] = text
-		default:
-			r := row{at: item.At, cells: make([]string, len(legs)), times: 1}
-			r.cells[i] = text
-			rows = append(rows, r)
-		}
-	}
-	for i := range rows {
-		if i > 0 {
-			rows[i].gap = rows[i].at.Sub(rows[i-1].at)
-		}
-		d.row(&rows[i], len(legs))
+	for _, r := range d.s.rows(legs, sessionToo) {
+		d.row(&r, len(legs))
 	}
 	if n := d.s.TimelineOmitted; n > 0 {
 		d.line(fmt.Sprintf("(%d left out of the middle)", n))
 	}
-}
-
-// repeats reports whether an event is of the same words as the one before it, with nothing between: keys that were
-// pressed, say, of which there can be dozens.
-func repeats(rows []row, item Item, column int, text string) bool {
-	if len(rows) == 0 || item.Kind != KindEvent {
-		return false
-	}
-	last := &rows[len(rows)-1]
-	alone := slices.IndexFunc(last.cells, func(c string) bool { return c != "" }) == column &&
-		!slices.ContainsFunc(last.cells[column+1:], func(c string) bool { return c != "" })
-	return alone && last.cells[column] == text
-}
-
-// joins reports whether an item stands on the line of what came before it.
-func joins(rows []row, item Item, column int) bool {
-	if len(rows) == 0 {
-		return false
-	}
-	last := &rows[len(rows)-1]
-	return last.all == "" && last.times == 1 && last.cells[column] == "" && item.At.Sub(last.at) < together
 }
 
 // separate draws the names of the legs.
@@ -184,25 +123,23 @@ func (d *drawing) separate(legs []Leg) {
 func (d *drawing) column(legs int) int { return (d.width - timeWidth) / legs }
 
 // row writes a line, or as many as its longest cell needs.
-func (d *drawing) row(r *row, legs int) {
+func (d *drawing) row(r *Row, legs int) {
 	w := d.column(max(legs, 1))
-	cells := make([][]string, len(r.cells))
+	cells := make([][]string, legs)
 	height := 1
-	if r.all != "" {
-		cells = [][]string{wrap(r.all, d.width-timeWidth-2, "  ")}
+	if r.Session() {
+		cells = [][]string{wrap(r.Cells[0].Text, d.width-timeWidth-2, "  ")}
 		height = len(cells[0])
-	}
-	for i, c := range r.cells {
-		if c != "" && r.times > 1 {
-			c += fmt.Sprintf(" ×%d", r.times)
+	} else {
+		for _, c := range r.Cells {
+			cells[c.Leg] = wrap(c.Text+optional(len(c.Items) > 1, " ×%d", len(c.Items)), w-3, "  ")
+			height = max(height, len(cells[c.Leg]))
 		}
-		cells[i] = wrap(c, w-3, "  ")
-		height = max(height, len(cells[i]))
 	}
 	for n := range height {
 		text := strings.Repeat(" ", timeWidth)
 		if n == 0 {
-			text = pad(r.at.In(d.zone).Format("15:04:05.000"), 13) + pad(phraseGap(r.gap), timeWidth-13)
+			text = pad(r.At.In(d.zone).Format("15:04:05.000"), 13) + pad(phraseGap(r.Gap), timeWidth-13)
 		}
 		for _, c := range cells {
 			cell := ""
@@ -213,31 +150,6 @@ func (d *drawing) row(r *row, legs int) {
 		}
 		d.out.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
-}
-
-// shown are the items without the checks whose outcome stands beside them.
-func (d *drawing) shown() []Item {
-	type question struct {
-		leg     string
-		what    session.CheckKind
-		attempt int
-	}
-	done := make(map[question]bool)
-	for _, i := range d.s.Timeline {
-		if i.Status != nil {
-			done[question{i.CallLegID, session.CheckStatus, i.Status.Attempt}] = true
-		}
-		if i.Backfill != nil {
-			done[question{i.CallLegID, session.CheckBackfill, i.Backfill.Attempt}] = true
-		}
-	}
-	var shown []Item
-	for _, i := range d.s.Timeline {
-		if i.Check == nil || !done[question{i.CallLegID, i.Check.What, i.Check.Attempt}] {
-			shown = append(shown, i)
-		}
-	}
-	return shown
 }
 
 func (d *drawing) foot() {

@@ -194,3 +194,12 @@ func wrap(text string, width int, indent string) []string {
 		rest = []rune(indent + strings.TrimLeft(string(rest[at:]), " "))
 	}
 }
+
+// Gap says the time since the line before, in at most seven characters; nothing where it is not worth saying.
+func Gap(d time.Duration) string { return phraseGap(d) }
+
+// Lasted says a duration with as much as a reader wants to know of it.
+func Lasted(d time.Duration) string { return phraseDuration(d) }
+
+// Lasting says a duration of a summary; a dash where it is not known.
+func Lasting(s *summary.Seconds) string { return phraseSeconds(s) }

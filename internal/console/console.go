@@ -1,0 +1,139 @@
+package console
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/story"
+)
+
+// Config is what a console needs. Without a comment on it a field is required.
+type Config struct {
+	// Listen is the address of the listener. Beyond loopback it needs a login.
+	Listen string
+	Access
+	// Sources are where a call is read, with the live table.
+	Sources *story.Sources
+	// JetStream and Layout are where summaries stand.
+	JetStream jetstream.JetStream
+	Layout    natsd.Layout
+	// Logger takes a line each time that somebody sees what is masked, or makes something happen.
+	Logger *slog.Logger
+}
+
+// Bounds of what readers may use at once.
+const (
+	// maxReads bounds the pages that are being made, beside each other; more wait.
+	maxReads = 8
+	// maxStreams bounds the pages that are kept up to date.
+	maxStreams = 64
+	// maxForm is the longest form.
+	maxForm = 64 << 10
+	// readWithin bounds the making of one page.
+	readWithin = 15 * time.Second
+)
+
+//go:embed pages assets
+var files embed.FS
+
+// Console serves the pages. Its life: New binds, Serve answers, Shutdown ends.
+type Console struct {
+	cfg      Config
+	log      *slog.Logger
+	listener net.Listener
+	server   *http.Server
+	pages    map[string]*template.Template // by the name of the page
+	reads    chan struct{}
+	streams  chan struct{}
+	recent   *recent
+	searches searches
+
+	// stopping ends what lasts: streams and searches.
+	stopping context.Context //nolint:containedctx // it is the server's life, and no request's
+	stop     context.CancelFunc
+}
+
+// New checks the configuration and binds the listener, so that Addr is known. It fails with ErrOpen, when a login is
+// incomplete, and when the address cannot be bound.
+func New(ctx context.Context, cfg Config) (*Console, error) {
+	if err := cfg.Check(cfg.Listen); err != nil {
+		return nil, err
+	}
+	pages, err := parsePages()
+	if err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the console: %w", err)
+	}
+	c := &Console{
+		cfg: cfg, log: cfg.Logger, listener: listener, pages: pages,
+		reads: make(chan struct{}, maxReads), streams: make(chan struct{}, maxStreams),
+	}
+	c.stopping, c.stop = context.WithCancel(context.WithoutCancel(ctx))
+	c.recent = newRecent(c.stopping, cfg.JetStream, cfg.Layout, cfg.Logger) //nolint:contextcheck // it lives as long as the console, not as its start
+	c.server = &http.Server{
+		Handler:           c.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	return c, nil
+}
+
+// Addr is where it listens.
+func (c *Console) Addr() net.Addr { return c.listener.Addr() }
+
+// Serve answers until Shutdown. Its error is why it ended otherwise.
+func (c *Console) Serve() error {
+	if err := c.server.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the console: %w", err)
+	}
+	return nil
+}
+
+// Shutdown ends streams and searches, and waits for the pages that are being made.
+func (c *Console) Shutdown(ctx context.Context) error {
+	c.stop()
+	err := c.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, c.server.Close())
+	}
+	if err := c.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) { // it was not served
+		return err
+	}
+	c.recent.wait()
+	c.searches.wait()
+	return err
+}
+
+func (c *Console) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", c.page(c.showRecent))
+	mux.HandleFunc("GET /stream/calls", c.streamRecent)
+	mux.HandleFunc("GET /calls/{session}", c.page(c.showCall))
+	mux.HandleFunc("POST /calls/{session}", c.page(c.showCall))
+	mux.HandleFunc("GET /calls/{session}/entries/{seq}", c.page(c.showEntry))
+	mux.HandleFunc("POST /calls/{session}/entries/{seq}", c.page(c.showEntry))
+	mux.HandleFunc("GET /calls/{session}/revisions/{seq}", c.page(c.showRevision))
+	mux.HandleFunc("POST /calls/{session}/revisions/{seq}", c.page(c.showRevision))
+	mux.HandleFunc("GET /find", c.page(c.showFind))
+	mux.HandleFunc("POST /find", c.page(c.find))
+	mux.HandleFunc("GET /find/{token}", c.page(c.showSearch))
+	mux.HandleFunc("POST /find/{token}/cancel", c.page(c.cancelSearch))
+	mux.Handle("GET /assets/", http.HandlerFunc(c.asset))
+	return c.guard(http.NewCrossOriginProtection().Handler(mux))
+}

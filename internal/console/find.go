@@ -1,0 +1,382 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/story"
+	"github.com/legato-calls/legato/publish"
+)
+
+const (
+	// searchMessages and searchWithin bound a search through the summaries: the newest so many.
+	searchMessages = 3_000_000
+	searchWithin   = time.Minute
+	// maxSearches may go on at once, and maxKept are kept to be looked at.
+	maxSearches, maxKept = 4, 64
+	// searchKept is how long what was found is kept.
+	searchKept = 10 * time.Minute
+	// searchFound is the longest list.
+	searchFound = 200
+	// minDigits are the least digits of a number that is looked for: fewer would find nearly every call.
+	minDigits = 4
+)
+
+// query is what is looked for. All that is given must hold.
+type query struct {
+	filter
+	// Digits stand in a number of a party of the call, in this order. Empty: any.
+	Digits string
+	// Tag is one of a leg's. Empty: any.
+	Tag string
+	// Until is when it was last published at the latest. Zero: whenever.
+	Until time.Time
+	// ID may be of a session, of a leg, or a control id. Then nothing else is given.
+	ID string
+}
+
+// parseQuery reads the one box. Its errors are for the reader.
+func parseQuery(text string, now time.Time) (q query, err error) {
+	for word := range strings.FieldsSeq(numbersJoined(text)) {
+		key, value, ok := strings.Cut(word, ":")
+		switch {
+		case ok && key == "tag":
+			q.Tag = value
+		case ok && key == "outcome":
+			q.Outcome = value
+		case ok && key == "connection":
+			q.Connection = value
+		case ok && key == "since":
+			q.Since, err = parseTime(value, now)
+		case ok && key == "until":
+			q.Until, err = parseTime(value, now)
+		case slices.Contains(summary.Outcomes(), summary.Outcome(word)):
+			q.Outcome = word
+		case digitsOf(word) != "" && len(digitsOf(word)) <= 15 && strings.Trim(word, "+-().0123456789") == "":
+			q.Digits = digitsOf(word)
+		case q.ID != "":
+			err = errOneID
+		default:
+			q.ID = word
+		}
+		if err != nil {
+			return q, err
+		}
+	}
+	switch {
+	case q == query{}:
+		return q, errors.New("type an id, a number, or tag:, outcome:, connection:, since: or until: with what is looked for")
+	case q.Digits != "" && len(q.Digits) < minDigits:
+		return q, errors.New("a number needs four digits at least")
+	case q.Outcome != "" && !slices.Contains(summary.Outcomes(), summary.Outcome(q.Outcome)):
+		return q, errors.New("there is no such outcome")
+	case q.ID != "" && (q != query{ID: q.ID}):
+		return q, errOneID
+	case q.ID != "" && !call.ValidControl(q.ID):
+		return q, story.ErrInvalidID
+	}
+	return q, nil
+}
+
+var errOneID = errors.New("an id stands alone; a name cannot be looked for")
+
+// numbersJoined takes the spaces out of a text that is nothing but a number as people write it.
+func numbersJoined(text string) string {
+	if strings.Trim(text, "+-().0123456789 ") == "" {
+		return strings.ReplaceAll(text, " ", "")
+	}
+	return text
+}
+
+func digitsOf(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// search is one search on its way, or what it found.
+type search struct {
+	token, user string
+	began       time.Time
+	cancel      context.CancelFunc
+	looked      atomic.Int64
+	all         atomic.Int64
+
+	mu       sync.Mutex
+	found    []callRow
+	more     bool
+	session  string // of the one call of an id
+	over     bool
+	canceled bool
+	failure  string
+	oldest   time.Time // of what was looked through
+	took     time.Duration
+}
+
+// searches are those of the last minutes.
+type searches struct {
+	wg  sync.WaitGroup
+	mu  sync.Mutex
+	all map[string]*search
+}
+
+func (s *searches) wait() { s.wg.Wait() }
+
+// begin takes a new search, unless too many go on.
+func (s *searches) begin(user string, cancel context.CancelFunc) (*search, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	going := 0
+	for token, one := range s.all {
+		switch over, age := one.isOver(), time.Since(one.began); {
+		case !over:
+			going++
+		case age > searchKept || len(s.all) >= maxKept:
+			delete(s.all, token)
+		}
+	}
+	if going >= maxSearches {
+		return nil, problem{http.StatusServiceUnavailable, "Four searches go on already. Wait for one, or cancel it."}
+	}
+	one := &search{token: rand.Text(), user: user, began: time.Now(), cancel: cancel}
+	if s.all == nil {
+		s.all = make(map[string]*search)
+	}
+	s.all[one.token] = one
+	return one, nil
+}
+
+// of returns the search of a token, to whoever began it.
+func (s *searches) of(r *http.Request) (*search, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.all[r.PathValue("token")]
+	if one == nil || one.user != userOf(r) {
+		return nil, problem{http.StatusNotFound, "This search is not kept any more. Search again."}
+	}
+	return one, nil
+}
+
+func (s *search) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// findPage is the box, and what came of it.
+type findPage struct {
+	Token          string
+	Rows           []callRow
+	Now            time.Time
+	Looked, All    int64
+	Over, Canceled bool
+	More           bool
+	Failure        string
+	Oldest         time.Time
+	Took           time.Duration
+}
+
+func (c *Console) showFind(*http.Request) (view, error) {
+	return view{template: "find", Title: "Find", Place: "/find", Data: &findPage{}}, nil
+}
+
+// find begins a search. What was typed stands in no address, and is not kept.
+//
+//nolint:contextcheck,nilerr // a search outlives the request that began it; what was typed wrong is said on the page
+func (c *Console) find(r *http.Request) (view, error) {
+	q, err := parseQuery(strings.TrimSpace(r.PostFormValue("q")), time.Now())
+	if err != nil {
+		return view{template: "find", Title: "Find", Place: "/find", Status: http.StatusBadRequest, Data: &findPage{Over: true, Failure: err.Error()}}, nil
+	}
+	if q.ID != "" {
+		told, err := c.cfg.Sources.Story(r.Context(), story.Query{ID: q.ID, Since: time.Now().Add(-callSince), MaxScan: time.Second, MaxScanned: 1})
+		if err == nil && told.CallSessionID != "" {
+			return view{}, redirect("/calls/" + told.CallSessionID)
+		}
+		if err != nil && !errors.Is(err, story.ErrUnknownCall) {
+			return view{}, unknown(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.stopping, searchWithin)
+	one, err := c.searches.begin(userOf(r), cancel)
+	if err != nil {
+		cancel()
+		return view{}, err
+	}
+	c.searches.wg.Go(func() {
+		defer cancel()
+		err := c.search(ctx, one, q)
+		one.end(ctx, err)
+	})
+	return view{}, redirect("/find/" + one.token)
+}
+
+func (s *search) end(ctx context.Context, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over, s.took = true, time.Since(s.began)
+	switch {
+	case err == nil:
+	case errors.Is(err, story.ErrUnknownCall):
+		s.failure = "Nothing is known of a call of this id."
+	case s.canceled:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		s.failure = "The search took longer than a minute and ended there. Narrow it by since: and until:."
+	default:
+		s.failure = "Summaries could not be read. The log of the service says why."
+	}
+}
+
+func (c *Console) search(ctx context.Context, s *search, q query) error {
+	if q.ID != "" {
+		told, err := c.cfg.Sources.Story(ctx, story.Query{ID: q.ID, Since: time.Now().Add(-callSince), Search: true, Progress: func(_ string, n int) { s.looked.Store(int64(n)) }})
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.session = told.CallSessionID
+		return err
+	}
+	err := c.scan(ctx, s, q)
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("a search ended early", "error", err)
+	}
+	return err
+}
+
+// scan looks through the stream of summaries, from its newest messages so many. A call counts by its newest revision.
+func (c *Console) scan(ctx context.Context, s *search, q query) error {
+	stream, err := c.cfg.JetStream.Stream(ctx, c.cfg.Layout.Calls)
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	level := summary.KindSession
+	if q.Tag != "" {
+		level = summary.KindLeg
+	}
+	scan := natsd.Scan{Stream: c.cfg.Layout.Calls, Last: state.LastSeq, Since: q.Since, Subjects: []string{c.cfg.Layout.Prefix + "." + level + ".>"}}
+	if state.LastSeq > searchMessages && (q.Since.IsZero() || state.LastSeq-state.FirstSeq > searchMessages) {
+		scan.From = max(state.LastSeq-searchMessages+1, state.FirstSeq)
+	}
+	first := max(state.FirstSeq, scan.From)
+	s.all.Store(int64(state.LastSeq - first + 1))
+	found := make(map[string]*callRow)
+	now := time.Now()
+	defer func() { s.keep(found) }()
+	return scan.Each(ctx, c.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
+		s.looked.Store(int64(m.Sequence - first + 1))
+		if s.oldest.IsZero() {
+			s.mu.Lock()
+			s.oldest = m.Time
+			s.mu.Unlock()
+		}
+		of, ok := publish.ParseSubject(m.Subject)
+		if !ok {
+			return nil
+		}
+		before := found[of.Key.Session]
+		if !q.matches(m.Data) {
+			if before != nil && level == summary.KindSession {
+				delete(found, of.Key.Session)
+			}
+			return nil
+		}
+		row := readRow(m.Sequence, m.Data)
+		row.Connection = cmp.Or(row.Connection, of.Connection)
+		if q.wants(&row, now) && (q.Until.IsZero() || row.Published.Before(q.Until)) {
+			found[of.Key.Session] = &row
+		} else {
+			delete(found, of.Key.Session)
+		}
+		if len(found) > 50*searchFound { // the newest are shown in the end, and those come last
+			for _, r := range newestFirst(found)[searchFound+1:] {
+				delete(found, r.Session)
+			}
+		}
+		return nil
+	})
+}
+
+// keep takes what was found, the newest first.
+func (s *search) keep(found map[string]*callRow) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows := newestFirst(found)
+	s.more = len(rows) > searchFound
+	for _, r := range rows[:min(len(rows), searchFound)] {
+		s.found = append(s.found, *r)
+	}
+}
+
+// matches reports whether a summary's body has what is looked for and no list shows. Most bodies have not, and are not
+// worth decoding.
+func (q *query) matches(body []byte) bool {
+	if q.Tag != "" {
+		if !bytes.Contains(body, []byte(q.Tag)) {
+			return false
+		}
+		if !slices.ContainsFunc(gjson.GetBytes(body, "tags").Array(), func(t gjson.Result) bool { return t.Str == q.Tag }) {
+			return false
+		}
+	}
+	if q.Digits == "" {
+		return true
+	}
+	if !bytes.Contains(body, []byte(q.Digits)) {
+		return false
+	}
+	for _, v := range gjson.GetManyBytes(body, "from", "to", "final_to", "legs.#.from", "legs.#.to") {
+		for _, party := range append(v.Array(), v) {
+			if party.Type == gjson.String && strings.Contains(digitsOf(party.Str), q.Digits) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// showSearch shows how far a search is, and what it found.
+func (c *Console) showSearch(r *http.Request) (view, error) {
+	s, err := c.searches.of(r)
+	if err != nil {
+		return view{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session != "" {
+		return view{}, redirect("/calls/" + s.session)
+	}
+	return view{template: "find", Title: "Find", Place: "/find", Data: &findPage{
+		Token: s.token, Rows: s.found, Now: time.Now(), Looked: s.looked.Load(), All: s.all.Load(), Over: s.over, Canceled: s.canceled,
+		More: s.more, Failure: s.failure, Oldest: s.oldest, Took: s.took,
+	}}, nil
+}
+
+func (c *Console) cancelSearch(r *http.Request) (view, error) {
+	s, err := c.searches.of(r)
+	if err != nil {
+		return view{}, err
+	}
+	s.mu.Lock()
+	s.canceled = !s.over
+	s.mu.Unlock()
+	s.cancel()
+	return view{}, redirect("/find/" + s.token)
+}

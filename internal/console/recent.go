@@ -1,0 +1,386 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/publish"
+)
+
+const (
+	// recentMessages are read of the stream of summaries when somebody first looks, and recentCalls are kept.
+	recentMessages = 10_000
+	recentCalls    = 2000
+	// recentShown is the longest list.
+	recentShown = 50
+	// recentEvery is how often the stream is read for more, and a page that is open gets it.
+	recentEvery = time.Second
+	// recentIdle is how long nobody looks before reading ends.
+	recentIdle = time.Minute
+	// recentPatience bounds the wait of a page for the first reading.
+	recentPatience = 3 * time.Second
+	// streamWrite bounds the writing of one part of a stream: a reader that is slower is gone.
+	streamWrite = 10 * time.Second
+)
+
+// recent are the last calls, read from the stream of summaries while anybody looks. All who look share one reading.
+type recent struct {
+	life   context.Context //nolint:containedctx // the console's, which a reading must not outlive
+	js     jetstream.JetStream
+	layout natsd.Layout
+	log    *slog.Logger
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	running bool
+	ready   chan struct{} // closed when the first reading is through
+	looked  time.Time     // when somebody last looked
+	version uint64        // counts the changes
+	changed chan struct{} // closed with the next
+	next    uint64        // the first message that is not read yet
+	calls   map[string]*callRow
+	doubts  map[string]map[string][]string // of legs, by session; of a leg without any there is no entry
+	drawn   map[filter]drawn
+}
+
+// drawn is a list that was drawn for a filter, so that a second reader of it costs nothing.
+type drawn struct {
+	version uint64
+	html    []byte
+}
+
+func newRecent(life context.Context, js jetstream.JetStream, layout natsd.Layout, log *slog.Logger) *recent {
+	return &recent{life: life, js: js, layout: layout, log: log}
+}
+
+func (f *recent) wait() { f.wg.Wait() }
+
+// look starts the reading, or keeps it going, and returns a channel that is closed when there is something to see.
+func (f *recent) look() (ready <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked = time.Now()
+	if !f.running && f.life.Err() == nil {
+		f.running, f.ready, f.changed, f.next = true, make(chan struct{}), make(chan struct{}), 0
+		f.calls, f.doubts, f.drawn = make(map[string]*callRow), make(map[string]map[string][]string), make(map[filter]drawn)
+		f.wg.Go(f.run)
+	}
+	return f.ready
+}
+
+// run reads until nobody looks any more.
+func (f *recent) run() {
+	tick := time.NewTicker(recentEvery)
+	defer tick.Stop()
+	for first := true; ; first = false {
+		if err := f.read(); err != nil && f.life.Err() == nil {
+			f.log.Debug("the last calls could not be read", "error", err)
+		}
+		if first {
+			close(f.ready)
+		}
+		select {
+		case <-tick.C:
+		case <-f.life.Done():
+		}
+		f.mu.Lock()
+		if f.life.Err() != nil || time.Since(f.looked) > recentIdle {
+			f.running, f.calls, f.doubts, f.drawn = false, nil, nil, nil
+			close(f.changed)
+			f.mu.Unlock()
+			return
+		}
+		f.mu.Unlock()
+	}
+}
+
+// read takes what the stream has beyond what is read.
+func (f *recent) read() error {
+	ctx, cancel := context.WithTimeout(f.life, readWithin)
+	defer cancel()
+	stream, err := f.js.Stream(ctx, f.layout.Calls)
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	if f.next > state.LastSeq+1 || f.next == 0 { // the first time, or the stream was made anew
+		f.next = max(state.FirstSeq, 1)
+		if state.LastSeq > recentMessages {
+			f.next = max(f.next, state.LastSeq-recentMessages+1)
+		}
+	}
+	if f.next > state.LastSeq {
+		return nil
+	}
+	scan := natsd.Scan{Stream: f.layout.Calls, From: f.next, Last: state.LastSeq}
+	err = scan.Each(ctx, f.js, func(m *jetstream.RawStreamMsg) error {
+		f.take(m)
+		f.next = m.Sequence + 1
+		return nil
+	})
+	if err == nil {
+		f.next = state.LastSeq + 1
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bound()
+	f.version++
+	close(f.changed)
+	f.changed = make(chan struct{})
+	return err
+}
+
+func (f *recent) take(m *jetstream.RawStreamMsg) {
+	of, ok := publish.ParseSubject(m.Subject)
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id := of.Key.Session
+	if of.Key.Kind == summary.KindLeg {
+		f.doubt(id, of.Key.Leg, legDoubts(m.Data))
+		return
+	}
+	row := readRow(m.Sequence, m.Data)
+	row.Connection = cmp.Or(row.Connection, of.Connection)
+	f.calls[id] = &row
+}
+
+// doubt takes what a leg's newest summary says against itself. f.mu is held.
+func (f *recent) doubt(session, leg string, doubts []string) {
+	switch of := f.doubts[session]; {
+	case len(doubts) == 0:
+		delete(of, leg)
+	case of == nil:
+		f.doubts[session] = map[string][]string{leg: doubts}
+	default:
+		of[leg] = doubts
+	}
+}
+
+// bound forgets the oldest of too many. f.mu is held.
+func (f *recent) bound() {
+	for session := range f.doubts {
+		if len(f.doubts) <= 2*recentCalls {
+			break
+		}
+		if f.calls[session] == nil {
+			delete(f.doubts, session)
+		}
+	}
+	if len(f.calls) <= recentCalls+recentCalls/4 {
+		return
+	}
+	for _, r := range newestFirst(f.calls)[recentCalls:] {
+		delete(f.calls, r.Session)
+		delete(f.doubts, r.Session)
+	}
+}
+
+func newestFirst(calls map[string]*callRow) []*callRow {
+	all := make([]*callRow, 0, len(calls))
+	for _, r := range calls {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *callRow) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all
+}
+
+// list returns the newest calls that a filter wants, at most so many.
+func (f *recent) list(which filter, most int) []callRow {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rows := make([]callRow, 0, most)
+	for _, r := range newestFirst(f.calls) {
+		r.LegDoubts = r.LegDoubts[:0]
+		for _, doubts := range f.doubts[r.Session] {
+			r.LegDoubts = append(r.LegDoubts, doubts...)
+		}
+		if which.wants(r, now) {
+			shown := *r
+			shown.LegDoubts = slices.Clone(r.LegDoubts)
+			if rows = append(rows, shown); len(rows) == most {
+				break
+			}
+		}
+	}
+	return rows
+}
+
+// recentPage are the last calls.
+type recentPage struct {
+	filter
+	// SinceText is the filter's time as it was typed, Stream the address of what comes.
+	SinceText, Stream string
+	Rows              []callRow
+	Now               time.Time
+	Outcomes          []summary.Outcome
+}
+
+// readFilter reads the filter of a page. What is in it is nobody's secret.
+func readFilter(r *http.Request) (filter, string, error) {
+	q := r.URL.Query()
+	f := filter{Outcome: q.Get("outcome"), Connection: strings.TrimSpace(q.Get("connection")), Doubtful: q.Get("doubtful") != ""}
+	if f.Outcome != "" && !slices.Contains(summary.Outcomes(), summary.Outcome(f.Outcome)) {
+		return f, "", problem{http.StatusBadRequest, "There is no such outcome."}
+	}
+	if f.Connection != "" && !call.ValidToken(f.Connection) {
+		return f, "", problem{http.StatusBadRequest, "This cannot be the id of a connection."}
+	}
+	var err error
+	if f.Since, err = parseTime(q.Get("since"), time.Now()); err != nil {
+		return f, "", problem{http.StatusBadRequest, err.Error()}
+	}
+	return f, q.Get("since"), nil
+}
+
+// parseTime reads a time of the past: so long ago as 2h, a day, or an instant; empty: the zero time.
+func parseTime(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d).UTC().Truncate(time.Second), nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%.40q is neither a duration as 2h, nor a time as 2026-03-14T15:00 (UTC), nor a day as 2026-03-14", text)
+}
+
+func (c *Console) showRecent(r *http.Request) (view, error) {
+	which, since, err := readFilter(r)
+	if err != nil {
+		return view{}, err
+	}
+	select {
+	case <-c.recent.look():
+	case <-time.After(recentPatience):
+	case <-r.Context().Done():
+		return view{}, r.Context().Err()
+	}
+	stream := "/stream/calls"
+	if r.URL.RawQuery != "" {
+		stream += "?" + r.URL.RawQuery
+	}
+	return view{template: "recent", Title: "Last calls", Place: "/", Data: &recentPage{
+		filter: which, SinceText: since, Stream: stream, Rows: c.recent.list(which, recentShown), Now: time.Now(), Outcomes: summary.Outcomes(),
+	}}, nil
+}
+
+// streamRecent sends the list whenever it changes (server-sent events).
+func (c *Console) streamRecent(w http.ResponseWriter, r *http.Request) {
+	which, _, err := readFilter(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.stream(w, r, func(ctx context.Context, send func(event string, html []byte) error) error {
+		var seen uint64
+		for {
+			ready := c.recent.look()
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			html, version, changed, err := c.recentRows(which)
+			if err != nil {
+				return err
+			}
+			if version != seen {
+				if err := send("calls", html); err != nil {
+					return err
+				}
+				seen = version
+			}
+			select {
+			case <-changed:
+			case <-time.After(recentIdle / 2): // the ages of what is pending change too
+				seen = 0
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+}
+
+// recentRows draws the list of a filter, unless it is drawn already.
+func (c *Console) recentRows(which filter) (html []byte, version uint64, changed <-chan struct{}, err error) {
+	f := c.recent
+	f.mu.Lock()
+	version, changed = f.version, f.changed
+	have, ok := f.drawn[which]
+	f.mu.Unlock()
+	if ok && have.version == version {
+		return have.html, version, changed, nil
+	}
+	var b bytes.Buffer
+	page := recentPage{filter: which, Rows: f.list(which, recentShown), Now: time.Now()}
+	if err := c.pages["recent"].ExecuteTemplate(&b, "rows", &page); err != nil {
+		return nil, 0, nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.drawn) > maxStreams {
+		clear(f.drawn)
+	}
+	if f.drawn != nil {
+		f.drawn[which] = drawn{version, b.Bytes()}
+	}
+	return b.Bytes(), version, changed, nil
+}
+
+// stream sends server-sent events until the reader is gone or the console stops.
+func (c *Console) stream(w http.ResponseWriter, r *http.Request, run func(ctx context.Context, send func(event string, html []byte) error) error) {
+	select {
+	case c.streams <- struct{}{}:
+		defer func() { <-c.streams }()
+	default:
+		http.Error(w, "Too many pages are kept up to date.", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(c.stopping, cancel)() //nolint:contextcheck // it ends with either
+	out := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	if out.Flush() != nil { // at once: there may be nothing to send for long
+		return
+	}
+	// What ends it is the reader's affair, or a log line that the read has written.
+	_ = run(ctx, func(event string, html []byte) error {
+		if err := out.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		b.WriteString("event: " + event + "\n")
+		for line := range bytes.Lines(html) {
+			b.WriteString("data: ")
+			b.Write(bytes.TrimRight(line, "\r\n"))
+			b.WriteByte('\n')
+		}
+		b.WriteByte('\n')
+		if _, err := w.Write(b.Bytes()); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+}
