@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -370,14 +369,6 @@ type express struct {
 // newExpress installs the application, or skips the test where that cannot be.
 func newExpress(t *testing.T, x *exchange) *express {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("installs packages of npm, which -short leaves out")
-	}
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not at hand: %v", program, err)
-		}
-	}
 	a := &express{t: t, dir: t.TempDir()}
 	for _, name := range []string{"package.json", "app.mjs"} {
 		text := legatotest.ReadText(t, "docs", "applications", "express", name)
@@ -385,13 +376,7 @@ func newExpress(t *testing.T, x *exchange) *express {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
-	defer cancel()
-	npm := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline", "--fetch-retries=1", "--loglevel=error")
-	npm.Dir = a.dir
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Skipf("npm cannot install the application: %v\n%s", err, out)
-	}
+	legatotest.InstallNode(t, a.dir)
 	_, port, _ := strings.Cut(legatotest.FreeAddr(t), ":")
 	a.port = port
 	a.env = append(x.telnyx.Env(), "TELNYX_BASE_URL="+x.server.URL+"/v2", "PORT="+port)

@@ -13,13 +13,14 @@ import (
 
 	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/publish/load"
+	"github.com/legato-calls/legato/publish/load/dataset"
 	"github.com/legato-calls/legato/publish/load/postgres"
 )
 
 type loadCmd struct {
-	Target string `arg:"" env:"LEGATO_LOAD_TARGET" help:"postgres://user@host/database. A password is best left to PGPASSWORD or PGPASSFILE." optional:""`
+	Target string `arg:"" env:"LEGATO_LOAD_TARGET" help:"postgres://user@host/database, or a folder for Parquet files, as calls/. A password is best left to PGPASSWORD or PGPASSFILE." optional:""`
 	service.LoadSettings
-	PrintSchema bool `help:"Print the SQL that makes the tables of the target, and do nothing."`
+	PrintSchema bool `help:"Print the SQL that makes the tables of the target, or of a folder the SQL by which DuckDB reads it, and do nothing."`
 }
 
 // Run loads until ctx ends.
@@ -29,7 +30,7 @@ func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	if cmd.PrintSchema {
-		text, err := postgres.Statements()
+		text, err := cmd.statements()
 		if err == nil {
 			_, err = io.WriteString(c.stdout, text)
 		}
@@ -44,16 +45,26 @@ func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
 	})
 }
 
+// statements is the SQL that makes the tables of the target, or reads them.
+func (cmd *loadCmd) statements() (string, error) {
+	if strings.Contains(cmd.Target, "://") {
+		return postgres.Statements()
+	}
+	return dataset.Statements(cmd.Target)
+}
+
 // target is the warehouse that the argument names.
 func (cmd *loadCmd) target() (load.Target, error) {
-	scheme, _, _ := strings.Cut(cmd.Target, "://")
+	scheme, _, isURL := strings.Cut(cmd.Target, "://")
 	switch {
 	case cmd.Target == "":
-		return nil, errors.New("no target is given: postgres://…")
+		return nil, errors.New("no target is given: postgres://… or a folder")
+	case !isURL:
+		return dataset.New(cmd.Target)
 	case scheme == "postgres" || scheme == "postgresql":
 		return postgres.New(cmd.Target)
 	}
-	return nil, fmt.Errorf("no warehouse is reached by %.32q: postgres://…", scheme+"://")
+	return nil, fmt.Errorf("no warehouse is reached by %.32q: postgres://… or a folder", scheme+"://")
 }
 
 const (

@@ -146,6 +146,29 @@ func (p *Process) Logged(text string) map[string]any {
 	}
 }
 
+// InstallNode puts packages of npm into a folder, or those that a package.json there names. Without Node, npm or its
+// registry there is nothing to test with, and the test is skipped.
+func InstallNode(t *testing.T, dir string, packages ...string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("installs packages of npm, which -short leaves out")
+	}
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not at hand: %v", program, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	npm := exec.CommandContext(ctx, "npm", append([]string{
+		"install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline", "--fetch-retries=1", "--loglevel=error",
+	}, packages...)...)
+	npm.Dir = dir
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Skipf("npm cannot install %v: %v\n%s", packages, err, out)
+	}
+}
+
 // Kill ends the process as a crash does.
 func (p *Process) Kill() {
 	_ = p.Cmd.Process.Kill()

@@ -193,6 +193,38 @@ func TestHowFastAWarehouseIsLoaded(t *testing.T) {
 	copied(t, pg, conn)
 }
 
+// TestHowFastADatasetIsWritten measures, and asserts that every message is a row.
+func TestHowFastADatasetIsWritten(t *testing.T) {
+	if *speed == 0 {
+		t.Skip("-load.speed does not say how many legs to measure with")
+	}
+	w := newWorld(t)
+	messages := loadtest.Plan{Legs: *speed}.Publish(t, w.nc)
+	dir := t.TempDir()
+	began := time.Now()
+	l := w.loader(dir)
+	if err := loadtest.Settled(t.Context(), w.js, w.stream, "warehouse", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	took, peak := time.Since(began), peakMemory(t, l)
+	if _, err := l.Terminate(); err != nil {
+		t.Fatal(err)
+	}
+	usage := l.Cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	cpu := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	m := readManifest(t, dir)
+	var rows, size int64
+	for _, f := range m.Files {
+		rows, size = rows+f.Rows, size+f.Bytes
+	}
+	if rows != int64(messages) {
+		t.Fatalf("%d rows of %d messages", rows, messages)
+	}
+	fmt.Printf("dataset: %d legs, %d messages in %v: %.0f legs/s, %.0f messages/s; CPU of the loader %v; memory %s at most; %d files with %.1f MB\n",
+		*speed, messages, took.Round(time.Millisecond), float64(*speed)/took.Seconds(), float64(messages)/took.Seconds(), cpu.Round(time.Millisecond), peak,
+		len(m.Files), float64(size)/1e6)
+}
+
 // copied measures what psql needs to copy the same rows from files into empty tables.
 func copied(t *testing.T, pg *postgrestest.Server, conn *pgx.Conn) {
 	t.Helper()

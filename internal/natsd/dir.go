@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/legato-calls/legato/internal/filelock"
 )
 
 // ErrDirInUse is wrapped by the error of Start when another process, or another
@@ -114,6 +116,30 @@ func heldDir(dir string) (bool, error) {
 	}
 	return false, lock.release()
 }
+
+// dirLock is an exclusive lock on a data directory.
+type dirLock struct{ file *os.File }
+
+func lockDir(dir string) (*dirLock, error) {
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open lock of NATS data directory: %w", err)
+	}
+	err = filelock.Lock(f)
+	if err == nil {
+		return &dirLock{file: f}, nil
+	}
+	if errors.Is(err, filelock.ErrHeld) {
+		err = fmt.Errorf("%w: another process holds %s", ErrDirInUse, path)
+	} else {
+		err = fmt.Errorf("lock %s: %w", path, err)
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
+// release gives the directory free. The file stays: removing it would let two processes lock two files of one name.
+func (l *dirLock) release() error { return l.file.Close() }
 
 // dirSize adds up the files below dir, 0 when there is no dir.
 func dirSize(dir string) (int64, error) {

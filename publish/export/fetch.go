@@ -15,6 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/filelock"
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -46,7 +47,10 @@ func openSpool(p Plan, s state) (*spool, error) {
 	fail := func(err error) (*spool, error) {
 		return nil, errors.Join(fmt.Errorf("open what was fetched: %w", err), f.Close())
 	}
-	if err := lockFile(f); err != nil {
+	switch err := filelock.Lock(f); {
+	case errors.Is(err, filelock.ErrHeld):
+		return fail(ErrInUse)
+	case err != nil:
 		return fail(err)
 	}
 	info, err := f.Stat()

@@ -16,7 +16,10 @@ type batch struct {
 	bytes    int
 	began    time.Time
 	// newest are the rows by id: an older revision of the same batch is acknowledged with the newer one.
-	newest   map[id]Row
+	newest map[id]Row
+	// every has all rows instead, where the target wants them.
+	every    []Row
+	wantsAll bool
 	rejected []Rejected
 	// pending is how many messages the consumer had not delivered after the last one; stored is when that was stored.
 	pending uint64
@@ -33,7 +36,7 @@ func (r *Row) id() id {
 	return id{r.Key.Kind, r.Key.Session}
 }
 
-func newBatch() *batch { return &batch{newest: make(map[id]Row)} }
+func newBatch(every bool) *batch { return &batch{newest: make(map[id]Row), wantsAll: every} }
 
 // add takes a message in.
 func (b *batch) add(m jetstream.Msg, meta *jetstream.MsgMetadata, origin Origin, p *parser) {
@@ -48,14 +51,21 @@ func (b *batch) add(m jetstream.Msg, meta *jetstream.MsgMetadata, origin Origin,
 		b.rejected = append(b.rejected, Rejected{Origin: origin, Reason: err.Error(), Body: m.Data()})
 		return
 	}
+	if b.wantsAll {
+		b.every = append(b.every, row)
+		return
+	}
 	if have, ok := b.newest[row.id()]; !ok || have.Revision < row.Revision {
 		b.newest[row.id()] = row
 	}
 }
 
-// rows returns the newest revisions, in an order that all loaders share: two that lock rows in the same order do not
+// rows returns all rows as they came where the target wants them, else the newest revisions, in an order that all loaders share: two that lock rows in the same order do not
 // wait for each other in a circle.
 func (b *batch) rows() []Row {
+	if b.wantsAll {
+		return b.every
+	}
 	rows := make([]Row, 0, len(b.newest))
 	for _, r := range b.newest {
 		rows = append(rows, r)

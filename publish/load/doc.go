@@ -6,7 +6,8 @@
 //
 // What it guarantees:
 //   - A message is acknowledged only after the target has made its effect last, so whatever is killed when, nothing is missed.
-//   - The effect of a message does not depend on how often or in which order it is delivered: a [Target] keeps the highest revision.
+//   - The effect of a message does not depend on how often or in which order it is delivered: a [Target] keeps
+//     the highest revision, or knows which messages it has.
 //     So a crash, a redelivery and a second loader of the same name change nothing.
 //   - A row that the target refuses never stops those behind it: the batch is halved until the row stands alone.
 //   - A target that is away is waited for, with back-off, and holds no messages back from another loader meanwhile.

@@ -21,17 +21,14 @@ type Config struct {
 	// Name is the durable identity: loaders of one name share the work, and go on where the last one was.
 	Name   string
 	Target Target
-	// Linger is how long a batch waits for more messages. Zero: 250 ms.
+	// Linger is how long a batch waits for more messages. Zero: what the target wants, else 250 ms.
 	Linger time.Duration
 	Logger *slog.Logger
 }
 
 const (
-	// batchMessages and batchBytes bound a batch: it ends at whichever comes first.
-	batchMessages, batchBytes = 2000, 4 << 20
 	// ahead bounds what the server sends before it is asked for.
 	aheadMessages, aheadBytes = 2000, 4 << 20
-	defaultLinger             = 250 * time.Millisecond
 
 	// Pauses after a failure; they double, with jitter.
 	firstPause, maxPause = 250 * time.Millisecond, 30 * time.Second
@@ -43,11 +40,15 @@ const (
 	warnEvery = time.Minute
 )
 
+// database are the batches of a target that does not say what it wants.
+var database = Batches{Messages: 2000, Bytes: 4 << 20, Linger: 250 * time.Millisecond}
+
 // Loader keeps one warehouse current.
 type Loader struct {
-	cfg    Config
-	parser *parser
-	state  state
+	cfg     Config
+	batches Batches
+	parser  *parser
+	state   state
 	// begun tells that loading has begun once: what goes wrong afterwards may be put right while the loader waits.
 	begun bool
 }
@@ -57,8 +58,12 @@ func New(cfg Config) (*Loader, error) {
 	if err := ValidName(cfg.Name); err != nil {
 		return nil, fmt.Errorf("the loader's name %w", err)
 	}
-	if cfg.Linger == 0 {
-		cfg.Linger = defaultLinger
+	batches := database
+	if t, ok := cfg.Target.(Batching); ok {
+		batches = t.Batches()
+	}
+	if cfg.Linger != 0 {
+		batches.Linger = cfg.Linger
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -67,7 +72,7 @@ func New(cfg Config) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Loader{cfg: cfg, parser: p, state: state{failure: errors.New("starting")}}, nil
+	return &Loader{cfg: cfg, batches: batches, parser: p, state: state{failure: errors.New("starting")}}, nil
 }
 
 // Run loads until ctx ends, and then returns nil. It fails only before it has begun, when
@@ -137,12 +142,12 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 // gather makes batches of the messages until ctx ends or they cannot be read.
 func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext, origin Origin, to chan<- *batch) error {
 	defer context.AfterFunc(ctx, messages.Drain)() // so that Next returns at once
-	b := newBatch()
+	b := newBatch(l.batches.Every)
 	defer func() { nak(b.messages) }()
 	hand := func() error {
 		select {
 		case to <- b:
-			b = newBatch()
+			b = newBatch(l.batches.Every)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -173,7 +178,7 @@ func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext,
 		}
 		origin.Seq, origin.Subject = meta.Sequence.Stream, m.Subject()
 		b.add(m, meta, origin, l.parser)
-		if len(b.messages) == batchMessages || b.bytes >= batchBytes {
+		if len(b.messages) == l.batches.Messages || b.bytes >= l.batches.Bytes {
 			if err := hand(); err != nil {
 				return err
 			}
@@ -186,7 +191,7 @@ func (l *Loader) wait(b *batch) time.Duration {
 	if len(b.messages) == 0 {
 		return idleFor
 	}
-	return max(time.Millisecond, l.cfg.Linger-time.Since(b.began))
+	return max(time.Millisecond, l.batches.Linger-time.Since(b.began))
 }
 
 // giveBack ends the reading, and leaves what was sent ahead to the next reader.

@@ -48,7 +48,8 @@ type Target interface {
 	// Open connects, makes or completes the tables, and returns the identity of the warehouse: what it was given when
 	// it was first used. Opening again checks that it can still be reached. It fails with ErrConfig when trying again cannot help.
 	Open(ctx context.Context) (identity string, err error)
-	// Load makes the rows last, all or none of them. Of each leg and session there is one row at most. A row replaces what stands under its id
+	// Load makes the rows last, all or none of them. Of each leg and session there is one row at most, unless the target is a
+	// Batching that wants every message. A row replaces what stands under its id
 	// only if its revision is higher. It returns how many did. It fails with a Refusal when
 	// the content of a row keeps it from being stored; any other error is worth another try.
 	Load(ctx context.Context, rows []Row) (applied int, err error)
@@ -56,6 +57,21 @@ type Target interface {
 	Reject(ctx context.Context, rejected []Rejected) error
 	// Close releases what Open took.
 	Close(ctx context.Context) error
+}
+
+// Batching is what a Target has that wants other batches than the loader makes by itself.
+type Batching interface {
+	Batches() Batches
+}
+
+// Batches say what is handed to a target together.
+type Batches struct {
+	// Messages and Bytes bound a batch: it ends at whichever comes first.
+	Messages, Bytes int
+	// Linger is how long a batch waits for more messages. It is well below the time after which they are delivered again.
+	Linger time.Duration
+	// Every lets Load have every message: it may get several revisions of a leg or session, and the same one twice.
+	Every bool
 }
 
 // ErrConfig is wrapped by errors that only somebody who changes settings, permissions or tables can put right.

@@ -44,6 +44,15 @@ func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 	}
 }
 
+// Reset lets a writer that was closed begin another file.
+func (w *Writer) Reset(to io.Writer) {
+	w.out.Reset(to)
+	w.gathered, w.rows, w.bytes = 0, 0, 0
+	for leaf := range w.values {
+		w.values[leaf] = w.values[leaf][:0]
+	}
+}
+
 func options() []parquet.WriterOption {
 	return []parquet.WriterOption{
 		parquet.Compression(&parquet.Zstd),

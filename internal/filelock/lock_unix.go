@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package export
+package filelock
 
 import (
 	"errors"
@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile keeps a second export away from the files of a first one. The kernel drops it with the process.
-func lockFile(f *os.File) error {
+// Lock holds a file until it is closed. It fails with ErrHeld at once when another process holds it.
+func Lock(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrInUse
+		return ErrHeld
 	}
 	return err
 }

@@ -1,0 +1,174 @@
+package dataset
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/legato-calls/legato/publish/load"
+)
+
+// manifestName is the file that says what is in the dataset.
+const manifestName = "manifest.json"
+
+// manifest says what is in the dataset. Each commit puts a new one in the place of the one before.
+type manifest struct {
+	// Version is that of this form.
+	Version int `json:"version"`
+	// ID is the identity of the dataset.
+	ID string `json:"id"`
+	// Commit counts the manifests.
+	Commit int64 `json:"commit"`
+	// Streams tell which messages are in, by stream.
+	Streams []*source `json:"streams"`
+	// Files hold the rows, in the order in which they came in.
+	Files []file `json:"files"`
+	// Replaced are files whose rows are in others. They stay for those who read an earlier manifest.
+	Replaced []replaced `json:"replaced"`
+}
+
+// manifestVersion is the form that this package reads and writes.
+const manifestVersion = 1
+
+// file is a file of the dataset.
+type file struct {
+	// Path is relative to the dataset, with slashes.
+	Path string `json:"path"`
+	Kind string `json:"kind"`
+	Rows int64  `json:"rows"`
+	// Bytes is its size.
+	Bytes int64 `json:"bytes"`
+	// Columns identifies its schema: files of one schema can be merged.
+	Columns string `json:"columns"`
+	// At is when it came in.
+	At time.Time `json:"at"`
+}
+
+// replaced is a file that readers may still have open.
+type replaced struct {
+	Path string    `json:"path"`
+	At   time.Time `json:"at"`
+}
+
+// source is a stream that rows came from.
+type source struct {
+	Stream  string    `json:"stream"`
+	Created time.Time `json:"created"`
+	// Sequences are the messages that are in, as spans from first to last.
+	Sequences spans `json:"sequences"`
+}
+
+// spans are numbers: disjoint spans from first to last, both included, in order and not adjacent.
+type spans [][2]uint64
+
+// has reports whether a number is in.
+func (s spans) has(n uint64) bool {
+	i, found := slices.BinarySearchFunc(s, n, func(span [2]uint64, n uint64) int {
+		switch {
+		case span[1] < n:
+			return -1
+		case span[0] > n:
+			return 1
+		}
+		return 0
+	})
+	return found && i < len(s)
+}
+
+// with returns s and the numbers.
+func (s spans) with(numbers []uint64) spans {
+	all := slices.Clone(s)
+	for _, n := range numbers {
+		all = append(all, [2]uint64{n, n})
+	}
+	slices.SortFunc(all, func(a, b [2]uint64) int { return cmp.Compare(a[0], b[0]) })
+	var united spans
+	for _, span := range all {
+		if last := len(united) - 1; last >= 0 && span[0] <= united[last][1]+1 {
+			united[last][1] = max(united[last][1], span[1])
+			continue
+		}
+		united = append(united, span)
+	}
+	return united
+}
+
+// of returns what is known of a stream, nil when nothing is.
+func (m *manifest) of(origin load.Origin) *source {
+	for _, s := range m.Streams {
+		if s.Stream == origin.Stream && s.Created.Equal(origin.Created) {
+			return s
+		}
+	}
+	return nil
+}
+
+// has reports whether a message is in.
+func (m *manifest) has(origin load.Origin) bool {
+	s := m.of(origin)
+	return s != nil && s.Sequences.has(origin.Seq)
+}
+
+// next returns a manifest that follows m and has the messages in it, too. m remains as it is.
+func (m *manifest) next(origins []load.Origin) *manifest {
+	n := *m
+	n.Commit++
+	n.Files, n.Replaced = slices.Clone(m.Files), slices.Clone(m.Replaced)
+	n.Streams = nil
+	for _, s := range m.Streams {
+		n.Streams = append(n.Streams, &source{s.Stream, s.Created, s.Sequences})
+	}
+	for len(origins) > 0 {
+		first := origins[0]
+		s := n.of(first)
+		if s == nil {
+			s = &source{Stream: first.Stream, Created: first.Created}
+			n.Streams = append(n.Streams, s)
+		}
+		var numbers []uint64
+		var others []load.Origin
+		for _, o := range origins {
+			if o.Stream == first.Stream && o.Created.Equal(first.Created) {
+				numbers = append(numbers, o.Seq)
+			} else {
+				others = append(others, o)
+			}
+		}
+		s.Sequences, origins = s.Sequences.with(numbers), others
+	}
+	return &n
+}
+
+// readManifest returns the manifest of a dataset, nil when it has none.
+func readManifest(dir string) (*manifest, error) {
+	data, err := os.ReadFile(filepath.Join(dir, manifestName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest: %w", err)
+	}
+	m := new(manifest)
+	if err := json.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("%s is no manifest (%w): %w", manifestName, err, load.ErrConfig)
+	}
+	if m.Version != manifestVersion {
+		return nil, fmt.Errorf("%s is of version %d, and %d is known: %w", manifestName, m.Version, manifestVersion, load.ErrConfig)
+	}
+	return m, nil
+}
+
+// write puts the manifest in the place of the one before.
+func (m *manifest) write(dir string) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return put(dir, manifestName, append(data, '\n'))
+}
