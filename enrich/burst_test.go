@@ -321,3 +321,37 @@ func TestAHangupGoesBeforeTheSweepThatItsLegWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+// A burst whose summaries are due at one moment reaches NATS a bounded number at a time: a slow server is not buried
+// under what would time out there and be tried again, and every summary is published.
+func TestSummariesThatAreDueAtOnceArePublishedABoundedNumberAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.end()
+		var mu sync.Mutex
+		begun := make(map[time.Time]int)
+		w.sink.latency = func(*replica, summary.Draft) time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			second := time.Now().Truncate(time.Second)
+			begun[second]++
+			return time.Second
+		}
+		w.start()
+		const calls = 1000
+		legs, _ := w.burst(calls, 0)
+		after(time.Minute)
+		for _, l := range legs {
+			if got := w.legOf(l); got.Revision < 1 {
+				t.Fatalf("leg %s has revision %d", l.id, got.Revision)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for second, n := range begun {
+			if n > 256 { // two times 128: a second may have the end of one and the beginning of another
+				t.Errorf("%d publications were begun within the second %s", n, second.Format(time.TimeOnly))
+			}
+		}
+	})
+}

@@ -55,8 +55,12 @@ func (j *job) run(ctx context.Context) {
 	defer j.span.End()
 	j.held = time.Now()
 	for {
-		tasks := j.snapshot()
-		done, until, err := j.reconcile(ctx, tasks)
+		if !j.enter(ctx) {
+			j.giveBack()
+			return
+		}
+		done, until, err := j.reconcile(ctx, j.snapshot())
+		<-j.w.passes
 		if ctx.Err() != nil {
 			j.giveBack()
 			return
@@ -76,6 +80,35 @@ func (j *job) run(ctx context.Context) {
 			j.giveBack()
 			return
 		}
+	}
+}
+
+// enter waits for the turn of a pass; false: ctx has ended before.
+func (j *job) enter(ctx context.Context) bool {
+	select {
+	case j.w.passes <- struct{}{}:
+		return true
+	default:
+	}
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case j.w.passes <- struct{}{}:
+			return true
+		case <-tick.C:
+			j.hold()
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// hold reports the tasks in progress, so that the queue hands them to nobody else.
+func (j *job) hold() {
+	j.held = time.Now()
+	for _, t := range j.snapshot() {
+		j.w.answer(t.InProgress())
 	}
 }
 
@@ -118,10 +151,7 @@ func (j *job) reconcile(ctx context.Context, tasks []Task) (done []Task, until t
 // less than 0: there will be none.
 func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duration {
 	if time.Since(j.held) >= keepAlive {
-		j.held = time.Now()
-		for _, t := range j.snapshot() {
-			j.w.answer(t.InProgress())
-		}
+		j.hold()
 	}
 	if err == nil {
 		j.pauses = nil

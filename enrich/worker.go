@@ -117,6 +117,10 @@ const (
 	dueAtOnce = 256
 	// dueAfterFailure is how many are tried when the log did not take the last ones.
 	dueAfterFailure = 8
+	// maxPasses bounds the sessions that are worked on at one time. What waits for its turn has no time limit, while
+	// thousands at once, as when the windows of a burst of calls end together, would wait for NATS until theirs is
+	// over, and try again, and keep the log from being written meanwhile.
+	maxPasses = 128
 )
 
 // Worker works the queue: one job for every session that has tasks.
@@ -136,6 +140,9 @@ type Worker struct {
 	// requests are those of the present epoch.
 	requests *requests
 
+	// passes has a value for each pass over a session that is under way.
+	passes chan struct{}
+
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
 	wg   sync.WaitGroup
@@ -149,6 +156,7 @@ func New(cfg Config) *Worker {
 		// Its own janitor would be a goroutine that nobody waits for: keepUp sweeps it.
 		stored: cache.New(rememberStored, 0),
 		jobs:   make(map[call.SessionID]*job),
+		passes: make(chan struct{}, maxPasses),
 	}
 	w.table = session.New(session.Config{
 		Rules: cfg.Rules, Decode: w.decode, Changed: w.changed, Unusable: w.unusable,
