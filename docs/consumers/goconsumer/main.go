@@ -65,8 +65,38 @@ func run(ctx context.Context, log *slog.Logger, url string, args []string) error
 	return consume(ctx, log, js, store)
 }
 
-// consume takes summaries down until ctx ends.
+// Pauses after a disturbance; they double.
+const (
+	firstPause = time.Second
+	maxPause   = 30 * time.Second
+)
+
+// consume takes summaries down until ctx ends, or the store fails. What NATS does not do passes: a server restarts, a
+// leader steps down, the stream is removed and made anew. Then the consumer is made sure of, after a pause.
 func consume(ctx context.Context, log *slog.Logger, js jetstream.JetStream, store *store) error {
+	for pause := firstPause; ; {
+		took, err := take(ctx, log, js, store)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errStore) {
+			return err
+		}
+		if took {
+			pause = firstPause
+		}
+		log.Warn("interrupted; trying again", "in", pause, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// take takes summaries down until something goes wrong, and reports whether it took any.
+func take(ctx context.Context, log *slog.Logger, js jetstream.JetStream, store *store) (took bool, err error) {
 	consumer, err := js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable:       durable,
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -76,12 +106,12 @@ func consume(ctx context.Context, log *slog.Logger, js jetstream.JetStream, stor
 		FilterSubjects: []string{"calls.leg.>", "calls.session.>"},
 	})
 	if err != nil {
-		return fmt.Errorf("make the consumer: %w", err)
+		return false, fmt.Errorf("make the consumer: %w", err)
 	}
 	for ctx.Err() == nil {
 		batch, err := consumer.Fetch(atOnce, jetstream.FetchMaxWait(time.Second))
 		if err != nil {
-			return fmt.Errorf("fetch: %w", err)
+			return took, fmt.Errorf("fetch: %w", err)
 		}
 		var taken []jetstream.Msg
 		for m := range batch.Messages() {
@@ -90,20 +120,21 @@ func consume(ctx context.Context, log *slog.Logger, js jetstream.JetStream, stor
 				_ = m.Term()
 				continue
 			} else if err != nil {
-				return err
+				return took, fmt.Errorf("%w: %w", errStore, err)
 			}
 			taken = append(taken, m)
 		}
 		if err := store.sync(); err != nil {
-			return err
+			return took, fmt.Errorf("%w: %w", errStore, err)
 		}
 		for _, m := range taken {
 			// One that is lost brings the message again, which then changes nothing.
 			_ = m.Ack()
 		}
+		took = took || len(taken) > 0
 		if err := batch.Error(); err != nil {
-			log.Warn("the batch broke off", "error", err)
+			return took, fmt.Errorf("the batch broke off: %w", err)
 		}
 	}
-	return nil
+	return took, ctx.Err()
 }

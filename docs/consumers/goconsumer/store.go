@@ -12,7 +12,11 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-var errUnreadable = errors.New("not a summary")
+var (
+	errUnreadable = errors.New("not a summary")
+	// errStore is wrapped by what only somebody who looks at the disk can mend.
+	errStore = errors.New("the file cannot be written")
+)
 
 // store is a file of summaries, a body a line, of each id in the order of its
 // revisions. In a database it would be one statement:

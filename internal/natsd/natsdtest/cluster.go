@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type Cluster struct {
 	JS    []jetstream.JetStream
 
 	servers []*server.Server
+	options []*server.Options
 }
 
 // RunCluster starts a cluster on loopback and fails the test when it is not
@@ -74,7 +76,7 @@ func (c *Cluster) start(tb testing.TB, dir string) {
 		routes[i] = &url.URL{Scheme: "nats", Host: a.String()}
 	}
 	for i, a := range addrs {
-		s, err := server.NewServer(&server.Options{
+		c.options = append(c.options, &server.Options{
 			ServerName: fmt.Sprintf("n%d", i),
 			// Routes wait for the client listener: with DontListen they never start, nor does a shutdown end.
 			Host:       a.IP.String(),
@@ -87,16 +89,11 @@ func (c *Cluster) start(tb testing.TB, dir string) {
 			Cluster:    server.ClusterOpts{Name: "legato", Host: a.IP.String(), Port: a.Port},
 			Routes:     routes,
 		})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		c.servers = append(c.servers, s)
-		s.Start()
+		c.servers = append(c.servers, nil)
+		c.run(tb, i)
 	}
 	for i, s := range c.servers {
-		if !s.ReadyForConnections(10 * time.Second) {
-			tb.Fatalf("NATS server %d of the cluster is not ready", i)
-		}
+		c.ready(tb, i)
 		nc, err := nats.Connect("", nats.InProcessServer(s), nats.ReconnectBufSize(-1))
 		if err != nil {
 			tb.Fatal(err)
@@ -104,6 +101,42 @@ func (c *Cluster) start(tb testing.TB, dir string) {
 		c.Conns = append(c.Conns, nc)
 		c.JS = append(c.JS, JetStream(tb, nc))
 	}
+}
+
+func (c *Cluster) run(tb testing.TB, i int) {
+	tb.Helper()
+	s, err := server.NewServer(c.options[i].Clone())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c.servers[i] = s
+	s.Start()
+}
+
+func (c *Cluster) ready(tb testing.TB, i int) {
+	tb.Helper()
+	if !c.servers[i].ReadyForConnections(10 * time.Second) {
+		tb.Fatalf("NATS server %d of the cluster is not ready", i)
+	}
+	c.options[i].Port = c.servers[i].Addr().(*net.TCPAddr).Port // it stays its own
+}
+
+// URLs are where the servers listen, separated by commas.
+func (c *Cluster) URLs() string {
+	urls := make([]string, len(c.servers))
+	for i, s := range c.servers {
+		urls[i] = s.ClientURL()
+	}
+	return strings.Join(urls, ",")
+}
+
+// Restart stops one of the servers and starts it again where it was. Of Conns, that to it is lost.
+func (c *Cluster) Restart(tb testing.TB, i int) {
+	tb.Helper()
+	c.servers[i].Shutdown()
+	c.servers[i].WaitForShutdown()
+	c.run(tb, i)
+	c.ready(tb, i)
 }
 
 func (c *Cluster) stop() {
