@@ -98,8 +98,6 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	m := encode(p.layout.Prefix, d)
 	carryTrace(ctx, m)
 	ack, err := p.js.PublishMsg(ctx, m,
-		// A stream of another's that captures these subjects must not swallow the summary.
-		jetstream.WithExpectStream(p.layout.Calls),
 		// Any connection: two replicas may know different ones, and yet race for one revision.
 		jetstream.WithExpectLastSequenceForSubject(expected(d, prev), subject(p.layout.Prefix, verb(d.Revision), "*", d.Key)))
 	if natsd.IsFull(err) {
@@ -116,6 +114,8 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 			messageID(d.Key, d.Revision), ErrInvalid, len(d.Body), p.js.Conn().MaxPayload())
 	case err != nil:
 		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
+	case ack.Stream != p.layout.Calls:
+		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), natsd.StoredIn(ack, p.layout.Calls))
 	case ack.Duplicate:
 		// On a cluster the server looks at the id before the condition and at the
 		// body never, so this says only that some body of this id was stored.

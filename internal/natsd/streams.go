@@ -269,3 +269,12 @@ func Changes(before, after []jetstream.StreamConfig) (lines []string) {
 	}
 	return lines
 }
+
+// StoredIn fails when a message was acknowledged by another stream than its own: one of somebody else's that captures
+// the subject. A header could have the server refuse that, and would be stored with each message.
+func StoredIn(ack *jetstream.PubAck, stream string) error {
+	if ack.Stream != stream {
+		return fmt.Errorf("the message was stored in the stream %s and not in %s", ack.Stream, stream)
+	}
+	return nil
+}

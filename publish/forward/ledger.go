@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 const (
@@ -139,6 +139,9 @@ func (l *ledger) store(ctx context.Context, dead bool) error {
 func (l *ledger) publish(ctx context.Context, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, err := l.cfg.JetStream.Publish(ctx, attemptsSubject(l.cfg.Layout.Prefix, l.target), body, jetstream.WithExpectStream(l.cfg.Layout.Forward))
-	return err
+	ack, err := l.cfg.JetStream.Publish(ctx, attemptsSubject(l.cfg.Layout.Prefix, l.target), body)
+	if err != nil {
+		return err
+	}
+	return natsd.StoredIn(ack, l.cfg.Layout.Forward)
 }

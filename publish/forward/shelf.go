@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // Events that only report and failed are set aside, so that they never stand in the way of those on which the
@@ -123,7 +123,10 @@ func putLater(ctx context.Context, cfg *setup, target, class string, r refs) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, err = cfg.JetStream.Publish(ctx, laterSubject(cfg.Layout.Prefix, target, class), body, jetstream.WithExpectStream(cfg.Layout.Forward))
+	ack, err := cfg.JetStream.Publish(ctx, laterSubject(cfg.Layout.Prefix, target, class), body)
+	if err == nil {
+		err = natsd.StoredIn(ack, cfg.Layout.Forward)
+	}
 	if err != nil {
 		return fmt.Errorf("set aside what %s gets later: %w", target, err)
 	}

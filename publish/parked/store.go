@@ -49,12 +49,15 @@ func (s *Store) Park(ctx context.Context, p call.Parked) error {
 	m := &nats.Msg{Subject: s.subject(p.Reason), Data: p.Data, Header: p.Header(messageID(p))}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectStream(s.layout.Parked))
+	ack, err := s.js.PublishMsg(ctx, m)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return fmt.Errorf("park %s: %w: %d bytes and headers are more than the server takes (%d)",
 			p.Reason, ErrInvalid, len(p.Data), s.js.Conn().MaxPayload())
 	}
 	if err != nil {
+		return fmt.Errorf("park %s: %w", p.Reason, err)
+	}
+	if err := natsd.StoredIn(ack, s.layout.Parked); err != nil {
 		return fmt.Errorf("park %s: %w", p.Reason, err)
 	}
 	return nil
