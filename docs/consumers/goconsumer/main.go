@@ -76,13 +76,12 @@ const (
 func consume(ctx context.Context, log *slog.Logger, js jetstream.JetStream, store *store) error {
 	for pause := firstPause; ; {
 		took, err := take(ctx, log, js, store)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, errStore) {
+		switch {
+		case errors.Is(err, errStore):
 			return err
-		}
-		if took {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // it was asked to end
+		case took:
 			pause = firstPause
 		}
 		log.Warn("interrupted; trying again", "in", pause, "error", err)
