@@ -25,6 +25,7 @@ func (c *call) leg(i, revision int) summary.Leg {
 		Hangup:  &summary.Hangup{Cause: "timeout", Source: "caller", SIPCode: "487", Party: summary.PartyLocal},
 		EndedBy: summary.EndedByHangup,
 		Status:  summary.Status{State: summary.StatusConfirmed, Final: true, StartTime: at(0), RecordType: "call", Attempts: 1, HTTPStatus: 200},
+		Times:   &summary.Times{HangupReceivedAt: summary.At(c.ended().Add(time.Duration(n%50) * time.Millisecond)), EnrichedAt: summary.At(c.ended().Add(time.Duration(1000+n%977*10) * time.Millisecond))},
 		Quality: &summary.Quality{Inbound: &summary.StreamQuality{MOS: &mos, Packets: &packets}},
 	}
 	types := []string{"call.initiated", "call.hangup"}
