@@ -17,8 +17,9 @@ import (
 	"github.com/legato-calls/legato/internal/fake"
 )
 
-// flood posts calls, all but their hangups first, until no call is taken any more for a while, and then their hangups.
-// It returns the calls of which anything was taken.
+// flood posts calls, all but their hangups first, until no call is taken any more for a while, and then their hangups,
+// for which there must be room: nothing but the hangup, repeated for a minute, tells the end of a call to a service whose
+// status API is away. It returns the calls of which anything was taken.
 func flood(t *testing.T, world *legatotest.Telnyx, s *legatotest.Server) (taken []fake.Call) {
 	t.Helper()
 	const refusals = 200
@@ -54,8 +55,11 @@ func flood(t *testing.T, world *legatotest.Telnyx, s *legatotest.Server) (taken 
 			continue
 		}
 		for _, d := range c.Deliveries[1:] {
-			if _, err := world.TryPost(t, s.Target(), time.Now(), d.Body(1, s.Target())); err != nil {
+			switch a, err := world.TryPost(t, s.Target(), time.Now(), d.Body(1, s.Target())); {
+			case err != nil:
 				t.Fatal(err)
+			case a.Status != http.StatusOK:
+				t.Errorf("%s of a call that was taken is refused: %d %s", d.Type, a.Status, a.Reason)
 			}
 		}
 	}

@@ -66,7 +66,7 @@ func (j *job) ask(ctx context.Context, l *leg, number int) (until time.Time, hel
 			if sweep {
 				w.metrics.swept(&got)
 			}
-			w.recordAnswer(ctx, got, epoch, requests.number(a))
+			w.recordAnswer(ctx, got, epoch, requests.number(a), sweep)
 		})
 	}
 	return j.comes(ctx, a)
@@ -99,14 +99,21 @@ func awaitedInVain(v *session.LegView) bool {
 	return last != nil && last.Problem == status.ProblemTimeout
 }
 
-// recordAnswer appends what Telnyx answered about a leg, and returns when it is folded.
-func (w *Worker) recordAnswer(ctx context.Context, got status.Answer, epoch uint64, number int) {
+// recordAnswer appends what Telnyx answered about a leg, and returns when it is folded. sweep: it was taken to live.
+func (w *Worker) recordAnswer(ctx context.Context, got status.Answer, epoch uint64, number int, sweep bool) {
 	ctx, span := w.span(ctx, "status", trace.SpanKindClient, key(got.Session, got.Leg))
 	defer span.End()
 	answered(span, &got, number)
 	a := session.Answer{Answer: got, Proven: w.table.Proven(got.Connection)}
 	a.Attempt, a.Epoch = number, epoch
-	w.record(ctx, internalEntry(call.TopicStatus, a.ID(), got.Ref(), a))
+	e := internalEntry(call.TopicStatus, a.ID(), got.Ref(), a)
+	e.Sweep = sweep && !ends(&got)
+	w.record(ctx, e)
+}
+
+// ends reports whether an answer may say that a leg which was taken to live has ended.
+func ends(got *status.Answer) bool {
+	return got.Result == status.NotFound || got.Result == status.Answered && (!got.EndTime.IsZero() || got.IsAlive != nil && !*got.IsAlive)
 }
 
 // answerAbout is an answer that is not the API's.

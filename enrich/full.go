@@ -63,7 +63,9 @@ func (w *Worker) recordOwn(
 // appendCheck appends a check. Where the log has no room for it, no queue hands it to anybody: then this replica acts
 // on it, and so may the others. What two of them publish is one, by its condition.
 func (w *Worker) appendCheck(ctx context.Context, c session.Check) error {
-	_, learned, err := w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	e := internalEntry(call.TopicCheck, c.ID(), c.Ref(), c)
+	e.Sweep = c.Sweep
+	_, learned, err := w.appendOwn(ctx, e)
 	switch {
 	case err != nil:
 		return err

@@ -110,3 +110,43 @@ func TestAFullLogIsEmptyWhenItsCallsAreOver(t *testing.T) {
 		})
 	}
 }
+
+// What is asked about legs that live, and what says no more than that they do or cannot be asked about, must take none of
+// the room in which calls end; what is asked about legs that are over may.
+func TestWhatIsAskedAboutLegsThatLiveIsMarkedAsASweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.end()
+		w.status.answering(func(_ call.Ref, n int) status.Answer {
+			if n == 1 {
+				return alive()
+			}
+			return unreachable()
+		})
+		w.start()
+		l := newLeg("s", 1)
+		w.deliver(l.initiated())
+		after(12 * time.Minute)
+		marked := func(from int) (swept, other int) {
+			for _, e := range w.log.all()[from:] {
+				switch {
+				case e.Topic != call.TopicStatus && !strings.HasPrefix(e.ID, "check/status/"):
+				case e.Sweep:
+					swept++
+				default:
+					other++
+				}
+			}
+			return swept, other
+		}
+		if swept, other := marked(0); swept < 4 || other != 0 {
+			t.Errorf("of what was asked about a live leg %d entries are marked and %d are not", swept, other)
+		}
+		from := len(w.log.all())
+		w.deliver(l.hangup())
+		after(12 * time.Minute)
+		if swept, other := marked(from); swept != 0 || other < 4 {
+			t.Errorf("of what was asked about a leg that is over %d entries are marked and %d are not", swept, other)
+		}
+	})
+}

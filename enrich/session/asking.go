@@ -93,7 +93,7 @@ func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 		c.Kind = CheckClose
 		return c, closes, true
 	}
-	c.Kind, c.Attempt = CheckStatus, a.next
+	c.Kind, c.Attempt, c.Sweep = CheckStatus, a.next, a.ending == NotOver
 	return c, a.due, !a.due.IsZero()
 }
 

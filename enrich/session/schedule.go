@@ -275,6 +275,8 @@ type Check struct {
 	Epoch uint64 `json:"life,omitempty"`
 	// Upto is the sequence of the last entry that a CheckSettle or CheckExpire speaks of.
 	Upto uint64 `json:"upto,omitempty"`
+	// Sweep marks a CheckStatus of a leg that lives. It stands in no entry: whether it lives is what the fold knows.
+	Sweep bool `json:"-"`
 	// Trimmed marks a CheckExpire of a leg whose call had been trimmed from the log and came back with a late event:
 	// it is over because its summary is published already, not because it was silent.
 	Trimmed bool `json:"departed,omitempty"`

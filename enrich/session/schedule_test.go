@@ -19,7 +19,7 @@ func TestASilentLegIsSweptOnceUntilItIsAnswered(t *testing.T) {
 		all := tp.run(start.Add(14*time.Minute), nil)
 		want := []session.Check{{
 			Kind: session.CheckStatus, Session: "s", Leg: ref(0).Leg,
-			Control: ref(0).Control, Connection: ref(0).Connection, Attempt: 1, Epoch: 1,
+			Control: ref(0).Control, Connection: ref(0).Connection, Attempt: 1, Epoch: 1, Sweep: true,
 		}}
 		if len(all) != 1 {
 			t.Fatalf("%d checks; want one", len(all))

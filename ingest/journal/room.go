@@ -49,14 +49,14 @@ const (
 type precedence struct{ kept float64 }
 
 var (
-	// firstRefused begins what must be finished, or can wait: calls, repairs, heartbeats.
+	// firstRefused begins what must be finished, or can wait: calls, repairs, heartbeats, sweeps.
 	firstRefused = precedence{1}
 	// later webhooks of calls that are on their way.
 	laterEvents = precedence{0.75}
-	// hangups end calls, so that they are finished and leave the log.
-	hangups = precedence{0.5}
-	// answers about legs that are over.
-	answers = precedence{0.25}
+	// answers about legs that are over: the fold learns them without the log.
+	answers = precedence{0.5}
+	// hangups end calls, so that they are finished and leave the log, and Telnyx repeats them for a minute only.
+	hangups = precedence{0.25}
 	// settling and expiry let a session be finished and forgotten.
 	finishing = precedence{0}
 )
@@ -64,7 +64,7 @@ var (
 // precedenceOf tells what part of the reserve an entry may use.
 func precedenceOf(e *call.Entry) precedence {
 	switch {
-	case e.Backfill, e.Topic == call.TopicHeartbeat, e.Topic == call.TopicBackfill:
+	case e.Backfill, e.Sweep, e.Topic == call.TopicHeartbeat, e.Topic == call.TopicBackfill:
 		return firstRefused
 	case e.Topic == call.TopicStatus:
 		return answers
@@ -122,6 +122,8 @@ type room struct {
 	refused natsd.Breaker
 	// scarce: what begins a call is refused.
 	scarce atomic.Bool
+	// lacked is the limit for which something was refused since the last look. Nil: nothing was.
+	lacked atomic.Pointer[string]
 
 	storageAt time.Time // when the account's storage may be asked for again
 	said      time.Time
@@ -130,6 +132,7 @@ type room struct {
 // admit refuses what the rest of the tightest limit is not kept for.
 func (r *room) admit(e *call.Entry) error {
 	if name := r.lacks(precedenceOf(e)); name != "" {
+		r.lacked.Store(&name)
 		return fmt.Errorf("%w: the rest (%s) is kept for calls that are on their way", ErrFull, name)
 	}
 	if err := r.refused.Allow(); err != nil {
@@ -265,6 +268,9 @@ func (j *Journal) tellRoom(limits []limit) {
 		j.metrics.storage.WithLabelValues(name).Set(fill)
 	}
 	name, all := j.Refuses()
+	if lacked := j.room.lacked.Swap(nil); name == "" && lacked != nil {
+		name = *lacked // by the estimate between two looks, which this look does not bear out
+	}
 	scarce := name != ""
 	j.metrics.refusing.Set(0)
 	if scarce {

@@ -100,6 +100,41 @@ func TestRoomIsKeptAgainstTheTightestLimit(t *testing.T) {
 	}
 }
 
+// What is asked about calls leaves room for their hangups: a sweep takes none of what is kept, and answers less than
+// hangups may.
+func TestAnswersLeaveRoomForHangups(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{EventsMaxBytes: 256 << 10}))
+	j := open(t, s.JS, journal.Config{}.Paced(soon, 0))
+	looked := looks(t, s.Conn)
+	legs := 0
+	for refusals := 0; refusals < 2; legs++ {
+		if _, err := j.Append(t.Context(), entry(legs)); err == nil {
+			refusals = 0
+			continue
+		}
+		refusals++
+		j.Reserve(call.Need{Legs: int64(legs), Log: int64(legs) * 4096})
+		afterLooks(t, looked)
+	}
+	sweep := call.Entry{Topic: call.TopicCheck, ID: "check/status/1", Sweep: true, Data: make([]byte, 100)}
+	if _, err := j.Append(t.Context(), sweep); !errors.Is(err, journal.ErrFull) {
+		t.Errorf("a sweep: got error %v, want %v", err, journal.ErrFull)
+	}
+	answers, err := 0, error(nil)
+	for ; err == nil && answers < 1000; answers++ {
+		_, err = j.Append(t.Context(), call.Entry{Topic: call.TopicStatus, ID: "status/" + strconv.Itoa(answers), Data: make([]byte, 300)})
+	}
+	if !errors.Is(err, journal.ErrFull) || answers == 1 {
+		t.Fatalf("of answers %d were taken, then: %v", answers-1, err)
+	}
+	for n := range legs {
+		if _, err := j.Append(t.Context(), hangupOf(n)); err != nil {
+			t.Fatalf("of %d hangups %d were taken: %v", legs, n, err)
+		}
+	}
+}
+
 // A limit that nobody tells Legato, as a server's own, shows only by its refusals: that is tried now and then, not by
 // everybody all the time.
 func TestWhatTheServerRefusesForWantOfRoomIsTriedNowAndThen(t *testing.T) {

@@ -35,6 +35,11 @@ type Entry struct {
 	ContentType, UserAgent string
 	// Backfill marks an event that came from the provider's history.
 	Backfill bool
+	// Sweep marks what is asked and heard about a leg that lives: it takes no room that calls need to be finished. It is
+	// not stored.
+	Sweep bool
+	// Foreign marks what was read from the log's stream and was not written by Legato: it says nothing.
+	Foreign bool
 	// Trace is the traceparent (W3C) of the span that appended the entry. Empty: it was not traced.
 	Trace string
 	// Data is the body, byte for byte.
