@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -167,4 +169,196 @@ func TestRecommendedPermissionsSeparateSummariesFromRawEvents(t *testing.T) {
 			t.Fatalf("a reader may use %v", wanted)
 		}
 	}
+}
+
+// shortCall is one of two webhooks.
+func shortCall(seed uint64) fake.Call {
+	return fake.Generator{Seed: seed}.Of(fake.Busy, 1, time.Now().UTC().Add(-time.Minute))
+}
+
+// play sends the webhooks of a call.
+func play(t *testing.T, world *legatotest.Telnyx, s *legatotest.Server, c fake.Call) {
+	t.Helper()
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	world.Know(c)
+	for _, d := range c.Deliveries {
+		if out := sender.Send(t.Context(), d); !out.Accepted {
+			t.Fatalf("%s was not accepted: %+v", d.Type, out)
+		}
+	}
+}
+
+// TestAReaderInAnAccountOfItsOwnCanOnlyRead runs a NATS server with the accounts that docs/messages.md recommends.
+func TestAReaderInAnAccountOfItsOwnCanOnlyRead(t *testing.T) {
+	t.Parallel()
+	page := legatotest.ReadText(t, "docs", "messages.md")
+	accounts := regexp.MustCompile(`(?s)\n    accounts \{.*?\n    \}\n`).FindString(page)
+	if accounts == "" {
+		t.Fatal("docs/messages.md recommends no accounts")
+	}
+	t.Run("as documented", func(t *testing.T) {
+		t.Parallel()
+		refused, err := readsInItsAccount(t, accounts)
+		if err != nil {
+			t.Error(err)
+		}
+		for what, err := range refused {
+			if err == nil {
+				t.Errorf("a reader may %s", what)
+			}
+		}
+	})
+	// Each line is needed.
+	for _, line := range regexp.MustCompile(`(?m)^ *\{ service: .*\n?(?: *to: .*)?$`).FindAllString(accounts, -1) {
+		t.Run("without "+strings.TrimSpace(line), func(t *testing.T) {
+			t.Parallel()
+			if _, err := readsInItsAccount(t, strings.Replace(accounts, line, "", 1)); err == nil {
+				t.Error("a reader reads all the same")
+			}
+		})
+	}
+}
+
+// readsInItsAccount has a reader read a call's summaries, and returns what keeps it from that; what else it tries, and
+// what came of that, is refused.
+func readsInItsAccount(t *testing.T, accounts string) (refused map[string]error, err error) {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(config, []byte("LEGATO_PASSWORD: s\nWAREHOUSE_PASSWORD: r\n"+accounts), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, err := legatotest.NATSServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exec.CommandContext(t.Context(), path, "-t", "--config="+config).Run() != nil {
+		return nil, errors.New("the server refuses an import of what is not exported")
+	}
+	url := legatotest.ExternalNATS(t, "--config="+config)
+	as := func(user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
+	world := legatotest.NewTelnyx(t)
+	s, _ := externalWith(t, world.Env(), as("legato:s"))
+	own := legatotest.Dial(t, as("legato:s"))
+	if _, err := own.CreateConsumer(t.Context(), "CALLS", jetstream.ConsumerConfig{Durable: "warehouse", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	c := shortCall(3)
+	play(t, world, s, c)
+	legatotest.Completed(t, as("legato:s"), "calls.session.completed.*."+string(c.Session))
+	stored := len(legatotest.Summaries(t, as("legato:s")))
+
+	nc, err := nats.Connect(as("warehouse:r"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.NewWithDomain(nc, "legato", jetstream.WithDefaultTimeout(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.Consumer(t.Context(), "CALLS", "warehouse")
+	if err != nil {
+		return nil, err
+	}
+	batch, err := consumer.Fetch(stored, jetstream.FetchMaxWait(2*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	got := 0
+	for m := range batch.Messages() {
+		if err := m.DoubleAck(t.Context()); err != nil {
+			return nil, err
+		}
+		got++
+	}
+	if info, err := consumer.Info(t.Context()); err != nil || got != stored || info.NumAckPending != 0 {
+		return nil, fmt.Errorf("of %d summaries %d were read and not all acknowledged (%v)", stored, got, err)
+	}
+
+	refused = make(map[string]error)
+	_, refused["make a consumer"] = js.CreateConsumer(t.Context(), "CALLS", jetstream.ConsumerConfig{Durable: "mine"})
+	_, refused["read the log"] = js.OrderedConsumer(t.Context(), "CALL_EVENTS", jetstream.OrderedConsumerConfig{})
+	_, refused["look at the stream"] = js.Stream(t.Context(), "CALLS")
+	refused["remove its consumer"] = js.DeleteConsumer(t.Context(), "CALLS", "warehouse")
+	_, refused["publish to the stream"] = js.Publish(t.Context(), "calls.session.completed._.some-call", []byte("not Legato's"))
+	_, refused["ask about a call"] = nc.RequestWithContext(t.Context(), "legato.call.get", []byte(c.Session))
+	// Published without asking for an answer, it stays in the reader's account.
+	for _, subject := range []string{"calls.session.completed._.some-call", "calls.event._.call.hangup"} {
+		if err := nc.Publish(subject, []byte("not Legato's")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := own.Stream(t.Context(), "CALLS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Msgs; n != uint64(stored) {
+		t.Errorf("the summaries are %d messages, after a reader published; %d were Legato's", n, stored)
+	}
+	return refused, nil
+}
+
+// What others publish on the service's subjects, of calls to come, keeps no call from its summaries and parks nothing: it
+// is harmless here, and counts as not there.
+func TestMessagesThatLegatoDidNotWriteKeepNoCallFromItsSummaries(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	s, _ := externalWith(t, world.Env(), url)
+	js := legatotest.Dial(t, url)
+	put := func(subject, body string) {
+		t.Helper()
+		if _, err := js.Publish(t.Context(), subject, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, subject := range []string{"calls.event._.call.hangup", "calls.event.7.call.initiated", "calls.internal.check", "calls.internal.status", "calls.internal.repair"} {
+		put(subject, "not Legato's")
+		put(subject, "{}")
+	}
+	var sessions []string
+	for seed := range uint64(5) {
+		c := shortCall(seed)
+		for _, verb := range []string{"completed", "amended"} {
+			put("calls.session."+verb+"._."+string(c.Session), "not Legato's")
+			put("calls.leg."+verb+".7."+string(c.Session)+"."+string(c.Legs[0].Ref.Leg), `{"kind":"leg"}`)
+		}
+		// A whole webhook that no sender has signed.
+		put("calls.event._.call.hangup", string(c.Deliveries[0].Body(1, s.Target())))
+		play(t, world, s, c)
+		sessions = append(sessions, string(c.Session))
+	}
+	for _, session := range sessions {
+		legatotest.Eventually(t, "the summaries of session "+session, func() error {
+			completed := 0
+			for _, m := range legatotest.Stored(t, js, "CALLS") {
+				if m.Headers().Get("Legato-Revision") == "1" && strings.Contains(m.Subject(), session) {
+					completed++
+				}
+			}
+			if completed != 2 {
+				return fmt.Errorf("%d are completed, want those of a leg and the session", completed)
+			}
+			return nil
+		})
+	}
+	for _, m := range legatotest.Stored(t, js, "CALL_PARKED") {
+		t.Errorf("%s was parked", m.Subject())
+	}
+	metrics := legatotest.Scrape(t, s.Admin)
+	if n := metrics.Sum("legato_log_foreign_total"); n != 15 {
+		t.Errorf("of the log's messages %v are counted as not written by Legato, want 15", n)
+	}
+	if n := metrics.Sum("legato_summaries_foreign_total"); n < 10 {
+		t.Errorf("of the summaries %v are counted as not written by Legato, want 10 at least", n)
+	}
+	s.Logged("the log's stream has messages that Legato did not write; they are passed over: somebody else may publish there")
+	legatotest.StopsCleanly(t, s)
 }

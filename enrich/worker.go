@@ -242,6 +242,11 @@ func (w *Worker) runEpoch(ctx context.Context) error {
 // take decides about one task what can be decided at once, and hands the rest to the job of its session.
 func (w *Worker) take(ctx context.Context, t Task) {
 	e := t.Entry()
+	if e.Foreign {
+		w.metrics.tasks.WithLabelValues(taskNothingDue).Inc()
+		w.answer(t.Ack())
+		return
+	}
 	if !w.awaitFold(ctx, e.Seq) {
 		w.giveBack(t, taskNotFolded, time.Second)
 		return

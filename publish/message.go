@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -94,32 +95,47 @@ func encode(prefix string, d summary.Draft) *nats.Msg {
 
 // decode reads a stored summary back. It fails on a message that encode did not make.
 func decode(m *jetstream.RawStreamMsg) (summary.Stored, error) {
-	revision, err := strconv.Atoi(m.Header.Get(HeaderRevision))
-	if err != nil || revision < 1 {
-		return summary.Stored{}, fmt.Errorf("header %s is %.32q", HeaderRevision, m.Header.Get(HeaderRevision))
-	}
-	position, err := strconv.ParseUint(m.Header.Get(HeaderPosition), 10, 64)
+	d, err := decodeHeader(m.Subject, m.Header)
 	if err != nil {
-		return summary.Stored{}, fmt.Errorf("header %s is %.32q", HeaderPosition, m.Header.Get(HeaderPosition))
+		return summary.Stored{}, err
 	}
-	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("ce-time"))
-	if err != nil {
-		return summary.Stored{}, fmt.Errorf("header ce-time: %w", err)
+	if d.Body = m.Data; !saysItself(&d) || !gjson.ValidBytes(d.Body) {
+		return summary.Stored{}, errors.New("the body is not of the summary that its subject and header name")
 	}
-	of, ok := ParseSubject(m.Subject)
+	return summary.Stored{Seq: m.Sequence, Draft: d}, nil
+}
+
+// saysItself reports whether the body of a draft names the key and the revision that it is of.
+func saysItself(d *summary.Draft) bool {
+	get := func(field string) string { return gjson.GetBytes(d.Body, field).String() }
+	return get("kind") == d.Key.Kind && get("revision") == strconv.Itoa(d.Revision) &&
+		get("call_session_id") == d.Key.Session && (d.Key.Leg == "" || get("call_leg_id") == d.Key.Leg)
+}
+
+// decodeHeader reads back what subject and header of a stored summary tell. It fails on a message that encode did not make.
+func decodeHeader(subject string, h nats.Header) (summary.Draft, error) {
+	of, ok := ParseSubject(subject)
 	if !ok {
-		return summary.Stored{}, fmt.Errorf("subject %.128q is none of a summary", m.Subject)
+		return summary.Draft{}, fmt.Errorf("subject %.128q is none of a summary", subject)
 	}
-	return summary.Stored{
-		Seq: m.Sequence,
-		Draft: summary.Draft{
-			Key:         of.Key,
-			Connection:  of.Connection,
-			Revision:    revision,
-			Position:    summary.Position{Log: m.Header.Get(HeaderLog), Seq: position},
-			PublishedAt: at.UTC(),
-			Body:        m.Data,
-		},
+	revision, err := strconv.Atoi(h.Get(HeaderRevision))
+	if err != nil || revision < 1 || of.Completed != (revision == 1) {
+		return summary.Draft{}, fmt.Errorf("header %s is %.32q", HeaderRevision, h.Get(HeaderRevision))
+	}
+	position, err := strconv.ParseUint(h.Get(HeaderPosition), 10, 64)
+	if err != nil {
+		return summary.Draft{}, fmt.Errorf("header %s is %.32q", HeaderPosition, h.Get(HeaderPosition))
+	}
+	at, err := time.Parse(time.RFC3339Nano, h.Get("ce-time"))
+	if err != nil {
+		return summary.Draft{}, fmt.Errorf("header ce-time: %w", err)
+	}
+	if id := h.Get("ce-id"); id != messageID(of.Key, revision) {
+		return summary.Draft{}, fmt.Errorf("header ce-id is %.128q", id)
+	}
+	return summary.Draft{
+		Key: of.Key, Connection: of.Connection, Revision: revision, PublishedAt: at.UTC(),
+		Position: summary.Position{Log: h.Get(HeaderLog), Seq: position},
 	}, nil
 }
 

@@ -19,8 +19,7 @@ var (
 	// ErrRefused is wrapped by the error of a publication that found something
 	// else than it was told to expect: [summary.ErrRefused].
 	ErrRefused = summary.ErrRefused
-	// ErrInvalid is wrapped by the error of a message that can never be
-	// published, or that is stored and was not written by Legato: [summary.ErrInvalid].
+	// ErrInvalid is wrapped by the error of a message that can never be published: [summary.ErrInvalid].
 	ErrInvalid = summary.ErrInvalid
 )
 
@@ -33,16 +32,17 @@ const DefaultTimeout = 5 * time.Second
 
 // Publisher publishes the summaries of one deployment and reads them back. It is safe for concurrent use.
 type Publisher struct {
-	js     jetstream.JetStream
-	stream jetstream.Stream
-	layout natsd.Layout
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	layout  natsd.Layout
+	foreign foreign
 	// full holds back publications while the server refuses them for want of room.
 	full natsd.Breaker
 }
 
 // New returns a Publisher onto the stream of summaries. It fails when the stream cannot be looked up, or allows
 // direct gets: those are answered by any replica, and a publication must be decided on what the leader has.
-func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout) (*Publisher, error) {
+func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, options ...Option) (*Publisher, error) {
 	stream, err := js.Stream(ctx, layout.Calls)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", layout.Calls, err)
@@ -50,12 +50,16 @@ func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout) (*Pub
 	if stream.CachedInfo().Config.AllowDirect {
 		return nil, fmt.Errorf("stream %s allows direct gets, which may be stale", layout.Calls)
 	}
-	return &Publisher{js: js, stream: stream, layout: layout}, nil
+	p := &Publisher{js: js, stream: stream, layout: layout}
+	for _, o := range options {
+		o(p)
+	}
+	return p, nil
 }
 
 // Last returns the newest revision that is stored for the key, and whether there is
-// any. Errors are those of infrastructure, and ErrInvalid for a key that no subject
-// can name and for a stored message that Legato did not write.
+// any. What Legato did not write counts as not there. Errors are those of infrastructure, and ErrInvalid for a key that
+// no subject can name.
 func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, bool, error) {
 	if err := validKey(key); err != nil {
 		return summary.Stored{}, false, err
@@ -64,18 +68,11 @@ func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, 
 	defer cancel()
 	// One wildcard for completed and amended, one for the connection. Every
 	// revision is stored on condition of the one before, so the last is the newest.
-	m, err := p.stream.GetLastMsgForSubject(ctx, subject(p.layout.Prefix, "*", "*", key))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return summary.Stored{}, false, nil
-	case err != nil:
+	stored, _, err := p.newest(ctx, subject(p.layout.Prefix, "*", "*", key))
+	if err != nil {
 		return summary.Stored{}, false, fmt.Errorf("read last summary of %s: %w", name(key), err)
 	}
-	stored, err := decode(m)
-	if err != nil {
-		return summary.Stored{}, false, fmt.Errorf("read last summary of %s at sequence %d: %w: %w", name(key), m.Sequence, ErrInvalid, err)
-	}
-	return stored, true, nil
+	return stored, stored.Seq > 0, nil
 }
 
 // Publish stores a draft when prev is what stands before it: the zero Stored for revision 1, for a later one the
@@ -97,9 +94,14 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	defer cancel()
 	m := encode(p.layout.Prefix, d)
 	carryTrace(ctx, m)
-	ack, err := p.js.PublishMsg(ctx, m,
-		// Any connection: two replicas may know different ones, and yet race for one revision.
-		jetstream.WithExpectLastSequenceForSubject(expected(d, prev), subject(p.layout.Prefix, verb(d.Revision), "*", d.Key)))
+	// Any connection: two replicas may know different ones, and yet race for one revision.
+	filter := subject(p.layout.Prefix, verb(d.Revision), "*", d.Key)
+	ack, err := p.store(ctx, m, filter, expected(d, prev))
+	if refused(err) {
+		if last, foreign := p.behindForeign(ctx, filter, expected(d, prev)); foreign {
+			ack, err = p.store(ctx, m, filter, last)
+		}
+	}
 	if natsd.IsFull(err) {
 		err = fmt.Errorf("%w: %w", call.ErrFull, err)
 		p.full.Note(err)
@@ -123,6 +125,11 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	}
 	d.PublishedAt = d.PublishedAt.UTC().Truncate(time.Microsecond) // As it is read back.
 	return summary.Stored{Draft: d, Seq: ack.Sequence}, nil
+}
+
+// store publishes a message if the last one that matches the filter is at a sequence.
+func (p *Publisher) store(ctx context.Context, m *nats.Msg, filter string, last uint64) (*jetstream.PubAck, error) {
+	return p.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequenceForSubject(last, filter))
 }
 
 // expected returns the sequence that must be the last on the subject that the
@@ -151,6 +158,9 @@ func validDraft(d summary.Draft, prev summary.Stored) error {
 		return fmt.Errorf("%w: revision %d does not follow %d", ErrInvalid, d.Revision, prev.Revision)
 	case d.Revision > 1 && prev.Key != d.Key:
 		return fmt.Errorf("%w: the revision before is of another key", ErrInvalid)
+	case !saysItself(&d):
+		// It would not be known for Legato's when it is read back.
+		return fmt.Errorf("%w: the body does not name its key and revision", ErrInvalid)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -62,11 +61,8 @@ func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(k summ
 		if delivered++; meta.Sequence.Consumer != delivered {
 			return errWatchMissed
 		}
-		of, ok := ParseSubject(m.Subject())
-		position, err := strconv.ParseUint(m.Headers().Get(HeaderPosition), 10, 64)
-		revision, badRevision := strconv.Atoi(m.Headers().Get(HeaderRevision))
-		if ok && err == nil && badRevision == nil { // else it is not Legato's
-			seen(of.Key, revision, summary.Position{Log: m.Headers().Get(HeaderLog), Seq: position})
+		if d, err := decodeHeader(m.Subject(), m.Headers()); err == nil { // else it is not Legato's
+			seen(d.Key, d.Revision, d.Position)
 		}
 		return ctx.Err()
 	})
@@ -122,15 +118,11 @@ func (p *Publisher) SessionOf(ctx context.Context, leg string) (string, bool, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
 	defer cancel()
-	m, err := p.stream.GetLastMsgForSubject(ctx, subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: leg}))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return "", false, nil
-	case err != nil:
+	stored, _, err := p.newest(ctx, subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: leg}))
+	if err != nil {
 		return "", false, fmt.Errorf("look for the session of leg %s: %w", leg, err)
 	}
-	of, ok := ParseSubject(m.Subject)
-	return of.Key.Session, ok, nil
+	return stored.Key.Session, stored.Seq > 0, nil
 }
 
 var errFound = errors.New("found")

@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -147,6 +148,10 @@ func TestAllRevisionsOfACallAreFound(t *testing.T) {
 	if _, err := p.Revisions(t.Context(), "*"); !errors.Is(err, publish.ErrInvalid) {
 		t.Errorf("of a wildcard: %v", err)
 	}
+	// Nor does it tell of a leg that Legato knows.
+	if _, err := s.JS.Publish(t.Context(), "calls.leg.completed.c1.elsewhere."+legKey.Leg, []byte("not Legato's")); err != nil {
+		t.Fatal(err)
+	}
 	for leg, want := range map[string]string{legKey.Leg: legKey.Session, other.Leg: "another", "nobody": ""} {
 		if got, ok, err := p.SessionOf(t.Context(), leg); err != nil || got != want || ok != (want != "") {
 			t.Errorf("the session of leg %s: %q, %v, %v", leg, got, ok, err)
@@ -163,7 +168,7 @@ func TestACallIsFoundByTheControlIDInItsSummaries(t *testing.T) {
 	for n := range 70 {
 		d := draft(summary.Key{Kind: summary.KindLeg, Session: fmt.Sprintf("s%d", n), Leg: fmt.Sprintf("l%d", n)}, "c1", 1)
 		// Another names it in passing.
-		d.Body = fmt.Appendf(nil, `{"call_session_id":"s%d","call_control_id":"v3:%d","tags":["v3:%d"]}`, n, n, n+1)
+		d.Body = fmt.Appendf(bytes.TrimSuffix(d.Body, []byte("}")), `,"call_control_id":"v3:%d","tags":["v3:%d"]}`, n, n+1)
 		mustPublish(t, p, d, summary.Stored{})
 	}
 	looked := 0

@@ -147,6 +147,8 @@ func decode(e *call.Entry, event func(call.Entry) (call.Event, error)) (c conten
 	}()
 	noun, into := "", any(nil)
 	switch {
+	case e.Foreign:
+		return content{}
 	case strings.HasPrefix(e.Topic, call.TopicEvent):
 		ev, err := event(*e)
 		if err != nil {

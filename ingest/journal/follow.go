@@ -238,8 +238,21 @@ func (r *reading) take(ctx context.Context, m jetstream.Msg) error {
 	r.lastID, r.lastAt = e.ID, e.ReceivedAt
 	r.position.Store(seq)
 	r.j.followed.Store(seq)
+	if e.Foreign {
+		r.j.metForeign(&e)
+		return nil
+	}
 	r.j.known.seen(&e)
 	return nil
+}
+
+// metForeign tells of a message that Legato did not write.
+func (j *Journal) metForeign(e *call.Entry) {
+	j.metrics.foreign.Inc()
+	j.foreign.Do(func() {
+		j.log.Warn("the log's stream has messages that Legato did not write; they are passed over: somebody else may publish there",
+			"stream", j.cfg.Stream, "seq", e.Seq)
+	})
 }
 
 // skip decides about entries between the position and seq that the log did not deliver.

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -79,6 +80,7 @@ type Journal struct {
 	room       room
 
 	following, working, paused trouble
+	foreign                    rate.Sometimes
 
 	followed     atomic.Uint64 // how far the log is folded here
 	lastStored   atomic.Int64  // unix nanoseconds of the last acknowledged write
@@ -104,6 +106,7 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
 		watched: make(chan struct{}),
+		foreign: rate.Sometimes{Interval: sayEvery},
 	}
 	j.cfg.pace.watch = cmp.Or(j.cfg.pace.watch, watchEvery)
 	j.cfg.pace.ackWait = cmp.Or(j.cfg.pace.ackWait, AckWait)

@@ -15,6 +15,7 @@ type metrics struct {
 	latency  prometheus.Histogram
 	restarts *prometheus.CounterVec
 	lost     prometheus.Counter
+	foreign  prometheus.Counter
 	fill     prometheus.Gauge
 	bytes    prometheus.Gauge
 	limit    prometheus.Gauge
@@ -53,6 +54,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lost: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_lost_total",
 			Help: "Entries that were missing in the middle of the log when it was read.",
+		}),
+		foreign: f.NewCounter(prometheus.CounterOpts{
+			Name: "legato_log_foreign_total",
+			Help: "Messages in the log's stream that Legato did not write, which are passed over. A start reads the log again, and counts again.",
 		}),
 		fill:    gauge("legato_log_fill_ratio", "Size of the log as a share of its limit, 0 when it has none."),
 		bytes:   gauge("legato_log_bytes", "Size of the log."),

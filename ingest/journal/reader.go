@@ -54,12 +54,18 @@ func (r *Reader) open(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// Scan hands every entry that the log has when it begins to do, in order and without its body, which the
+// Scan hands every entry that the log has when it begins to do, but for what Legato did not write, in order and without its body, which the
 // server does not even send. It returns do's error as it is, that of ctx when it
 // ended first, and a wrapped infrastructure error otherwise.
 func (r *Reader) Scan(ctx context.Context, from From, do func(call.Entry) error) error {
 	scan := natsd.Scan{Stream: r.stream, From: from.Seq, Since: from.Since, HeadersOnly: true}
-	return scan.Each(ctx, r.js, func(m *jetstream.RawStreamMsg) error { return do(r.entry(m)) })
+	return scan.Each(ctx, r.js, func(m *jetstream.RawStreamMsg) error {
+		e := r.entry(m)
+		if e.Foreign {
+			return nil
+		}
+		return do(e)
+	})
 }
 
 func (r *Reader) entry(m *jetstream.RawStreamMsg) call.Entry {

@@ -131,7 +131,7 @@ func (e *Entry) Size() int64 {
 }
 
 // ReadEntry reads back what subject and header of a message in the log tell of an entry; what is not
-// stated is empty. The caller adds Seq, ReceivedAt and Data.
+// stated is empty, and what has not the form of an entry is marked as foreign. The caller adds Seq, ReceivedAt and Data.
 func ReadEntry(prefix, subject string, fields map[string][]string) Entry {
 	h := header(fields)
 	e := Entry{ID: h.get(headerID), Trace: h.get(headerTrace), ContentType: h.get(headerContentType), UserAgent: h.get(headerUserAgent)}
@@ -139,7 +139,16 @@ func ReadEntry(prefix, subject string, fields map[string][]string) Entry {
 	e.Topic = topicOf(prefix, subject, e.Ref)
 	// An attempt that is no number was never written by Legato; it counts as not stated.
 	e.Attempt, _ = strconv.Atoi(h.get(headerAttempt))
+	e.Foreign = !e.hasOrigin()
 	return e
+}
+
+// hasOrigin reports whether what was read has what every entry is written with: an identity, and ids of a call that can
+// be subject tokens. Heartbeats have neither, and say nothing.
+func (e *Entry) hasOrigin() bool {
+	valid := func(id string) bool { return id == "" || ValidToken(id) }
+	return e.Topic == TopicHeartbeat ||
+		e.ID != "" && !e.Ref.Empty() && valid(string(e.Ref.Session)) && valid(string(e.Ref.Leg))
 }
 
 // Header returns the header of the input's message under an idempotency key, a new one each time. What a sender

@@ -45,14 +45,15 @@ func TestEveryFieldOfAnEntrySurvivesItsMessage(t *testing.T) {
 	n := 0
 	stated(t, reflect.ValueOf(&full).Elem(), &n)
 	full.Seq, full.Topic = 0, call.TopicEvent+"call.machine.premium.greeting.ended"
+	full.Sweep, full.Foreign = false, false // of the way to the log and of the way back
 	for name, want := range map[string]call.Entry{
 		"with everything":                 full,
 		"with a topic alone":              {Topic: call.TopicHeartbeat},
 		"of Legato's own":                 {Topic: call.TopicStatus, ID: "status", Ref: call.Ref{Session: "s", Leg: "l", Connection: "17"}},
 		"with a control id alone":         {Topic: call.TopicEvent + "call.cost", ID: "x", Ref: call.Ref{Control: "v3:abc+/="}},
-		"of a deployment's own name":      {Topic: call.TopicEvent + "emea.event", ID: "x"},
+		"of a deployment's own name":      {Topic: call.TopicEvent + "emea.event", ID: "x", Ref: call.Ref{Leg: "l"}},
 		"of a type of one token":          {Topic: call.TopicEvent + "ping", ID: "x", Ref: call.Ref{Session: "s"}},
-		"that came from Telnyx's history": {Topic: call.TopicEvent + "call.hangup", ID: call.BackfillID("x"), Backfill: true},
+		"that came from Telnyx's history": {Topic: call.TopicEvent + "call.hangup", ID: call.BackfillID("x"), Ref: call.Ref{Session: "s"}, Backfill: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := call.ReadEntry("emea", want.Subject("emea"), want.Header())
@@ -199,4 +200,32 @@ func TestJSONIsWrittenWithoutU0000(t *testing.T) {
 			t.Fatalf("%q became %q", text, got)
 		}
 	})
+}
+
+func TestWhatLegatoDidNotWriteIsToldApart(t *testing.T) {
+	of := func(pairs ...string) map[string][]string {
+		h := make(map[string][]string)
+		for i := 0; i < len(pairs); i += 2 {
+			h[pairs[i]] = []string{pairs[i+1]}
+		}
+		return h
+	}
+	for name, row := range map[string]struct {
+		subject string
+		header  map[string][]string
+		foreign bool
+	}{
+		"an event":                               {"calls.event._.call.hangup", of("Nats-Msg-Id", "x", "Legato-Session", "s"), false},
+		"an event that names a control id alone": {"calls.event._.call.cost", of("Nats-Msg-Id", "x", "Legato-Control", "v3:a+/="), false},
+		"a heartbeat":                            {"calls.internal.probe", nil, false},
+		"without a header":                       {"calls.event._.call.hangup", nil, true},
+		"without an identity":                    {"calls.event._.call.hangup", of("Legato-Session", "s"), true},
+		"without a call":                         {"calls.internal.check", of("Nats-Msg-Id", "x", "Legato-Connection", "17"), true},
+		"with a session that cannot stand in subjects": {"calls.event._.call.hangup", of("Nats-Msg-Id", "x", "Legato-Session", "a b"), true},
+		"with a leg that cannot stand in subjects":     {"calls.event._.call.hangup", of("Nats-Msg-Id", "x", "Legato-Session", "s", "Legato-Leg", "*"), true},
+	} {
+		if got := call.ReadEntry("calls", row.subject, row.header).Foreign; got != row.foreign {
+			t.Errorf("%s: foreign is %v", name, got)
+		}
+	}
 }

@@ -237,7 +237,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		if queue, err = s.journal.Queue(ctx); err != nil {
 			return err
 		}
-		publisher, err = publish.New(ctx, s.js, s.layout)
+		publisher, err = publish.New(ctx, s.js, s.layout, publish.Telling(s.log.With("component", "publish"), s.registry))
 		return err
 	})
 	if err != nil {

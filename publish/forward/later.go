@@ -256,7 +256,10 @@ func readEntry(ctx context.Context, cfg *setup, seq uint64) (call.Entry, error) 
 		return call.Entry{}, fmt.Errorf("read event %d: %w", seq, err)
 	}
 	e := call.ReadEntry(cfg.Layout.Prefix, m.Subject, m.Header)
-	if e.EventType() == "" {
+	switch {
+	case e.Foreign:
+		return call.Entry{}, fmt.Errorf("%w: Legato did not write %d", ErrNoEvent, seq)
+	case e.EventType() == "":
 		return call.Entry{}, fmt.Errorf("%w: %d is one of Legato's own", ErrNoEvent, seq)
 	}
 	e.ReceivedAt, e.Data = m.Time.UTC(), m.Data

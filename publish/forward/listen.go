@@ -77,7 +77,7 @@ func (l *Listener) post(ctx context.Context, target *client, m jetstream.Msg) er
 		return fmt.Errorf("read the place of an event: %w", err)
 	}
 	e := call.ReadEntry(l.Layout.Prefix, m.Subject(), m.Headers())
-	if l.Session != "" && e.Ref.Session != l.Session {
+	if e.Foreign || l.Session != "" && e.Ref.Session != l.Session {
 		return nil
 	}
 	e.ReceivedAt, e.Data = meta.Timestamp.UTC(), m.Data()

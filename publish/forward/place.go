@@ -201,6 +201,10 @@ func (r *runner) take(m jetstream.Msg) {
 		return
 	}
 	e := call.ReadEntry(r.cfg.Layout.Prefix, m.Subject(), m.Headers())
+	if e.Foreign {
+		ack(r.log, m) // Telnyx has not sent it
+		return
+	}
 	e.ReceivedAt, e.Data = meta.Timestamp.UTC(), m.Data()
 	if e.Seq == 0 {
 		e.Seq = seq
