@@ -228,7 +228,7 @@ func TestAReaderInAnAccountOfItsOwnCanOnlyRead(t *testing.T) {
 func readsInItsAccount(t *testing.T, accounts string) (refused map[string]error, err error) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(config, []byte("LEGATO_PASSWORD: s\nWAREHOUSE_PASSWORD: r\n"+accounts), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("SERVICE_PASSWORD: s\nREADER_PASSWORD: r\n"+accounts), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	path, err := legatotest.NATSServer()
