@@ -182,6 +182,39 @@ func TestAClusterLosesANodeAndAReplica(t *testing.T) {
 	legatotest.StopsCleanly(t, a)
 }
 
+// Two of three servers are away for most of a minute, so that nothing is acknowledged and no stream can be asked for:
+// readiness says why, a stop ends in the promised time all the same, and what was under way is finished later.
+func TestAStopDuringALostQuorumEndsInTime(t *testing.T) {
+	t.Parallel()
+	cluster := newNATSCluster(t)
+	world := legatotest.NewTelnyx(t)
+	flags := []string{
+		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + cluster.urls(), "--nats-replicas=3",
+		"--settle=20s", // the call is under way when the servers go
+	}
+	s := legatotest.Serve(t, world.Env(), flags...)
+	c := rings(t, world, s, 5)
+	for _, n := range cluster.nodes[1:] {
+		n.Kill()
+	}
+	legatotest.Eventually(t, "the log to be out of reach for 45 s", func() error {
+		if got := legatotest.Scrape(t, s.Admin).Sum("legato_failing_seconds", `part="append"`); got < 45 {
+			return fmt.Errorf("legato_failing_seconds is %v", got)
+		}
+		return nil
+	})
+	says(t, s.Admin, http.StatusServiceUnavailable, "the log")
+	t.Logf("readyz: %s", s.Get(t, "/readyz"))
+	legatotest.StopsCleanly(t, s)
+	for _, n := range cluster.nodes[1:] {
+		cluster.start(n)
+	}
+	cluster.usable()
+	s = legatotest.Serve(t, world.Env(), flags...)
+	legatotest.Completed(t, cluster.urls(), "calls.session.completed.*."+string(c.Session))
+	legatotest.StopsCleanly(t, s)
+}
+
 // wantWhole checks that every event that was accepted stands in the newest summary of its leg.
 func wantWhole(t *testing.T, w *legatotest.Telnyx, url string, ledgers ...*fake.Ledger) {
 	t.Helper()
