@@ -36,6 +36,8 @@ type job struct {
 	// poisoned counts failures that were the work's own fault.
 	pauses   *backoff.ExponentialBackOff
 	poisoned int
+	// unknown are those of the tasks that are done that have events of a call that nobody knows.
+	unknown map[Task]bool
 	// refused are the publications that were refused in a row.
 	refused map[attempted]refusal
 	// held is when the tasks were last reported in progress, behind since when this fold
@@ -66,6 +68,10 @@ func (j *job) run(ctx context.Context) {
 			return
 		}
 		for _, t := range done {
+			if j.unknown[t] {
+				j.w.park(ctx, t, reasonUnknown)
+				continue
+			}
 			j.w.metrics.tasks.WithLabelValues(taskDone).Inc()
 			j.w.answer(t.Ack())
 		}
@@ -139,9 +145,13 @@ func (j *job) reconcile(ctx context.Context, tasks []Task) (done []Task, until t
 	if err != nil && !isPermanent(err) {
 		return nil, time.Time{}, err
 	}
+	j.unknown = make(map[Task]bool)
 	for _, t := range tasks {
 		if e := t.Entry(); e.Seq <= view.Position && p.isThrough(e) {
 			done = append(done, t)
+			if p.isUnknown(e) {
+				j.unknown[t] = true
+			}
 		}
 	}
 	return done, p.until, err

@@ -27,6 +27,8 @@ type leg struct {
 	done bool
 	// summary is the one that stands, stored and equal to the view, once done; nil when it has none.
 	summary *summary.Leg
+	// unknown: nobody knows its call.
+	unknown bool
 	// trimmed: of the leg's call something was trimmed from the log that its stored summary knows.
 	trimmed bool
 }
@@ -34,9 +36,17 @@ type leg struct {
 // run asks for and publishes what is due for the leg.
 func (l *leg) run(ctx context.Context) error {
 	v, p := l.view, l.pass
+	if v.Dismissed {
+		if left, err := l.runUnknown(ctx); err != nil || left {
+			return err
+		}
+	}
 	if v.Ending == session.NotOver {
 		if !v.Initiated {
 			if err := l.runHeadless(ctx); err != nil || l.trimmed {
+				return err
+			}
+			if left, err := l.runUnknown(ctx); err != nil || left {
 				return err
 			}
 		}
@@ -81,17 +91,21 @@ func (l *leg) runHeadless(ctx context.Context) error {
 	if err != nil || !l.done {
 		return err
 	}
-	// The fold takes it for a leg that goes on. The check says in the log that it is over, so that every
-	// replica lets it go in time; a later event takes that back.
-	c := session.Check{
-		Kind: session.CheckExpire, Session: p.view.ID, Leg: l.view.ID,
-		Control: l.view.Control, Connection: l.view.Connection, Upto: l.view.AliveSeq, Trimmed: true,
-	}
-	_, learned, err := p.w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
-	if learned != nil {
-		p.w.table.Release(learned.Ref.Session) // the task at hand keeps it
-	}
+	// The fold takes it for a leg that goes on.
+	err = l.expire(ctx, session.Check{Trimmed: true})
 	l.done = err == nil
+	return err
+}
+
+// expire says in the log that the leg is over, and as c says why, so that every replica lets it go in time; a later
+// event takes that back.
+func (l *leg) expire(ctx context.Context, c session.Check) error {
+	c.Kind, c.Session, c.Leg, c.Upto = session.CheckExpire, l.pass.view.ID, l.view.ID, l.view.AliveSeq
+	c.Control, c.Connection = l.view.Control, l.view.Connection
+	_, learned, err := l.pass.w.appendOwn(ctx, internalEntry(call.TopicCheck, c.ID(), c.Ref(), c))
+	if learned != nil {
+		l.pass.w.table.Release(learned.Ref.Session) // the task at hand keeps it
+	}
 	return err
 }
 

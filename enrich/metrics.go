@@ -54,7 +54,7 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 		learned: counters("legato_entries_learned_total",
 			"Entries of Legato's own that were folded without the log, which had no room for them, by topic.", "topic"),
 		parked: counters("legato_tasks_parked_total",
-			"Tasks that could not be done and were parked, by reason: undecodable or poison.", "reason"),
+			"Tasks that could not be done and were parked, by reason: undecodable, poison or unknown_call.", "reason"),
 		sweeps: counters("legato_sweeps_total",
 			"Live legs that were asked about because they had gone silent, by result: alive, ended, not_found, denied, "+
 				"rate_limited or unreachable.", "result"),

@@ -126,16 +126,19 @@ func (p *pass) run(ctx context.Context) error {
 // runSession publishes what is due for the session, after what is due for its legs.
 func (p *pass) runSession(ctx context.Context) error {
 	var legs []summary.Leg
+	strange := isStrange(p.view)
 	for _, l := range p.legs {
 		switch {
+		case strange && l.view.Dismissed:
+			continue // it has no summary
 		case p.view.Over && l.summary == nil, !p.view.Over && l.trimmed && !l.done:
 			return nil // the leg's own summary comes first
 		case p.view.Over, l.trimmed:
 			legs = append(legs, *l.summary)
 		}
 	}
-	if !p.view.Over && len(legs) == 0 && len(p.legs) > 0 {
-		// It goes on. A check will find it quiet; that brings a task of its own.
+	if (!p.view.Over || strange) && len(legs) == 0 && len(p.legs) > 0 {
+		// It goes on. A check will find it quiet; that brings a task of its own. Or nobody knows it.
 		p.sessionDone = true
 		return nil
 	}

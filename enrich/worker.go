@@ -300,10 +300,12 @@ const (
 	reasonUndecodable = "undecodable"
 	// reasonPoison: the work failed again and again, by its own fault.
 	reasonPoison = "poison"
+	// reasonUnknown: an event that comes when a call may be over, of a call that nobody knows.
+	reasonUnknown = "unknown_call"
 )
 
 // ParkReasons returns every reason for which a task is parked.
-func ParkReasons() []string { return []string{reasonUndecodable, reasonPoison} }
+func ParkReasons() []string { return []string{reasonUndecodable, reasonPoison, reasonUnknown} }
 
 // park keeps a task that cannot be done and ends it.
 func (w *Worker) park(ctx context.Context, t Task, why string) {
@@ -319,7 +321,11 @@ func (w *Worker) park(ctx context.Context, t Task, why string) {
 	}
 	w.metrics.tasks.WithLabelValues(taskParked).Inc()
 	w.metrics.parked.WithLabelValues(why).Inc()
-	w.log.Error("a task that cannot be done was parked", "reason", why, "seq", e.Seq, "topic", e.Topic)
+	if why == reasonUnknown {
+		w.log.Warn("an event of a call that nobody knows was parked", "seq", e.Seq, "topic", e.Topic, "call_session_id", string(e.Ref.Session))
+	} else {
+		w.log.Error("a task that cannot be done was parked", "reason", why, "seq", e.Seq, "topic", e.Topic)
+	}
 	w.answer(t.Term())
 }
 

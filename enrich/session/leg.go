@@ -47,6 +47,9 @@ type leg struct {
 	// since is when the first entry that named it was received.
 	since     time.Time
 	initiated bool
+	// begun: an event of it is known that does not come when the call may be over. dismissed: a CheckExpire said that
+	// nobody knows the call of events that do.
+	begun, dismissed bool
 	// hangup is when the earliest hangup was received; zero: none was. hungUp is when the earliest occurred, by
 	// Telnyx's clock. hangupBackfilled: the one that was received first came from the history.
 	hangup, hungUp   time.Time
@@ -114,6 +117,7 @@ func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
 	if isNew = l.events.add(event); isNew {
 		l.record.note(event, eventType)
 	}
+	l.begun = l.begun || !eventType.After
 	switch event.Type {
 	case call.TypeInitiated:
 		l.initiated = true
@@ -179,9 +183,10 @@ func (l *leg) noteCheck(e *call.Entry, c *Check) {
 	case c.Kind == CheckExpire:
 		wasOver := l.over()
 		l.expired = max(l.expired, min(c.Upto, e.Seq))
-		// The summary of a call that was trimmed from the log stands already.
-		l.completed = l.completed || c.Trimmed
-		l.record.trimmed = l.record.trimmed || c.Trimmed
+		// The summary of a call that was trimmed from the log stands already, one of a call that nobody knows is not made.
+		l.completed = l.completed || c.Trimmed || c.Unknown
+		l.record.trimmed = l.record.trimmed || c.Trimmed || c.Unknown
+		l.dismissed = l.dismissed || c.Unknown
 		if !wasOver && l.over() {
 			l.session.noteActivity(e)
 		}

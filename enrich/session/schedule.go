@@ -280,6 +280,9 @@ type Check struct {
 	// Trimmed marks a CheckExpire of a leg whose call had been trimmed from the log and came back with a late event:
 	// it is over because its summary is published already, not because it was silent.
 	Trimmed bool `json:"departed,omitempty"`
+	// Unknown marks a CheckExpire of a leg of which only such events came as come when a call may be over, and of whose
+	// call nothing is stored: nobody knows it, and its events are parked.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // ID is the check's idempotency key.

@@ -57,6 +57,9 @@ type LegView struct {
 	AliveSeq uint64
 	// Initiated: its call.initiated was received.
 	Initiated bool
+	// Begun: an event of it is known that does not come when the call may be over. Dismissed: none is, and a check has
+	// found that nobody knows the call.
+	Begun, Dismissed bool
 	// Confirmed is the answer that confirms the end; nil: none does.
 	Confirmed *Received
 	// Asked counts the attempts that the log has answers of: the highest.
@@ -116,6 +119,8 @@ func (l *leg) view(r Rules) LegView {
 		Hangup:     l.hangup,
 		AliveSeq:   l.aliveSeq,
 		Initiated:  l.initiated,
+		Begun:      l.begun,
+		Dismissed:  l.dismissed && !l.begun,
 		Confirmed:  l.confirmation(),
 		Asked:      highest,
 		AskedSince: asking.made,
