@@ -275,8 +275,11 @@ func readsInItsAccount(t *testing.T, accounts string) (refused map[string]error,
 		}
 		got++
 	}
-	if info, err := consumer.Info(t.Context()); err != nil || got != stored || info.NumAckPending != 0 {
-		return nil, fmt.Errorf("of %d summaries %d were read and not all acknowledged (%v)", stored, got, err)
+	switch info, err := consumer.Info(t.Context()); {
+	case err != nil:
+		return nil, err
+	case got != stored || info.NumAckPending != 0:
+		return nil, fmt.Errorf("of %d summaries %d were read, and %d of them not acknowledged", stored, got, info.NumAckPending)
 	}
 
 	refused = make(map[string]error)
