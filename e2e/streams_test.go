@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -198,4 +200,69 @@ func TestAFollowerThatCannotBeMadeIsNotReady(t *testing.T) {
 	s.Ready()
 	legatotest.Completed(t, url, "calls.session.completed.*."+string(c.Session))
 	legatotest.StopsCleanly(t, s)
+}
+
+func TestReplicasSayWhichOfTheirSettingsDiffer(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	a, flags := external(t, world, url)
+	b, _ := external(t, world, url, "--include=dtmf", "--sweep-after=7m", "--forward=crm=https://crm.test/a-secret-of-a-test")
+	for _, s := range []*legatotest.Server{a, b} {
+		said := s.Logged("another replica has other settings")
+		if got, want := fmt.Sprint(said["settings"]), "[--forward --include --sweep-after]"; got != want {
+			t.Errorf("it is said of %s, want %s", got, want)
+		}
+		says(t, s.Admin, http.StatusOK, "replicas have different settings: --forward, --include, --sweep-after")
+	}
+	same := legatotest.Serve(t, world.Env(), flags...)
+	if lines := same.Logged("another replica has other settings"); lines == nil {
+		t.Error("a third replica does not hear of it")
+	}
+	for _, s := range []*legatotest.Server{a, b, same} {
+		if lines := strings.Count(s.Text(), "another replica has other settings"); lines != 1 {
+			t.Errorf("%d lines tell of it", lines)
+		}
+	}
+	for _, m := range legatotest.Stored(t, legatotest.Dial(t, url), "CALL_EVENTS") {
+		if strings.Contains(string(m.Data()), "a-secret") {
+			t.Error("the log has a value")
+		}
+	}
+}
+
+// The clock of the log is that of the server that leads it. A heartbeat says what time its replica has: here one that
+// says so ten minutes late.
+func TestAClockOfTheLogThatIsNotOnesOwnIsSaid(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	s, _ := external(t, world, url)
+	js := legatotest.Dial(t, url)
+	var beat struct {
+		Replica string    `json:"replica"`
+		At      time.Time `json:"at"`
+	}
+	legatotest.Eventually(t, "a heartbeat", func() error {
+		stream, err := js.Stream(t.Context(), "CALL_EVENTS")
+		if err != nil {
+			return err
+		}
+		m, err := stream.GetLastMsgForSubject(t.Context(), "calls.internal.probe")
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(m.Data, &beat)
+	})
+	beat.At = time.Now().Add(-10 * time.Minute)
+	body, err := json.Marshal(beat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "calls.internal.probe", body); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Logged("the log's clock differs from this machine's")["ahead"]; got != "10m0s" {
+		t.Errorf("it is %v ahead", got)
+	}
 }

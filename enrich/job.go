@@ -167,7 +167,7 @@ func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duratio
 		j.pauses = nil
 		wait := keepAlive
 		if !until.IsZero() {
-			wait = min(wait, max(until.Sub(j.w.table.Now()), time.Millisecond))
+			wait = min(wait, max(until.Sub(j.w.table.NowOf(j.id)), time.Millisecond))
 		}
 		return wait
 	}

@@ -30,7 +30,7 @@ type pass struct {
 }
 
 func (j *job) newPass(view *session.View, tasks []Task) *pass {
-	p := &pass{job: j, w: j.w, view: view, now: j.w.table.Now(), legs: make(map[call.LegID]*leg, len(view.Legs))}
+	p := &pass{job: j, w: j.w, view: view, now: j.w.table.NowOf(j.id), legs: make(map[call.LegID]*leg, len(view.Legs))}
 	for i := range view.Legs {
 		v := &view.Legs[i]
 		p.legs[v.ID] = &leg{pass: p, view: v}

@@ -121,5 +121,5 @@ func (j *job) comes(ctx context.Context, a *attempt) (until time.Time, held bool
 	j.w.requests.mu.Lock()
 	defer j.w.requests.mu.Unlock()
 	left := holdFor - time.Since(a.since)
-	return j.w.table.Now().Add(left), !a.over && left > 0 && ctx.Err() == nil
+	return j.w.table.NowOf(j.id).Add(left), !a.over && left > 0 && ctx.Err() == nil
 }

@@ -179,3 +179,32 @@ func TestTheMemoryOfALegDoesNotGrowWithItsSweeps(t *testing.T) {
 		}
 	})
 }
+
+// The clock of the log is the leader's: another leader's may be minutes behind. Nobody waits until it has caught up.
+func TestNothingIsHeldBackWhenTheLogsClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.says(call.TypeInitiated, ref(0))
+		pass(28 * time.Second)
+		tp.says(call.TypeHangup, ref(0))
+		pass(3 * time.Second)
+		before := tp.table.NowOf(ref(0).Session)
+		tp.ahead = -10 * time.Minute
+		tp.probe() // more than half a minute after the entry that the clock was counted from
+		if back := before.Sub(tp.table.Now()); back < 9*time.Minute {
+			t.Fatalf("the clock was set back by %v", back)
+		}
+		if now := tp.table.NowOf(ref(0).Session); now.Before(before) {
+			t.Errorf("for the work on the session it is %v, %v before what it was", now, before.Sub(now))
+		}
+		settled := time.Time{}
+		tp.run(time.Now().Add(time.Minute), func(c session.Check) {
+			if c.Kind == session.CheckSettle && settled.IsZero() {
+				settled = time.Now()
+			}
+		})
+		if settled.IsZero() {
+			t.Error("the session is not found quiet within a minute")
+		}
+	})
+}

@@ -18,6 +18,8 @@ type session struct {
 	firstSeq, lastSeq uint64
 	// firstAt is when the first of its events was received, lastAt when the last entry was.
 	firstAt, lastAt time.Time
+	// seen is when the entry of lastAt came in, by this machine's clock; zero: in a replay.
+	seen time.Time
 	// activeAt and activeSeq are of the last entry that the settle time counts from: an event, or what made a leg be
 	// over. Bookkeeping entries do not count.
 	activeAt  time.Time
@@ -41,6 +43,23 @@ type session struct {
 func (s *session) touch(e *call.Entry) {
 	// The stream's clock can step back when its leader changes.
 	s.lastSeq, s.lastAt = e.Seq, later(s.lastAt, e.ReceivedAt)
+}
+
+// now is the time on the log's clock for the work on the session. Where the clock was set back since its last entry,
+// time goes on from that entry: nothing waits until the clock is there again.
+func (s *session) now(now, local time.Time) time.Time {
+	if s.seen.IsZero() {
+		return now
+	}
+	return later(now, s.lastAt.Add(local.Sub(s.seen)))
+}
+
+// setBack makes what waits, counted from a time that the log's clock has yet to reach again, wait from now on.
+func (s *session) setBack(now time.Time) {
+	s.activeAt = earlier(s.activeAt, now)
+	for _, l := range s.legs {
+		l.hungUpAt, l.checkedAt = earlier(l.hungUpAt, now), earlier(l.checkedAt, now)
+	}
 }
 
 // noteActivity starts the settle time anew.

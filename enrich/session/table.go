@@ -87,11 +87,20 @@ func (t *Table) reschedule(e *call.Entry, s *session, outage bool) {
 		t.catchUp()
 		return
 	}
-	switch setBack := t.clock.set(e.ReceivedAt, time.Now()); {
-	case outage, setBack > maxSetBack:
+	local := time.Now()
+	if s != nil && s.lastAt.Equal(e.ReceivedAt) {
+		s.seen = local
+	}
+	switch setBack := t.clock.set(e.ReceivedAt, local); {
+	case setBack > maxSetBack:
+		for all := range t.fold.ids.all() {
+			all.setBack(t.clock.now(local))
+		}
+		t.rebuildSchedule()
+	case outage:
 		t.rebuildSchedule()
 	case s != nil:
-		t.schedule.put(s, t.clock.now(time.Now()))
+		t.schedule.put(s, t.clock.now(local))
 	}
 }
 
@@ -144,6 +153,18 @@ func (t *Table) Now() time.Time {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.clock.now(time.Now()).UTC()
+}
+
+// NowOf is the time on the log's clock for the work on a session: it does not go back with the clock.
+func (t *Table) NowOf(id call.SessionID) time.Time {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	local := time.Now()
+	now := t.clock.now(local)
+	if s := t.fold.ids.session(id); s != nil {
+		now = s.now(now, local)
+	}
+	return now.UTC()
 }
 
 // Wait returns when the entry at seq is folded, or lies before the log's first one; its error is that of ctx. It goes

@@ -36,14 +36,19 @@ func (s *Service) heartbeat(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	said := rate.Sometimes{Interval: sayEvery}
+	var beaten time.Time // when the settings were last said
 	for {
 		if s.nc.IsClosed() && ctx.Err() == nil {
 			return errors.New("the connection to NATS is closed for good; it needs a restart")
 		}
 		since := s.journal.FailingSince()
-		if !since.IsZero() || time.Since(s.journal.LastStored()) >= heartbeatEvery {
+		speaks := time.Since(beaten) >= beatEvery || s.peers.wanted()
+		if !since.IsZero() || speaks || time.Since(s.journal.LastStored()) >= heartbeatEvery {
 			// A heartbeat has no id: each one is to be stored.
-			_, err := s.journal.Append(ctx, call.Entry{Topic: call.TopicHeartbeat})
+			_, err := s.journal.Append(ctx, s.peers.entry(speaks))
+			if speaks && err == nil {
+				beaten = time.Now()
+			}
 			// That there is no room the journal says itself.
 			if err != nil && ctx.Err() == nil && !errors.Is(err, call.ErrFull) {
 				said.Do(func() { s.log.Error("the log cannot be written", "error", err) })
@@ -144,6 +149,7 @@ func (s *Service) warnings() []string {
 	if skew := s.ingest.Skew(); skew != "" {
 		found = append(found, "webhooks are refused for their timestamp, the last one "+skew+": check this machine's clock")
 	}
+	found = append(found, s.peers.warnings()...)
 	if s.forward != nil {
 		found = append(found, s.forward.Warnings()...)
 	}

@@ -61,7 +61,7 @@ func (s *Service) Run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	background("forwarding", forwardUntil, s.runForward)
 	background("work", workUntil, s.worker.Run)
-	background("fold", followUntil, func(ctx context.Context) error { return ended(s.journal.Follow(ctx, s.worker.Table())) })
+	background("fold", followUntil, s.follow)
 	g.Go(func() error { return s.watchFiles(failed, reload) })
 	for _, run := range []func(context.Context) error{s.heartbeat, s.shout, s.watchStreams, s.watchAcks} {
 		g.Go(func() error { return run(failed) })

@@ -63,6 +63,7 @@ type Service struct {
 	limits   natsd.Limits       // of the streams, as they were at the start
 	watched  streamWatch
 	refused  refusedAcks
+	peers    *peers
 
 	teardown []teardown
 }
@@ -266,6 +267,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		config.Needed = s.needed
 	}
 	s.worker = enrich.New(config)
+	s.peers = newPeers(s.settings.digests(), s.worker.Table().HasCaughtUp, s.log)
 	if err := s.forwarding(ctx, targets, publisher); err != nil {
 		return err
 	}
