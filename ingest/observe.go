@@ -61,6 +61,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		took := time.Since(o.began)
 		s.metrics.count(o, c.Response().Status, took)
+		s.hour.count(o, c.Response().Status, s.now())
 		s.log(c.Request().Context(), o, c.Response().Status, took)
 		finish(o, c.Response().Status)
 		return nil

@@ -117,6 +117,7 @@ type Server struct {
 	metrics   *metrics
 	tracer    trace.Tracer // nil: nothing is traced
 	skew      skew
+	hour      hour
 
 	listener    net.Listener
 	certificate *certificate // nil: plain HTTP
@@ -148,6 +149,7 @@ func New(cfg Config) (*Server, error) {
 		tracer:    cfg.Tracer,
 		places:    make(chan struct{}, cfg.MaxInFlight),
 		handling:  newDrain(),
+		hour:      hour{began: cfg.Now()},
 	}
 	if !cfg.SkipVerify {
 		s.verifier.Store(telnyx.NewVerifier(cfg.Keys))

@@ -26,7 +26,7 @@ type benchCmd struct {
 	Quick    bool          `help:"Under a minute: one round, fewer events, only the parts load and start."`
 	JSON     bool          `help:"Print the report as JSON."`
 	Goals    bool          `help:"Hold the figures against the project's own goals."`
-	Only     []string      `enum:"load,start,replay,heap,growth,forward,steady" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), steady (memory over a long time). Default: all but steady."`
+	Only     []string      `enum:"load,start,replay,heap,growth,forward,console,steady" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), console (with readers of its live pages), steady (memory over a long time). Default: all but steady."`
 	Rounds   int           `default:"3" help:"How often everything is measured, in turn."`
 	Events   int           `default:"40000" help:"Events at saturation."`
 	Hold     time.Duration `default:"10s" help:"How long each fixed rate is held."`
@@ -46,6 +46,7 @@ const (
 	partHeap    = "heap"
 	partGrowth  = "growth"
 	partForward = "forward"
+	partConsole = "console"
 	partSteady  = "steady"
 )
 
@@ -86,7 +87,7 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth}, {partForward, b.forward}, {partSteady, b.steady},
+		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth}, {partForward, b.forward}, {partConsole, b.consolePart}, {partSteady, b.steady},
 	} {
 		if !slices.Contains(cmd.Only, part.name) {
 			continue
@@ -109,7 +110,7 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 // complete applies --quick and refuses what cannot be measured.
 func (cmd *benchCmd) complete() error {
 	if len(cmd.Only) == 0 {
-		cmd.Only = []string{partLoad, partStart, partReplay, partHeap, partGrowth, partForward}
+		cmd.Only = []string{partLoad, partStart, partReplay, partHeap, partGrowth, partForward, partConsole}
 		if cmd.Quick {
 			cmd.Only = cmd.Only[:2]
 		}

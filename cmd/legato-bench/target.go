@@ -56,6 +56,8 @@ type targetHello struct {
 	Listen string `json:"listen"`
 	Admin  string `json:"admin,omitempty"`
 	NATS   string `json:"nats,omitempty"`
+	// Console is the address of the console, where there is one.
+	Console string `json:"console,omitempty"`
 }
 
 // targetReply answers one command.
@@ -109,7 +111,7 @@ func (cmd *targetCmd) start(ctx context.Context, c *console) (targetHello, func(
 	if err != nil {
 		return targetHello{}, nil, err
 	}
-	return targetHello{Listen: s.WebhookAddr(), Admin: s.AdminAddr(), NATS: s.NATSURL()}, func(ctx context.Context) error { return s.Run(ctx, nil) }, nil
+	return targetHello{Listen: s.WebhookAddr(), Admin: s.AdminAddr(), NATS: s.NATSURL(), Console: strings.TrimSuffix(s.ConsoleURL(), "/")}, func(ctx context.Context) error { return s.Run(ctx, nil) }, nil
 }
 
 // profile is the CPU profile that is being written, if any.

@@ -89,7 +89,10 @@ func (cmd *demoCmd) Run(ctx context.Context, c *console) error {
 	serveCtx, stopServe := context.WithCancel(ctx)
 	go func() { served <- s.Run(serveCtx, nil) }()
 	result := cmd.play(ctx, c, s, key, api)
-	if result == nil && cmd.Keep {
+	if cmd.Keep && ctx.Err() == nil {
+		if result != nil {
+			fmt.Fprintf(c.stdout, "\n%v\n", result)
+		}
 		fmt.Fprintf(c.stdout, "\nIt stays up until Ctrl-C. Look at %s or try: legato tail --all --nats-url %s\n", s.ConsoleURL(), s.NATSURL())
 		<-ctx.Done()
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/natsd"
@@ -218,15 +217,18 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 		defer cancel()
 		_ = log.Close(closing)
 	}()
-	r := &retry{store: parked.New(js, layout), log: log, verifier: verifier, dryRun: cmd.DryRun, console: c}
-	seqs, err := cmd.which(ctx, r.store)
+	r := &service.PutBack{Store: parked.New(js, layout), Log: log, Verifier: verifier}
+	seqs, err := cmd.which(ctx, r.Store)
 	if err != nil {
 		return err
 	}
 	stay := 0
 	for _, seq := range seqs {
-		left, err := r.one(ctx, seq)
+		outcome, left, err := r.One(ctx, seq, cmd.DryRun)
 		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(c.stdout, "%d  %s\n", seq, outcome); err != nil {
 			return err
 		}
 		if !left {
@@ -276,51 +278,4 @@ func (cmd *parkedRetryCmd) which(ctx context.Context, store *parked.Store) ([]ui
 		return nil
 	})
 	return seqs, err
-}
-
-// retry puts parked messages back.
-type retry struct {
-	store    *parked.Store
-	log      *journal.Journal
-	verifier *telnyx.Verifier
-	dryRun   bool
-	console  *console
-}
-
-// one puts a message back and removes it from the store only when that is stored:
-// who is killed in between leaves it in both, and the next retry finds a duplicate, or an
-// event that is folded once however often it stands in the log. It reports whether the message has
-// left the store, or would leave it. Its error means that no other message need be tried.
-func (r *retry) one(ctx context.Context, seq uint64) (left bool, err error) {
-	k, err := r.store.Get(ctx, seq)
-	if errors.Is(err, parked.ErrNotFound) {
-		return false, r.say("%d  is not parked", seq)
-	}
-	if err != nil {
-		return false, err
-	}
-	entry, err := ingest.Retry(k.Parked, k.Seq, r.verifier)
-	if err != nil {
-		return false, r.say("%d  %s  stays parked: %v", seq, k.Reason, err)
-	}
-	if r.dryRun {
-		return true, r.say("%d  %s  would be stored as %s", seq, k.Reason, entry.Topic)
-	}
-	receipt, err := r.log.Append(ctx, entry)
-	if err != nil {
-		return false, fmt.Errorf("put parked message %d back: %w", seq, err)
-	}
-	if err := r.store.Remove(ctx, seq); err != nil {
-		return false, err
-	}
-	became := "stored"
-	if receipt.Duplicate {
-		became = "stored before"
-	}
-	return true, r.say("%d  %s  %s as %s", seq, k.Reason, became, entry.Topic)
-}
-
-func (r *retry) say(format string, args ...any) error {
-	_, err := fmt.Fprintf(r.console.stdout, format+"\n", args...)
-	return err
 }

@@ -193,3 +193,51 @@ func (f *fold) noteOutage(e *call.Entry) bool {
 	}
 	return len(open) > 0
 }
+
+// Open is a leg that is not over.
+type Open struct {
+	Session    call.SessionID
+	Leg        call.LegID
+	Connection call.ConnectionID
+	// Since is when the first entry that named it was received, Alive when its last sign of life was.
+	Since, Alive time.Time
+	// Last is the type of its newest event, by occurrence. Empty: it has none.
+	Last string
+	// Next is what is to come, if nothing else happens. Nil: nothing is.
+	Next *Scheduled
+}
+
+// Open returns the legs that are not over, those of the oldest session first, at most so many, and counts them all.
+func (t *Table) Open(most int) (legs []Open, all int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	now := t.clock.now(time.Now())
+	for s := range t.fold.ids.all() {
+		for _, l := range s.legs {
+			if !l.open() {
+				continue
+			}
+			if all++; all <= most {
+				legs = append(legs, l.describe(t.cfg.Rules, now))
+			}
+		}
+	}
+	return legs, all
+}
+
+func (l *leg) describe(r Rules, now time.Time) Open {
+	o := Open{Session: l.session.id, Leg: l.id, Connection: l.connection(), Since: l.since, Alive: l.aliveAt}
+	var last *Event
+	for _, e := range l.events.list {
+		if last == nil || order(last, e) < 0 {
+			last = e
+		}
+	}
+	if last != nil {
+		o.Last = last.Type
+	}
+	if check, at, ok := l.nextCheck(r, now); ok {
+		o.Next = &Scheduled{Check: check, Due: at.UTC()}
+	}
+	return o
+}

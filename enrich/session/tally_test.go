@@ -284,3 +284,33 @@ func TestOutagesAreThoseOfTheLog(t *testing.T) {
 		})
 	}
 }
+
+func TestOpenLegsAreToldWithTheirLastEventAndWhatIsToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		a, b := ref(0), ref(1)
+		tp.says(call.TypeInitiated, a)
+		began := time.Now()
+		pass(10 * time.Second)
+		tp.says(call.TypeAnswered, a)
+		tp.says(call.TypeInitiated, b)
+		tp.says(call.TypeHangup, b)
+		legs, all := tp.table.Open(10)
+		if all != 1 || len(legs) != 1 {
+			t.Fatalf("got %d, %d of them: %+v", all, len(legs), legs)
+		}
+		l := legs[0]
+		if l.Leg != a.Leg || l.Session != a.Session || l.Last != call.TypeAnswered {
+			t.Errorf("got %+v", l)
+		}
+		if age, silent := time.Since(l.Since), time.Since(l.Alive); age != time.Since(began) || silent != 0 {
+			t.Errorf("it is %v old and silent for %v", age, silent)
+		}
+		if l.Next == nil || l.Next.Kind != session.CheckStatus || !l.Next.Due.After(time.Now()) {
+			t.Errorf("next is %+v", l.Next)
+		}
+		if legs, all := tp.table.Open(0); all != 1 || len(legs) != 0 {
+			t.Errorf("no room for any: got %d, %d of them", all, len(legs))
+		}
+	})
+}

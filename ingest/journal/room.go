@@ -186,6 +186,18 @@ func (j *Journal) Refuses() (limit string, all bool) {
 	return "", false
 }
 
+// Fill returns how full each limit that is known was when it was last looked at, from 0 to 1, by the name that
+// legato_storage_fill_ratio has for it.
+func (j *Journal) Fill() map[string]float64 {
+	j.room.mu.Lock()
+	defer j.room.mu.Unlock()
+	fill := make(map[string]float64, len(j.room.limits))
+	for i := range j.room.limits {
+		fill[j.room.limits[i].name] = j.room.limits[i].fill()
+	}
+	return fill
+}
+
 // measure looks at every limit that bounds what can be stored. info is that of the log.
 func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
 	r := &j.room

@@ -20,8 +20,6 @@ type Access struct {
 	TrustHeader string
 	// Reveal are the users who may see numbers, names, bodies and the addresses of recordings.
 	Reveal []string
-	// TestCalls: whoever gets in may send a test call.
-	TestCalls bool
 }
 
 // LocalUser is the name of everybody where no login is asked for.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
+	"github.com/legato-calls/legato/publish/forward"
 )
 
 // Config is what a console needs. Without a comment on it a field is required.
@@ -27,6 +28,17 @@ type Config struct {
 	// JetStream and Layout are where summaries stand.
 	JetStream jetstream.JetStream
 	Layout    natsd.Layout
+	// Forwarding knows how far applications are. Nil: there is nobody to forward to.
+	Forwarding *forward.Desk
+	// PutBack puts a parked message back, or on a dry run says what would become of it, and whether it has left what is
+	// parked. Its error means that no other need be tried.
+	PutBack func(ctx context.Context, seq uint64, dryRun bool) (outcome string, left bool, err error)
+	// Health and Webhooks tell of this process, Check looks at what it depends on.
+	Health   func(ctx context.Context) Health
+	Webhooks func() Webhooks
+	Check    func(ctx context.Context) []Finding
+	// TestCall sends a test call, and returns its session. Nil: that is not allowed.
+	TestCall func(ctx context.Context) (session string, err error)
 	// Logger takes a line each time that somebody sees what is masked, or makes something happen.
 	Logger *slog.Logger
 }
@@ -55,8 +67,12 @@ type Console struct {
 	pages    map[string]*template.Template // by the name of the page
 	reads    chan struct{}
 	streams  chan struct{}
+	files    chan struct{} // one element while a file is made
 	recent   *recent
+	outcomes *outcomes
 	searches searches
+	// liveDrawn are the live legs as all readers see them.
+	liveDrawn shared
 
 	// stopping ends what lasts: streams and searches.
 	stopping context.Context //nolint:containedctx // it is the server's life, and no request's
@@ -66,7 +82,7 @@ type Console struct {
 // New checks the configuration and binds the listener, so that Addr is known. It fails with ErrOpen, when a login is
 // incomplete, and when the address cannot be bound.
 func New(ctx context.Context, cfg Config) (*Console, error) {
-	if err := cfg.Check(cfg.Listen); err != nil {
+	if err := cfg.Access.Check(cfg.Listen); err != nil {
 		return nil, err
 	}
 	pages, err := parsePages()
@@ -79,10 +95,11 @@ func New(ctx context.Context, cfg Config) (*Console, error) {
 	}
 	c := &Console{
 		cfg: cfg, log: cfg.Logger, listener: listener, pages: pages,
-		reads: make(chan struct{}, maxReads), streams: make(chan struct{}, maxStreams),
+		reads: make(chan struct{}, maxReads), streams: make(chan struct{}, maxStreams), files: make(chan struct{}, 1),
 	}
 	c.stopping, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.recent = newRecent(c.stopping, cfg.JetStream, cfg.Layout, cfg.Logger) //nolint:contextcheck // it lives as long as the console, not as its start
+	c.outcomes = c.newOutcomes()
 	c.server = &http.Server{
 		Handler:           c.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -116,6 +133,7 @@ func (c *Console) Shutdown(ctx context.Context) error {
 		return err
 	}
 	c.recent.wait()
+	c.outcomes.wait()
 	c.searches.wait()
 	return err
 }
@@ -134,6 +152,21 @@ func (c *Console) handler() http.Handler {
 	mux.HandleFunc("POST /find", c.page(c.find))
 	mux.HandleFunc("GET /find/{token}", c.page(c.showSearch))
 	mux.HandleFunc("POST /find/{token}/cancel", c.page(c.cancelSearch))
+	mux.HandleFunc("GET /live", c.page(c.showLive))
+	mux.HandleFunc("GET /stream/live", c.streamLive)
+	mux.HandleFunc("GET /parked", c.page(c.showParked))
+	mux.HandleFunc("POST /parked/retry", c.page(c.retryParked))
+	mux.HandleFunc("GET /parked/{seq}", c.page(c.showParkedBody))
+	mux.HandleFunc("POST /parked/{seq}", c.page(c.showParkedBody))
+	mux.HandleFunc("GET /forward", c.page(c.showForward))
+	mux.HandleFunc("POST /forward/retry", c.page(c.retryForward))
+	mux.HandleFunc("GET /webhooks", c.page(c.showWebhooks))
+	mux.HandleFunc("POST /webhooks/check", c.page(c.check))
+	mux.HandleFunc("POST /webhooks/test", c.page(c.sendTest))
+	mux.HandleFunc("GET /outcomes", c.page(c.showOutcomes))
+	mux.HandleFunc("GET /outcomes/data", c.outcomesData)
+	mux.HandleFunc("GET /health", c.page(c.showHealth))
+	mux.HandleFunc("POST /download", c.download)
 	mux.Handle("GET /assets/", http.HandlerFunc(c.asset))
 	return c.guard(http.NewCrossOriginProtection().Handler(mux))
 }

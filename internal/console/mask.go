@@ -33,7 +33,7 @@ var plain = set(
 	"hangup_source", "id", "jitter_max_variance", "jitter_packets", "kind", "legs", "mos", "notes", "offered_codecs", "outcome",
 	"packets", "part", "party", "queue_id", "reason", "reasons", "record_type", "recording_id", "result", "screening", "sip_code",
 	"sip_hangup_cause", "skipped_packets", "source", "started_at", "state", "status", "status_state", "title", "type",
-	"unread_fields", "webhook_id", "amount", "rate", "total_cost", "cost",
+	"unread_fields", "received", "expected", "webhook_id", "amount", "rate", "total_cost", "cost",
 	"answered_at_source", "bridged_at", "answered_at", "ended_at", "omitted", "what", "problem", "call_quality_stats",
 )
 

@@ -112,6 +112,13 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, v view) {
 	_, _ = w.Write(b.Bytes()) // a reader that is gone misses it
 }
 
+// draw draws a part of a page.
+func (c *Console) draw(page, part string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	err := c.pages[page].ExecuteTemplate(&b, part, data)
+	return b.Bytes(), err
+}
+
 // asset serves a file that pages are made with. They are the program's, and nobody's secret.
 func (c *Console) asset(w http.ResponseWriter, r *http.Request) {
 	name := path.Base(r.URL.Path)
@@ -151,23 +158,35 @@ func parsePages() (map[string]*template.Template, error) {
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"clock":    func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
-	"stamp":    func(t time.Time) string { return t.UTC().Format(time.DateTime) },
-	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-	"known":    func(t *summary.Time) time.Time { return t.Known() },
-	"gap":      story.Gap,
-	"seconds":  story.Lasting,
-	"ago":      func(t time.Time) string { return story.Lasted(max(time.Since(t), 0)) },
-	"lasted":   story.Lasted,
-	"until":    func(t time.Time) string { return story.Lasted(max(time.Until(t), 0)) },
-	"masked":   story.Masked,
-	"legName":  story.Name,
-	"join":     strings.Join,
-	"plural":   func(n int, one, many string) string { return count(n, one, many) },
-	"short":    func(id string) string { return shortened(id) },
-	"menu":     func() []place { return menu },
-	"add":      func(a, b int) int { return a + b },
-	"contains": strings.Contains,
+	"clock":     func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
+	"stamp":     func(t time.Time) string { return t.UTC().Format(time.DateTime) },
+	"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+	"known":     func(t *summary.Time) time.Time { return t.Known() },
+	"gap":       story.Gap,
+	"seconds":   story.Lasting,
+	"ago":       func(t time.Time) string { return story.Lasted(max(time.Since(t), 0)) },
+	"lasted":    story.Lasted,
+	"until":     func(t time.Time) string { return story.Lasted(max(time.Until(t), 0)) },
+	"masked":    story.Masked,
+	"legName":   story.Name,
+	"join":      strings.Join,
+	"plural":    func(n int, one, many string) string { return count(n, one, many) },
+	"short":     func(id string) string { return shortened(id) },
+	"menu":      func() []place { return menu },
+	"percent":   func(v *float64) string { return figure(v, "%.1f %%") },
+	"float":     func(v *float64) string { return figure(v, "%.1f s") },
+	"percentOf": func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) },
+	"unix":      func(at int64) string { return time.Unix(at, 0).UTC().Format("2006-01-02 15:04") },
+	"add":       func(a, b int) int { return a + b },
+	"contains":  strings.Contains,
+}
+
+// figure says a number that may not be known.
+func figure(v *float64, format string) string {
+	if v == nil {
+		return "–"
+	}
+	return fmt.Sprintf(format, *v)
 }
 
 // count says a number of something.
@@ -190,5 +209,12 @@ func shortened(id string) string {
 type place struct{ Name, Path string }
 
 var menu = []place{
-	{"Last calls", "/"}, {"Find", "/find"},
+	{"Last calls", "/"},
+	{"Live legs", "/live"},
+	{"Find", "/find"},
+	{"Outcomes", "/outcomes"},
+	{"Webhooks", "/webhooks"},
+	{"Forwarding", "/forward"},
+	{"Parked", "/parked"},
+	{"Health", "/health"},
 }

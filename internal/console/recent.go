@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,22 +38,10 @@ const (
 
 // recent are the last calls, read from the stream of summaries while anybody looks. All who look share one reading.
 type recent struct {
-	life   context.Context //nolint:containedctx // the console's, which a reading must not outlive
-	js     jetstream.JetStream
-	layout natsd.Layout
-	log    *slog.Logger
-	wg     sync.WaitGroup
-
-	mu      sync.Mutex
-	running bool
-	ready   chan struct{} // closed when the first reading is through
-	looked  time.Time     // when somebody last looked
-	version uint64        // counts the changes
-	changed chan struct{} // closed with the next
-	next    uint64        // the first message that is not read yet
-	calls   map[string]*callRow
-	doubts  map[string]map[string][]string // of legs, by session; of a leg without any there is no entry
-	drawn   map[filter]drawn
+	*reading
+	calls  map[string]*callRow
+	doubts map[string]map[string][]string // of legs, by session; of a leg without any there is no entry
+	drawn  map[filter]drawn
 }
 
 // drawn is a list that was drawn for a filter, so that a second reader of it costs nothing.
@@ -63,93 +51,22 @@ type drawn struct {
 }
 
 func newRecent(life context.Context, js jetstream.JetStream, layout natsd.Layout, log *slog.Logger) *recent {
-	return &recent{life: life, js: js, layout: layout, log: log}
+	f := &recent{}
+	f.reading = &reading{
+		life: life, js: js, stream: layout.Calls, log: log, most: recentMessages, every: recentEvery, idle: recentIdle, take: f.take, after: f.bound,
+		reset: func() {
+			f.calls, f.doubts, f.drawn = make(map[string]*callRow), make(map[string]map[string][]string), make(map[filter]drawn)
+		},
+	}
+	return f
 }
 
-func (f *recent) wait() { f.wg.Wait() }
-
-// look starts the reading, or keeps it going, and returns a channel that is closed when there is something to see.
-func (f *recent) look() (ready <-chan struct{}) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.looked = time.Now()
-	if !f.running && f.life.Err() == nil {
-		f.running, f.ready, f.changed, f.next = true, make(chan struct{}), make(chan struct{}), 0
-		f.calls, f.doubts, f.drawn = make(map[string]*callRow), make(map[string]map[string][]string), make(map[filter]drawn)
-		f.wg.Go(f.run)
-	}
-	return f.ready
-}
-
-// run reads until nobody looks any more.
-func (f *recent) run() {
-	tick := time.NewTicker(recentEvery)
-	defer tick.Stop()
-	for first := true; ; first = false {
-		if err := f.read(); err != nil && f.life.Err() == nil {
-			f.log.Debug("the last calls could not be read", "error", err)
-		}
-		if first {
-			close(f.ready)
-		}
-		select {
-		case <-tick.C:
-		case <-f.life.Done():
-		}
-		f.mu.Lock()
-		if f.life.Err() != nil || time.Since(f.looked) > recentIdle {
-			f.running, f.calls, f.doubts, f.drawn = false, nil, nil, nil
-			close(f.changed)
-			f.mu.Unlock()
-			return
-		}
-		f.mu.Unlock()
-	}
-}
-
-// read takes what the stream has beyond what is read.
-func (f *recent) read() error {
-	ctx, cancel := context.WithTimeout(f.life, readWithin)
-	defer cancel()
-	stream, err := f.js.Stream(ctx, f.layout.Calls)
-	if err != nil {
-		return err
-	}
-	state := stream.CachedInfo().State
-	if f.next > state.LastSeq+1 || f.next == 0 { // the first time, or the stream was made anew
-		f.next = max(state.FirstSeq, 1)
-		if state.LastSeq > recentMessages {
-			f.next = max(f.next, state.LastSeq-recentMessages+1)
-		}
-	}
-	if f.next > state.LastSeq {
-		return nil
-	}
-	scan := natsd.Scan{Stream: f.layout.Calls, From: f.next, Last: state.LastSeq}
-	err = scan.Each(ctx, f.js, func(m *jetstream.RawStreamMsg) error {
-		f.take(m)
-		f.next = m.Sequence + 1
-		return nil
-	})
-	if err == nil {
-		f.next = state.LastSeq + 1
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.bound()
-	f.version++
-	close(f.changed)
-	f.changed = make(chan struct{})
-	return err
-}
-
+// take takes a summary. f.mu is held.
 func (f *recent) take(m *jetstream.RawStreamMsg) {
 	of, ok := publish.ParseSubject(m.Subject)
 	if !ok {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	id := of.Key.Session
 	if of.Key.Kind == summary.KindLeg {
 		f.doubt(id, of.Key.Leg, legDoubts(m.Data))
@@ -233,8 +150,17 @@ type recentPage struct {
 }
 
 // readFilter reads the filter of a page. What is in it is nobody's secret.
-func readFilter(r *http.Request) (filter, string, error) {
-	q := r.URL.Query()
+func readFilter(r *http.Request) (filter, string, error) { return filterOf(r.URL.Query()) }
+
+// readForm is readFilter for a form.
+func readForm(r *http.Request) (filter, string, error) {
+	if err := r.ParseForm(); err != nil {
+		return filter{}, "", problem{http.StatusBadRequest, "The form cannot be read."}
+	}
+	return filterOf(r.PostForm)
+}
+
+func filterOf(q url.Values) (filter, string, error) {
 	f := filter{Outcome: q.Get("outcome"), Connection: strings.TrimSpace(q.Get("connection")), Doubtful: q.Get("doubtful") != ""}
 	if f.Outcome != "" && !slices.Contains(summary.Outcomes(), summary.Outcome(f.Outcome)) {
 		return f, "", problem{http.StatusBadRequest, "There is no such outcome."}
@@ -332,9 +258,8 @@ func (c *Console) recentRows(which filter) (html []byte, version uint64, changed
 	if ok && have.version == version {
 		return have.html, version, changed, nil
 	}
-	var b bytes.Buffer
-	page := recentPage{filter: which, Rows: f.list(which, recentShown), Now: time.Now()}
-	if err := c.pages["recent"].ExecuteTemplate(&b, "rows", &page); err != nil {
+	html, err = c.draw("recent", "rows", &recentPage{filter: which, Rows: f.list(which, recentShown), Now: time.Now()})
+	if err != nil {
 		return nil, 0, nil, err
 	}
 	f.mu.Lock()
@@ -342,10 +267,8 @@ func (c *Console) recentRows(which filter) (html []byte, version uint64, changed
 	if len(f.drawn) > maxStreams {
 		clear(f.drawn)
 	}
-	if f.drawn != nil {
-		f.drawn[which] = drawn{version, b.Bytes()}
-	}
-	return b.Bytes(), version, changed, nil
+	f.drawn[which] = drawn{version, html}
+	return html, version, changed, nil
 }
 
 // stream sends server-sent events until the reader is gone or the console stops.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -82,7 +83,9 @@ func open(t *testing.T, access console.Access, changes ...func(*console.Config))
 			Log: journal.NewReader(w.nats.JS, w.nats.Layout.Events, w.nats.Layout.Prefix), Summaries: w.calls,
 			Parked: parked.New(w.nats.JS, w.nats.Layout), Rules: rules, Decode: decode, Table: w.table,
 		},
-		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		Logger:   slog.New(slog.NewTextHandler(w.log, nil)),
+		Health:   func(context.Context) console.Health { return console.Health{} },
+		Webhooks: func() console.Webhooks { return console.Webhooks{} },
 	}
 	for _, change := range changes {
 		change(&config)
@@ -258,4 +261,10 @@ func callsOf(page string) (ids []string) {
 		ids = append(ids, m[1])
 	}
 	return ids
+}
+
+// forwardStream is the stream that holds attempts, where there is an application.
+func forwardStream(w *world) jetstream.StreamConfig {
+	p := w.nats.Layout.Prefix + ".internal."
+	return jetstream.StreamConfig{Name: w.nats.Layout.Forward, Subjects: []string{p + "forward.*", p + "later.>"}, AllowDirect: true}
 }

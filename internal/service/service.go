@@ -58,6 +58,7 @@ type Service struct {
 	ingest   *ingest.Server
 	forward  *forward.Forwarder // nil: there is nobody to forward to
 	console  *console.Console   // nil: there is none
+	testKey  ed25519.PrivateKey // of test calls; nil: they are not allowed
 	tracer   trace.Tracer       // nil: nothing is traced
 	apiKey   string             // as it was at the start
 	limits   natsd.Limits       // of the streams, as they were at the start
@@ -95,7 +96,10 @@ func (s *Service) up(ctx context.Context) error {
 	if err := s.settings.check(); err != nil {
 		return err
 	}
-	keys, err := s.settings.publicKeys()
+	if err := s.allowTestCalls(); err != nil {
+		return err
+	}
+	keys, err := s.publicKeys()
 	if err != nil {
 		return err
 	}

@@ -282,7 +282,7 @@ func (s *Service) rereadPublicKeys() {
 	if s.settings.TelnyxPublicKeyFile == "" {
 		return
 	}
-	keys, err := s.settings.publicKeys()
+	keys, err := s.publicKeys()
 	if err == nil {
 		err = s.ingest.SetKeys(keys)
 	}

@@ -69,7 +69,7 @@ func (s *Sources) Story(ctx context.Context, q Query) (Story, error) {
 	if q.Progress == nil {
 		q.Progress = func(string, int) {}
 	}
-	l := &lookup{Sources: s, Query: q, known: Known{ID: q.ID, At: time.Now()}}
+	l := &lookup{Sources: s, Query: q, known: Known{ID: q.ID, At: time.Now()}, heads: make(map[uint64]call.Entry)}
 	l.table()
 	if err := l.summaries(ctx); err != nil {
 		return Story{}, err
@@ -96,6 +96,8 @@ type lookup struct {
 	known Known
 	// inTable: the live table knows the call.
 	inTable bool
+	// heads are entries that the scan has seen and that name the session, without their bodies, where the table knows it.
+	heads map[uint64]call.Entry
 }
 
 // table takes what the live table knows.
@@ -179,7 +181,7 @@ func (l *lookup) entries(ctx context.Context) error {
 		k.Read, seqs = false, seqs[:maxEntries]
 		k.Remarks = append(k.Remarks, fmt.Sprintf("only the first %d entries of the log were read", maxEntries))
 	}
-	if k.Entries, err = l.Log.Entries(ctx, seqs); err != nil {
+	if k.Entries, err = l.read(ctx, seqs); err != nil {
 		if !l.inTable && len(k.Summaries) == 0 {
 			return err
 		}
@@ -190,6 +192,24 @@ func (l *lookup) entries(ctx context.Context) error {
 		k.View, k.Schedule = Fold(log, k.Entries, k.Session, l.Rules, l.Decode)
 	}
 	return nil
+}
+
+// read returns the entries at these places. Of events that the table has folded the headers are enough, which the scan
+// has seen: the body of each would cost a request.
+func (l *lookup) read(ctx context.Context, seqs []uint64) ([]call.Entry, error) {
+	entries := make([]call.Entry, 0, len(seqs))
+	var whole []uint64
+	for _, seq := range seqs {
+		if head, ok := l.heads[seq]; ok && head.EventType() != "" {
+			entries = append(entries, head)
+		} else {
+			whole = append(whole, seq)
+		}
+	}
+	read, err := l.Log.Entries(ctx, whole)
+	entries = append(entries, read...)
+	slices.SortFunc(entries, func(a, b call.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return entries, err
 }
 
 // beginning is where the entries of the call begin, as far as is known: by the view of the table, or by the summaries.
@@ -231,6 +251,9 @@ func (l *lookup) scan(ctx context.Context, finder *Finder, from journal.From) er
 		l.Progress("entries of the log", n)
 		if finder.Take(e) {
 			return errEnough
+		}
+		if l.inTable && e.Ref.Session == l.known.Session && len(l.heads) < maxEntries {
+			l.heads[e.Seq] = e
 		}
 		if l.MaxScanned > 0 && n == l.MaxScanned {
 			return fmt.Errorf("%d entries of the log were looked at", n)

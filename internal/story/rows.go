@@ -40,6 +40,9 @@ func Name(leg int) string { return letter(leg) }
 // Phrase says what is to come.
 func (d Due) Phrase() string { return phraseDue(d.Check) }
 
+// DuePhrase says what is to come by a check of the schedule.
+func DuePhrase(c session.Check) string { return phraseDue(Check{What: c.Kind, Attempt: c.Attempt}) }
+
 // rows returns the lines about some of the legs, and, if wanted, those about the session.
 func (s *Story) rows(legs []Leg, sessionToo bool) []Row {
 	columns := make(map[string]int, len(legs))

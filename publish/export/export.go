@@ -172,6 +172,8 @@ type Plan struct {
 	Since, Until Bound
 	// Format is that of the file.
 	Format Format
+	// Where keeps a body; nil: all are kept. No unfinished export remembers it: it is for a file that is made at once.
+	Where func(body []byte) bool
 	// Output is the file. One that exists is replaced in the end.
 	Output string
 	// QuoteFormulas puts an apostrophe before texts in CSV that a spreadsheet takes for formulas. Numbers begin with a +.

@@ -88,8 +88,10 @@ func (s *spool) fetch(ctx context.Context, from *source, wanted []uint64, seen f
 				return nil // superseded, or outside the time
 			}
 			wanted = wanted[1:]
-			if err := s.append(m); err != nil {
-				return err
+			if s.plan.Where == nil || s.plan.Where(m.Data) {
+				if err := s.append(m); err != nil {
+					return err
+				}
 			}
 			if s.state.Rows%reportEvery == 0 {
 				seen(s.state.Rows)

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -256,6 +257,61 @@ func (s *scan) read(m *jetstream.RawStreamMsg) {
 		}
 		s.found[a.Seq][target] = append(s.found[a.Seq][target], a)
 	}
+}
+
+// Undelivered is an event that has come to its end at a target without success, or has not come to it, by what is
+// recorded of it.
+type Undelivered struct {
+	Target string
+	// Attempt is the last one.
+	Attempt
+}
+
+// Undelivered reads what was recorded since a time, and returns the events that no target has taken by the last that
+// was recorded of them, oldest attempt first. complete is false where ctx ended first, or where there are more than
+// most: then the oldest are left out.
+func (d *Desk) Undelivered(ctx context.Context, since time.Time, most int) (all []Undelivered, complete bool, err error) {
+	type place struct {
+		target string
+		seq    uint64
+	}
+	last, complete := make(map[place]Attempt), true
+	prefix := attemptsSubject(d.cfg.Layout.Prefix, "")
+	records := natsd.Scan{Stream: d.cfg.Layout.Forward, Subjects: []string{prefix + "*"}, Since: since}
+	err = records.Each(ctx, d.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
+		var r record
+		_ = json.Unmarshal(m.Data, &r) // what cannot be read was never written by us
+		for _, a := range r.Attempts {
+			p := place{strings.TrimPrefix(m.Subject, prefix), a.Seq}
+			if a.Result == Done {
+				delete(last, p)
+			} else if last[p] = a; len(last) > 2*most {
+				complete = false
+				for p, old := range last {
+					if old.At.Before(a.At.Add(-time.Second)) && len(last) > most {
+						delete(last, p)
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		if ctx.Err() == nil {
+			return nil, false, fmt.Errorf("read the attempts: %w", err)
+		}
+		complete = false
+	}
+	for p, a := range last {
+		all = append(all, Undelivered{p.target, a})
+	}
+	slices.SortFunc(all, func(a, b Undelivered) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Seq, b.Seq), strings.Compare(a.Target, b.Target))
+	})
+	if n := len(all) - most; n > 0 {
+		all, complete = all[n:], false
+	}
+	return all, complete, nil
 }
 
 // Event returns an event of the log, by the sequence that applications get as Legato-Event-Seq. It fails with ErrNoEvent

@@ -58,6 +58,7 @@ func (r *Report) Judge() {
 	}
 	r.most("7 CPU per event at 1,000/s, of the synced floor's", same, 1, "×")
 	r.judgeForward()
+	r.judgeConsole()
 }
 
 func (r *Report) judgeLoad(p, floor *Target) {

@@ -15,6 +15,8 @@ type Report struct {
 	Goals    []Goal  `json:"goals"`
 	// Forward is what an application costs, live and dead. Nil: not measured.
 	Forward *Forward `json:"forward,omitempty"`
+	// Console is what readers of the console cost. Nil: not measured.
+	Console *Console `json:"console,omitempty"`
 }
 
 // Machine is where a run took place.

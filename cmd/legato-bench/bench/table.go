@@ -127,6 +127,7 @@ func (r *Report) parts(b *strings.Builder) {
 	growth("open sessions", r.Sessions)
 	growth("events a call", r.Calls)
 	rows = append(rows, r.Forward.rows()...)
+	rows = append(rows, r.Console.rows()...)
 	if len(rows) > 1 {
 		writeTable(b, rows)
 	}

@@ -16,3 +16,40 @@ document.addEventListener("click", (event) => {
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.xhr.status >= 400) { event.detail.shouldSwap = true; event.detail.isError = false; }
 });
+
+// Plots of outcomes, kept up to date while the page is open. The tables below say the same.
+addEventListener("DOMContentLoaded", () => {
+  const plots = document.querySelector(".plots[data-source]");
+  if (!plots || !window.uPlot) return;
+  const shade = (name) => { const e = document.createElement("i"); e.className = "shade " + name; plots.append(e); const c = getComputedStyle(e).color; e.remove(); return c; };
+  const kinds = [["answered", "good"], ["busy", "odd"], ["no_answer", "accent"], ["rejected", "bad"], ["canceled", "soft"], ["failed", "ink"], ["unknown", "line"]];
+  const two = (n) => String(n).padStart(2, "0");
+  const clock = (s) => { const d = new Date(s * 1000); const hour = two(d.getUTCHours()) + ":" + two(d.getUTCMinutes()); return hour === "00:00" ? two(d.getUTCMonth() + 1) + "-" + two(d.getUTCDate()) : hour; };
+  const drawn = {};
+  const draw = (id, data, series, unit) => {
+    const at = document.getElementById(id);
+    const axis = { stroke: shade("soft"), grid: { stroke: shade("line"), width: 1 }, ticks: { stroke: shade("line") } };
+    if (drawn[id]) { drawn[id].setData(data); return; }
+    drawn[id] = new uPlot({ width: at.clientWidth, height: 190, tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "UTC"), cursor: { drag: { x: false, y: false } },
+      scales: { y: { range: (u, low, high) => [0, Math.max(high || 0, 1) * 1.08] } },
+      axes: [{ ...axis, values: (u, at) => at.map(clock) }, { ...axis, size: 48 }], series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series.map(([label, c]) => ({ label, stroke: shade(c), width: 2, points: { show: true, size: 6, fill: shade(c) }, spanGaps: true, value: (u, v) => v == null ? "–" : v.toFixed(unit) }))] }, data, at);
+  };
+  const show = async () => {
+    const answer = await fetch(plots.dataset.source, { credentials: "same-origin" });
+    if (!answer.ok) return;
+    const r = await answer.json();
+    const x = r.hours.map((h) => h.at);
+    const seen = kinds.filter(([k]) => (r.all.outcomes || {})[k]);
+    if (drawn["plot-outcomes"] && drawn["plot-outcomes"].series.length !== (seen.length || 1) + 1) { drawn["plot-outcomes"].destroy(); delete drawn["plot-outcomes"]; }
+    draw("plot-outcomes", [x, ...(seen.length ? seen : [kinds[0]]).map(([k]) => r.hours.map((h) => (h.outcomes || {})[k] || 0))], seen.length ? seen : [kinds[0]], 0);
+    for (const [id, key, c] of [["plot-asr", "asr", "good"], ["plot-acd", "acd", "accent"], ["plot-delay", "delay", "odd"]]) draw(id, [x, r.hours.map((h) => h[key])], [[key === "delay" ? "delay" : key.toUpperCase(), c]], 1);
+    const say = (id, v, unit) => { document.getElementById(id).textContent = v == null ? "–" : unit ? v.toFixed(1) + unit : String(v); };
+    say("n-calls", r.all.calls); say("n-asr", r.all.asr, " %"); say("n-acd", r.all.acd, " s"); say("n-delay", r.all.delay, " s");
+    const reading = document.getElementById("reading");
+    reading.hidden = !r.reading; reading.querySelector("span").textContent = r.percent;
+    setTimeout(show, r.reading ? 1000 : 5000);
+  };
+  show();
+  let resized;
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => Object.values(drawn).forEach((p) => p.setSize({ width: p.root.parentNode.clientWidth, height: 190 })), 150); });
+});

@@ -1,0 +1,99 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/publish/export"
+)
+
+// downloadWithin bounds the making of a file, and downloadWrite its sending.
+const (
+	downloadWithin = 2 * time.Minute
+	downloadWrite  = 5 * time.Minute
+)
+
+// download sends what is filtered as a file, as export writes it. It has numbers and names in it, so it is for those
+// who may see them, and is logged. One is made at a time.
+func (c *Console) download(w http.ResponseWriter, r *http.Request) {
+	if err := c.sendFile(w, r); err != nil {
+		c.write(w, r, c.failed(r, err))
+	}
+}
+
+func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
+	which, since, err := readForm(r)
+	if err != nil {
+		return err
+	}
+	format, level := export.Format(r.PostFormValue("format")), r.PostFormValue("level")
+	if level != summary.KindLeg && level != summary.KindSession || format != export.NDJSON && format != export.CSV && format != export.Parquet {
+		return problem{http.StatusBadRequest, "There is no such file: choose legs or sessions, and a format."}
+	}
+	revealed, err := c.revealed(r, "a file of calls", slog.String("level", level), slog.String("since", since))
+	if err == nil && !revealed {
+		err = problem{http.StatusForbidden, "A file is not masked, so it is for those who may see what is."}
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case c.files <- struct{}{}:
+		defer func() { <-c.files }()
+	default:
+		return problem{http.StatusServiceUnavailable, "Another file is being made. Try again when it is there."}
+	}
+	dir, err := os.MkdirTemp("", "legato-console-")
+	if err != nil {
+		return fmt.Errorf("make a directory for a file: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(r.Context(), downloadWithin)
+	defer cancel()
+	plan := export.Plan{
+		Level: level, Format: format, Output: filepath.Join(dir, "calls."+string(format)), QuoteFormulas: true,
+		Since: export.Bound{At: which.Since}, Where: func(body []byte) bool { return which.keeps(body) },
+	}
+	if _, err := export.Run(ctx, c.cfg.JetStream, c.cfg.Layout, plan, nil); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(plan.Output)
+	if err != nil {
+		return err
+	}
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadWrite)); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="legato-%ss.%s"`, level, format))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	return nil
+}
+
+// keeps reports whether a body is of what is filtered; what legs say against themselves counts for legs only.
+func (f filter) keeps(body []byte) bool {
+	v := gjson.GetManyBytes(body, "outcome", "far_outcome", "connection_id")
+	if f.Outcome != "" && f.Outcome != v[0].Str && f.Outcome != v[1].Str || f.Connection != "" && f.Connection != v[2].Str {
+		return false
+	}
+	if !f.Doubtful {
+		return true
+	}
+	row := readRow(0, body)
+	row.LegDoubts = legDoubts(body)
+	if state := gjson.GetBytes(body, "status.state"); state.Exists() {
+		row.StatusState = state.Str
+	}
+	return len(row.Doubts(time.Now())) > 0
+}

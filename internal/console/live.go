@@ -1,0 +1,95 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/internal/story"
+)
+
+const (
+	// liveShown is the longest list of live legs.
+	liveShown = 200
+	// liveEvery is how often the live legs are looked at while a page shows them.
+	liveEvery = 2 * time.Second
+)
+
+// livePage are the legs that are not over.
+type livePage struct {
+	Legs []session.Open
+	All  int
+	Now  time.Time
+	// Replaying: the table has not caught up with the log.
+	Replaying bool
+}
+
+func (c *Console) live() *livePage {
+	table := c.cfg.Sources.Table
+	legs, all := table.Open(liveShown)
+	return &livePage{Legs: legs, All: all, Now: table.Now(), Replaying: !table.HasCaughtUp()}
+}
+
+// Age is how long ago something was, on the log's clock.
+func (p *livePage) Age(t time.Time) time.Duration { return max(p.Now.Sub(t), 0) }
+
+// Due says what is to come of a leg.
+func (p *livePage) Due(o session.Open) string {
+	if o.Next == nil {
+		return ""
+	}
+	when := "in " + story.Lasted(o.Next.Due.Sub(p.Now))
+	if !o.Next.Due.After(p.Now) {
+		when = "due since " + story.Lasted(p.Now.Sub(o.Next.Due))
+	}
+	return story.DuePhrase(o.Next.Check) + ", " + when
+}
+
+func (c *Console) showLive(*http.Request) (view, error) {
+	return view{template: "live", Title: "Live legs", Place: "/live", Data: c.live()}, nil
+}
+
+// streamLive sends the live legs every now and then.
+func (c *Console) streamLive(w http.ResponseWriter, r *http.Request) {
+	c.stream(w, r, func(ctx context.Context, send func(event string, html []byte) error) error {
+		tick := time.NewTicker(liveEvery)
+		defer tick.Stop()
+		for {
+			html, err := c.liveDrawn.get(func() ([]byte, error) { return c.draw("live", "livelegs", c.live()) })
+			if err != nil {
+				return err
+			}
+			if err := send("legs", html); err != nil {
+				return err
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+}
+
+// shared is something drawn that all readers of a page share for a while.
+type shared struct {
+	mu   sync.Mutex
+	at   time.Time
+	html []byte
+}
+
+// get returns what was drawn lately, or draws it.
+func (s *shared) get(draw func() ([]byte, error)) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.at) < liveEvery/2 {
+		return s.html, nil
+	}
+	html, err := draw()
+	if err == nil {
+		s.at, s.html = time.Now(), html
+	}
+	return html, err
+}
