@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 
 	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/publish/load"
+	"github.com/legato-calls/legato/publish/load/clickhouse"
 	"github.com/legato-calls/legato/publish/load/dataset"
 	"github.com/legato-calls/legato/publish/load/postgres"
 )
 
 type loadCmd struct {
-	Target string `arg:"" env:"LEGATO_LOAD_TARGET" help:"postgres://user@host/database, or a folder for Parquet files, as calls/. A password is best left to PGPASSWORD or PGPASSFILE." optional:""`
+	Target string `arg:"" env:"LEGATO_LOAD_TARGET" help:"postgres://user@host/database, clickhouse://user@host:9000, or a folder for Parquet files, as calls/. A password is best left to PGPASSWORD, PGPASSFILE or CLICKHOUSE_PASSWORD." optional:""`
 	service.LoadSettings
 	PrintSchema bool `help:"Print the SQL that makes the tables of the target, or of a folder the SQL by which DuckDB reads it, and do nothing."`
 }
@@ -47,24 +49,33 @@ func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
 
 // statements is the SQL that makes the tables of the target, or reads them.
 func (cmd *loadCmd) statements() (string, error) {
-	if strings.Contains(cmd.Target, "://") {
-		return postgres.Statements()
+	scheme, _, isURL := strings.Cut(cmd.Target, "://")
+	switch {
+	case !isURL:
+		return dataset.Statements(cmd.Target)
+	case slices.Contains(clickHouse, scheme):
+		return clickhouse.Statements()
 	}
-	return dataset.Statements(cmd.Target)
+	return postgres.Statements()
 }
+
+// clickHouse are the schemes of its native and of its HTTP interface.
+var clickHouse = []string{"clickhouse", "http", "https"}
 
 // target is the warehouse that the argument names.
 func (cmd *loadCmd) target() (load.Target, error) {
 	scheme, _, isURL := strings.Cut(cmd.Target, "://")
 	switch {
 	case cmd.Target == "":
-		return nil, errors.New("no target is given: postgres://… or a folder")
+		return nil, errors.New("no target is given: postgres://…, clickhouse://… or a folder")
 	case !isURL:
 		return dataset.New(cmd.Target)
 	case scheme == "postgres" || scheme == "postgresql":
 		return postgres.New(cmd.Target)
+	case slices.Contains(clickHouse, scheme):
+		return clickhouse.New(cmd.Target)
 	}
-	return nil, fmt.Errorf("no warehouse is reached by %.32q: postgres://… or a folder", scheme+"://")
+	return nil, fmt.Errorf("no warehouse is reached by %.32q: postgres://…, clickhouse://… or a folder", scheme+"://")
 }
 
 const (

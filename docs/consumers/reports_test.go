@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	client "github.com/ClickHouse/clickhouse-go/v2"
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
@@ -20,6 +22,8 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish/load"
+	"github.com/legato-calls/legato/publish/load/clickhouse"
+	"github.com/legato-calls/legato/publish/load/clickhouse/clickhousetest"
 	"github.com/legato-calls/legato/publish/load/dataset"
 	"github.com/legato-calls/legato/publish/load/loadtest"
 	"github.com/legato-calls/legato/publish/load/postgres"
@@ -256,6 +260,60 @@ func numbers(row map[string]any) map[string]any {
 		row[column] = number(column, v)
 	}
 	return row
+}
+
+func TestReportsInClickHouseAreWhatGoWorksOut(t *testing.T) {
+	t.Parallel()
+	url := clickhousetest.Run(t)
+	s := natsdtest.Run(t)
+	day.Publish(t, s.Conn)
+	target, err := clickhouse.New(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded(t, s, target)
+	options, err := client.ParseDSN(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := client.Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	names, sql := reports(t, "clickhouse.sql")
+	sameReports(t, names, computed(legsOf(t, s)), func(name string) (rows report) {
+		found, err := conn.Query(t.Context(), strings.TrimSuffix(sql[name], ";"))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer found.Close()
+		for found.Next() {
+			var cells []any
+			for _, c := range found.ColumnTypes() {
+				cells = append(cells, reflect.New(c.ScanType()).Interface())
+			}
+			if err := found.Scan(cells...); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			row := make(map[string]any)
+			for i, c := range found.Columns() {
+				cell := reflect.ValueOf(cells[i])
+				for cell.Kind() == reflect.Pointer {
+					cell = cell.Elem()
+				}
+				row[c] = cell.Interface()
+				if day, ok := row[c].(time.Time); ok {
+					row[c] = dateOf(day)
+				}
+			}
+			rows = append(rows, numbers(row))
+		}
+		if err := found.Err(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return rows
+	})
 }
 
 func TestReportsInDuckDBAreWhatGoWorksOut(t *testing.T) {
