@@ -109,6 +109,20 @@ func (p *Publisher) Revisions(ctx context.Context, session string) ([]summary.St
 	return all, nil
 }
 
+// Erase takes every message of a session and of its legs out of the stream of summaries, whoever wrote it, overwrites it
+// where it is stored, and returns how many they were; a dry run only counts. Errors are those of infrastructure, and
+// ErrInvalid for a session that no subject can name.
+func (p *Publisher) Erase(ctx context.Context, session string, dryRun bool) (int, error) {
+	if err := validKey(summary.Key{Kind: summary.KindSession, Session: session}); err != nil {
+		return 0, err
+	}
+	scan := natsd.Scan{Stream: p.layout.Calls, HeadersOnly: true, Subjects: []string{
+		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: session}),
+		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: session, Leg: "*"}),
+	}}
+	return natsd.Erase(ctx, p.js, scan, dryRun, func(*jetstream.RawStreamMsg) (bool, error) { return true, nil })
+}
+
 // SessionOf returns the session of a leg of which a summary is stored; false when none
 // is. The server looks through the subjects of all legs: it is for a question, not for the
 // work. Errors are those of infrastructure, and ErrInvalid for a leg that no subject can name.

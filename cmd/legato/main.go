@@ -26,6 +26,7 @@ type cli struct {
 	Forward  forwardCmd  `cmd:"" help:"List the applications that get the webhooks, show the attempts at one, make another."`
 	Listen   listenCmd   `cmd:"" help:"Post the webhooks of a running service to an application on this machine."`
 	Parked   parkedCmd   `cmd:"" help:"List, show and retry what could not be used."`
+	Erase    eraseCmd    `cmd:"" help:"Erase one call from everything but the log, which it leaves by itself; exit 1 while it is there."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready; exit 0 when it is."`
 	Version  versionCmd  `cmd:"" help:"Print version, commit and Go version."`
 }

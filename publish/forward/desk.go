@@ -314,6 +314,35 @@ func (d *Desk) Undelivered(ctx context.Context, since time.Time, most int) (all 
 	return all, complete, nil
 }
 
+// Erase takes the attempts at events out of what is recorded, answers of applications with them, overwrites them where
+// they are stored, and returns how many records had some; what else these tell is recorded anew. A dry run only counts.
+func (d *Desk) Erase(ctx context.Context, events []uint64, dryRun bool) (int, error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
+	records := natsd.Scan{Stream: d.cfg.Layout.Forward, Subjects: []string{attemptsSubject(d.cfg.Layout.Prefix, "*")}}
+	return natsd.Erase(ctx, d.cfg.JetStream, records, dryRun, func(m *jetstream.RawStreamMsg) (bool, error) {
+		var r record
+		if err := json.Unmarshal(m.Data, &r); err != nil {
+			return false, nil // never written by us
+		}
+		n := len(r.Attempts)
+		r.Attempts = slices.DeleteFunc(r.Attempts, func(a Attempt) bool { return slices.Contains(events, a.Seq) })
+		if len(r.Attempts) == n {
+			return false, nil
+		}
+		if dryRun || len(r.Attempts) == 0 {
+			return true, nil
+		}
+		body, err := json.Marshal(r)
+		if err != nil {
+			return false, fmt.Errorf("encode the rest of a record: %w", err)
+		}
+		_, err = d.cfg.JetStream.Publish(ctx, m.Subject, body)
+		return err == nil, err
+	})
+}
+
 // Event returns an event of the log, by the sequence that applications get as Legato-Event-Seq. It fails with ErrNoEvent
 // when there is none, and when NATS cannot be asked.
 func (d *Desk) Event(ctx context.Context, seq uint64) (call.Entry, error) {

@@ -1,11 +1,13 @@
 package parked
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +127,18 @@ func (s *Store) Remove(ctx context.Context, seq uint64) error {
 		return fmt.Errorf("remove parked message %d: %w", seq, err)
 	}
 	return nil
+}
+
+// Erase takes what is parked out of the store where header or body names one of these ids, overwrites it where it is
+// stored, and returns how many messages they were; a dry run only counts.
+func (s *Store) Erase(ctx context.Context, ids []string, dryRun bool) (int, error) {
+	scan := natsd.Scan{Stream: s.layout.Parked, Subjects: []string{s.subject("*")}}
+	return natsd.Erase(ctx, s.js, scan, dryRun, func(m *jetstream.RawStreamMsg) (bool, error) {
+		k := s.message(m)
+		return slices.ContainsFunc(ids, func(id string) bool {
+			return string(k.Ref.Session) == id || string(k.Ref.Leg) == id || string(k.Ref.Control) == id || bytes.Contains(m.Data, []byte(id))
+		}), nil
+	})
 }
 
 func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
