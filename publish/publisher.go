@@ -27,6 +27,18 @@ var (
 // server is twice that for body and headers; consumers may count on this one.
 const MaxBody = 512 << 10
 
+// headerRoom is what the headers of a summary take of a message, at most: some 1 KiB, and ids of 128 bytes where Telnyx's
+// have 36.
+const headerRoom = 4 << 10
+
+// MaxBody returns the largest body that the server takes now, in bytes: 512 KiB, or what its max_payload leaves for it.
+func (p *Publisher) MaxBody() int {
+	if limit := p.js.Conn().MaxPayload(); limit > 0 {
+		return int(min(MaxBody, max(limit-headerRoom, 0)))
+	}
+	return MaxBody
+}
+
 // DefaultTimeout bounds one exchange with NATS where the caller's context allows more.
 const DefaultTimeout = 5 * time.Second
 
@@ -94,8 +106,7 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	defer cancel()
 	m := encode(p.layout.Prefix, d)
 	carryTrace(ctx, m)
-	// Any connection: two replicas may know different ones, and yet race for one revision.
-	filter := subject(p.layout.Prefix, verb(d.Revision), "*", d.Key)
+	filter := p.condition(d, prev)
 	ack, err := p.store(ctx, m, filter, expected(d, prev))
 	if refused(err) {
 		if last, foreign := p.behindForeign(ctx, filter, expected(d, prev)); foreign {
@@ -125,6 +136,17 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	}
 	d.PublishedAt = d.PublishedAt.UTC().Truncate(time.Microsecond) // As it is read back.
 	return summary.Stored{Draft: d, Seq: ack.Sequence}, nil
+}
+
+// condition returns the subjects on which nothing may have come since the revision before. Of the first revision they are
+// those of any connection: two replicas may know different ones, and yet race for it. The server looks through all
+// connections for that. A later one has the connection of the one before, which is stored, whoever publishes it.
+func (p *Publisher) condition(d summary.Draft, prev summary.Stored) string {
+	connection := "*"
+	if prev.Seq > 0 {
+		connection = call.ConnectionID(prev.Connection).Token()
+	}
+	return subject(p.layout.Prefix, verb(d.Revision), connection, d.Key)
 }
 
 // store publishes a message if the last one that matches the filter is at a sequence.

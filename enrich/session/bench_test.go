@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
 )
 
@@ -183,6 +184,54 @@ func heldPerLeg(legs int) float64 {
 	held := float64(heap()-before) / float64(legs)
 	runtime.KeepAlive(l)
 	return held
+}
+
+// heldPerFinishedLeg is the heap that finished legs take, each with its session, a status answer and its settling, and in
+// how many objects.
+func heldPerFinishedLeg(tb testing.TB, legs int) (bytes, objects float64) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	l := newBusy(0)
+	own := func(topic string, body any) {
+		l.seq++
+		l.table.Fold(call.Entry{Seq: l.seq, ReceivedAt: l.at, Topic: topic, Data: encode(tb, body)})
+	}
+	for n := range legs {
+		for step := range len(steps) - 1 { // but for the cost
+			l.table.Fold(l.make(n, step))
+		}
+		ref, end := l.next.Ref, l.at
+		over := false
+		own(call.TopicStatus, session.Answer{Proven: true, Answer: status.Answer{
+			Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection, Attempt: 1,
+			FetchedAt: end, Result: status.Answered, HTTPStatus: 200, IsAlive: &over, StartTime: end.Add(-time.Minute), EndTime: end,
+			ClientState: l.next.Facts.ClientState, RecordType: "call",
+		}})
+		own(call.TopicCheck, session.Check{Kind: session.CheckSettle, Session: ref.Session, Upto: l.seq})
+	}
+	l.next = call.Event{}
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(l)
+	return float64(after.HeapAlloc-before.HeapAlloc) / float64(legs), float64(after.HeapObjects-before.HeapObjects) / float64(legs)
+}
+
+// BenchmarkHeapPerFinishedLeg reports the memory of 50,000 finished legs: they stay for the amend window.
+func BenchmarkHeapPerFinishedLeg(b *testing.B) {
+	for b.Loop() {
+		bytes, objects := heldPerFinishedLeg(b, 50_000)
+		b.ReportMetric(bytes, "B/leg")
+		b.ReportMetric(objects, "objects/leg")
+	}
+}
+
+func TestAFinishedLegWithItsSessionTakesLessThanFiveKibibytes(t *testing.T) {
+	if got, objects := heldPerFinishedLeg(t, 5_000); got > 5<<10 || objects > 60 {
+		t.Errorf("%.0f bytes and %.1f objects a leg", got, objects)
+	}
 }
 
 // BenchmarkHeapPerOpenLeg reports the memory of 100,000 open legs.
