@@ -112,6 +112,13 @@ func saysItself(d *summary.Draft) bool {
 		get("call_session_id") == d.Key.Session && (d.Key.Leg == "" || get("call_leg_id") == d.Key.Leg)
 }
 
+// Wrote reports whether a message has the subject and the headers of a summary that Legato wrote. Its body may yet be
+// another's.
+func Wrote(subject string, h nats.Header) bool {
+	_, err := decodeHeader(subject, h)
+	return err == nil
+}
+
 // decodeHeader reads back what subject and header of a stored summary tell. It fails on a message that encode did not make.
 func decodeHeader(subject string, h nats.Header) (summary.Draft, error) {
 	of, ok := ParseSubject(subject)
