@@ -266,3 +266,53 @@ func TestAClockOfTheLogThatIsNotOnesOwnIsSaid(t *testing.T) {
 		t.Errorf("it is %v ahead", got)
 	}
 }
+
+// A server's operator may allow less than Legato would use by itself: it makes do with that. A long call is completed in
+// what a message may have, and nothing is parked.
+func TestALongCallIsCompletedWithinTheServersLimits(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(config, []byte(`max_payload: 131072
+		jetstream { limits { max_ack_pending: 100, max_request_batch: 16, duplicate_window: 30s } }
+		accounts { A { users: [ { user: u, password: p } ], jetstream { max_file: 200MB, max_bytes_required: true } } }
+		no_auth_user: u`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url := legatotest.ExternalNATS(t, "--config="+config)
+	world := legatotest.NewTelnyx(t)
+	s, _ := external(t, world, url, "--events-max-bytes=67108864", "--calls-max-bytes=67108864")
+	c := fake.Generator{Seed: 31}.Of(fake.Busy, 7, time.Now().UTC().Add(-time.Minute))
+	world.Know(c)
+	post := func(body []byte) {
+		t.Helper()
+		if a := world.Post(t, s.Target(), time.Now(), body); a.Status != http.StatusOK {
+			t.Fatalf("a webhook was answered %+v", a)
+		}
+	}
+	post(c.Deliveries[0].Body(1, s.Target()))
+	ref := c.Legs[0].Ref
+	for n := range 60 {
+		body, err := json.Marshal(map[string]any{"data": map[string]any{
+			"record_type": "event", "event_type": "call.ai_gather.ended", "id": fmt.Sprintf("long-%d", n),
+			"occurred_at": time.Now().UTC().Add(-time.Minute), "payload": map[string]any{
+				"call_session_id": ref.Session, "call_leg_id": ref.Leg, "call_control_id": ref.Control, "status": "valid",
+				"message_history": []map[string]string{{"role": "user", "content": strings.Repeat("what was said ", 600)}},
+			},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		post(body)
+	}
+	post(c.Deliveries[1].Body(1, s.Target()))
+	m := legatotest.Completed(t, url, "calls.leg.completed.*.*."+string(ref.Leg))
+	if size := len(m.Data); size > 128<<10 || size < 16<<10 {
+		t.Errorf("the summary of a long leg has %d bytes", size)
+	}
+	legatotest.Completed(t, url, "calls.session.completed.*."+string(c.Session))
+	for _, m := range legatotest.Stored(t, legatotest.Dial(t, url), "CALL_PARKED") {
+		t.Errorf("%s was parked", m.Subject())
+	}
+	s.Logged("the server allows fewer tasks to be held at once")
+	legatotest.StopsCleanly(t, s)
+}

@@ -123,7 +123,7 @@ func (l *leg) due(stored summary.Stored) verdict {
 }
 
 func (l *leg) draft() (compose.Draft, error) {
-	return compose.LegDraft(compose.Leg(l.pass.view.ID, l.view))
+	return compose.LegDraft(compose.Leg(l.pass.view.ID, l.view), l.pass.w.maxBody())
 }
 
 func (l *leg) merge(_ context.Context, stored summary.Stored, draft compose.Draft, isLost bool) (m merged, err error) {
@@ -133,7 +133,7 @@ func (l *leg) merge(_ context.Context, stored summary.Stored, draft compose.Draf
 	m.after, m.again = draft, !isLost && compose.Covers(*draft.Leg, *m.before.Leg)
 	if !m.again { // the draft alone does not make it again
 		l.trimmed = true
-		m.after, err = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg))
+		m.after, err = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg), l.pass.w.maxBody())
 	}
 	return m, err
 }

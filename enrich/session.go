@@ -40,7 +40,7 @@ func (s *wholeSession) due(stored summary.Stored) verdict {
 }
 
 func (s *wholeSession) draft() (compose.Draft, error) {
-	return compose.SessionDraft(compose.Session(s.pass.view, s.legs))
+	return compose.SessionDraft(compose.Session(s.pass.view, s.legs), s.pass.w.maxBody())
 }
 
 // merge reads back the summaries of legs that only the stored session knows: they were trimmed from the log.
@@ -54,7 +54,7 @@ func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ compo
 		return merged{}, err
 	}
 	v := s.pass.view
-	after, err := compose.SessionDraft(compose.MergeSession(compose.Session(v, legs), before.Session, v, legs))
+	after, err := compose.SessionDraft(compose.MergeSession(compose.Session(v, legs), before.Session, v, legs), s.pass.w.maxBody())
 	return merged{before: before, after: after, again: true}, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
@@ -83,6 +84,8 @@ type Config struct {
 	Status  StatusSource
 	Sink    Sink
 	Parking Parking
+	// MaxBody returns the largest body that Sink takes, in bytes. Nil: compose.MaxBody.
+	MaxBody func() int
 	// Watch reports what all replicas publish. Nil: this one publishes alone.
 	Watch Watch
 	// Decode reads the event of an entry.
@@ -427,6 +430,14 @@ func key(sid call.SessionID, leg call.LegID) summary.Key {
 		return summary.Key{Kind: summary.KindSession, Session: string(sid)}
 	}
 	return summary.Key{Kind: summary.KindLeg, Session: string(sid), Leg: string(leg)}
+}
+
+// maxBody is the largest body of a summary.
+func (w *Worker) maxBody() int {
+	if w.cfg.MaxBody == nil {
+		return compose.MaxBody
+	}
+	return w.cfg.MaxBody()
 }
 
 func cacheKey(k summary.Key) string { return k.Session + "/" + k.Leg }

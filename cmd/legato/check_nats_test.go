@@ -41,6 +41,20 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 	small := legatotest.ExternalNATS(t, config(`accounts { A {
 		users: [ { user: u, password: `+secretPassword+` } ], jetstream { max_file: 64M } } }
 		no_auth_user: u`))
+	sized := legatotest.ExternalNATS(t, config(`accounts { A {
+		users: [ { user: u, password: `+secretPassword+` } ], jetstream { max_file: 64M, max_bytes_required: true } } }
+		no_auth_user: u`))
+	taken := legatotest.ExternalNATS(t)
+	if _, err := legatotest.Dial(t, taken).CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVERYTHING", Subjects: []string{"calls.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	narrow := legatotest.ExternalNATS(t, config("max_payload: 262144\njetstream { limits { max_ack_pending: 100, duplicate_window: 30s } }"))
+	streams(t, narrow, natsd.Limits{})
+	queue := jetstream.ConsumerConfig{Durable: "legato", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 100}
+	if _, err := legatotest.Dial(t, narrow).CreateConsumer(t.Context(), "CALL_EVENTS", queue); err != nil {
+		t.Fatal(err)
+	}
+	tiny := legatotest.ExternalNATS(t, config("max_payload: 65536"))
 	closed := legatotest.ExternalNATS(t, config(`authorization { user: u, password: `+secretPassword+` }`))
 	rows := []struct {
 		name string
@@ -64,6 +78,35 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 		{
 			name: "streams that serve may not change", url: made, args: []string{"--calls-max-age=100h", "--streams=check"}, line: "streams",
 			want: checked{Verdict: "fault", Detail: "max_age is 72h, want 100h", Do: "nats stream edit CALLS --max-age=100h"},
+		},
+		{
+			name: "an account that wants sizes", url: sized, line: "account limits",
+			want: checked{Verdict: "fault", Detail: "storage", Do: "--events-max-bytes and --calls-max-bytes"},
+		},
+		{
+			name: "lines with sizes for an account that wants them", url: sized, line: "streams",
+			args: []string{"--events-max-bytes=16777216", "--calls-max-bytes=16777216", "--streams=check"},
+			want: checked{Verdict: "fault", Detail: "stream CALL_PARKED does not exist", Do: "--max-bytes=1048576"},
+		},
+		{
+			name: "subjects that another stream takes", url: taken, line: "streams",
+			want: checked{Verdict: "fault", Detail: "calls.leg.> is taken by stream EVERYTHING (calls.>)", Do: "--subject-prefix"},
+		},
+		{
+			name: "a small payload", url: narrow, line: "max_payload",
+			want: checked{Verdict: "warning", Detail: "256", Do: "413"},
+		},
+		{
+			name: "a payload that is too small", url: tiny, line: "max_payload",
+			want: checked{Verdict: "fault", Detail: "64", Do: "max_payload to 1 MB"},
+		},
+		{
+			name: "few held tasks", url: narrow, line: "held tasks",
+			want: checked{Verdict: "warning", Detail: "100 at once", Do: "max_ack_pending"},
+		},
+		{
+			name: "a short duplicate window", url: narrow, line: "streams",
+			want: checked{Verdict: "warning", Detail: "duplicate_window is 30s, want 2m", Do: "Nothing is lost"},
 		},
 		{
 			name: "a stream of somebody else", url: foreign, line: "streams",

@@ -173,7 +173,7 @@ func TestASessionPastTheLimitCarriesLess(t *testing.T) {
 			for i := range row.legs {
 				s.Legs = append(s.Legs, leg(i))
 			}
-			got, _, err := compose.FitSession(s)
+			got, _, err := compose.FitSession(s, compose.MaxBody)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -17,15 +17,15 @@ type Draft struct {
 	Content []byte
 }
 
-// LegDraft returns the draft of a leg, within the size of a message. It fails with summary.ErrInvalid.
-func LegDraft(l summary.Leg) (Draft, error) {
-	l, content, err := FitLeg(l)
+// LegDraft returns the draft of a leg, in a body of so many bytes at most. It fails with summary.ErrInvalid.
+func LegDraft(l summary.Leg, body int) (Draft, error) {
+	l, content, err := FitLeg(l, body)
 	return Draft{Leg: &l, Content: content}, err
 }
 
-// SessionDraft returns the draft of a session, within the size of a message. It fails with summary.ErrInvalid.
-func SessionDraft(s summary.Session) (Draft, error) {
-	s, content, err := FitSession(s)
+// SessionDraft returns the draft of a session, in a body of so many bytes at most. It fails with summary.ErrInvalid.
+func SessionDraft(s summary.Session, body int) (Draft, error) {
+	s, content, err := FitSession(s, body)
 	return Draft{Session: &s, Content: content}, err
 }
 

@@ -9,14 +9,21 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-// MaxContent bounds the content of a leg's summary, in bytes: a message of 512
-// KiB less what changed, reasons and other bookkeeping need.
-const MaxContent = 480 << 10
+const (
+	// MaxBody is the largest body of a summary, in bytes, that consumers may count on.
+	MaxBody = 512 << 10
+	// leastKeeping is what bookkeeping needs of a small body: what changed, reasons, revision.
+	leastKeeping = 8 << 10
+)
 
-// FitLeg returns the summary and its content, truncated as far as its size asks for. What is left
-// out, and in which order, hangs on the summary alone: the same summary is always truncated alike. Each
+// MaxContent bounds the content of a leg's summary whose body may have so many bytes: the rest is for what changed,
+// reasons and other bookkeeping.
+func MaxContent(body int) int { return body - max(body/16, leastKeeping) }
+
+// FitLeg returns the summary and its content, truncated as far as the size of its body asks for. What is left
+// out, and in which order, hangs on the summary and that size alone: the same summary is always truncated alike. Each
 // part that is truncated says how much it left out. Nearly every summary is returned as it is.
-func FitLeg(l summary.Leg) (summary.Leg, []byte, error) { return fit(l, MaxContent) }
+func FitLeg(l summary.Leg, body int) (summary.Leg, []byte, error) { return fit(l, MaxContent(body)) }
 
 func fit(l summary.Leg, limit int) (summary.Leg, []byte, error) {
 	content, err := LegContent(l)
@@ -163,21 +170,19 @@ func start(text string, limit int) string {
 	return text[:limit]
 }
 
-const (
-	// maxSession is what a session's content may have, in bytes, so that with its headers it
-	// stays well under the 512 KiB that consumers may count on.
-	maxSession = 448 << 10
-	// mostBridges bounds the bridges of a session whose message would be too large.
-	mostBridges = 500
-)
+// mostBridges bounds the bridges of a session whose message would be too large.
+const mostBridges = 500
 
-// FitSession returns the session as it can be published, and its content. Past the limit what it has from its
+// maxSession is what a session's content may have whose body may have so many bytes.
+func maxSession(body int) int { return body - max(body/8, leastKeeping) }
+
+// FitSession returns the session as it can be published in a body of so many bytes, and its content. Past the limit what it has from its
 // own events is truncated to the ends of the lists; then its legs carry their ids and results
 // in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
 // are left out and counted; totals always count all.
-func FitSession(s summary.Session) (summary.Session, []byte, error) {
+func FitSession(s summary.Session, body int) (summary.Session, []byte, error) {
 	content, err := SessionContent(s)
-	for step := 0; err == nil && len(content) > maxSession; step++ {
+	for step := 0; err == nil && len(content) > maxSession(body); step++ {
 		switch {
 		case step == 0:
 			truncateEventsOf(&s)

@@ -81,6 +81,7 @@ type Journal struct {
 
 	following, working, paused trouble
 	foreign                    rate.Sometimes
+	fewPending                 sync.Once
 
 	followed     atomic.Uint64 // how far the log is folded here
 	lastStored   atomic.Int64  // unix nanoseconds of the last acknowledged write

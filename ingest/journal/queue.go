@@ -16,9 +16,9 @@ const (
 	// AckWait is how long a task may stay silent before another replica gets it:
 	// the time that work of a killed process waits. Work in progress says so in time.
 	AckWait = 15 * time.Second
-	// maxAckPending bounds the tasks that all replicas hold unacknowledged. A leg is held for its settle time and
+	// MaxAckPending bounds the tasks that all replicas hold unacknowledged. A leg is held for its settle time and
 	// at most the status deadline, some 12 s: enough for 2,500 hangups a second with the status API down.
-	maxAckPending = 32_768
+	MaxAckPending = 32_768
 	// queuePrefetch bounds what one replica takes ahead of its decisions.
 	queuePrefetch = 256
 )
@@ -65,7 +65,7 @@ func (j *Journal) Queue(ctx context.Context) (*Queue, error) {
 }
 
 func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error) {
-	consumer, err := j.js.CreateOrUpdateConsumer(ctx, j.cfg.Stream, jetstream.ConsumerConfig{
+	want := jetstream.ConsumerConfig{
 		Durable:     j.cfg.Queue,
 		Description: "hands each event to one replica of Legato",
 		FilterSubjects: []string{
@@ -77,10 +77,19 @@ func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error)
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       j.cfg.pace.ackWait,
 		MaxDeliver:    -1,
-		MaxAckPending: maxAckPending,
+	}
+	consumer, err := natsd.WithAckPending(MaxAckPending, func(pending int) (jetstream.Consumer, error) {
+		want.MaxAckPending = pending
+		return j.js.CreateOrUpdateConsumer(ctx, j.cfg.Stream, want)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the queue %s on %s: %w", j.cfg.Queue, j.cfg.Stream, err)
+	}
+	if want.MaxAckPending < MaxAckPending {
+		j.fewPending.Do(func() {
+			j.log.Warn("the server allows fewer tasks to be held at once than calls may need: beyond them summaries wait",
+				"max_ack_pending", want.MaxAckPending, "wanted", MaxAckPending)
+		})
 	}
 	return consumer, nil
 }

@@ -39,7 +39,7 @@ type Consumption struct {
 func Consume(consumer jetstream.Consumer, prefetch int, handle func(jetstream.Msg) error) (*Consumption, error) {
 	c := &Consumption{ended: make(chan error, 1), handle: handle}
 	cc, err := consumer.Consume(c.take,
-		jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(Batch(consumer, prefetch), prefetchBytes),
 		jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { c.end(err) }))
 	if err != nil {

@@ -74,9 +74,9 @@ func validatePrefix(prefix string) error {
 type Limits struct {
 	// EventsMaxAge, CallsMaxAge and ParkedMaxAge are how long messages are kept. Zero: 24 h, 72 h and 7 days.
 	EventsMaxAge, CallsMaxAge, ParkedMaxAge time.Duration
-	// EventsMaxBytes, CallsMaxBytes and ParkedMaxBytes bound the size of each
+	// EventsMaxBytes, CallsMaxBytes, ParkedMaxBytes and ForwardMaxBytes bound the size of each
 	// copy of a stream. Zero: unlimited on a stream that is made, left alone on one that exists.
-	EventsMaxBytes, CallsMaxBytes, ParkedMaxBytes int64
+	EventsMaxBytes, CallsMaxBytes, ParkedMaxBytes, ForwardMaxBytes int64
 	// Approximate names the streams' sizes that follow from the disk: it is never quite as full as at the last start,
 	// and a size that stands is kept where it is within a tenth of such a limit.
 	Approximate Approximate
@@ -125,7 +125,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	l.ParkedMaxAge = cmp.Or(l.ParkedMaxAge, DefaultParkedMaxAge)
 	l.Replicas = cmp.Or(l.Replicas, 1)
 	switch {
-	case min(l.EventsMaxAge, l.CallsMaxAge, l.ParkedMaxAge) < 0, min(l.EventsMaxBytes, l.CallsMaxBytes, l.ParkedMaxBytes) < 0:
+	case min(l.EventsMaxAge, l.CallsMaxAge, l.ParkedMaxAge) < 0, min(l.EventsMaxBytes, l.CallsMaxBytes, l.ParkedMaxBytes, l.ForwardMaxBytes) < 0:
 		return l, errors.New("stream limits: negative age or size")
 	case l.Replicas < 1 || l.Replicas > 5:
 		return l, fmt.Errorf("stream limits: %d replicas, want 1 to 5", l.Replicas)
@@ -168,7 +168,7 @@ func (n Layout) streams(l Limits) []jetstream.StreamConfig {
 
 // forward returns the stream of forwarding. It outlives the log that it speaks of by nothing.
 func (n Layout) forward(l Limits) jetstream.StreamConfig {
-	c := baseStream(n.Forward, l.EventsMaxAge, 0, l.Replicas)
+	c := baseStream(n.Forward, l.EventsMaxAge, l.ForwardMaxBytes, l.Replicas)
 	c.Description = "What Legato forwarded to applications, and what it will try again."
 	c.Subjects = []string{n.Prefix + ".internal.forward.>", n.Prefix + ".internal.later.>"}
 	return c

@@ -55,7 +55,8 @@ var rules = []rule{
 		func(have, _ int32) bool { return have <= 0 || have >= maxMessage }, valueFlag[int32]("--max-msg-size=")),
 	// A count that somebody raised by hand is not lowered by a default.
 	property("num_replicas", func(c *config) *int { return &c.Replicas }, atLeast, valueFlag[int]("--replicas=")),
-	property("duplicate_window", func(c *config) *time.Duration { return &c.Duplicates }, atLeast, valueFlag[time.Duration]("--dupe-window=")),
+	// A server may allow none as long, and says so only when it is asked for: what comes again is folded once all the same.
+	soft(property("duplicate_window", func(c *config) *time.Duration { return &c.Duplicates }, atLeast, valueFlag[time.Duration]("--dupe-window="))),
 	property("deny_delete", func(c *config) *bool { return &c.DenyDelete }, implied, whenTrue("--deny-delete")),
 	soft(property("allow_atomic", func(c *config) *bool { return &c.AllowAtomicPublish }, implied, whenTrue("--allow-batch"))),
 	property("allow_direct", func(c *config) *bool { return &c.AllowDirect }, equal, func(bool) string { return "--no-allow-direct" }),

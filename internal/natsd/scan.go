@@ -114,7 +114,7 @@ func (r *scanning) consume(ctx context.Context) error {
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanAhead, scanAheadBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(Batch(consumer, scanAhead), scanAheadBytes))
 	if err != nil {
 		return err
 	}

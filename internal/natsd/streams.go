@@ -19,6 +19,8 @@ type Report struct {
 	AtomicPublish bool
 	// Have are the streams as Check found them, without those that do not exist.
 	Have []jetstream.StreamConfig
+	// Lesser are properties of streams that are not as wanted and do no harm, a line each. Empty after Manage.
+	Lesser []string
 	// Made and Changed tell what Manage did, a line each. Empty after Check.
 	Made, Changed []string
 }
@@ -73,11 +75,13 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		return have, err
 	}
 	if !found {
-		made, err := js.CreateStream(ctx, want)
+		made, err := withinWindow(&want, func(c jetstream.StreamConfig) (jetstream.Stream, error) { return js.CreateStream(ctx, c) })
 		switch {
 		case err == nil:
 			report.Made = append(report.Made, want.Name)
 			return made.CachedInfo().Config, nil
+		case isOverlap(err):
+			return have, overlapError(ctx, js, &want, err)
 		case !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
 			return have, fmt.Errorf("create stream %s for %s: %w", want.Name, strings.Join(want.Subjects, ", "), err)
 		}
@@ -105,11 +109,29 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	}
 	// What other properties allow no more.
 	changed.DiscardNewPerSubject, changed.Duplicates = false, min(changed.Duplicates, changed.MaxAge)
-	updated, err := js.UpdateStream(ctx, changed)
-	if err != nil {
+	updated, err := withinWindow(&changed, func(c jetstream.StreamConfig) (jetstream.Stream, error) { return js.UpdateStream(ctx, c) })
+	switch {
+	case isOverlap(err):
+		return have, overlapError(ctx, js, &want, err)
+	case err != nil:
 		return have, fmt.Errorf("update stream %s: %w", want.Name, err)
 	}
 	return updated.CachedInfo().Config, nil
+}
+
+func isOverlap(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeSubjectsOverlap
+}
+
+// overlapError names the stream whose subjects overlap with those of a stream of ours.
+func overlapError(ctx context.Context, js jetstream.JetStream, want *jetstream.StreamConfig, refusal error) error {
+	why, err := taken(ctx, js, want)
+	if err != nil || why == "" {
+		return fmt.Errorf("make stream %s for %s: %w", want.Name, strings.Join(want.Subjects, ", "), refusal)
+	}
+	problem := fmt.Sprintf("stream %s: %s", want.Name, why)
+	return &MismatchError{Problems: []string{problem}, Permanent: []string{problem}}
 }
 
 // keepSize wants the size that stands where it is near the one wanted, and that is no more than near itself.
@@ -136,6 +158,11 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 		if !found {
 			mismatch.Problems = append(mismatch.Problems, fmt.Sprintf("stream %s does not exist", want.Name))
 			mismatch.Missing = append(mismatch.Missing, want.Name)
+			if why, err := taken(ctx, js, &want); err == nil && why != "" {
+				problem := fmt.Sprintf("stream %s: %s", want.Name, why)
+				mismatch.Problems, mismatch.Permanent = append(mismatch.Problems, problem), append(mismatch.Permanent, problem)
+				continue
+			}
 			mismatch.Commands = append(mismatch.Commands, addCommand(&want))
 			continue
 		}
@@ -145,6 +172,11 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 		}
 		keepSize(&want, &have, limits.near(layout, want.Name))
 		compare(&mismatch, &have, &want)
+		for _, r := range differences(&have, &want) {
+			if r.soft {
+				report.Lesser = append(report.Lesser, problem(r, &have, &want))
+			}
+		}
 	}
 	if len(mismatch.Problems) > 0 {
 		return report, &mismatch

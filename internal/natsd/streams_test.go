@@ -278,7 +278,7 @@ func TestStreamsThatAreNotOursAreLeftAlone(t *testing.T) {
 		{
 			name:    "our subjects under another name",
 			foreign: jetstream.StreamConfig{Name: "ALL", Subjects: []string{"calls.>"}},
-			want:    "create stream CALL_EVENTS for calls.event.>, calls.internal.check, calls.internal.probe, calls.internal.repair, calls.internal.status",
+			want:    "stream CALL_EVENTS: its subject calls.event.> is taken by stream ALL (calls.>)",
 		},
 	}
 	for _, tt := range tests {

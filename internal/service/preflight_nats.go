@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,8 +42,9 @@ func checkNATS(ctx context.Context, set *Settings, urls []string, layout natsd.L
 	}
 	found = append(found, ok("JetStream", "enabled, %d streams, %d consumers, %s stored",
 		account.Streams, account.Consumers, size(int64(account.Store))))
-	missing, streams := checkStreams(asking, js, set, layout)
-	return append(found, judgeAccount(account, set, missing), streams, checkAck(asking, nc, layout))
+	missing, streams := checkStreams(asking, js, account, set, layout)
+	found = append(found, judgeAccount(account, set, missing), judgePayload(nc), streams, checkAck(asking, nc, layout))
+	return append(found, judgeQueue(asking, js, account, set, layout)...)
 }
 
 // notEnabled says in plain words that nobody answers JetStream's requests.
@@ -90,15 +92,25 @@ func judgeCluster(nc *nats.Conn, set *Settings) Finding {
 }
 
 // checkStreams holds the streams against what is wanted, and tells how many do not exist.
-func checkStreams(ctx context.Context, js jetstream.JetStream, set *Settings, layout natsd.Layout) (missing int, f Finding) {
+func checkStreams(
+	ctx context.Context, js jetstream.JetStream, account *jetstream.AccountInfo, set *Settings, layout natsd.Layout,
+) (missing int, f Finding) {
 	const name = "streams"
 	names := layout.Events + ", " + layout.Calls + " and " + layout.Parked
 	// The size of an embedded log follows the disk, which changes: it is not held against anything.
-	_, err := natsd.Check(ctx, js, layout, natsd.Limits{
+	limits := natsd.Limits{
 		EventsMaxAge: set.EventsMaxAge, CallsMaxAge: set.CallsMaxAge, EventsMaxBytes: set.EventsMaxBytes,
-		CallsMaxBytes: set.CallsMaxBytes, Replicas: set.NATSReplicas,
-	})
-	if err == nil {
+		CallsMaxBytes: set.CallsMaxBytes, Replicas: set.NATSReplicas, Forward: len(set.Forward) > 0,
+	}
+	if sized, err := limits.Sized(account); err == nil {
+		limits = sized // else the account's finding says what is missing
+	}
+	report, err := natsd.Check(ctx, js, layout, limits)
+	switch {
+	case err == nil && len(report.Lesser) > 0:
+		return 0, ok(name, "%s", strings.Join(report.Lesser, "\n")).but(VerdictWarning,
+			"Nothing is lost by it; a server that allows no more (jetstream limits) keeps it so.")
+	case err == nil:
 		return 0, ok(name, "%s are as wanted", names)
 	}
 	mismatch, known := errors.AsType[*natsd.MismatchError](err)
@@ -156,8 +168,8 @@ func judgeAccount(account *jetstream.AccountInfo, set *Settings, missing int) Fi
 		return f.but(VerdictFault, fmt.Sprintf("Allow the account more storage: log and summaries reserve %s in %d copies, and %s is left.", size(wanted/copies), copies, size(max(left, 0))))
 	case storage.Max > 0 && storage.Used > storage.Max-storage.Max/8:
 		return f.but(VerdictWarning, "Allow the account more storage: more than seven eighths of it are taken, and webhooks that begin a call are refused.")
-	case limit.MaxBytesRequired && missing > 0:
-		return f.but(VerdictFault, "The account wants a size for every stream: make them by hand, with sizes, and run with --streams check.")
+	case limit.MaxBytesRequired && (set.EventsMaxBytes == 0 || set.CallsMaxBytes == 0):
+		return f.but(VerdictFault, "Set --events-max-bytes and --calls-max-bytes: the account wants a size for every stream (max_bytes_required). Those of the others follow.")
 	case limit.StoreMaxStreamBytes > 0 && max(set.EventsMaxBytes, set.CallsMaxBytes) > limit.StoreMaxStreamBytes:
 		return f.but(VerdictFault, fmt.Sprintf("Lower --events-max-bytes and --calls-max-bytes to the account's limit of a stream, %s.", size(limit.StoreMaxStreamBytes)))
 	case limit.MaxConsumers > 0 && limit.MaxConsumers < 4:
@@ -166,6 +178,46 @@ func judgeAccount(account *jetstream.AccountInfo, set *Settings, missing int) Fi
 		return f.but(VerdictWarning, "Set --events-max-bytes and --calls-max-bytes, together below the account's storage: then nothing else in the account takes their room.")
 	}
 	return f
+}
+
+// leastPayload is the max_payload from which on nothing is cut down or refused that would not be anyway.
+const leastPayload = 1 << 20
+
+// judgePayload says what does not fit into a message.
+func judgePayload(nc *nats.Conn) Finding {
+	const name, least = "max_payload", 128 << 10
+	limit := nc.MaxPayload()
+	f := ok(name, "%s", size(limit))
+	switch {
+	case limit < least:
+		return f.but(VerdictFault, fmt.Sprintf("Raise the server's max_payload to 1 MB, its default; below %s summaries of long calls do not fit.", size(least)))
+	case limit < leastPayload:
+		return f.but(VerdictWarning, fmt.Sprintf("Raise the server's max_payload to 1 MB, its default: webhooks of more than %s are refused (413), and longer summaries are cut down.",
+			size(bodyLimit(limit))))
+	}
+	return f
+}
+
+// judgeQueue says whether as many tasks can be held as calls may need. A server's own limit shows in the queue that is
+// there, and to nobody before.
+func judgeQueue(ctx context.Context, js jetstream.JetStream, account *jetstream.AccountInfo, set *Settings, layout natsd.Layout) []Finding {
+	const name = "held tasks"
+	limit := account.Limits.MaxAckPending
+	if t, ok := account.Tiers[fmt.Sprintf("R%d", set.NATSReplicas)]; ok {
+		limit = t.Limits.MaxAckPending
+	}
+	if queue, err := js.Consumer(ctx, layout.Events, queueName); err == nil {
+		limit = queue.CachedInfo().Config.MaxAckPending
+	}
+	switch {
+	case limit <= 0:
+		return nil
+	case limit < journal.MaxAckPending:
+		return []Finding{ok(name, "%d at once", limit).but(VerdictWarning, fmt.Sprintf(
+			"Allow %d (max_ack_pending of the account, or of jetstream limits): a leg is held for up to 12 s, so that summaries wait from %d hangups a second on while the status API is away.",
+			journal.MaxAckPending, max(limit/12, 1)))}
+	}
+	return []Finding{ok(name, "%d at once", limit)}
 }
 
 func sizeLimit(n int64) string {

@@ -202,17 +202,25 @@ func (s *Service) streams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.limits = limits
 	s.unready(errors.New("looking after the streams"))
+	if limit := s.nc.MaxPayload(); limit > 0 && limit < leastPayload {
+		s.log.Warn("the server's max_payload is small: long webhooks are refused (413) and long summaries cut down", "max_payload", limit)
+	}
 	if s.settings.Streams == "check" {
 		return s.await(ctx, "check the streams", func(ctx context.Context) error {
-			_, err := natsd.Check(ctx, s.js, s.layout, limits)
+			if err := s.size(ctx, limits); err != nil {
+				return err
+			}
+			_, err := natsd.Check(ctx, s.js, s.layout, s.limits)
 			return err
 		})
 	}
 	var report natsd.Report
 	err = s.await(ctx, "make the streams", func(ctx context.Context) (err error) {
-		report, err = natsd.Manage(ctx, s.js, s.layout, limits)
+		if err := s.size(ctx, limits); err != nil {
+			return err
+		}
+		report, err = natsd.Manage(ctx, s.js, s.layout, s.limits)
 		return err
 	})
 	for _, line := range append(report.Made, report.Changed...) {
@@ -221,6 +229,18 @@ func (s *Service) streams(ctx context.Context) error {
 	if err == nil && !report.AtomicPublish {
 		s.log.Warn("this NATS server takes no atomic batches (2.12 or later does); webhooks are appended one by one")
 	}
+	return err
+}
+
+// size sets the limits of the streams, with a size for each where the account wants that.
+func (s *Service) size(ctx context.Context, limits natsd.Limits) error {
+	s.limits = limits
+	account, err := s.js.AccountInfo(ctx)
+	if err != nil {
+		s.log.Debug("the account's limits cannot be asked for", "error", err)
+		return nil
+	}
+	s.limits, err = limits.Sized(account)
 	return err
 }
 
@@ -259,7 +279,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	}
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
-		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, Watch: publisher.Watch,
+		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, MaxBody: publisher.MaxBody, Watch: publisher.Watch,
 		Parking: store, Decode: Decoder(s.settings.secretsKept()), ReadHistory: recall,
 		Rules: s.settings.Rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
@@ -301,10 +321,11 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 // bodyLimit leaves room for the headers of a log entry.
 func bodyLimit(maxPayload int64) int64 {
 	const headers = 64 << 10
-	if maxPayload <= headers {
-		return ingest.DefaultMaxBody
+	if maxPayload <= 0 {
+		return ingest.DefaultMaxBody // not known
 	}
-	return min(ingest.DefaultMaxBody, maxPayload-headers)
+	// Of a small limit a part: ids, signature and other headers take some 1 KiB.
+	return min(ingest.DefaultMaxBody, maxPayload-min(headers, maxPayload/4))
 }
 
 // Decoder reads the event of a log entry, without the secrets that are not to be kept.

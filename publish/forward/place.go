@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 const (
@@ -52,10 +53,13 @@ func (r *runner) open(ctx context.Context) (jetstream.Consumer, error) {
 		Metadata:       metadata(r.target),
 		FilterSubjects: r.target.Filter.subjects(r.cfg.Layout.Prefix),
 		DeliverPolicy:  jetstream.DeliverByStartTimePolicy, OptStartTime: &r.began,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxHeld,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1,
 		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: pinFor,
 	}
-	consumer, err := ensure(ctx, r.cfg.JetStream, r.cfg.Layout.Events, want)
+	consumer, err := natsd.WithAckPending(maxHeld, func(pending int) (jetstream.Consumer, error) {
+		want.MaxAckPending = pending
+		return ensure(ctx, r.cfg.JetStream, r.cfg.Layout.Events, want)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("make the place of %s on %s: %w", r.target.Name, r.cfg.Layout.Events, err)
 	}
@@ -139,7 +143,7 @@ func (r *runner) consume(ctx context.Context) error {
 			r.take(m) //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
 		}
 	},
-		jetstream.PullMaxMessagesWithBytesLimit(prefetch, prefetchBytes), jetstream.PullExpiry(pullFor),
+		jetstream.PullMaxMessagesWithBytesLimit(natsd.Batch(consumer, prefetch), prefetchBytes), jetstream.PullExpiry(pullFor),
 		jetstream.PullHeartbeat(heartbeat), jetstream.PullPriorityGroup(group),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
 			r.log.Debug("the consumer says", "error", err)

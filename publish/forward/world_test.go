@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legato-calls/legato/internal/call"
@@ -95,6 +96,9 @@ func (e event) entry() call.Entry {
 func (w *world) put(event event) uint64 {
 	w.t.Helper()
 	e := event.entry()
+	if e.ID = nuid.Next(); e.Ref.Empty() {
+		e.Ref.Session = "of-" + call.SessionID(e.ID) // no event is without one
+	}
 	ack, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: e.Subject(w.nats.Layout.Prefix), Header: e.Header(), Data: e.Data})
 	if err != nil {
 		w.t.Fatal(err)

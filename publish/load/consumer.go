@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 const (
@@ -53,15 +55,18 @@ func (l *Loader) open(ctx context.Context, identity string) (*jetstream.StreamIn
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return nil, nil, fmt.Errorf("look up consumer %s of %s: %w", l.cfg.Name, l.cfg.Stream, err)
 	}
-	consumer, err = stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	want := jetstream.ConsumerConfig{
 		Durable:       l.cfg.Name,
 		Description:   "legato load: hands summaries to a warehouse.",
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       ackWait,
 		MaxDeliver:    -1,
-		MaxAckPending: maxAckPending,
 		Metadata:      map[string]string{metadataTarget: identity},
+	}
+	consumer, err = natsd.WithAckPending(maxAckPending, func(pending int) (jetstream.Consumer, error) {
+		want.MaxAckPending = pending
+		return stream.CreateOrUpdateConsumer(ctx, want)
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make consumer %s of %s: %w", l.cfg.Name, l.cfg.Stream, err)

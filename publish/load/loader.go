@@ -10,6 +10,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -111,7 +113,7 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, aheadBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(natsd.Batch(consumer, aheadMessages), aheadBytes))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
 	}

@@ -4,9 +4,12 @@ package natsdtest
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -151,4 +154,37 @@ func closeAndWait(nc *nats.Conn) {
 	case <-closed:
 	case <-time.After(5 * time.Second):
 	}
+}
+
+// RunConfig starts a server of its own with a configuration as nats-server reads it, JetStream's directory and port
+// excepted, and returns a connection to it and its URL. Everything is closed when the test ends.
+func RunConfig(tb testing.TB, config string) (*nats.Conn, jetstream.JetStream, string) {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "nats.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	opts.Host, opts.Port, opts.JetStream, opts.StoreDir, opts.NoLog, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, tb.TempDir(), true, true
+	s, err := server.NewServer(opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.Start()
+	tb.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(20 * time.Second) {
+		tb.Fatal("the server does not take connections")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { closeAndWait(nc) })
+	return nc, JetStream(tb, nc), s.ClientURL()
 }
