@@ -324,7 +324,7 @@ func (d *Desk) Erase(ctx context.Context, events []uint64, dryRun bool) (int, er
 	return natsd.Erase(ctx, d.cfg.JetStream, records, dryRun, func(m *jetstream.RawStreamMsg) (bool, error) {
 		var r record
 		if err := json.Unmarshal(m.Data, &r); err != nil {
-			return false, nil // never written by us
+			return false, nil //nolint:nilerr // never written by us
 		}
 		n := len(r.Attempts)
 		r.Attempts = slices.DeleteFunc(r.Attempts, func(a Attempt) bool { return slices.Contains(events, a.Seq) })
