@@ -82,3 +82,58 @@ func TestNodeConsumerKeepsEachRevisionOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestThePythonConsumerKeepsEachRevisionOnce runs what the consumer does with messages. Its client of NATS, nats-py, is in none of the
+// registries that the tests reach: what it does with the server was not run.
+func TestThePythonConsumerKeepsEachRevisionOnce(t *testing.T) {
+	t.Parallel()
+	program, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skipf("python3 is not at hand: %v", err)
+	}
+	dir := t.TempDir()
+	place(t, filepath.Join("python", "consumer.py"), dir)
+	var messages strings.Builder
+	for _, revision := range []int{2, 1} {
+		for i := range 3 {
+			data, err := summary.Encode(leg(i, revision))
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages.Write(append(data, '\n'))
+		}
+	}
+	script(t, dir, "messages.ndjson", messages.String())
+	// Each run is ended as by a crash: what was not synced may be there in part.
+	const run = `
+import sys
+from consumer import Store
+store = Store("calls.ndjson")
+with open("messages.ndjson", "rb") as messages:
+    kept = sum(store.put(line.rstrip(b"\n")) for line in messages)
+for body in (b"half", b"[]", b'{"kind":"leg"}'):
+    try:
+        store.put(body)
+        sys.exit("no summary was kept: %r" % body)
+    except ValueError:
+        pass
+store.sync()
+print(kept)
+store.file.write(b'{"kind":"leg","call_ses')
+store.file.flush()
+import os
+os._exit(0)
+`
+	for _, want := range []string{"3", "0"} {
+		cmd := exec.CommandContext(t.Context(), program, "-W", "error", "-c", strings.Replace(run, "print(kept)", "print(kept, flush=True)", 1))
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("kept %s, want %s: %v", got, want, err)
+		}
+	}
+	lines := strings.Split(mustRead(t, filepath.Join(dir, "calls.ndjson")), "\n")
+	if want := strings.Split(messages.String(), "\n")[:3]; !cmp.Equal(want, lines[:3]) || len(lines) != 4 {
+		t.Errorf("the file has %d lines: %.300s", len(lines), lines)
+	}
+}
