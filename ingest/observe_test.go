@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -167,5 +168,53 @@ func TestNoticesComeOnceAMinute(t *testing.T) {
 				t.Errorf("the second line does not count what it left out:\n%s", lines[1])
 			}
 		})
+	}
+}
+
+func TestTheLastHourIsCountedByWhatBecameOfWebhooks(t *testing.T) {
+	clock := now
+	var at atomic.Pointer[time.Time]
+	at.Store(&clock)
+	r := open(t, func(c *ingest.Config, _ *fakeStore) { c.Now = func() time.Time { return *at.Load() } })
+	later := func(d time.Duration) {
+		next := at.Load().Add(d)
+		at.Store(&next)
+	}
+	send := func(change func(*http.Request), body string) {
+		t.Helper()
+		req := r.webhook(t, body)
+		// It is signed as of the beginning, and the tolerance is not what this is about.
+		signText(req, 1, strconv.FormatInt(at.Load().Unix(), 10), body)
+		if change != nil {
+			change(req)
+		}
+		r.send(t, req)
+	}
+	event := func(id string) string {
+		return `{"data":{"event_type":"call.answered","id":"` + id + `","payload":{"call_leg_id":"leg","call_session_id":"ses","from":"+12025550100"}}}`
+	}
+	send(nil, event("old"))
+	later(30 * time.Minute)
+	send(nil, event("one"))
+	send(nil, event("one"))
+	send(nil, `{"data":{"event_type":"message.received","id":"m","payload":{"from":"+12025550100"}}}`)
+	send(func(req *http.Request) { req.Header.Set(telnyx.HeaderSignature, "bm9uZQ==") }, event("two"))
+	got := r.server.LastHour()
+	if diff := cmp.Diff(map[string]int64{"stored": 2, "duplicate": 1, "parked": 1, "bad_signature": 1}, got.Results); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]int64{"other_product": 1}, got.Parked); diff != "" {
+		t.Errorf("parked (-want +got):\n%s", diff)
+	}
+	if len(got.Refusals) != 1 || got.Refusals[0].Status != http.StatusUnauthorized || !strings.Contains(got.Refusals[0].Do, "public key") || !got.Since.Equal(now) {
+		t.Errorf("got %+v", got)
+	}
+	later(45 * time.Minute)
+	if got := r.server.LastHour(); got.Results["stored"] != 1 || !got.Since.Equal(now.Add(15*time.Minute)) {
+		t.Errorf("an hour and a quarter after the first: got %+v", got)
+	}
+	later(time.Hour)
+	if got := r.server.LastHour(); len(got.Results) != 0 || len(got.Refusals) != 1 {
+		t.Errorf("an hour later: got %+v", got)
 	}
 }

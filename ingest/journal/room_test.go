@@ -87,6 +87,9 @@ func TestRoomIsKeptAgainstTheTightestLimit(t *testing.T) {
 			if name, all := j.Refuses(); name != limit || all {
 				t.Errorf("the log says that it refuses for %q, all: %v", name, all)
 			}
+			if fill, known := j.Fill()[limit]; !known || fill < 0 || fill > 1 {
+				t.Errorf("%s is said to be full to %v, known: %v", limit, fill, known)
+			}
 			eventually(t, "the operator to be told", func() bool { return strings.Contains(logged.String(), "limit="+limit) })
 			if got := metric(t, registry, "legato_storage_refusing", "").GetGauge().GetValue(); got != 1 {
 				t.Errorf("legato_storage_refusing is %v", got)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Access says who gets in, and who may see what is masked.
@@ -112,9 +113,28 @@ func (c *Console) guard(next http.Handler) http.Handler {
 			http.Error(w, "Who are you?", http.StatusUnauthorized)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := readBody(w, r); err != nil {
+			http.Error(w, "The form cannot be read.", http.StatusBadRequest)
+			return
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
 	})
+}
+
+// readBody reads a form, bounded in size and time; what a page takes after that is its own affair.
+func readBody(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	connection := http.NewResponseController(w)
+	if err := connection.SetReadDeadline(time.Now().Add(formWithin)); err != nil {
+		return err
+	}
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	return connection.SetReadDeadline(time.Time{})
 }
 
 func hostOf(r *http.Request) string {

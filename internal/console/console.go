@@ -49,8 +49,9 @@ const (
 	maxReads = 8
 	// maxStreams bounds the pages that are kept up to date.
 	maxStreams = 64
-	// maxForm is the longest form.
-	maxForm = 64 << 10
+	// maxForm is the longest form, and formWithin how long it may take to arrive.
+	maxForm    = 64 << 10
+	formWithin = 10 * time.Second
 	// readWithin bounds the making of one page.
 	readWithin = 15 * time.Second
 )
@@ -101,9 +102,9 @@ func New(ctx context.Context, cfg Config) (*Console, error) {
 	c.recent = newRecent(c.stopping, cfg.JetStream, cfg.Layout, cfg.Logger) //nolint:contextcheck // it lives as long as the console, not as its start
 	c.outcomes = c.newOutcomes()
 	c.server = &http.Server{
-		Handler:           c.handler(),
+		Handler: c.handler(),
+		// There is no ReadTimeout: it would end every stream. guard bounds the reading of forms.
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),

@@ -1,14 +1,12 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -17,8 +15,10 @@ import (
 	"github.com/legato-calls/legato/publish/export"
 )
 
-// downloadWithin bounds the making of a file, and downloadWrite its sending.
+// downloadWithin bounds the making of a file, and downloadWrite its sending. downloadSince is how far back one goes where
+// no time is asked for.
 const (
+	downloadSince  = 24 * time.Hour
 	downloadWithin = 2 * time.Minute
 	downloadWrite  = 5 * time.Minute
 )
@@ -53,6 +53,9 @@ func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return problem{http.StatusServiceUnavailable, "Another file is being made. Try again when it is there."}
 	}
+	if which.Since.IsZero() {
+		which.Since = time.Now().Add(-downloadSince)
+	}
 	dir, err := os.MkdirTemp("", "legato-console-")
 	if err != nil {
 		return fmt.Errorf("make a directory for a file: %w", err)
@@ -67,17 +70,17 @@ func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
 	if _, err := export.Run(ctx, c.cfg.JetStream, c.cfg.Layout, plan, nil); err != nil {
 		return err
 	}
-	data, err := os.ReadFile(plan.Output)
+	file, err := os.Open(plan.Output)
 	if err != nil {
 		return err
 	}
+	defer file.Close()
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadWrite)); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="legato-%ss.%s"`, level, format))
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	http.ServeContent(w, r, "", time.Time{}, file)
 	return nil
 }
 

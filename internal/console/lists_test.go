@@ -106,6 +106,7 @@ func TestLastCallsAreFiltered(t *testing.T) {
 	leg := summary.Leg{Kind: summary.KindLeg, Revision: 1, CallSessionID: "noted", CallLegID: "noted-a", Notes: []summary.Note{summary.NoteHangupMissing}}
 	w.publish(summary.Key{Kind: summary.KindLeg, Session: "noted", Leg: "noted-a"}, 1, &leg)
 	w.session("noted", "+12025550111", "+12025550122")
+	leg.CallSessionID, leg.CallLegID = "mended", "mended-a"
 	w.publish(summary.Key{Kind: summary.KindLeg, Session: "mended", Leg: "mended-a"}, 1, &leg)
 	leg.Notes, leg.Revision = nil, 2
 	w.publish(summary.Key{Kind: summary.KindLeg, Session: "mended", Leg: "mended-a"}, 2, &leg)
@@ -166,4 +167,18 @@ func TestLastCallsComeByThemselves(t *testing.T) {
 			}
 		}
 	}
+}
+
+// BenchmarkFindByNumber looks through the summaries of calls that are all of other numbers.
+func BenchmarkFindByNumber(b *testing.B) {
+	const calls = 50_000
+	w := open(b, console.Access{})
+	w.many(calls)
+	b.ResetTimer()
+	for b.Loop() {
+		if page := w.found("99999999"); !strings.Contains(page, "0 calls") {
+			b.Fatal(page)
+		}
+	}
+	b.ReportMetric(float64(calls)*float64(b.N)/b.Elapsed().Seconds(), "summaries/s")
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a console over a NATS of its own.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	nats  *natsdtest.Server
 	calls *publish.Publisher
 	table *session.Table
@@ -65,7 +67,7 @@ func (l *lines) String() string {
 func decode(e call.Entry) (call.Event, error) { return telnyx.Decode(e.Data) }
 
 // open starts a console with the given access, and whatever else is changed.
-func open(t *testing.T, access console.Access, changes ...func(*console.Config)) *world {
+func open(t testing.TB, access console.Access, changes ...func(*console.Config)) *world {
 	t.Helper()
 	w := &world{t: t, nats: natsdtest.Run(t), log: new(lines), http: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -226,6 +228,29 @@ func (w *world) session(id, from, to string, change ...func(*summary.Session)) u
 		c(&s)
 	}
 	return w.publish(summary.Key{Kind: summary.KindSession, Session: id}, s.Revision, &s)
+}
+
+// many stores the summaries of many calls.
+func (w *world) many(n int) {
+	w.t.Helper()
+	body, err := json.Marshal(summary.Session{
+		Kind: summary.KindSession, Schema: 1, Revision: 1, CallSessionID: "some-session-as-long-as-theirs-are", From: "+12025550111", To: "+12025550122", Outcome: summary.OutcomeAnswered,
+		PublishedAt: summary.MustAt(time.Now()), Legs: []summary.SessionLeg{{CallLegID: "a", From: "+12025550111"}, {CallLegID: "b", To: "+12025550133"}},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range n {
+		m := &nats.Msg{Subject: fmt.Sprintf("calls.session.completed.1700000000000000042.session-%d", i), Data: body}
+		if _, err := w.nats.JS.PublishMsgAsync(m); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	select {
+	case <-w.nats.JS.PublishAsyncComplete():
+	case <-time.After(time.Minute):
+		w.t.Fatal("they are not stored")
+	}
 }
 
 // found posts what is looked for, waits for the end of the search, and returns the page.
