@@ -51,6 +51,10 @@ type tempo struct {
 	rate float64
 	// amend is Legato's amend window: long enough for late events, short enough for calls to depart.
 	amend time.Duration
+	// operators intervene in NATS; rollBack is the pause between two returns of a lone server with an older disk, 0:
+	// there are none.
+	operators bool
+	rollBack  time.Duration
 }
 
 func shortTempo() tempo {
@@ -64,6 +68,7 @@ func longTempo(faults time.Duration) tempo {
 	return tempo{
 		faults: faults, every: 6 * time.Second, pause: 5 * time.Second,
 		frozen: 6 * time.Second, longFrozen: 20 * time.Second, rate: *chaosRate, amend: 25 * time.Second,
+		operators: true, rollBack: 40 * time.Second,
 	}
 }
 
@@ -147,6 +152,11 @@ type result struct {
 	ForwardedTwice int `json:"forwarded_twice"`
 	ForwardedStale int `json:"forwarded_stale"`
 
+	// Again counts summaries that were published once more after the stream had lost them, RolledBack the events that
+	// were lost with the end of a log and did not come again.
+	Again      int `json:"again"`
+	RolledBack int `json:"rolled_back"`
+
 	Lost    int `json:"lost"`
 	Doubled int `json:"doubled"`
 	Phantom int `json:"phantom"`
@@ -157,12 +167,12 @@ type result struct {
 func report(t *testing.T, results <-chan result) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "seed\tsetup\tseconds\tcalls\tlegs\tdeliveries\t200s\t503s\tno answer\tkills\tcompleted\tamended\tparked\torphans\tlost\tdoubled\tphantom\twrong\t")
+	fmt.Fprintln(w, "seed\tsetup\tseconds\tcalls\tlegs\tdeliveries\t200s\t503s\tno answer\tkills\tcompleted\tamended\tparked\torphans\tagain\trolled back\tlost\tdoubled\tphantom\twrong\t")
 	var lines strings.Builder
 	for r := range results {
-		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n",
+		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n",
 			r.Seed, r.Setup, r.Seconds, r.Calls, r.Legs, r.Deliveries, r.Answered, r.Refused, r.Unanswered, r.Kills,
-			r.Completed, r.Amended, r.Parked, r.Orphans, r.Lost, r.Doubled, r.Phantom, r.Wrong)
+			r.Completed, r.Amended, r.Parked, r.Orphans, r.Again, r.RolledBack, r.Lost, r.Doubled, r.Phantom, r.Wrong)
 		line, err := json.Marshal(r)
 		if err != nil {
 			t.Error(err)

@@ -12,6 +12,8 @@ import (
 	"github.com/legato-calls/legato/e2e/legatotest"
 
 	"github.com/legato-calls/legato/internal/fake"
+
+	"golang.org/x/time/rate"
 )
 
 // statusAPI is the status API, well or ill.
@@ -21,14 +23,19 @@ type statusAPI struct {
 	// mode is how all requests are answered at present; empty: with the truth.
 	mode     atomic.Value
 	requests atomic.Int64
+	// bucket is what a limit allows.
+	bucket *rate.Limiter
 }
 
 // statusDown: connections break without an answer.
 const statusDown = fake.Reply("down")
 
+// statusLimiting: three requests a second are answered, the others with 429.
+const statusLimiting = fake.Reply("limiting")
+
 func newStatusAPI(seed uint64) *statusAPI {
 	config := fake.APIConfig{APIKey: "KEY-of-a-test", Keep: time.Hour, Seed: seed}
-	api := &statusAPI{well: fake.NewAPI(config), ill: make(map[fake.Reply]*fake.API)}
+	api := &statusAPI{well: fake.NewAPI(config), ill: make(map[fake.Reply]*fake.API), bucket: rate.NewLimiter(3, 3)}
 	for _, reply := range []fake.Reply{
 		fake.ReplySlow, fake.ReplyDenied, fake.ReplyRateLimited, fake.ReplyServerError, fake.ReplyHTML,
 		fake.ReplyHalfBody, fake.ReplyOtherCall, fake.ReplyAlive,
@@ -49,7 +56,7 @@ func (a *statusAPI) register(c fake.APICall) {
 
 // modes are the ways to be ill, in an order that does not change.
 func (a *statusAPI) modes() []fake.Reply {
-	modes := []fake.Reply{statusDown}
+	modes := []fake.Reply{statusDown, statusLimiting}
 	for reply := range a.ill {
 		modes = append(modes, reply)
 	}
@@ -63,6 +70,8 @@ func (a *statusAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch mode := a.mode.Load().(fake.Reply); {
 	case mode == statusDown:
 		panic(http.ErrAbortHandler)
+	case mode == statusLimiting:
+		a.limiting(w, r)
 	case a.ill[mode] != nil:
 		a.ill[mode].ServeHTTP(w, r)
 	default:
@@ -76,9 +85,10 @@ func (c *chaos) faults(until time.Time) {
 	rng := c.source(1, 0)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	next, status := c.soon(rng, time.Now()), c.soon(rng, time.Now())
+	next, status, disks := c.soon(rng, time.Now()), c.soon(rng, time.Now()), c.source(5, 0)
 	for now := time.Now(); now.Before(until); now = <-tick.C {
 		c.tend(now)
+		c.rollBack(disks, now)
 		if now.After(next) {
 			c.fault(rng, now)
 			next = c.soon(rng, now)

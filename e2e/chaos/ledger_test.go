@@ -60,6 +60,8 @@ type ledger struct {
 	hosts []string
 	next  int
 	sent  map[string]*sent
+	// played are the sessions and ids of the legs that were played, in order.
+	played [][2]string
 	// posts counts by status, 0 where there was no answer.
 	posts map[int]int
 	// byHost are the answers and the posts without one of a host since it began its life.
@@ -92,6 +94,11 @@ func (l *ledger) invented(s *sent) {
 // call enters the events of a call.
 func (l *ledger) call(c fake.Call) {
 	control := make(map[string]string)
+	l.mu.Lock()
+	for _, leg := range c.Legs {
+		l.played = append(l.played, [2]string{string(c.Session), string(leg.Ref.Leg)})
+	}
+	l.mu.Unlock()
 	for _, leg := range c.Legs {
 		control[string(leg.Ref.Leg)] = string(leg.Ref.Control)
 	}

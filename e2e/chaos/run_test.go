@@ -55,8 +55,10 @@ type chaos struct {
 	// targets are the applications, of which the first is killed; feed is the log.
 	targets []*target
 	feed    feed
+	ops     operators
 
-	result result
+	counting sync.Mutex // guards the faults of the result while they happen
+	result   result
 }
 
 func newChaos(t *testing.T, s setup, seed uint64, pace tempo) *chaos {
@@ -127,17 +129,30 @@ func (c *chaos) run(results chan<- result) {
 	c.t.Helper()
 	begun := time.Now()
 	c.up()
-	c.applications()
+	stopFeed := c.applications()
 	player := c.player()
 	played := make(chan error, 1)
 	go func() { played <- player.Run(c.t.Context()) }()
 	narrowing, stop := context.WithCancel(c.t.Context())
-	var narrower sync.WaitGroup
+	var narrower, beside sync.WaitGroup
 	narrower.Go(func() { c.narrow(narrowing) })
-	narrower.Go(c.killApplications)
+	beside.Go(c.killApplications)
+	if c.tempo.operators {
+		beside.Go(c.operate)
+	}
+	undone := make(chan struct{})
+	go func() { beside.Wait(); close(undone) }()
 
 	c.faults(time.Now().Add(c.tempo.faults))
 	c.result.Seconds = int(time.Since(begun).Seconds())
+	c.await(3*legatotest.Patience, "operators have undone what they did", func() error {
+		select {
+		case <-undone:
+			return nil
+		default:
+			return errors.New("they have not")
+		}
+	})
 	c.await(3*legatotest.Patience, "every process is well again", c.well)
 	c.await(3*legatotest.Patience, "the play is over", func() error {
 		select {
@@ -156,6 +171,7 @@ func (c *chaos) run(results chan<- result) {
 	c.result.QuietAfter = int(time.Since(calm).Seconds())
 	c.check()
 	c.checkTargets(begun)
+	stopFeed()
 	c.down()
 	results <- c.result
 }
@@ -359,6 +375,8 @@ func (c *chaos) down() {
 
 // count counts a fault.
 func (c *chaos) count(what string) {
+	c.counting.Lock()
+	defer c.counting.Unlock()
 	c.result.Faults[what]++
 	if strings.HasSuffix(what, " kill") {
 		c.result.Kills++

@@ -72,6 +72,7 @@ func (c *chaos) natsHosts(take func() string) (hosts []*host) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	config := c.account()
 	var routes []string
 	for i := range c.setup.nats {
 		h := c.host(fmt.Sprintf("nats %d", i), path)
@@ -80,7 +81,7 @@ func (c *chaos) natsHosts(take func() string) (hosts []*host) {
 		h.url = "nats://" + addr
 		h.args = []string{
 			"--addr=127.0.0.1", "--port=" + port, "--jetstream", "--store_dir=" + filepath.Join(c.dir, fmt.Sprintf("nats-data-%d", i)),
-			fmt.Sprintf("--server_name=n%d", i),
+			fmt.Sprintf("--server_name=n%d", i), "--config=" + config,
 		}
 		if c.setup.nats > 1 {
 			route := "nats://" + take()

@@ -22,6 +22,11 @@ func (c *chaos) whole(id string, deliveries []fake.Delivery) bool {
 	return true
 }
 
+// cutOff reports whether some of what was answered of a call may be lost with the end of a log.
+func (c *chaos) cutOff(played fake.Call) bool {
+	return slices.ContainsFunc(played.Deliveries, func(d fake.Delivery) bool { return c.mayBeLost(c.ledger.sent[d.EventID]) })
+}
+
 // checkLeg holds the summary of a leg against the truth.
 func (c *chaos) checkLeg(scenario fake.Scenario, truth fake.Leg, published told) {
 	c.t.Helper()
