@@ -111,6 +111,8 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	if refused(err) {
 		if last, foreign := p.behindForeign(ctx, filter, expected(d, prev)); foreign {
 			ack, err = p.store(ctx, m, filter, last)
+		} else if last, outlived := p.outlived(ctx, filter, d, prev); outlived {
+			ack, err = p.store(ctx, m, filter, last)
 		}
 	}
 	if natsd.IsFull(err) {
@@ -152,6 +154,17 @@ func (p *Publisher) condition(d summary.Draft, prev summary.Stored) string {
 // store publishes a message if the last one that matches the filter is at a sequence.
 func (p *Publisher) store(ctx context.Context, m *nats.Msg, filter string, last uint64) (*jetstream.PubAck, error) {
 	return p.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequenceForSubject(last, filter))
+}
+
+// outlived reports whether the last amendment is older than the summary that the draft amends, and its sequence. Its
+// first revision was lost, by a server that came back with an older disk or by somebody who emptied the stream, and was
+// published again later.
+func (p *Publisher) outlived(ctx context.Context, filter string, d summary.Draft, prev summary.Stored) (last uint64, ok bool) {
+	if d.Revision != 2 {
+		return 0, false
+	}
+	amended, _, err := p.newest(ctx, filter)
+	return amended.Seq, err == nil && amended.Seq > 0 && amended.Seq < prev.Seq
 }
 
 // expected returns the sequence that must be the last on the subject that the

@@ -434,3 +434,37 @@ func TestAnswersOfTheServerAreTold(t *testing.T) {
 		})
 	}
 }
+
+// A first revision that was lost is published again, and its amendments of before lie below it.
+func TestAnAmendmentIsPublishedThoughOlderOnesOutlivedTheFirstRevision(t *testing.T) {
+	s := natsdtest.Run(t)
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.Duplicates = 100 * time.Millisecond // the ids of before count no longer
+	if _, err := s.JS.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	p := newPublisher(t, s.JS, s.Layout)
+	lost := summary.Stored{Draft: draft(legKey, "", 1), Seq: 7}
+	mustPublish(t, p, draft(legKey, "", 2), lost)
+	first := mustPublish(t, p, draft(legKey, "42", 1), summary.Stored{})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		second, err := p.Publish(t.Context(), draft(legKey, "42", 2), first)
+		if err == nil {
+			if diff := cmp.Diff(second, mustLast(t, p, legKey)); diff != "" {
+				t.Errorf("last (-want +got):\n%s", diff)
+			}
+			break
+		}
+		if !errors.Is(err, publish.ErrRefused) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Publish(t.Context(), draft(legKey, "42", 2), first); !errors.Is(err, publish.ErrRefused) {
+		t.Errorf("a second amendment of the first revision: got error %v, want ErrRefused", err)
+	}
+}

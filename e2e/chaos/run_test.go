@@ -56,6 +56,8 @@ type chaos struct {
 	targets []*target
 	feed    feed
 	ops     operators
+	// strayed are events that were parked, since nobody knew their call any more.
+	strayed map[string]bool
 
 	counting sync.Mutex // guards the faults of the result while they happen
 	result   result

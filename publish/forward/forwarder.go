@@ -225,7 +225,9 @@ func (r *runner) record(ctx context.Context) {
 	r.mu.Unlock()
 	err := r.ledger.store(ctx, dead)
 	if err = errors.Join(err, r.shelf.store(ctx, r.toShelf, r.onShelf)); err != nil && ctx.Err() == nil {
-		r.log.Warn("attempts could not be recorded; they are kept for the next time", "error", err)
+		r.unrecorded.Do(func() {
+			r.log.Warn("attempts could not be recorded; they are kept for the next time", "error", err)
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
 
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -26,6 +27,8 @@ type runner struct {
 	ledger *ledger
 	shelf  *shelf
 	began  time.Time
+	// unrecorded says at most once a minute that attempts cannot be recorded.
+	unrecorded rate.Sometimes
 	// detached is the context of attempts and of what goes with them: what has begun is let finish, whoever
 	// started it and whenever that ends; each has a time limit of its own.
 	detached func() context.Context
@@ -59,7 +62,7 @@ func newRunner(cfg *setup, t Target, m *meter) *runner {
 		cfg: cfg, target: t, log: log, meter: m,
 		client: newClient(t, cfg.Timeout, cfg.Concurrency),
 		ledger: newLedger(cfg, t.Name, log), shelf: newShelf(cfg, t.Name), began: time.Now(), detached: context.Background,
-		room:  make(chan struct{}, cfg.Concurrency),
+		room: make(chan struct{}, cfg.Concurrency), unrecorded: rate.Sometimes{Interval: time.Minute},
 		lanes: lanes{byKey: make(map[string]*lane)}, held: make(map[heldKey]*item), through: newRecent(),
 	}
 }
