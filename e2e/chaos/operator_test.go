@@ -59,10 +59,7 @@ type intervention struct {
 func (c *chaos) operate() {
 	rng := c.source(4, 0)
 	deeds := c.deeds()
-	for {
-		if !c.wait(c.soon(rng, time.Now()).Add(c.tempo.every)) {
-			break
-		}
+	for c.wait(c.soon(rng, time.Now()).Add(c.tempo.every)) {
 		d := deeds[rng.IntN(len(deeds))]
 		ctx, cancel := context.WithTimeout(c.t.Context(), deedWithin)
 		err := d.do(ctx, rng)
