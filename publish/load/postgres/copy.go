@@ -18,17 +18,22 @@ type lines struct {
 	rest []byte
 }
 
-// Read implements io.Reader.
-func (l *lines) Read(p []byte) (int, error) {
-	for len(l.rest) == 0 {
-		var more bool
-		if l.buf, more = l.fill(l.buf[:0]); !more {
-			return 0, io.EOF
+// Read implements io.Reader. It fills p as far as there is something: what it returns is a message to the server each time.
+func (l *lines) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if len(l.rest) == 0 {
+			var more bool
+			if l.buf, more = l.fill(l.buf[:0]); !more {
+				break
+			}
+			l.rest = l.buf
 		}
-		l.rest = l.buf
+		copied := copy(p[n:], l.rest)
+		n, l.rest = n+copied, l.rest[copied:]
 	}
-	n := copy(p, l.rest)
-	l.rest = l.rest[n:]
+	if n == 0 {
+		return 0, io.EOF
+	}
 	return n, nil
 }
 
