@@ -150,3 +150,37 @@ func TestWhatIsAskedAboutLegsThatLiveIsMarkedAsASweep(t *testing.T) {
 		}
 	})
 }
+
+// A session whose summaries could not be stored is not forgotten, however long its amend window is over: it is published
+// when there is room, also where the log has none either, so that no task of the queue stands for it.
+func TestNoSessionIsForgottenBeforeItsSummariesAreStored(t *testing.T) {
+	for name, how := range map[string]struct {
+		replicas int
+		logFull  bool
+	}{
+		"one replica": {1, false}, "two replicas": {2, false}, "the log is full": {1, true}, "the log is full, two replicas": {2, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, how.replicas, func(w *world) {
+				w.sink.failing(func(*replica, summary.Draft, int) fault { return noRoom })
+				var legs []leg
+				for n := range 4 {
+					l := newLeg(fmt.Sprintf("s%d", n), n)
+					legs = append(legs, l)
+					w.deliver(l.initiated())
+					w.deliver(l.hangup())
+				}
+				if how.logFull {
+					w.fill()
+				}
+				after(2 * time.Hour) // the amend window is of 15 minutes
+				w.sink.failing(nil)
+				after(2 * time.Minute)
+				for _, l := range legs {
+					w.wantRevisions(l.key(), "1 completed")
+					w.wantRevisions(l.sessionKey(), "1 completed")
+				}
+			})
+		})
+	}
+}

@@ -32,6 +32,8 @@ const (
 	tooLarge
 	// inProcess: refused for another that is being stored and cannot be read.
 	inProcess
+	// noRoom: the stream is full.
+	noRoom
 )
 
 // message is one message of the stream of summaries.
@@ -209,6 +211,8 @@ func (s sinkOf) Publish(ctx context.Context, d summary.Draft, prev summary.Store
 	switch f {
 	case notStored:
 		return summary.Stored{}, errDown
+	case noRoom:
+		return summary.Stored{}, fmt.Errorf("publish: %w", call.ErrFull)
 	case tooLarge:
 		return summary.Stored{}, fmt.Errorf("publish: %w", summary.ErrInvalid)
 	case inProcess:
