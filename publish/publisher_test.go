@@ -448,8 +448,8 @@ func TestAnAmendmentIsPublishedThoughOlderOnesOutlivedTheFirstRevision(t *testin
 		t.Fatal(err)
 	}
 	p := newPublisher(t, s.JS, s.Layout)
-	lost := summary.Stored{Draft: draft(legKey, "", 1), Seq: 7}
-	mustPublish(t, p, draft(legKey, "", 2), lost)
+	lost := summary.Stored{Draft: draft(legKey, "42", 1), Seq: 7}
+	mustPublish(t, p, draft(legKey, "42", 2), lost)
 	first := mustPublish(t, p, draft(legKey, "42", 1), summary.Stored{})
 	deadline := time.Now().Add(20 * time.Second)
 	for {
