@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -95,27 +94,29 @@ func (b *browser) click(selector string) {
 // value is what a JavaScript expression is in the page.
 func value[T any](b *browser, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, legatotest.Patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	v, err := try[T](b, expression)
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression, err)
 	}
 	return v
 }
 
+// try is value for a page that may be about to become another one, which fails.
+func try[T any](b *browser, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, legatotest.Patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
 // shows waits until the page shows a text.
 func (b *browser) shows(text string) {
 	b.t.Helper()
-	quoted, err := json.Marshal(text)
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	legatotest.Eventually(b.t, "the page shows "+text, func() error {
-		if !value[bool](b, fmt.Sprintf("document.body !== null && document.body.innerText.includes(%s)", quoted)) {
-			return fmt.Errorf("%.600s", value[string](b, "document.body ? document.body.innerText : ''"))
+		is, err := try[string](b, "document.body ? document.body.innerText : ''")
+		if err == nil && !strings.Contains(is, text) {
+			err = fmt.Errorf("%.600s", is)
 		}
-		return nil
+		return err
 	})
 }
 
