@@ -85,10 +85,20 @@ func nameOf(floors map[string]int, path string) (name string) {
 // walls are pairs of packages within one name of which the first does not import the second.
 var walls = [][2]string{
 	{"ingest", "ingest/journal"},
+	{"ingest", "ingest/journal/stream"},
+	{"ingest", "ingest/journal/disk"},
 	{"ingest/telnyx", "ingest/journal"},
+	{"ingest/telnyx", "ingest/journal/stream"},
+	{"ingest/telnyx", "ingest/journal/disk"},
 	{"ingest/telnyx", "ingest"},
 	{"ingest/journal", "ingest/telnyx"},
 	{"ingest/journal", "ingest"},
+	{"ingest/journal/stream", "ingest/telnyx"},
+	{"ingest/journal/stream", "ingest"},
+	{"ingest/journal/stream", "ingest/journal/disk"},
+	{"ingest/journal/disk", "ingest/journal/stream"},
+	{"ingest/journal/disk", "ingest/telnyx"},
+	{"ingest/journal/disk", "ingest"},
 	{"enrich/session", "enrich/summary"},
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
@@ -52,11 +53,11 @@ func written(n int) call.Entry {
 }
 
 // openJournal opens a log whose streams are there.
-func openJournal(tb testing.TB, js jetstream.JetStream) *journal.Journal {
+func openJournal(tb testing.TB, js jetstream.JetStream) *stream.Journal {
 	tb.Helper()
-	j, err := journal.Open(tb.Context(), journal.Config{
-		JetStream: js, Stream: "CALL_EVENTS", Prefix: "calls", Queue: "legato", Logger: slog.New(slog.DiscardHandler),
-	})
+	j, err := stream.Open(tb.Context(), stream.Config{Queue: "legato", Config: journal.Config{
+		JetStream: js, Stream: "CALL_EVENTS", Prefix: "calls", Logger: slog.New(slog.DiscardHandler),
+	}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func openJournal(tb testing.TB, js jetstream.JetStream) *journal.Journal {
 }
 
 // writeLog appends the events numbered from to to, past any service.
-func writeLog(tb testing.TB, j *journal.Journal, from, to int) {
+func writeLog(tb testing.TB, j *stream.Journal, from, to int) {
 	tb.Helper()
 	const writers = 500
 	var next atomic.Int64

@@ -25,6 +25,7 @@ import (
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
@@ -237,9 +238,9 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 		}
 	}
 
-	log, err := journal.Open(t.Context(), journal.Config{
-		JetStream: s.JS, Stream: s.Layout.Events, Prefix: s.Layout.Prefix, Queue: "queue", Logger: slog.New(slog.DiscardHandler),
-	})
+	log, err := stream.Open(t.Context(), stream.Config{Queue: "queue", Config: journal.Config{
+		JetStream: s.JS, Stream: s.Layout.Events, Prefix: s.Layout.Prefix, Logger: slog.New(slog.DiscardHandler),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/service"
@@ -39,7 +39,7 @@ func (cmd *eraseCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer nc.Close()
-	e := eraser{cmd: cmd, console: c, js: js, layout: layout, log: journal.NewReader(js, layout.Events, layout.Prefix)}
+	e := eraser{cmd: cmd, console: c, js: js, layout: layout, log: stream.NewReader(js, layout.Events, layout.Prefix)}
 	if e.calls, err = publish.New(ctx, js, layout); err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ type eraser struct {
 	console *console
 	js      jetstream.JetStream
 	layout  natsd.Layout
-	log     *journal.Reader
+	log     *stream.Reader
 	calls   *publish.Publisher
 	// session and ids are what the call goes by: session, legs, control ids.
 	session string
@@ -108,7 +108,7 @@ func (e *eraser) identify(ctx context.Context) error {
 // entries are the places that the log has of the call, and when the newest was received.
 func (e *eraser) entries(ctx context.Context) (seqs []uint64, newest time.Time, err error) {
 	has := func(id string) bool { return id != "" && slices.Contains(e.ids, id) }
-	err = e.log.Scan(ctx, journal.From{}, func(entry call.Entry) error {
+	err = e.log.Scan(ctx, stream.From{}, func(entry call.Entry) error {
 		if r := entry.Ref; has(string(r.Session)) || has(string(r.Leg)) || has(string(r.Control)) {
 			seqs, newest = append(seqs, entry.Seq), entry.ReceivedAt
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
@@ -40,9 +41,9 @@ func newErasing(t *testing.T) *erasing {
 	if _, err := natsd.Manage(t.Context(), e.js, names, natsd.Limits{Forward: true}); err != nil {
 		t.Fatal(err)
 	}
-	log, err := journal.Open(t.Context(), journal.Config{
-		JetStream: e.js, Stream: names.Events, Prefix: names.Prefix, Queue: "legato", Logger: slog.New(slog.DiscardHandler),
-	})
+	log, err := stream.Open(t.Context(), stream.Config{Queue: "legato", Config: journal.Config{
+		JetStream: e.js, Stream: names.Events, Prefix: names.Prefix, Logger: slog.New(slog.DiscardHandler),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
@@ -52,7 +52,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	sources := &story.Sources{
-		Log: journal.NewReader(js, layout.Events, layout.Prefix), Summaries: calls, Parked: parked.New(js, layout),
+		Log: stream.NewReader(js, layout.Events, layout.Prefix), Summaries: calls, Parked: parked.New(js, layout),
 		Forwarding: forward.NewDesk(js, layout),
 		Rules:      set.Rules(), Decode: service.Decoder(nil),
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,7 +17,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/service"
@@ -205,19 +203,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer nc.Close()
-	log, err := journal.Open(ctx, journal.Config{
-		JetStream: js, Stream: layout.Events, Prefix: layout.Prefix, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		// Each append was waited for: there is nothing left to write.
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = log.Close(closing)
-	}()
-	r := &service.PutBack{Store: parked.New(js, layout), Log: log, Verifier: verifier}
+	r := &service.PutBack{Store: parked.New(js, layout), Log: service.NewLog(nc, js, layout), Verifier: verifier}
 	seqs, err := cmd.which(ctx, r.Store)
 	if err != nil {
 		return err

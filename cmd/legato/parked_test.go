@@ -20,6 +20,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/natsd"
@@ -251,9 +252,9 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 	if len(c.Legs) != 1 {
 		t.Fatalf("a call with %d legs", len(c.Legs))
 	}
-	giveUp(t, world, c, store, journal.Config{
-		JetStream: js, Stream: names.Events, Prefix: names.Prefix, Queue: "legato", Logger: slog.New(slog.DiscardHandler),
-	})
+	giveUp(t, world, c, store, stream.Config{Queue: "legato", Config: journal.Config{
+		JetStream: js, Stream: names.Events, Prefix: names.Prefix, Logger: slog.New(slog.DiscardHandler),
+	}})
 
 	// Nothing but the retry hands out work: the session would settle in an hour, and a leg whose
 	// status was never asked for is checked on in three minutes.
@@ -284,11 +285,11 @@ func TestWorkThatWasGivenUpIsDoneAfterARetry(t *testing.T) {
 }
 
 // giveUp puts a call into the log, and ends each of its tasks as a worker does that has failed too often.
-func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, store *parked.Store, cfg journal.Config) {
+func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, store *parked.Store, cfg stream.Config) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
 	defer cancel()
-	log, err := journal.Open(ctx, cfg)
+	log, err := stream.Open(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func giveUp(t *testing.T, w *legatotest.Telnyx, c fake.Call, store *parked.Store
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := 0
-	err = queue.Work(working, func(task *journal.Task) {
+	err = queue.Work(working, func(task *stream.Task) {
 		e := task.Entry()
 		if err := store.Park(ctx, call.Parked{
 			Reason: "poison", Signature: e.Signature, Timestamp: e.Timestamp, ContentType: "application/json",

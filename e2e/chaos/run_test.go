@@ -334,13 +334,6 @@ func (c *chaos) quiet() error {
 		return err
 	}
 	last := stream.CachedInfo().State.LastSeq
-	queue, err := stream.Consumer(ctx, "legato")
-	if err != nil {
-		return err
-	}
-	if info := queue.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
-		return fmt.Errorf("in the queue %d wait and %d are held", info.NumPending, info.NumAckPending)
-	}
 	if err := c.forwarded(ctx); err != nil {
 		return err
 	}
@@ -348,6 +341,9 @@ func (c *chaos) quiet() error {
 		m, err := c.metrics(h)
 		if err != nil {
 			return err
+		}
+		if waiting, held := m["legato_queue_waiting"], m["legato_queue_held"]; waiting > 0 || held > 0 {
+			return fmt.Errorf("in the queue %v wait and %v are held", waiting, held)
 		}
 		if at := m["legato_log_position"]; at < float64(last) {
 			return fmt.Errorf("%s has read to %v of %d", h.name, at, last)

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
@@ -19,10 +23,10 @@ import (
 )
 
 const (
-	// appendTimeout bounds one write to the server. Telnyx gives a webhook two
+	// appendTimeout bounds one write. Telnyx gives a webhook two
 	// seconds by default; what has not been acknowledged by then is sent again.
 	appendTimeout = 1500 * time.Millisecond
-	// appendPatience bounds Append as a whole, the wait for the batch before it included.
+	// appendPatience bounds Append as a whole, the wait for the write before it included.
 	appendPatience = 2 * time.Second
 )
 
@@ -30,7 +34,7 @@ const (
 type write struct {
 	entry call.Entry
 	// result is buffered, so that the writer never waits for a caller that left.
-	result chan result
+	result chan Result
 	// fate is what became of it, decided once: by the writer or by the caller.
 	fate atomic.Int32
 }
@@ -46,7 +50,7 @@ const (
 func (w *write) leave() bool { return w.fate.CompareAndSwap(underWay, left) }
 
 // answer hands the result to the caller, and reports whether it is still there.
-func (w *write) answer(r result) bool {
+func (w *write) answer(r Result) bool {
 	if !w.fate.CompareAndSwap(underWay, answered) {
 		return false
 	}
@@ -54,85 +58,225 @@ func (w *write) answer(r result) bool {
 	return true
 }
 
-type result struct {
-	receipt call.Receipt
-	err     error
+// Result is what came of an entry.
+type Result struct {
+	Receipt call.Receipt
+	Err     error
 }
 
-// Append stores an entry and returns when the server has acknowledged it, after two seconds at most. Concurrent
-// calls share one atomic batch and so one sync to disk; a lone call is not delayed.
+// Store writes entries and returns a result for each, within the time that ctx leaves. One call is under way at a time.
+type Store func(ctx context.Context, batch []*call.Entry) []Result
+
+// Form is what the two forms of the log do differently.
+type Form struct {
+	// Store writes what was appended.
+	Store Store
+	// Refuse tells at once why an entry cannot be stored now; nil where it can be tried.
+	Refuse func(e *call.Entry) error
+	// Survey looks at the log from time to time, and calls Measure.
+	Survey func(ctx context.Context) error
+	// Every is how often.
+	Every time.Duration
+}
+
+// Appender takes entries from many callers at once, and hands them to a form of the log together: while one write is
+// under way the next one gathers.
+type Appender struct {
+	cfg  Config
+	form Form
+	// Metrics are those of the log.
+	Metrics *Metrics
+	// Known are the ids that were stored lately.
+	Known *Recent
+	// Follows and Works are what keeps the log from being followed and its queue from being worked.
+	Follows, Works Health
+
+	log     *slog.Logger
+	js      jetstream.JetStream
+	pending chan *write
+	close   func()        // closes stop and ends the watch, once
+	stop    chan struct{} // closed by Close
+	done    chan struct{} // closed when the writer has ended
+	watched chan struct{} // closed when nobody watches the log any more
+	room    room
+	foreign rate.Sometimes
+
+	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
+	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none
+	failure      atomic.Pointer[error]
+}
+
+const (
+	// maxBatch and maxBatchBytes bound what is written together: 500 bodies of 16 KiB.
+	maxBatch      = 500
+	maxBatchBytes = 8 << 20
+)
+
+// NewAppender returns an appender that takes nothing before Run.
+func NewAppender(cfg Config) *Appender {
+	return &Appender{
+		cfg: cfg, log: cfg.Logger, js: cfg.JetStream, Metrics: newMetrics(cfg.Registerer), Known: NewRecent(), foreign: rate.Sometimes{Interval: sayEvery},
+		// As many as may wait for the write under way; a caller beyond it waits in its own context.
+		pending: make(chan *write, 4*maxBatch),
+		stop:    make(chan struct{}), done: make(chan struct{}), watched: make(chan struct{}),
+	}
+}
+
+// Run begins to take appends for a form of the log. Close must be called then.
+func (a *Appender) Run(form Form) {
+	a.form = form
+	watching, unwatch := context.WithCancel(context.Background())
+	a.close = sync.OnceFunc(func() {
+		close(a.stop)
+		unwatch()
+	})
+	go a.write()
+	go a.watch(watching)
+}
+
+// Stopping is closed when no more appends are taken.
+func (a *Appender) Stopping() <-chan struct{} { return a.stop }
+
+// Close waits until what was handed to Append is written, or ctx ends. A second Close waits as well.
+func (a *Appender) Close(ctx context.Context) error {
+	a.close()
+	for _, ended := range []<-chan struct{}{a.done, a.watched} {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return fmt.Errorf("close the journal: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// watch looks at the log from time to time until ctx ends.
+func (a *Appender) watch(ctx context.Context) {
+	defer close(a.watched)
+	tick := time.NewTicker(a.form.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := a.form.Survey(ctx); err != nil && ctx.Err() == nil {
+			a.log.Debug("the log's state is not known", "error", err)
+		}
+	}
+}
+
+// MetForeign tells of a message that Legato did not write.
+func (a *Appender) MetForeign(e *call.Entry) {
+	a.Metrics.Foreign.Inc()
+	a.foreign.Do(func() {
+		a.log.Warn("the log's stream has messages that Legato did not write; they are passed over: somebody else may publish there",
+			"stream", a.cfg.Stream, "seq", e.Seq)
+	})
+}
+
+// Pending returns how many entries wait for the write under way.
+func (a *Appender) Pending() int { return len(a.pending) }
+
+// LastStored returns when a write was last acknowledged; zero when none was.
+func (a *Appender) LastStored() time.Time { return fromNanos(a.lastStored.Load()) }
+
+// FailingSince returns when writes began to fail, zero when the last one succeeded.
+func (a *Appender) FailingSince() time.Time { return fromNanos(a.failingSince.Load()) }
+
+// Failure returns what the last failed write failed with, nil when the last one succeeded.
+func (a *Appender) Failure() error {
+	if err := a.failure.Load(); err != nil && a.failingSince.Load() != 0 {
+		return *err
+	}
+	return nil
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}
+
+// MessageSize is what the server holds against its limit, headers of a publication included.
+func MessageSize(e *call.Entry) int64 {
+	const publishHeaders = 128
+	return e.Size() + publishHeaders
+}
+
+// Append stores an entry and returns when it is stored, after two seconds at most. A lone call is not delayed.
 //
 // Errors are ErrFull, ErrUnavailable or ErrClosed, wrapped together with what caused them. After an error the entry
 // may still have been stored: append it again under the same id. ErrFull comes before a limit of the storage is
-// reached, and first for what begins a call: the rest is kept for calls that are on their way. While the connection
-// is known to be down ErrUnavailable comes at once.
-func (j *Journal) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
-	ctx, span := j.begin(ctx, &e)
-	receipt, err := j.append(ctx, e)
-	j.metrics.told(&e, receipt, err)
+// reached, and first for what begins a call: the rest is kept for calls that are on their way.
+func (a *Appender) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
+	ctx, span := a.begin(ctx, &e)
+	receipt, err := a.append(ctx, e)
+	a.Metrics.told(&e, receipt, err)
 	finish(span, receipt, err)
 	return receipt, err
 }
 
-func (j *Journal) append(ctx context.Context, e call.Entry) (call.Receipt, error) {
+func (a *Appender) append(ctx context.Context, e call.Entry) (call.Receipt, error) {
 	select {
-	case <-j.stop:
+	case <-a.stop:
 		return call.Receipt{}, ErrClosed
 	default:
 	}
-	if seq, ok := j.known.seq(e.ID); ok {
+	if seq, ok := a.Known.Seq(e.ID); ok {
 		return call.Receipt{Seq: seq, Duplicate: true}, nil
 	}
-	if err := j.admit(&e); err != nil {
+	if err := a.admit(&e); err != nil {
 		return call.Receipt{}, err
 	}
 	patient, cancel := context.WithTimeout(ctx, appendPatience)
 	defer cancel()
-	w := &write{entry: e, result: make(chan result, 1)}
+	w := &write{entry: e, result: make(chan Result, 1)}
 	select {
-	case j.pending <- w:
-	case <-j.stop:
+	case a.pending <- w:
+	case <-a.stop:
 		return call.Receipt{}, ErrClosed
 	case <-patient.Done():
-		return call.Receipt{}, j.gaveUp(ctx, patient, "a place")
+		return call.Receipt{}, a.gaveUp(ctx, patient, "a place")
 	}
 	var err error
 	select {
 	case r := <-w.result:
-		return r.receipt, r.err
-	case <-j.done:
+		return r.Receipt, r.Err
+	case <-a.done:
 		err = ErrClosed
 	case <-patient.Done():
-		err = j.gaveUp(ctx, patient, "the acknowledgement")
+		err = a.gaveUp(ctx, patient, "the acknowledgement")
 	}
 	if w.leave() {
 		return call.Receipt{}, err
 	}
 	r := <-w.result // It came at the last moment.
-	return r.receipt, r.err
+	return r.Receipt, r.Err
 }
 
 // admit refuses what the log has no room for, and what would spoil the batch that it is in.
-func (j *Journal) admit(e *call.Entry) error {
-	if nc := j.js.Conn(); !nc.IsConnected() && !nc.IsClosed() {
-		// Behind a write that is still waiting for its answer this one would wait as long.
-		err := fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrDisconnected)
-		j.failed(err)
+func (a *Appender) admit(e *call.Entry) error {
+	if err := a.form.Refuse(e); err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		a.failed(err)
 		return err
 	}
-	if err := j.room.admit(e); err != nil {
+	if err := a.room.admit(e); err != nil {
 		return err
 	}
-	if size, limit := messageSize(e), j.js.Conn().MaxPayload(); limit > 0 && size > limit {
+	if size, limit := MessageSize(e), a.js.Conn().MaxPayload(); limit > 0 && size > limit {
 		return fmt.Errorf("%w: an entry of %d bytes: %w", ErrUnavailable, size, nats.ErrMaxPayload)
 	}
 	return nil
 }
 
 // failed notes that a write has failed.
-func (j *Journal) failed(err error) {
-	j.failure.Store(&err)
-	j.failingSince.CompareAndSwap(0, time.Now().UnixNano())
+func (a *Appender) failed(err error) {
+	a.failure.Store(&err)
+	a.failingSince.CompareAndSwap(0, time.Now().UnixNano())
 }
 
 // errLeft is a caller's own end: a job that is through by another way, or a service that stops.
@@ -140,29 +284,29 @@ var errLeft = fmt.Errorf("the caller has left: %w", context.Canceled)
 
 // gaveUp is the error of a caller that waited in vain. When it was not the
 // caller's own time that ran out, the log is not being written.
-func (j *Journal) gaveUp(caller, patient context.Context, what string) error {
+func (a *Appender) gaveUp(caller, patient context.Context, what string) error {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, errLeft)
 	}
 	err := fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, patient.Err())
 	if caller.Err() == nil {
-		j.failed(err)
+		a.failed(err)
 	}
 	return err
 }
 
 // write is the one goroutine that writes: while a batch is in flight the next one gathers.
-func (j *Journal) write() {
-	defer close(j.done)
+func (a *Appender) write() {
+	defer close(a.done)
 	for {
 		select {
-		case w := <-j.pending:
-			j.commit(j.gather(w))
-		case <-j.stop:
+		case w := <-a.pending:
+			a.commit(a.gather(w))
+		case <-a.stop:
 			for {
 				select {
-				case w := <-j.pending:
-					j.commit(j.gather(w))
+				case w := <-a.pending:
+					a.commit(a.gather(w))
 				default:
 					return
 				}
@@ -173,7 +317,7 @@ func (j *Journal) write() {
 
 // gather takes what is waiting, without waiting for more. Writes whose caller
 // has left are dropped: after a stall they would only delay those that somebody waits for.
-func (j *Journal) gather(w *write) []*write {
+func (a *Appender) gather(w *write) []*write {
 	var batch []*write
 	size := 0
 	for {
@@ -185,7 +329,7 @@ func (j *Journal) gather(w *write) []*write {
 			return batch
 		}
 		select {
-		case w = <-j.pending:
+		case w = <-a.pending:
 		default:
 			return batch
 		}
@@ -193,23 +337,27 @@ func (j *Journal) gather(w *write) []*write {
 }
 
 // commit writes a batch and answers every write in it.
-func (j *Journal) commit(writes []*write) {
-	batch, followers := j.distinct(writes)
+func (a *Appender) commit(writes []*write) {
+	batch, followers := a.distinct(writes)
 	if len(batch) == 0 {
 		return
 	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
-	results := j.store(ctx, batch)
-	j.metrics.latency.Observe(time.Since(start).Seconds())
+	entries := make([]*call.Entry, len(batch))
+	for i, w := range batch {
+		entries[i] = &w.entry
+	}
+	results := a.form.Store(ctx, entries)
+	a.Metrics.latency.Observe(time.Since(start).Seconds())
 	for i, w := range batch {
 		r := results[i]
-		j.account(&w.entry, r)
-		if !w.answer(r) && r.err == nil && !r.receipt.Duplicate {
-			j.metrics.appends.WithLabelValues(kind(&w.entry), appendUntold).Inc()
+		a.account(&w.entry, r)
+		if !w.answer(r) && r.Err == nil && !r.Receipt.Duplicate {
+			a.Metrics.appends.WithLabelValues(kind(&w.entry), appendUntold).Inc()
 		}
-		r.receipt.Duplicate = r.err == nil
+		r.Receipt.Duplicate = r.Err == nil
 		for _, f := range followers[w.entry.ID] {
 			f.answer(r)
 		}
@@ -218,10 +366,7 @@ func (j *Journal) commit(writes []*write) {
 
 // distinct keeps the first write of every id; later ones of the same id share
 // its fate. What became known as stored since it was handed in is answered at once.
-func (j *Journal) distinct(writes []*write) (batch []*write, followers map[string][]*write) {
-	if len(writes) <= 1 {
-		return writes, nil
-	}
+func (a *Appender) distinct(writes []*write) (batch []*write, followers map[string][]*write) {
 	batch = make([]*write, 0, len(writes))
 	seen := make(map[string]struct{}, len(writes))
 	for _, w := range writes {
@@ -230,8 +375,8 @@ func (j *Journal) distinct(writes []*write) (batch []*write, followers map[strin
 			batch = append(batch, w)
 			continue
 		}
-		if seq, ok := j.known.seq(id); ok {
-			w.answer(result{receipt: call.Receipt{Seq: seq, Duplicate: true}})
+		if seq, ok := a.Known.Seq(id); ok {
+			w.answer(Result{Receipt: call.Receipt{Seq: seq, Duplicate: true}})
 			continue
 		}
 		if _, ok := seen[id]; ok {
@@ -248,38 +393,38 @@ func (j *Journal) distinct(writes []*write) (batch []*write, followers map[strin
 }
 
 // account notes the result of one write for dedup and readiness.
-func (j *Journal) account(e *call.Entry, r result) {
+func (a *Appender) account(e *call.Entry, r Result) {
 	now := time.Now().UnixNano()
 	switch {
-	case errors.Is(r.err, ErrFull):
+	case errors.Is(r.Err, ErrFull):
 		// The server is well and says no: a restart, which FailingSince may lead to,
 		// would not empty the log but keep it from being trimmed.
-		j.failingSince.Store(0)
-		j.room.refused.Note(r.err)
+		a.failingSince.Store(0)
+		a.room.refused.Note(r.Err)
 		return
-	case r.err != nil:
-		j.failed(r.err)
+	case r.Err != nil:
+		a.failed(r.Err)
 		return
-	case !r.receipt.Duplicate:
-		j.room.take(e)
-		j.room.refused.Note(nil)
+	case !r.Receipt.Duplicate:
+		a.room.take(e)
+		a.room.refused.Note(nil)
 	}
-	j.known.stored(e.ID, r.receipt.Seq)
-	j.lastStored.Store(now)
-	j.failingSince.Store(0)
+	a.Known.Stored(e.ID, r.Receipt.Seq)
+	a.lastStored.Store(now)
+	a.failingSince.Store(0)
 }
 
 // begin makes the span of an append, and the entry say which it is, so that whoever
 // works on it later can tell what it came from. What is not part of a trace starts none:
 // nobody waits for heartbeats and checks. Then, and without a tracer, the span is nil.
-func (j *Journal) begin(ctx context.Context, e *call.Entry) (context.Context, trace.Span) {
-	if j.cfg.Tracer == nil || !trace.SpanContextFromContext(ctx).IsValid() {
+func (a *Appender) begin(ctx context.Context, e *call.Entry) (context.Context, trace.Span) {
+	if a.cfg.Tracer == nil || !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx, nil
 	}
-	ctx, span := j.cfg.Tracer.Start(ctx, "append to log", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+	ctx, span := a.cfg.Tracer.Start(ctx, "append to log", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		attribute.String("messaging.system", "nats"),
 		attribute.String("messaging.operation.type", "send"),
-		attribute.String("messaging.destination.name", j.cfg.Stream),
+		attribute.String("messaging.destination.name", a.cfg.Stream),
 		attribute.String("legato.topic", e.Topic),
 	))
 	carrier := propagation.MapCarrier{}
@@ -301,45 +446,49 @@ func finish(span trace.Span, receipt call.Receipt, err error) {
 	span.End()
 }
 
-// The pause after a failure doubles from minRetryPause to maxRetryPause while failures follow each other.
+// sayEvery is how often a condition that lasts is logged.
+const sayEvery = time.Minute
+
+// The pause after a failure doubles from MinRetryPause to MaxRetryPause while failures follow each other.
 const (
-	minRetryPause = 100 * time.Millisecond
-	maxRetryPause = 2 * time.Second
+	MinRetryPause = 100 * time.Millisecond
+	MaxRetryPause = 2 * time.Second
 )
 
-// pauses returns pauses that double from the first to a longest one, with jitter: replicas that failed together
+// Pauses returns pauses that double from the first to a longest one, with jitter: replicas that failed together
 // do not try again together.
-func pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
+func Pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
 }
 
-// retry paces what is tried until it succeeds. Of failures in a row the newest is worth a warning a minute.
-type retry struct {
+// Retry paces what is tried until it succeeds. Of failures in a row the newest is worth a warning a minute.
+type Retry struct {
 	pauses *backoff.ExponentialBackOff
 	said   time.Time // zero: nothing fails
 }
 
-func newRetry() *retry { return &retry{pauses: pauses(minRetryPause, maxRetryPause)} }
+// NewRetry returns one of which nothing has failed yet.
+func NewRetry() *Retry { return &Retry{pauses: Pauses(MinRetryPause, MaxRetryPause)} }
 
-// succeeded ends the row.
-func (r *retry) succeeded() {
+// Succeeded ends the row.
+func (r *Retry) Succeeded() {
 	r.said = time.Time{}
 	r.pauses.Reset()
 }
 
-// wait logs a failure and pauses; it reports whether ctx is still going.
-func (r *retry) wait(ctx context.Context, log *slog.Logger, what string, err error) bool {
+// Wait logs a failure and pauses; it reports whether ctx is still going.
+func (r *Retry) Wait(ctx context.Context, log *slog.Logger, what string, err error) bool {
 	if time.Since(r.said) >= sayEvery {
 		r.said = time.Now()
 		log.Warn(what+" was interrupted; trying again", "error", err)
 	} else {
 		log.Debug(what+" is still interrupted", "error", err)
 	}
-	return sleep(ctx, r.pauses.NextBackOff())
+	return Sleep(ctx, r.pauses.NextBackOff())
 }
 
-// sleep waits and reports whether ctx is still going.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits and reports whether ctx is still going.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true

@@ -1,21 +1,83 @@
-// Package journal is the log on JetStream: every accepted webhook and everything
-// that Legato learns or decides about a call is one message in it.
+// Package journal is the log: every accepted webhook and everything that Legato learns or decides about a call is one
+// entry in it. It has two forms, in folders of their own: on JetStream, for replicas, and on the local disk, for the one
+// process with an embedded NATS. Here is what both promise, and what both do alike.
 //
-// In go entries to append; out come the same entries, in order and complete to
-// whoever follows the log, and one by one to whoever works its queue.
+// In go entries to append; out come the same entries, in order and complete to whoever follows the log, and one by one
+// to whoever works its queue.
 //
 // What it guarantees:
-//   - Append returns a receipt only when the server has stored the entry, and
-//     returns within two seconds; at once while the connection is known to be down.
-//   - An id is stored once within the server's duplicate window, whichever
-//     replicas append it and however often.
+//   - Append returns a receipt only when the entry is stored, and returns within two seconds.
+//   - An id is stored once while it is remembered, however often it is appended.
 //   - A log that is nearly full refuses events, and still takes what Legato
 //     itself appends, without which it could not be trimmed.
-//   - A follower starts anew rather than reading a log with a hole or the
+//   - A follower is told to start anew rather than shown a log with a hole or the
 //     entries of another log, unless the log itself has lost entries.
 //   - A task of the queue comes again until it is acknowledged.
-//   - Follow and Queue.Work survive the loss of the connection, of the server and of
-//     the stream, and when they have returned they call nobody any more.
+//   - Follow and Work go on by themselves after a disturbance, and when they have returned they call nobody any more.
 //
 // It does not know what the entries mean.
 package journal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// Errors of Append. All mean that the entry may come again later; none says that it was not stored.
+var (
+	// ErrFull: a limit of the storage is reached, or nearly so, and the entry is not what the rest is kept for. It is
+	// a [call.ErrFull].
+	ErrFull = fmt.Errorf("the log is full: %w", call.ErrFull)
+	// ErrUnavailable: the entry was not stored in time, or was refused.
+	ErrUnavailable = errors.New("the log cannot be written")
+	// ErrClosed: the journal is stopping.
+	ErrClosed = errors.New("the journal is closed")
+)
+
+// Config is what both forms of the log need to know.
+type Config struct {
+	// JetStream is the connection's JetStream context.
+	JetStream jetstream.JetStream
+	// Stream is the name of the stream that is the log or its copy, which must exist.
+	Stream string
+	// Summaries is the name of the stream that takes what comes of the log: what it has no room for keeps the log from
+	// being trimmed. Empty: there is none.
+	Summaries string
+	// Disk asks how many bytes are free on the disk of the streams. Nil: it is not known.
+	Disk func() (int64, error)
+	// Prefix is the first token of every subject.
+	Prefix string
+	// Logger receives what an operator should know.
+	Logger *slog.Logger
+	// Registerer receives the metrics; nil registers none.
+	Registerer prometheus.Registerer
+	// Tracer makes a span of each append that is part of a trace; nil: none is made.
+	Tracer trace.Tracer
+}
+
+// Follower receives the log in order. Its methods are called from one goroutine at a time.
+type Follower interface {
+	// Restart says that all that was folded is void: what follows starts with the first entry of the log described.
+	Restart(log call.Log)
+	// Fold takes the next entry. Its sequence is one above that of the last,
+	// unless the log itself has lost entries, which reading it again would not bring back.
+	Fold(e call.Entry)
+}
+
+// Describe returns the identity and the extent of a log whose entries are the messages of a stream.
+func Describe(info *jetstream.StreamInfo) call.Log {
+	return call.Log{
+		ID: strconv.FormatInt(info.Created.UnixNano(), 36),
+		// A stream that never held a message says 0.
+		First: max(info.State.FirstSeq, 1),
+		Last:  info.State.LastSeq,
+	}
+}

@@ -9,35 +9,36 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-type metrics struct {
+// Metrics are those of the log. The forms set what is exported.
+type Metrics struct {
 	appends  *prometheus.CounterVec
-	batch    prometheus.Histogram
+	Batch    prometheus.Histogram
 	latency  prometheus.Histogram
-	restarts *prometheus.CounterVec
-	lost     prometheus.Counter
-	foreign  prometheus.Counter
-	fill     prometheus.Gauge
-	bytes    prometheus.Gauge
-	limit    prometheus.Gauge
-	entries  prometheus.Gauge
-	lag      prometheus.Gauge
+	Restarts *prometheus.CounterVec
+	Lost     prometheus.Counter
+	Foreign  prometheus.Counter
+	Fill     prometheus.Gauge
+	Bytes    prometheus.Gauge
+	Limit    prometheus.Gauge
+	Entries  prometheus.Gauge
+	Lag      prometheus.Gauge
 	storage  *prometheus.GaugeVec
 	refusing prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer) *Metrics {
 	f := promauto.With(r)
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
-	m := &metrics{
+	m := &Metrics{
 		appends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
 			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe) and by the result that whoever " +
 				"handed it in was told: stored, duplicate, full, error or left (its caller ended meanwhile, and nobody waits for it). " +
 				"untold: stored after its caller had been told error or left.",
 		}, []string{"kind", "result"}),
-		batch: f.NewHistogram(prometheus.HistogramOpts{
+		Batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_batch_size",
 			Help:    "Entries written with one acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
@@ -47,23 +48,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help:    "Time from the write of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 11),
 		}),
-		restarts: f.NewCounterVec(prometheus.CounterOpts{
+		Restarts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_replays_total",
 			Help: "Times that the log was read from its beginning, by cause: start, gap, recreated, shrunk or rewritten.",
 		}, []string{"cause"}),
-		lost: f.NewCounter(prometheus.CounterOpts{
+		Lost: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_lost_total",
 			Help: "Entries that were missing in the middle of the log when it was read.",
 		}),
-		foreign: f.NewCounter(prometheus.CounterOpts{
+		Foreign: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_foreign_total",
 			Help: "Messages in the log's stream that Legato did not write, which are passed over. A start reads the log again, and counts again.",
 		}),
-		fill:    gauge("legato_log_fill_ratio", "Size of the log as a share of its limit, 0 when it has none."),
-		bytes:   gauge("legato_log_bytes", "Size of the log."),
-		limit:   gauge("legato_log_limit_bytes", "Size at which the log takes nothing any more, 0 when it has no limit."),
-		entries: gauge("legato_log_entries", "Entries in the log, from the oldest that is still needed."),
-		lag:     gauge("legato_log_lag", "Entries of the log that this replica has not folded yet."),
+		Fill:    gauge("legato_log_fill_ratio", "Size of the log as a share of its limit, 0 when it has none."),
+		Bytes:   gauge("legato_log_bytes", "Size of the log."),
+		Limit:   gauge("legato_log_limit_bytes", "Size at which the log takes nothing any more, 0 when it has no limit."),
+		Entries: gauge("legato_log_entries", "Entries in the log, from the oldest that is still needed."),
+		Lag:     gauge("legato_log_lag", "Entries of the log that this replica has not folded yet."),
 		storage: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "legato_storage_fill_ratio",
 			Help: "What is used of each limit of the storage (log_bytes, log_messages, summaries_bytes, summaries_messages, " +
@@ -71,9 +72,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"limit"}),
 		refusing: gauge("legato_storage_refusing",
 			"1 while webhooks that begin a call are refused, since the rest of the storage is kept for calls that are on their way, else 0."),
-	}
-	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk, causeRewritten} {
-		m.restarts.WithLabelValues(string(c))
 	}
 	for _, name := range limitNames {
 		m.storage.WithLabelValues(name)
@@ -100,7 +98,7 @@ const (
 
 // told counts one append by what its caller is told: what is answered on the
 // strength of it can be held against this.
-func (m *metrics) told(e *call.Entry, receipt call.Receipt, err error) {
+func (m *Metrics) told(e *call.Entry, receipt call.Receipt, err error) {
 	result := appendStored
 	switch {
 	case errors.Is(err, ErrFull):

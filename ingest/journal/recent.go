@@ -8,13 +8,12 @@ import (
 	"github.com/patrickmn/go-cache"
 )
 
-// recent remembers the ids that were stored lately, so that a redelivery costs
-// no write and, above all, does not spoil the atomic batch it would have been in.
+// Recent remembers the ids that were stored lately, so that a redelivery costs no write.
 //
 // Two generations of go-cache take turns: a janitor that walks hundreds of
 // thousands of items under the cache's lock would stall every webhook, dropping
 // a whole generation costs nothing. An id is remembered for one to two turns.
-type recent struct {
+type Recent struct {
 	mu        sync.Mutex
 	now, last *cache.Cache
 	turned    time.Time
@@ -28,14 +27,15 @@ const (
 	maxRecent = 100_000
 )
 
-func newRecent() *recent {
-	return &recent{now: newGeneration(), last: newGeneration(), turned: time.Now()}
+// NewRecent returns one that remembers nothing.
+func NewRecent() *Recent {
+	return &Recent{now: newGeneration(), last: newGeneration(), turned: time.Now()}
 }
 
 func newGeneration() *cache.Cache { return cache.New(cache.NoExpiration, 0) }
 
-// seq returns where the id is stored. The empty id is never known.
-func (r *recent) seq(id string) (uint64, bool) {
+// Seq returns where the id is stored. The empty id is never known.
+func (r *Recent) Seq(id string) (uint64, bool) {
 	if id == "" {
 		return 0, false
 	}
@@ -56,8 +56,8 @@ func (r *recent) seq(id string) (uint64, bool) {
 	return v.(uint64), true
 }
 
-// stored remembers that the id stands at seq, which is 0 where the server did not say.
-func (r *recent) stored(id string, seq uint64) {
+// Stored remembers that the id stands at seq, which is 0 where the server did not say.
+func (r *Recent) Stored(id string, seq uint64) {
 	if id == "" {
 		return
 	}
@@ -70,20 +70,20 @@ func (r *recent) stored(id string, seq uint64) {
 	now.SetDefault(id, seq)
 }
 
-// seen remembers an entry that was read from the log, whoever has stored it:
+// Seen remembers an entry that was read from the log, whoever has stored it:
 // redeliveries reach any replica, also one that has just started.
-func (r *recent) seen(e *call.Entry) {
+func (r *Recent) Seen(e *call.Entry) {
 	// What is older would only push out what may still come again.
 	if time.Since(e.ReceivedAt) > 2*recentTurn {
 		return
 	}
-	if _, ok := r.seq(e.ID); !ok {
-		r.stored(e.ID, e.Seq)
+	if _, ok := r.Seq(e.ID); !ok {
+		r.Stored(e.ID, e.Seq)
 	}
 }
 
-// forget drops everything: the log that these ids were in is another one now.
-func (r *recent) forget() {
+// Forget drops everything: the log that these ids were in is another one now.
+func (r *Recent) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now, r.last, r.turned = newGeneration(), newGeneration(), time.Now()

@@ -158,7 +158,7 @@ func (r *room) lacks(p precedence) string {
 
 // take counts what was stored since the last look.
 func (r *room) take(e *call.Entry) {
-	r.taken.Add(messageSize(e))
+	r.taken.Add(MessageSize(e))
 	if e.EventType() == call.TypeInitiated {
 		r.begun.Add(1)
 	}
@@ -166,21 +166,21 @@ func (r *room) take(e *call.Entry) {
 
 // Reserve says what the calls that are not finished will still take, and reports whether what begins a call is
 // refused to keep that free.
-func (j *Journal) Reserve(n call.Need) (scarce bool) {
-	j.room.mu.Lock()
-	j.room.need = n
-	j.room.begun.Store(0)
-	j.room.mu.Unlock()
-	return j.room.scarce.Load()
+func (a *Appender) Reserve(n call.Need) (scarce bool) {
+	a.room.mu.Lock()
+	a.room.need = n
+	a.room.begun.Store(0)
+	a.room.mu.Unlock()
+	return a.room.scarce.Load()
 }
 
 // Refuses tells which limit keeps the log from taking what begins a call, and whether it takes no webhook at all any
 // more. Empty: none does.
-func (j *Journal) Refuses() (limit string, all bool) {
-	if limit = j.room.lacks(firstRefused); limit != "" {
-		return limit, j.room.lacks(hangups) != ""
+func (a *Appender) Refuses() (limit string, all bool) {
+	if limit = a.room.lacks(firstRefused); limit != "" {
+		return limit, a.room.lacks(hangups) != ""
 	}
-	if j.room.refused.Open() != nil {
+	if a.room.refused.Open() != nil {
 		return "unknown to Legato", true
 	}
 	return "", false
@@ -188,19 +188,19 @@ func (j *Journal) Refuses() (limit string, all bool) {
 
 // Fill returns how full each limit that is known was when it was last looked at, from 0 to 1, by the name that
 // legato_storage_fill_ratio has for it.
-func (j *Journal) Fill() map[string]float64 {
-	j.room.mu.Lock()
-	defer j.room.mu.Unlock()
-	fill := make(map[string]float64, len(j.room.limits))
-	for i := range j.room.limits {
-		fill[j.room.limits[i].name] = j.room.limits[i].fill()
+func (a *Appender) Fill() map[string]float64 {
+	a.room.mu.Lock()
+	defer a.room.mu.Unlock()
+	fill := make(map[string]float64, len(a.room.limits))
+	for i := range a.room.limits {
+		fill[a.room.limits[i].name] = a.room.limits[i].fill()
 	}
 	return fill
 }
 
-// measure looks at every limit that bounds what can be stored. info is that of the log.
-func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
-	r := &j.room
+// Measure looks at every limit that bounds what can be stored. info is that of the log.
+func (a *Appender) Measure(ctx context.Context, info *jetstream.StreamInfo) {
+	r := &a.room
 	var limits []limit
 	add := func(l limit) {
 		if l.max > 0 {
@@ -213,7 +213,7 @@ func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
 		limitLogMessages, int64(info.State.Msgs) * messageBytes, log.MaxMsgs * messageBytes, log.MaxMsgs * messageBytes / reservedPart,
 		needLogMessages, legMessages * messageBytes,
 	})
-	if calls, err := j.summaries(ctx); err == nil && calls != nil {
+	if calls, err := a.summaries(ctx); err == nil && calls != nil {
 		c := calls.Config
 		add(limit{limitSummaryBytes, int64(calls.State.Bytes), c.MaxBytes, 0, needSummaries, legSummaryBytes})
 		add(limit{
@@ -221,12 +221,12 @@ func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
 			needSummaryMessages, legSummaries * messageBytes,
 		})
 	}
-	if s, ok := j.storage(ctx, log.Replicas); ok {
+	if s, ok := a.storage(ctx, log.Replicas); ok {
 		maximum := s.Max / int64(max(log.Replicas, 1))
 		add(limit{limitAccount, s.Used / int64(max(log.Replicas, 1)), maximum, maximum / reservedPart, needBoth, legBytes + legSummaryBytes})
 	}
-	if j.cfg.Disk != nil {
-		if free, err := j.cfg.Disk(); err == nil {
+	if a.cfg.Disk != nil {
+		if free, err := a.cfg.Disk(); err == nil {
 			// What the streams have taken is theirs: the limit is what is left.
 			used := int64(info.State.Bytes)
 			limits = append(limits, limit{limitDisk, used, used + max(free-leastDisk, 0), 0, needBoth, legBytes + legSummaryBytes})
@@ -236,31 +236,31 @@ func (j *Journal) measure(ctx context.Context, info *jetstream.StreamInfo) {
 	r.limits = limits
 	r.taken.Store(0)
 	r.mu.Unlock()
-	j.tellRoom(limits)
+	a.tellRoom(limits)
 }
 
 // summaries looks at the stream of summaries; nil where there is none.
-func (j *Journal) summaries(ctx context.Context) (*jetstream.StreamInfo, error) {
-	if j.cfg.Summaries == "" {
+func (a *Appender) summaries(ctx context.Context) (*jetstream.StreamInfo, error) {
+	if a.cfg.Summaries == "" {
 		return nil, nil
 	}
-	stream, err := j.js.Stream(ctx, j.cfg.Summaries)
+	stream, err := a.js.Stream(ctx, a.cfg.Summaries)
 	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", j.cfg.Summaries, err)
+		return nil, fmt.Errorf("look at stream %s: %w", a.cfg.Summaries, err)
 	}
 	return stream.CachedInfo(), nil
 }
 
 // storage looks at the account's storage; false where it has no limit or the server does not tell.
-func (j *Journal) storage(ctx context.Context, copies int) (natsd.AccountStorage, bool) {
-	if time.Now().Before(j.room.storageAt) {
+func (a *Appender) storage(ctx context.Context, copies int) (natsd.AccountStorage, bool) {
+	if time.Now().Before(a.room.storageAt) {
 		return natsd.AccountStorage{}, false
 	}
-	s, err := natsd.LookUpStorage(ctx, j.js, copies)
+	s, err := natsd.LookUpStorage(ctx, a.js, copies)
 	switch {
-	case err != nil && j.js.Conn().IsConnected():
-		j.room.storageAt = time.Now().Add(storageEvery)
-		j.log.Warn("the account's storage cannot be asked for: its limit is not known until it is reached", "error", err)
+	case err != nil && a.js.Conn().IsConnected():
+		a.room.storageAt = time.Now().Add(storageEvery)
+		a.log.Warn("the account's storage cannot be asked for: its limit is not known until it is reached", "error", err)
 		return s, false
 	case err != nil:
 		return s, false
@@ -269,7 +269,7 @@ func (j *Journal) storage(ctx context.Context, copies int) (natsd.AccountStorage
 }
 
 // tellRoom tells metrics and operators how much room there is.
-func (j *Journal) tellRoom(limits []limit) {
+func (a *Appender) tellRoom(limits []limit) {
 	for _, name := range limitNames {
 		fill := 0.0
 		for i := range limits {
@@ -277,24 +277,24 @@ func (j *Journal) tellRoom(limits []limit) {
 				fill = limits[i].fill()
 			}
 		}
-		j.metrics.storage.WithLabelValues(name).Set(fill)
+		a.Metrics.storage.WithLabelValues(name).Set(fill)
 	}
-	name, all := j.Refuses()
-	if lacked := j.room.lacked.Swap(nil); name == "" && lacked != nil {
+	name, all := a.Refuses()
+	if lacked := a.room.lacked.Swap(nil); name == "" && lacked != nil {
 		name = *lacked // by the estimate between two looks, which this look does not bear out
 	}
 	scarce := name != ""
-	j.metrics.refusing.Set(0)
+	a.Metrics.refusing.Set(0)
 	if scarce {
-		j.metrics.refusing.Set(1)
+		a.Metrics.refusing.Set(1)
 	}
-	was := j.room.scarce.Swap(scarce)
+	was := a.room.scarce.Swap(scarce)
 	switch {
-	case scarce && (!was || time.Since(j.room.said) >= sayEvery):
-		j.room.said = time.Now()
-		j.log.Error("there is hardly any room left: webhooks that begin a call are refused",
+	case scarce && (!was || time.Since(a.room.said) >= sayEvery):
+		a.room.said = time.Now()
+		a.log.Error("there is hardly any room left: webhooks that begin a call are refused",
 			"limit", name, "refuses_all", all)
 	case was && !scarce:
-		j.log.Info("there is room again: the log takes all webhooks", "after", time.Since(j.room.said).Round(time.Second).String())
+		a.log.Info("there is room again: the log takes all webhooks", "after", time.Since(a.room.said).Round(time.Second).String())
 	}
 }

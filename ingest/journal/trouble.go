@@ -13,13 +13,14 @@ type Trouble struct {
 	Err error
 }
 
-// trouble keeps the newest cause of a failure that lasts.
-type trouble struct {
+// Health keeps the newest cause of a failure that lasts. The zero value is well.
+type Health struct {
 	mu sync.Mutex
 	Trouble
 }
 
-func (t *trouble) note(err error) {
+// Note takes the cause of a failure.
+func (t *Health) Note(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.Since.IsZero() {
@@ -28,25 +29,22 @@ func (t *trouble) note(err error) {
 	t.Err = err
 }
 
-func (t *trouble) clear() {
+// Clear says that all is well.
+func (t *Health) Clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.Trouble = Trouble{}
 }
 
-func (t *trouble) state() Trouble {
+// State tells how it is.
+func (t *Health) State() Trouble {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.Trouble
 }
 
 // Following tells what keeps the log from being followed.
-func (j *Journal) Following() Trouble { return j.following.state() }
+func (a *Appender) Following() Trouble { return a.Follows.State() }
 
 // Working tells what keeps the queue from being worked.
-func (j *Journal) Working() Trouble {
-	if t := j.paused.state(); t.Err != nil {
-		return t
-	}
-	return j.working.state()
-}
+func (a *Appender) Working() Trouble { return a.Works.State() }

@@ -1,8 +1,10 @@
 package call
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Names of the headers that messages of the log and parked messages have. They carry what the
@@ -15,6 +17,8 @@ const (
 	headerConnection = "Legato-Connection"
 	headerAttempt    = "Legato-Attempt"
 	headerSource     = "Legato-Source"
+	headerReceived   = "Legato-Received-At"
+	headerOriginal   = "Legato-Id"
 	headerTrace      = "traceparent" // as written by W3C Trace Context; NATS heeds case
 	headerSignature  = "Telnyx-Signature-Ed25519"
 	headerTimestamp  = "Telnyx-Timestamp"
@@ -89,21 +93,29 @@ func topicOf(prefix, subject string, ref Ref) string {
 	rest, isEvent := strings.CutPrefix(topic, TopicEvent)
 	first, eventType, more := strings.Cut(rest, ".")
 	if isEvent && more && (first == UnknownConnection || first == string(ref.Connection)) {
-		if known, ok := eventTopics[eventType]; ok {
-			return known // one text for all entries of a type
-		}
-		return TopicEvent + eventType
+		return KnownTopic(TopicEvent + eventType)
 	}
 	return topic
 }
 
-// eventTopics are the topics of the types in the table.
-var eventTopics = func() map[string]string {
-	topics := make(map[string]string, len(eventTypes))
-	for _, t := range eventTypes {
-		topics[t.Name] = TopicEvent + t.Name
+// KnownTopic returns the topic as it is: one text for all entries of a type that is known.
+func KnownTopic(topic string) string {
+	if known, ok := topics[topic]; ok {
+		return known
 	}
-	return topics
+	return topic
+}
+
+// topics are those of the types in the table, and Legato's own.
+var topics = func() map[string]string {
+	all := make(map[string]string, len(eventTypes))
+	for _, t := range eventTypes {
+		all[TopicEvent+t.Name] = TopicEvent + t.Name
+	}
+	for _, t := range InternalTopics() {
+		all[t] = t
+	}
+	return all
 }()
 
 // Header returns the header of the entry's message, a new one each time. Beside what the log itself
@@ -134,7 +146,7 @@ func (e *Entry) Size() int64 {
 // stated is empty, and what has not the form of an entry is marked as foreign. The caller adds Seq, ReceivedAt and Data.
 func ReadEntry(prefix, subject string, fields map[string][]string) Entry {
 	h := header(fields)
-	e := Entry{ID: h.get(headerID), Trace: h.get(headerTrace), ContentType: h.get(headerContentType), UserAgent: h.get(headerUserAgent)}
+	e := Entry{ID: cmp.Or(h.get(headerOriginal), h.get(headerID)), Trace: h.get(headerTrace), ContentType: h.get(headerContentType), UserAgent: h.get(headerUserAgent)}
 	e.Ref, e.Signature, e.Timestamp, e.Backfill = h.origin()
 	e.Topic = topicOf(prefix, subject, e.Ref)
 	// An attempt that is no number was never written by Legato; it counts as not stated.
@@ -149,6 +161,43 @@ func (e *Entry) hasOrigin() bool {
 	valid := func(id string) bool { return id == "" || ValidToken(id) }
 	return e.Topic == TopicHeartbeat ||
 		e.ID != "" && !e.Ref.Empty() && valid(string(e.Ref.Session)) && valid(string(e.Ref.Leg))
+}
+
+// CopyHeader returns the header of the entry's message in a copy of the log, a new one each time: it says when the entry
+// was received, since the message itself is younger. again: an entry of the same id stands in the copy already, and the
+// server would take this one for a repetition of its message.
+func (e *Entry) CopyHeader(again bool) map[string][]string {
+	h := header(e.Header())
+	h.set(headerReceived, e.ReceivedAt.UTC().Format(time.RFC3339Nano))
+	if again && e.ID != "" {
+		h.set(headerOriginal, e.ID)
+		h.set(headerID, e.ID+"/"+strconv.FormatUint(e.Seq, 10))
+	}
+	return h
+}
+
+// Handed returns the header of an entry, its topic included, for a message that hands it to a
+// service to be appended.
+func (e *Entry) Handed() map[string][]string {
+	h := header(e.Header())
+	h.set(headerTopic, e.Topic)
+	return h
+}
+
+// ReadHanded reads back what Handed tells. The caller adds Data.
+func ReadHanded(fields map[string][]string) Entry {
+	e := ReadEntry("", "", fields)
+	e.Topic = KnownTopic(header(fields).get(headerTopic))
+	return e
+}
+
+// Place notes where an entry that was read stands: the sequence of its message, and when it was received, which in a copy
+// of the log its header says and otherwise the time of the message.
+func (e *Entry) Place(seq uint64, at time.Time, fields map[string][]string) {
+	e.Seq, e.ReceivedAt = seq, at.UTC()
+	if received, err := time.Parse(time.RFC3339Nano, header(fields).get(headerReceived)); err == nil {
+		e.ReceivedAt = received.UTC()
+	}
 }
 
 // Header returns the header of the input's message under an idempotency key, a new one each time. What a sender

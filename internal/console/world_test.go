@@ -23,6 +23,7 @@ import (
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/console"
@@ -82,7 +83,7 @@ func open(t testing.TB, access console.Access, changes ...func(*console.Config))
 	config := console.Config{
 		Listen: "127.0.0.1:0", Access: access, JetStream: w.nats.JS, Layout: w.nats.Layout,
 		Sources: &story.Sources{
-			Log: journal.NewReader(w.nats.JS, w.nats.Layout.Events, w.nats.Layout.Prefix), Summaries: w.calls,
+			Log: stream.NewReader(w.nats.JS, w.nats.Layout.Events, w.nats.Layout.Prefix), Summaries: w.calls,
 			Parked: parked.New(w.nats.JS, w.nats.Layout), Rules: rules, Decode: decode, Table: w.table,
 		},
 		Logger:   slog.New(slog.NewTextHandler(w.log, nil)),
@@ -172,9 +173,9 @@ func (w *world) eventAs(id, typ string, ref call.Ref, payload map[string]any) ui
 		w.t.Fatal(err)
 	}
 	e := call.Entry{Topic: call.TopicEvent + typ, ID: id + "/" + typ, Ref: ref, Data: body}
-	log, err := journal.Open(w.t.Context(), journal.Config{
+	log, err := stream.Open(w.t.Context(), stream.Config{Config: journal.Config{
 		JetStream: w.nats.JS, Stream: w.nats.Layout.Events, Prefix: w.nats.Layout.Prefix, Logger: slog.New(slog.DiscardHandler),
-	})
+	}})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,14 +20,15 @@ const lockName = "legato.lock"
 
 // Shares of the disk, in percent, that the streams of an embedded server may
 // take. The rest stays free, since a disk that ran full once stops JetStream
-// for good: 80 + 14 + 1 leaves 5 for block rounding, indexes and everybody else.
+// for good: 40 for the copy of the log, which itself takes as much, 14 and 1 leave
+// 5 for block rounding, indexes and everybody else.
 const (
-	eventsShare = 80
+	eventsShare = 40
 	callsShare  = 14
 	parkedShare = 1
 )
 
-// DiskLimits returns limits of the streams' sizes for an embedded server with its data in dir: 80, 14 and 1 percent
+// DiskLimits returns limits of the streams' sizes for an embedded server with its data in dir: 40, 14 and 1 percent
 // of what is free there and what the server already uses, so that the limits do not shrink as it fills. It fails
 // when dir, or else its nearest existing parent, cannot be examined.
 func DiskLimits(dir string) (Limits, error) {

@@ -83,6 +83,8 @@ type Limits struct {
 	// Replicas is how many servers hold a copy, 1 to 5; more than 1 needs a cluster.
 	// A stream that has more keeps them. Zero: 1.
 	Replicas int
+	// Copy says that the stream of events is a copy of a log on the local disk.
+	Copy bool
 	// Forward wants the stream of forwarding; without it that stream is neither made nor looked at.
 	Forward bool
 }
@@ -119,6 +121,13 @@ const (
 // is why it is not longer.
 const duplicateWindow = 2 * time.Minute
 
+// IsCopy reports whether a stream of events is the copy of a log on the disk of a service, into which nobody else may
+// publish.
+func IsCopy(c jetstream.StreamConfig) bool { return c.Duplicates == copyWindow }
+
+// copyWindow is the shortest duplicate window that the server allows.
+const copyWindow = 100 * time.Millisecond
+
 func (l Limits) withDefaults() (Limits, error) {
 	l.EventsMaxAge = cmp.Or(l.EventsMaxAge, DefaultEventsMaxAge)
 	l.CallsMaxAge = cmp.Or(l.CallsMaxAge, DefaultCallsMaxAge)
@@ -144,7 +153,11 @@ func (n Layout) streams(l Limits) []jetstream.StreamConfig {
 	for _, topic := range call.InternalTopics() {
 		events.Subjects = append(events.Subjects, n.Prefix+"."+topic)
 	}
-	events.AllowAtomicPublish = true // Group commit: one fsync and one proposal for many webhooks.
+	if l.Copy {
+		// The log drops what it has stored; the copy is made in order, each message on condition of the one before.
+		events.Description = "The copy of Legato's log: call webhooks byte for byte, status answers and checks."
+		events.Duplicates = min(copyWindow, l.EventsMaxAge)
+	}
 	// A hole in the log would look like a lost event to every follower. Purging
 	// from the front stays allowed: that is how the log is trimmed.
 	events.DenyDelete = true

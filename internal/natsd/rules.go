@@ -55,10 +55,11 @@ var rules = []rule{
 		func(have, _ int32) bool { return have <= 0 || have >= maxMessage }, valueFlag[int32]("--max-msg-size=")),
 	// A count that somebody raised by hand is not lowered by a default.
 	property("num_replicas", func(c *config) *int { return &c.Replicas }, atLeast, valueFlag[int]("--replicas=")),
-	// A server may allow none as long, and says so only when it is asked for: what comes again is folded once all the same.
-	soft(property("duplicate_window", func(c *config) *time.Duration { return &c.Duplicates }, atLeast, valueFlag[time.Duration]("--dupe-window="))),
+	// A server may allow none as long, and says so only when it is asked for: what comes again is folded once all the
+	// same. Of a copy of a log the window is of no use, whoever looks at it.
+	soft(property("duplicate_window", func(c *config) *time.Duration { return &c.Duplicates },
+		func(have, want time.Duration) bool { return have >= want || have == copyWindow }, valueFlag[time.Duration]("--dupe-window="))),
 	property("deny_delete", func(c *config) *bool { return &c.DenyDelete }, implied, whenTrue("--deny-delete")),
-	soft(property("allow_atomic", func(c *config) *bool { return &c.AllowAtomicPublish }, implied, whenTrue("--allow-batch"))),
 	property("allow_direct", func(c *config) *bool { return &c.AllowDirect }, equal, func(bool) string { return "--no-allow-direct" }),
 	property("no_ack", func(c *config) *bool { return &c.NoAck }, equal, func(bool) string { return "--ack" }),
 	// The log is trimmed by purging.
@@ -67,6 +68,11 @@ var rules = []rule{
 	// Asynchronous streams acknowledge what is not yet written.
 	property("persist_mode", func(c *config) *jetstream.PersistModeType { return &c.PersistMode },
 		func(have, _ jetstream.PersistModeType) bool { return have != jetstream.AsyncPersistMode }, nil),
+}
+
+func soft(r rule) rule {
+	r.soft = true
+	return r
 }
 
 // property makes the rule of one field. Without a flag an existing stream cannot be changed so.
@@ -80,11 +86,6 @@ func property[T any](name string, at func(*config) *T, ok func(have, want T) boo
 		r.set = func(have, want *config) { *at(have) = *at(want) }
 		r.flag = func(want *config) string { return flag(*at(want)) }
 	}
-	return r
-}
-
-func soft(r rule) rule {
-	r.soft = true
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
@@ -57,6 +58,14 @@ type Server struct {
 // connection information. Stream storage on a single server does not depend on it.
 const serverName = "legato"
 
+const (
+	// syncEvery is how often the embedded server syncs what it has stored.
+	syncEvery = 10 * time.Second
+	// SyncedAfter is how long after its acknowledgement a message is surely synced: a round begins syncEvery after the
+	// one before has ended.
+	SyncedAfter = 2*syncEvery + 5*time.Second
+)
+
 // Start runs an embedded nats-server with JetStream and returns when it accepts connections, its streams recovered.
 // It fails when Listen is no address, is taken, or is open to everybody ([ErrOpen]), when the data directory cannot
 // be written or is held by another process ([ErrDirInUse]), and when the server does not get ready.
@@ -93,8 +102,9 @@ func serverOptions(cfg Config) (*server.Options, error) {
 		NoSigs:     true, // Signals are the command's.
 		JetStream:  true,
 		StoreDir:   dir,
-		// An acknowledged message is on disk: the webhook is answered on the strength of it.
-		SyncAlways: true,
+		// Webhooks are answered on the strength of the log, which is not here: what is here can be made again from it
+		// for long enough.
+		SyncInterval: syncEvery,
 		// The streams' own limits bound the disk. A server-wide limit would also refuse every later change of a
 		// stream once the disk has become smaller than what was reserved before.
 		JetStreamMaxStore: math.MaxInt64,
@@ -209,6 +219,31 @@ func (s *Server) Connect(name string) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
 	}
 	return nc, nil
+}
+
+// Sync syncs what the server has stored of a stream and acknowledged; of the empty name, everything. It is for what is
+// promised to be on the disk and stored seldom.
+func (s *Server) Sync(stream string) error {
+	dir := s.nats.StoreDir()
+	if stream != "" {
+		dir = filepath.Join(dir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream, "msgs")
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && (d.Type().IsRegular() || d.IsDir()) {
+			var f *os.File
+			if f, err = os.Open(path); err == nil {
+				err = errors.Join(f.Sync(), f.Close())
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the server removes files as it goes
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sync what NATS has stored: %w", err)
+	}
+	return nil
 }
 
 // Shutdown stops the server, waits until its streams are closed, and gives the data directory free. When ctx ends

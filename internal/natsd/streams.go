@@ -14,9 +14,6 @@ import (
 
 // Report is what Manage and Check found.
 type Report struct {
-	// AtomicPublish tells that the log takes atomic batches. It is false on a
-	// server older than 2.12, where messages must be published one by one.
-	AtomicPublish bool
 	// Have are the streams as Check found them, without those that do not exist.
 	Have []jetstream.StreamConfig
 	// Lesser are properties of streams that are not as wanted and do no harm, a line each. Empty after Manage.
@@ -58,36 +55,32 @@ func Manage(ctx context.Context, js jetstream.JetStream, layout Layout, limits L
 	}
 	var report Report
 	for _, want := range layout.streams(limits) {
-		have, err := manageStream(ctx, js, want, limits.near(layout, want.Name), &report)
-		if err != nil {
+		if err := manageStream(ctx, js, want, limits.near(layout, want.Name), &report); err != nil {
 			return Report{}, err
-		}
-		if want.Name == layout.Events {
-			report.AtomicPublish = have.AllowAtomicPublish
 		}
 	}
 	return report, nil
 }
 
-func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, near bool, report *Report) (jetstream.StreamConfig, error) {
+func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, near bool, report *Report) error {
 	have, found, err := lookUp(ctx, js, want.Name)
 	if err != nil {
-		return have, err
+		return err
 	}
 	if !found {
-		made, err := withinWindow(&want, func(c jetstream.StreamConfig) (jetstream.Stream, error) { return js.CreateStream(ctx, c) })
+		_, err := withinWindow(&want, func(c jetstream.StreamConfig) (jetstream.Stream, error) { return js.CreateStream(ctx, c) })
 		switch {
 		case err == nil:
 			report.Made = append(report.Made, want.Name)
-			return made.CachedInfo().Config, nil
+			return nil
 		case isOverlap(err):
-			return have, overlapError(ctx, js, &want, err)
+			return overlapError(ctx, js, &want, err)
 		case !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
-			return have, fmt.Errorf("create stream %s for %s: %w", want.Name, strings.Join(want.Subjects, ", "), err)
+			return fmt.Errorf("create stream %s for %s: %w", want.Name, strings.Join(want.Subjects, ", "), err)
 		}
 		// Another replica made it in between, with other limits.
 		if have, _, err = lookUp(ctx, js, want.Name); err != nil {
-			return have, err
+			return err
 		}
 	}
 	keepSize(&want, &have, near)
@@ -102,21 +95,21 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		r.set(&changed, &want)
 	}
 	if len(problems) > 0 {
-		return have, &MismatchError{Problems: problems, Permanent: problems}
+		return &MismatchError{Problems: problems, Permanent: problems}
 	}
 	if len(differences(&have, &want)) == 0 {
-		return have, nil
+		return nil
 	}
 	// What other properties allow no more.
 	changed.DiscardNewPerSubject, changed.Duplicates = false, min(changed.Duplicates, changed.MaxAge)
-	updated, err := withinWindow(&changed, func(c jetstream.StreamConfig) (jetstream.Stream, error) { return js.UpdateStream(ctx, c) })
+	_, err = withinWindow(&changed, func(c jetstream.StreamConfig) (jetstream.Stream, error) { return js.UpdateStream(ctx, c) })
 	switch {
 	case isOverlap(err):
-		return have, overlapError(ctx, js, &want, err)
+		return overlapError(ctx, js, &want, err)
 	case err != nil:
-		return have, fmt.Errorf("update stream %s: %w", want.Name, err)
+		return fmt.Errorf("update stream %s: %w", want.Name, err)
 	}
-	return updated.CachedInfo().Config, nil
+	return nil
 }
 
 func isOverlap(err error) bool {
@@ -167,9 +160,6 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 			continue
 		}
 		report.Have = append(report.Have, have)
-		if want.Name == layout.Events {
-			report.AtomicPublish = have.AllowAtomicPublish
-		}
 		keepSize(&want, &have, limits.near(layout, want.Name))
 		compare(&mismatch, &have, &want)
 		for _, r := range differences(&have, &want) {

@@ -2,14 +2,19 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
@@ -18,6 +23,8 @@ import (
 const (
 	// apiWithin bounds an answer, and apiScanWithin the part of it that may go into reading the log.
 	apiWithin, apiScanWithin = 2 * time.Second, time.Second
+	// appendWithin bounds an append from outside.
+	appendWithin = 5 * time.Second
 	// apiMostScanned bounds the entries that a question makes the server send: some 30 MB of headers.
 	apiMostScanned = 100_000
 	// apiMostBytes bounds an answer, as a summary.
@@ -33,6 +40,11 @@ func apiSubject(layout natsd.Layout) string {
 		return "legato.call.get"
 	}
 	return "legato." + layout.Prefix + ".call.get"
+}
+
+// appendSubject is where entries are handed in that are to be appended to the log: what was parked and is put back.
+func appendSubject(layout natsd.Layout) string {
+	return strings.TrimSuffix(apiSubject(layout), "call.get") + "log.append"
 }
 
 // apiName is the service's: $SRV.PING finds all deployments, $SRV.PING.<name> one.
@@ -56,6 +68,7 @@ func apiVersion(version string) string {
 // api answers questions over NATS, one after the other: each costs the server a look.
 type api struct {
 	sources    *story.Sources
+	log        eventLog
 	within     time.Duration
 	maxPayload int64
 
@@ -72,7 +85,7 @@ func (s *Service) answerQuestions(ctx context.Context) error {
 	}
 	// ctx is that of the start, which the service outlives.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a := &api{sources: s.sources, within: apiWithin, maxPayload: s.nc.MaxPayload()}
+	a := &api{sources: s.sources, log: s.journal, within: apiWithin, maxPayload: s.nc.MaxPayload()}
 	registered, err := micro.AddService(s.nc, micro.Config{
 		Name: apiName(s.layout), Version: apiVersion(version), Description: "What Legato knows about a call",
 		Metadata: map[string]string{"subject_prefix": s.layout.Prefix},
@@ -90,6 +103,14 @@ func (s *Service) answerQuestions(ctx context.Context) error {
 		micro.WithEndpointMetadata(map[string]string{"request": "a call_session_id, call_leg_id or call_control_id", "response": "the story of the call as JSON"}))
 	if err != nil {
 		return fmt.Errorf("register %s: %w", apiSubject(s.layout), err)
+	}
+	if s.embedded == nil {
+		return nil // whoever may append publishes to the stream
+	}
+	err = registered.AddEndpoint("log-append", micro.ContextHandler(ctx, a.append), micro.WithEndpointSubject(appendSubject(s.layout)),
+		micro.WithEndpointMetadata(map[string]string{"request": "an entry of the log", "response": "where it is stored"}))
+	if err != nil {
+		return fmt.Errorf("register %s: %w", appendSubject(s.layout), err)
 	}
 	return nil
 }
@@ -132,6 +153,77 @@ func (a *api) handle(ctx context.Context, r micro.Request) {
 		return
 	}
 	_ = r.Respond(body, micro.WithHeaders(micro.Headers{"Content-Type": {"application/json"}}))
+}
+
+// append takes an entry that somebody hands in.
+func (a *api) append(ctx context.Context, r micro.Request) {
+	if !a.begin() {
+		return
+	}
+	defer a.wg.Done()
+	e := call.ReadHanded(r.Headers())
+	e.Data = r.Data()
+	if e.Foreign {
+		_ = r.Error("400", "it is no entry of the log", nil)
+		return
+	}
+	receipt, err := a.log.Append(ctx, e)
+	if err != nil {
+		_ = r.Error("503", err.Error(), nil)
+		return
+	}
+	_ = r.RespondJSON(receipt)
+}
+
+// Log is the log as seen from outside the service.
+type Log struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	layout natsd.Layout
+}
+
+// NewLog returns the log of a deployment.
+func NewLog(nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout) *Log {
+	return &Log{nc, js, layout}
+}
+
+// Append hands an entry to the service; where none answers and the log is a stream, it publishes it there. It fails with
+// what kept it from being stored.
+func (l *Log) Append(ctx context.Context, e call.Entry) (receipt call.Receipt, err error) {
+	ctx, cancel := context.WithTimeout(ctx, appendWithin)
+	defer cancel()
+	m, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: appendSubject(l.layout), Header: e.Handed(), Data: e.Data})
+	if errors.Is(err, nats.ErrNoResponders) {
+		return l.publish(ctx, e)
+	}
+	if err != nil {
+		return receipt, fmt.Errorf("hand an entry to the service: %w", err)
+	}
+	if why := m.Header.Get(micro.ErrorHeader); why != "" {
+		return receipt, fmt.Errorf("the service does not append it: %s", why)
+	}
+	if err := json.Unmarshal(m.Data, &receipt); err != nil {
+		return receipt, fmt.Errorf("read the service's receipt: %w", err)
+	}
+	return receipt, nil
+}
+
+// errDiskLog: an entry can be appended by the service alone.
+var errDiskLog = errors.New("the log is on the disk of the service, which does not answer: is it run with --api off?")
+
+func (l *Log) publish(ctx context.Context, e call.Entry) (receipt call.Receipt, err error) {
+	events, err := l.js.Stream(ctx, l.layout.Events)
+	switch {
+	case err != nil:
+		return receipt, fmt.Errorf("look at the log: %w", err)
+	case natsd.IsCopy(events.CachedInfo().Config):
+		return receipt, errDiskLog
+	}
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: e.Subject(l.layout.Prefix), Header: e.Header(), Data: e.Data})
+	if err != nil {
+		return receipt, fmt.Errorf("append to the log: %w", err)
+	}
+	return call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }
 
 // answer returns the story as JSON, masked, or a code and what to say with it.

@@ -69,10 +69,13 @@ func (s *Service) failingMetrics() (all []prometheus.Collector) {
 		},
 		"streams": func() time.Time { since, _ := s.watched.broken(); return since },
 	}
+	if s.copying != nil {
+		since["copy"] = func() time.Time { return s.copying().Since }
+	}
 	for part, since := range since {
 		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "legato_failing_seconds", Help: "For how long something fails without which calls are not taken or finished " +
-				"(append, follow: the log; queue: its tasks; streams: one is missing or cannot be used), 0 while it works.",
+				"(append, follow: the log; queue: its tasks; copy: the log's into the stream of events; streams: one is missing or cannot be used), 0 while it works.",
 			ConstLabels: prometheus.Labels{"part": part},
 		}, func() float64 {
 			at := since()

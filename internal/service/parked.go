@@ -6,15 +6,17 @@ import (
 	"fmt"
 
 	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
 // PutBack puts parked messages back into the log.
 type PutBack struct {
 	Store *parked.Store
-	Log   *journal.Journal
+	Log   interface {
+		Append(ctx context.Context, e call.Entry) (call.Receipt, error)
+	}
 	// Verifier checks signatures again. Nil: they are taken as checked.
 	Verifier *telnyx.Verifier
 }

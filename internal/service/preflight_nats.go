@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -212,10 +212,10 @@ func judgeQueue(ctx context.Context, js jetstream.JetStream, account *jetstream.
 	switch {
 	case limit <= 0:
 		return nil
-	case limit < journal.MaxAckPending:
+	case limit < stream.MaxAckPending:
 		return []Finding{ok(name, "%d at once", limit).but(VerdictWarning, fmt.Sprintf(
 			"Allow %d (max_ack_pending of the account, or of jetstream limits): a leg is held for up to 12 s, so that summaries wait from %d hangups a second on while the status API is away.",
-			journal.MaxAckPending, max(limit/12, 1)))}
+			stream.MaxAckPending, max(limit/12, 1)))}
 	}
 	return []Finding{ok(name, "%d at once", limit)}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/disk"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 )
@@ -22,6 +23,8 @@ const (
 	outage = 4 * heartbeatEvery
 	// writtenWithin is how recent a successful write must be for the service to be ready.
 	writtenWithin = 3 * heartbeatEvery
+	// copyOutage is how long the embedded NATS may store nothing before the process gives up, as for the log itself.
+	copyOutage = time.Minute
 	// failingFor is how long writes may fail before the service is not ready: a
 	// cluster that chooses another leader is back sooner.
 	failingFor = 2 * time.Second
@@ -58,6 +61,11 @@ func (s *Service) heartbeat(ctx context.Context) error {
 		if s.embedded != nil && !since.IsZero() && time.Since(since) > embeddedOutage {
 			return fmt.Errorf("the embedded log in %s has refused to be written for %v (is the disk full?); it needs a restart",
 				s.settings.DataDir, embeddedOutage)
+		}
+		if s.copying != nil {
+			if t := s.copying(); t.Err != nil && time.Since(t.Since) > copyOutage && !errors.Is(t.Err, call.ErrFull) && !errors.Is(t.Err, disk.ErrForeign) {
+				return fmt.Errorf("the embedded NATS has stored nothing for %v (%w); it needs a restart", copyOutage, t.Err)
+			}
 		}
 		select {
 		case <-tick.C:
@@ -142,6 +150,11 @@ func (s *Service) warnings() []string {
 	}
 	if differ := s.watched.differences(); len(differ) > 0 {
 		found = append(found, "streams are not as wanted: "+strings.Join(differ, ", "))
+	}
+	if s.copying != nil {
+		if t := s.copying(); t.Err != nil && time.Since(t.Since) > lastingFor {
+			found = append(found, fmt.Sprintf("the log is not copied into %s: %v", s.layout.Events, t.Err))
+		}
 	}
 	if limit, _ := s.journal.Refuses(); limit != "" {
 		found = append(found, fmt.Sprintf("webhooks that begin a call are refused for want of room (%s)", limit))

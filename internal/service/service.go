@@ -20,6 +20,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/console"
@@ -51,7 +52,8 @@ type Service struct {
 	embedded *natsd.Server
 	nc       *nats.Conn
 	js       jetstream.JetStream
-	journal  *journal.Journal
+	journal  eventLog
+	copying  func() journal.Trouble // nil: the log is no copy and has none
 	worker   *enrich.Worker
 	sources  *story.Sources
 	status   *status.Client
@@ -135,6 +137,12 @@ func (s *Service) up(ctx context.Context) error {
 	}
 	if err := s.rooms(ctx, keys, targets); err != nil {
 		return err
+	}
+	if s.embedded != nil {
+		// What NATS has just made survives a power cut as well.
+		if err := s.embedded.Sync(""); err != nil {
+			return err
+		}
 	}
 	s.admin.setReadiness(func() ([]string, error) { return s.warnings(), s.ready() })
 	return nil
@@ -226,9 +234,6 @@ func (s *Service) streams(ctx context.Context) error {
 	for _, line := range append(report.Made, report.Changed...) {
 		s.log.Info("streams", "change", line)
 	}
-	if err == nil && !report.AtomicPublish {
-		s.log.Warn("this NATS server takes no atomic batches (2.12 or later does); webhooks are appended one by one")
-	}
 	return err
 }
 
@@ -246,20 +251,10 @@ func (s *Service) size(ctx context.Context, limits natsd.Limits) error {
 
 // rooms makes the rooms and wires them to each other.
 func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets []forward.Target) (err error) {
-	var queue *journal.Queue
+	var queue enrich.Queue
 	var publisher *publish.Publisher
 	err = s.await(ctx, "open the log", func(ctx context.Context) (err error) {
-		if s.journal == nil {
-			s.journal, err = journal.Open(ctx, journal.Config{
-				JetStream: s.js, Stream: s.layout.Events, Summaries: s.layout.Calls, Disk: s.freeDisk(), Prefix: s.layout.Prefix, Queue: queueName,
-				Logger: s.log.With("component", "journal"), Registerer: s.registry, Tracer: s.tracer,
-			})
-			if err != nil {
-				return err
-			}
-			s.onStop("journal", s.journal.Close)
-		}
-		if queue, err = s.journal.Queue(ctx); err != nil {
+		if queue, err = s.openLog(ctx); err != nil {
 			return err
 		}
 		publisher, err = publish.New(ctx, s.js, s.layout, publish.Telling(s.log.With("component", "publish"), s.registry))
@@ -270,6 +265,9 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	}
 	s.registry.MustRegister(s.failingMetrics()...)
 	store := parked.New(s.js, s.layout)
+	if s.embedded != nil {
+		store.Synced(func() error { return s.embedded.Sync(s.layout.Parked) })
+	}
 	s.status, err = status.New(status.Config{
 		BaseURL: s.settings.TelnyxBaseURL, APIKey: s.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
 		Logger: s.log.With("component", "status"), Registerer: s.registry,
@@ -279,7 +277,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	}
 	s.onStop("status client", func(context.Context) error { s.status.Close(); return nil })
 	config := enrich.Config{
-		Log: s.journal, Queue: queueAdapter{queue}, Status: s.status, History: s.status, Sink: publisher, MaxBody: publisher.MaxBody, Watch: publisher.Watch,
+		Log: s.journal, Queue: queue, Status: s.status, History: s.status, Sink: publisher, MaxBody: publisher.MaxBody, Watch: publisher.Watch,
 		Parking: store, Decode: Decoder(s.settings.secretsKept()), ReadHistory: recall,
 		Rules: s.settings.Rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
@@ -296,7 +294,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		return err
 	}
 	s.sources = &story.Sources{
-		Log: journal.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: store,
+		Log: stream.NewReader(s.js, s.layout.Events, s.layout.Prefix), Summaries: publisher, Parked: store,
 		Rules: s.settings.Rules(), Decode: Decoder(nil), Table: s.worker.Table(),
 	}
 	if len(targets) > 0 {
@@ -354,14 +352,6 @@ func recall(row []byte, leg call.Ref) (enrich.HistoryEvent, bool) {
 	return enrich.HistoryEvent{Exact: got.Exact, Named: got.Named, Entry: call.Entry{
 		Topic: call.TopicEvent + env.Type, ID: call.BackfillID(env.Key()), Ref: env.Ref, Backfill: true, Data: got.Body,
 	}}, true
-}
-
-// queueAdapter hands the journal's tasks to enrich, which does not know the journal.
-type queueAdapter struct{ *journal.Queue }
-
-// Work implements enrich.Queue.
-func (q queueAdapter) Work(ctx context.Context, do func(enrich.Task)) error {
-	return q.Queue.Work(ctx, func(t *journal.Task) { do(t) })
 }
 
 var _ enrich.Sink = (*publish.Publisher)(nil)

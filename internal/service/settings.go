@@ -44,11 +44,11 @@ type Settings struct {
 	NATSSettings
 
 	NATSListen     string        `default:"127.0.0.1:4222" env:"LEGATO_NATS_LISTEN" help:"Where the embedded NATS serves subscribers; empty: nowhere." name:"nats-listen"`
-	DataDir        string        `default:"legato-data" env:"LEGATO_DATA_DIR" help:"Storage of the embedded NATS." type:"path"`
+	DataDir        string        `default:"legato-data" env:"LEGATO_DATA_DIR" help:"The log, and the storage of the embedded NATS." type:"path"`
 	NATSReplicas   int           `default:"1" env:"LEGATO_NATS_REPLICAS" help:"Copies of each stream on a cluster." name:"nats-replicas"`
 	Streams        string        `default:"manage" enum:"manage,check" env:"LEGATO_STREAMS" help:"manage: create and update the streams; check: refuse to start when they are not as wanted."`
 	EventsMaxAge   time.Duration `default:"24h" env:"LEGATO_EVENTS_MAX_AGE" help:"How long the log keeps events."`
-	EventsMaxBytes int64         `default:"0" env:"LEGATO_EVENTS_MAX_BYTES" help:"Size at which the log refuses more; 0: 80 % of the free disk when embedded, else unlimited."`
+	EventsMaxBytes int64         `default:"0" env:"LEGATO_EVENTS_MAX_BYTES" help:"Size at which the log refuses more; 0: 40 % of the free disk when embedded, where the log and its copy take as much each, else unlimited."`
 	CallsMaxAge    time.Duration `default:"72h" env:"LEGATO_CALLS_MAX_AGE" help:"How long summaries are kept."`
 	CallsMaxBytes  int64         `default:"0" env:"LEGATO_CALLS_MAX_BYTES" help:"Size at which no more summaries are taken, before which webhooks are refused; 0: 14 % of the free disk when embedded, else unlimited."`
 
@@ -213,7 +213,7 @@ func (s *Settings) limits() (natsd.Limits, error) {
 			return limits, err
 		}
 	}
-	limits.Forward = len(s.Forward) > 0
+	limits.Forward, limits.Copy = len(s.Forward) > 0, s.NATSURL == ""
 	limits.EventsMaxAge, limits.CallsMaxAge, limits.Replicas = s.EventsMaxAge, s.CallsMaxAge, s.NATSReplicas
 	if s.EventsMaxBytes > 0 {
 		limits.EventsMaxBytes, limits.Approximate.Events = s.EventsMaxBytes, false

@@ -11,7 +11,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/forward"
@@ -20,7 +20,7 @@ import (
 
 // Sources are where what is known about a call is read. They are safe for concurrent use.
 type Sources struct {
-	Log       *journal.Reader
+	Log       *stream.Reader
 	Summaries *publish.Publisher
 	Parked    *parked.Store
 	// Forwarding knows the attempts to hand events on. Nil: they are not told.
@@ -213,7 +213,7 @@ func (l *lookup) read(ctx context.Context, seqs []uint64) ([]call.Entry, error) 
 }
 
 // beginning is where the entries of the call begin, as far as is known: by the view of the table, or by the summaries.
-func (l *lookup) beginning(byView bool) journal.From {
+func (l *lookup) beginning(byView bool) stream.From {
 	if byView {
 		first := l.known.View.Epoch
 		for _, leg := range l.known.View.Legs {
@@ -221,7 +221,7 @@ func (l *lookup) beginning(byView bool) journal.From {
 				first = min(first, e.Seq)
 			}
 		}
-		return journal.From{Seq: first}
+		return stream.From{Seq: first}
 	}
 	since := time.Time{}
 	for _, s := range l.known.Summaries {
@@ -232,14 +232,14 @@ func (l *lookup) beginning(byView bool) journal.From {
 	if since.IsZero() {
 		since = l.Since
 	}
-	return journal.From{Since: since}
+	return stream.From{Since: since}
 }
 
 // errEnough ends a scan before the end of the log.
 var errEnough = errors.New("enough")
 
 // scan passes the log's entries to the finder, within the bounds of the query.
-func (l *lookup) scan(ctx context.Context, finder *Finder, from journal.From) error {
+func (l *lookup) scan(ctx context.Context, finder *Finder, from stream.From) error {
 	if l.MaxScan > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, l.MaxScan)

@@ -262,9 +262,7 @@ func readEntry(ctx context.Context, cfg *setup, seq uint64) (call.Entry, error) 
 	case e.EventType() == "":
 		return call.Entry{}, fmt.Errorf("%w: %d is one of Legato's own", ErrNoEvent, seq)
 	}
-	e.ReceivedAt, e.Data = m.Time.UTC(), m.Data
-	if e.Seq == 0 {
-		e.Seq = seq
-	}
+	e.Place(m.Sequence, m.Time, m.Header)
+	e.Data = m.Data
 	return e, nil
 }

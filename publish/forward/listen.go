@@ -80,7 +80,8 @@ func (l *Listener) post(ctx context.Context, target *client, m jetstream.Msg) er
 	if e.Foreign || l.Session != "" && e.Ref.Session != l.Session {
 		return nil
 	}
-	e.ReceivedAt, e.Data = meta.Timestamp.UTC(), m.Data()
+	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
+	e.Data = m.Data()
 	if l.Sign != nil {
 		e.Timestamp, e.Signature = l.Sign(e.Data)
 	}

@@ -209,10 +209,8 @@ func (r *runner) take(m jetstream.Msg) {
 		ack(r.log, m) // Telnyx has not sent it
 		return
 	}
-	e.ReceivedAt, e.Data = meta.Timestamp.UTC(), m.Data()
-	if e.Seq == 0 {
-		e.Seq = seq
-	}
+	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
+	e.Data = m.Data()
 	it := r.newItem(seq, e)
 	it.msg, it.delivered = m, r.delivered
 	if r.settling {

@@ -33,12 +33,16 @@ const timeout = 5 * time.Second
 type Store struct {
 	js     jetstream.JetStream
 	layout natsd.Layout
+	sync   func() error
 }
 
 // New returns the store of a deployment.
 func New(js jetstream.JetStream, layout natsd.Layout) *Store {
 	return &Store{js: js, layout: layout}
 }
+
+// Synced makes Park return only after sync, for a server that acknowledges before it syncs.
+func (s *Store) Synced(sync func() error) { s.sync = sync }
 
 // Park stores the input under <prefix>.parked.<reason>. The same bytes, of the same
 // entry of the log, are stored once within the stream's duplicate window, and
@@ -55,6 +59,9 @@ func (s *Store) Park(ctx context.Context, p call.Parked) error {
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return fmt.Errorf("park %s: %w: %d bytes and headers are more than the server takes (%d)",
 			p.Reason, ErrInvalid, len(p.Data), s.js.Conn().MaxPayload())
+	}
+	if err == nil && s.sync != nil {
+		err = s.sync()
 	}
 	if err != nil {
 		return fmt.Errorf("park %s: %w", p.Reason, err)

@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go"
@@ -19,13 +20,13 @@ import (
 // worker takes tasks and does with each what do says.
 type worker struct {
 	tb testing.TB
-	do func(*journal.Task)
+	do func(*stream.Task)
 
 	mu    sync.Mutex
-	tasks []*journal.Task
+	tasks []*stream.Task
 }
 
-func (w *worker) take(t *journal.Task) {
+func (w *worker) take(t *stream.Task) {
 	w.mu.Lock()
 	w.tasks = append(w.tasks, t)
 	w.mu.Unlock()
@@ -34,7 +35,7 @@ func (w *worker) take(t *journal.Task) {
 	}
 }
 
-func (w *worker) taken() []*journal.Task {
+func (w *worker) taken() []*stream.Task {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.tasks)
@@ -47,7 +48,7 @@ func (w *worker) await(n int) []uint64 {
 	return seqs(w.taken())
 }
 
-func seqs(tasks []*journal.Task) []uint64 {
+func seqs(tasks []*stream.Task) []uint64 {
 	var got []uint64
 	for _, t := range tasks {
 		got = append(got, t.Entry().Seq)
@@ -65,7 +66,7 @@ func upTo(n uint64) []uint64 {
 }
 
 // work works the queue of a journal until the test ends or stop is called.
-func work(tb testing.TB, j *journal.Journal, do func(*journal.Task)) (w *worker, stop func()) {
+func work(tb testing.TB, j *stream.Journal, do func(*stream.Task)) (w *worker, stop func()) {
 	tb.Helper()
 	q, err := j.Queue(tb.Context())
 	if err != nil {
@@ -75,8 +76,8 @@ func work(tb testing.TB, j *journal.Journal, do func(*journal.Task)) (w *worker,
 	return w, run(tb, func(ctx context.Context) error { return q.Work(ctx, w.take) })
 }
 
-func ack(tb testing.TB) func(*journal.Task) {
-	return func(t *journal.Task) {
+func ack(tb testing.TB) func(*stream.Task) {
+	return func(t *stream.Task) {
 		if err := t.Ack(); err != nil {
 			tb.Error(err)
 		}
@@ -84,7 +85,7 @@ func ack(tb testing.TB) func(*journal.Task) {
 }
 
 // done waits until nothing of the queue waits or is held, and returns its floor.
-func done(tb testing.TB, j *journal.Journal, folded uint64) uint64 {
+func done(tb testing.TB, j *stream.Journal, folded uint64) uint64 {
 	tb.Helper()
 	q, err := j.Queue(tb.Context())
 	if err != nil {
@@ -103,7 +104,7 @@ func done(tb testing.TB, j *journal.Journal, folded uint64) uint64 {
 func TestEachTaskGoesToOneReplica(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+	one, other := open(t, s.JS, stream.Config{}), open(t, s.JS, stream.Config{})
 	a, _ := work(t, one, ack(t))
 	b, _ := work(t, other, ack(t))
 	if _, errs := appendAll(t.Context(), one, numbers(1, 500)); errors.Join(errs...) != nil {
@@ -130,7 +131,7 @@ func TestEachTaskGoesToOneReplica(t *testing.T) {
 func TestATaskIsTheEntry(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	want := []call.Entry{webhook(1), {Topic: call.TopicStatus, ID: "status", Data: []byte("{}")}, {Topic: call.TopicCheck, ID: "check"}}
 	for _, e := range want {
 		must(t)(j.Append(t.Context(), e))
@@ -155,21 +156,21 @@ func TestATaskComesAgain(t *testing.T) {
 	const ackWait = 500 * time.Millisecond
 	tests := []struct {
 		name  string
-		do    func(t *testing.T, task *journal.Task)
+		do    func(t *testing.T, task *stream.Task)
 		least time.Duration // until it comes again
 	}{
-		{"after the delay, when it was given back", func(t *testing.T, task *journal.Task) {
+		{"after the delay, when it was given back", func(t *testing.T, task *stream.Task) {
 			if err := task.Nak(300 * time.Millisecond); err != nil {
 				t.Error(err)
 			}
 		}, 290 * time.Millisecond},
-		{"at once, when it was given back without delay", func(t *testing.T, task *journal.Task) {
+		{"at once, when it was given back without delay", func(t *testing.T, task *stream.Task) {
 			if err := task.Nak(0); err != nil {
 				t.Error(err)
 			}
 		}, 0},
-		{"when nobody says a word", func(*testing.T, *journal.Task) {}, ackWait - 50*time.Millisecond},
-		{"when its worker falls silent after it said that it works", func(t *testing.T, task *journal.Task) {
+		{"when nobody says a word", func(*testing.T, *stream.Task) {}, ackWait - 50*time.Millisecond},
+		{"when its worker falls silent after it said that it works", func(t *testing.T, task *stream.Task) {
 			tick := time.NewTicker(ackWait / 5)
 			defer tick.Stop()
 			for range 15 {
@@ -184,9 +185,9 @@ func TestATaskComesAgain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := natsdtest.Run(t)
-			j := open(t, s.JS, journal.Config{}.Paced(0, ackWait))
+			j := open(t, s.JS, stream.Config{}.Paced(0, ackWait))
 			var start, end time.Time
-			w, _ := work(t, j, func(task *journal.Task) {
+			w, _ := work(t, j, func(task *stream.Task) {
 				if task.Again() {
 					end = time.Now()
 					ack(t)(task)
@@ -212,8 +213,8 @@ func TestATaskComesAgain(t *testing.T) {
 func TestATaskThatIsTerminatedIsDone(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{}.Paced(0, 200*time.Millisecond))
-	w, _ := work(t, j, func(task *journal.Task) {
+	j := open(t, s.JS, stream.Config{}.Paced(0, 200*time.Millisecond))
+	w, _ := work(t, j, func(task *stream.Task) {
 		if err := task.Term(); err != nil {
 			t.Error(err)
 		}
@@ -231,7 +232,7 @@ func TestATaskThatIsTerminatedIsDone(t *testing.T) {
 func TestAWorkerThatStopsGivesBackWhatItDidNotBegin(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+	one, other := open(t, s.JS, stream.Config{}), open(t, s.JS, stream.Config{})
 	fill(t, one, 1, 100)
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
 	q, err := one.Queue(t.Context())
@@ -241,7 +242,7 @@ func TestAWorkerThatStopsGivesBackWhatItDidNotBegin(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	returned := make(chan error, 1)
 	go func() {
-		returned <- q.Work(ctx, func(task *journal.Task) {
+		returned <- q.Work(ctx, func(task *stream.Task) {
 			entered <- struct{}{}
 			<-leave
 			ack(t)(task)
@@ -272,7 +273,7 @@ func TestAWorkerThatStopsGivesBackWhatItDidNotBegin(t *testing.T) {
 	}
 	w, _ := work(t, other, ack(t))
 	got := w.await(99)
-	if took := time.Since(start); took > journal.AckWait/3 {
+	if took := time.Since(start); took > stream.AckWait/3 {
 		t.Errorf("it took %v", took)
 	}
 	if diff := cmp.Diff(upTo(100)[1:], got); diff != "" {
@@ -305,7 +306,7 @@ func TestDepth(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := natsdtest.Run(t)
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			for _, e := range tt.entries {
 				must(t)(j.Append(t.Context(), e))
 			}
@@ -369,9 +370,9 @@ func TestWorkGoesOn(t *testing.T) {
 			s := listening(t)
 			l, js := connect(t, s)
 			// Acknowledgements are lost as well: their tasks come again.
-			j := open(t, js, journal.Config{}.Paced(0, time.Second))
+			j := open(t, js, stream.Config{}.Paced(0, time.Second))
 			more(t, s, 1, 10)
-			w, _ := work(t, j, func(task *journal.Task) { _ = task.Ack() })
+			w, _ := work(t, j, func(task *stream.Task) { _ = task.Ack() })
 			w.await(10)
 			tt.run(t, s, l)
 			more(t, s, 11, 20)
@@ -382,7 +383,7 @@ func TestWorkGoesOn(t *testing.T) {
 				}
 				return len(got) == 20
 			})
-			done(t, open(t, s.JS, journal.Config{}.Paced(0, time.Second)), 0)
+			done(t, open(t, s.JS, stream.Config{}.Paced(0, time.Second)), 0)
 		})
 	}
 }
@@ -391,7 +392,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
 	nc, js := s.Dial()
-	j := open(t, js, journal.Config{})
+	j := open(t, js, stream.Config{})
 	q, err := j.Queue(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -424,7 +425,7 @@ func TestWorkEndsSoonWhileTheServerIsGone(t *testing.T) {
 			t.Parallel()
 			s := listening(t)
 			l, js := connect(t, s)
-			j := open(t, js, journal.Config{})
+			j := open(t, js, stream.Config{})
 			fill(t, j, 1, 3)
 			w, stop := work(t, j, ack(t))
 			w.await(3)
@@ -458,7 +459,7 @@ func TestTrim(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := natsdtest.Run(t)
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			fill(t, j, 1, 10)
 			for _, seq := range []uint64{tt.before, tt.seq} {
 				if err := j.Trim(t.Context(), seq); err != nil {
@@ -476,7 +477,7 @@ func TestTrim(t *testing.T) {
 			if r := must(t)(j.Append(t.Context(), entry(11))); r != (call.Receipt{Seq: 11}) {
 				t.Errorf("the next entry: got %+v", r)
 			}
-			if r := must(t)(open(t, s.JS, journal.Config{}).Append(t.Context(), entry(1))); r != (call.Receipt{Seq: 1, Duplicate: true}) {
+			if r := must(t)(open(t, s.JS, stream.Config{}).Append(t.Context(), entry(1))); r != (call.Receipt{Seq: 1, Duplicate: true}) {
 				t.Errorf("an entry that was there before: got %+v", r)
 			}
 		})
@@ -486,7 +487,7 @@ func TestTrim(t *testing.T) {
 func TestALogThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	if err := s.JS.DeleteStream(t.Context(), logStream); err != nil {
 		t.Fatal(err)
 	}
@@ -496,7 +497,7 @@ func TestALogThatIsNotThere(t *testing.T) {
 		want error
 	}{
 		{"cannot be opened", func() error {
-			_, err := journal.Open(t.Context(), journal.Config{JetStream: s.JS, Stream: logStream})
+			_, err := stream.Open(t.Context(), stream.Config{Config: journal.Config{JetStream: s.JS, Stream: logStream}})
 			return err
 		}, jetstream.ErrStreamNotFound},
 		{"cannot be trimmed", func() error { return j.Trim(t.Context(), 5) }, jetstream.ErrStreamNotFound},

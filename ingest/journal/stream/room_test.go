@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
@@ -64,7 +65,7 @@ func TestRoomIsKeptAgainstTheTightestLimit(t *testing.T) {
 			s := natsdtest.Run(t)
 			restrict(t, s)
 			registry, logged := prometheus.NewRegistry(), &lines{}
-			j := open(t, s.JS, journal.Config{Summaries: s.Layout.Calls, Registerer: registry, Logger: logged.logger()}.Paced(soon, 0))
+			j := open(t, s.JS, stream.Config{Config: journal.Config{Summaries: s.Layout.Calls, Registerer: registry, Logger: logged.logger()}}.Paced(soon, 0))
 			looked := looks(t, s.Conn)
 			var err error
 			n := 0
@@ -108,7 +109,7 @@ func TestRoomIsKeptAgainstTheTightestLimit(t *testing.T) {
 func TestAnswersLeaveRoomForHangups(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{EventsMaxBytes: 256 << 10}))
-	j := open(t, s.JS, journal.Config{}.Paced(soon, 0))
+	j := open(t, s.JS, stream.Config{}.Paced(soon, 0))
 	looked := looks(t, s.Conn)
 	legs := 0
 	for refusals := 0; refusals < 2; legs++ {
@@ -148,7 +149,7 @@ func TestWhatTheServerRefusesForWantOfRoomIsTriedNowAndThen(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	j, err := journal.Open(t.Context(), journal.Config{JetStream: s.JS, Stream: "OTHER", Prefix: "other", Logger: slog.New(slog.DiscardHandler)})
+	j, err := stream.Open(t.Context(), stream.Config{Config: journal.Config{JetStream: s.JS, Stream: "OTHER", Prefix: "other", Logger: slog.New(slog.DiscardHandler)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func TestADiskThatOthersFillRefusesBeforeItIsFull(t *testing.T) {
 	s := natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{EventsMaxBytes: 1 << 30}))
 	var free atomic.Int64
 	free.Store(1 << 30)
-	j := open(t, s.JS, journal.Config{Disk: func() (int64, error) { return free.Load(), nil }}.Paced(soon, 0))
+	j := open(t, s.JS, stream.Config{Config: journal.Config{Disk: func() (int64, error) { return free.Load(), nil }}}.Paced(soon, 0))
 	must(t)(j.Append(t.Context(), entry(1)))
 	free.Store(64 << 20)
 	afterLooks(t, looks(t, s.Conn))

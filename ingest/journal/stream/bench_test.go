@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go/jetstream"
@@ -37,7 +38,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(fmt.Sprintf("%d callers", callers), func(b *testing.B) {
 			s := natsdtest.Run(b)
 			registry := prometheus.NewRegistry()
-			j := open(b, s.JS, journal.Config{Registerer: registry})
+			j := open(b, s.JS, stream.Config{Config: journal.Config{Registerer: registry}})
 			var n atomic.Int64
 			b.SetBytes(int64(len(body)))
 			b.ResetTimer()
@@ -65,8 +66,8 @@ func BenchmarkAppend(b *testing.B) {
 // stored by another replica, so that nearly every batch is refused.
 func BenchmarkAppendAmongDuplicates(b *testing.B) {
 	s := natsdtest.Run(b)
-	other := open(b, s.JS, journal.Config{})
-	j := open(b, s.JS, journal.Config{})
+	other := open(b, s.JS, stream.Config{})
+	j := open(b, s.JS, stream.Config{})
 	var wg sync.WaitGroup
 	for i := int64(100); i <= int64(b.N); i += 100 {
 		wg.Go(func() { _, _ = other.Append(b.Context(), webhook(i)) })
@@ -108,7 +109,7 @@ func (c *counter) Fold(e call.Entry) {
 func BenchmarkFollow(b *testing.B) {
 	const entries = 50_000
 	s := natsdtest.Run(b)
-	j := open(b, s.JS, journal.Config{})
+	j := open(b, s.JS, stream.Config{})
 	var wg sync.WaitGroup
 	for c := range 250 {
 		wg.Go(func() {
@@ -137,7 +138,7 @@ func BenchmarkFollow(b *testing.B) {
 
 func BenchmarkMessage(b *testing.B) {
 	s := natsdtest.Run(b)
-	j := open(b, s.JS, journal.Config{})
+	j := open(b, s.JS, stream.Config{})
 	e := webhook(1)
 	b.Run("build", func(b *testing.B) {
 		b.ReportAllocs()

@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,7 +43,7 @@ func TestEntriesComeBackByteForByte(t *testing.T) {
 		{"with a body of the largest size", call.Entry{Topic: call.TopicEvent + "call.initiated", ID: "large", Data: make([]byte, 960<<10)}},
 	}
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	r, _ := follow(t, j)
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -65,7 +66,7 @@ func TestEntriesComeBackByteForByte(t *testing.T) {
 func TestWhatAnEarlierReleaseLoggedIsReadAlike(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	earlier, later, unknown := webhook(1), webhook(2), webhook(3)
 	unknown.Ref.Connection = ""
 	m := j.Message(&earlier)
@@ -92,7 +93,7 @@ func TestWhatAnEarlierReleaseLoggedIsReadAlike(t *testing.T) {
 	if diff := same(want, tasks); diff != "" {
 		t.Errorf("worked (-want +got):\n%s", diff)
 	}
-	read, err := journal.NewReader(s.JS, logStream, "calls").Entries(t.Context(), []uint64{1, 2, 3})
+	read, err := stream.NewReader(s.JS, logStream, "calls").Entries(t.Context(), []uint64{1, 2, 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestWhatAnEarlierReleaseLoggedIsReadAlike(t *testing.T) {
 func TestSizesAreNotUnderestimated(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	entries := []call.Entry{{Topic: call.TopicHeartbeat}, entry(1), webhook(1)}
 	all := webhook(2)
 	all.Backfill, all.Attempt = true, 99
@@ -131,7 +132,7 @@ func TestSizesAreNotUnderestimated(t *testing.T) {
 func TestFollowDeliversTheLogInOrderAndWhole(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	fill(t, j, 1, 20)
 	r, stop := follow(t, j)
 	var wg sync.WaitGroup
@@ -185,7 +186,7 @@ func TestFollowBeginsWithWhatTheLogHolds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := natsdtest.Run(t)
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			fill(t, j, 1, tt.appends)
 			if err := j.Trim(t.Context(), tt.trim); err != nil {
 				t.Fatal(err)
@@ -209,7 +210,7 @@ func TestFollowBeginsWithWhatTheLogHolds(t *testing.T) {
 // more appends entries past any link.
 func more(t *testing.T, s *natsdtest.Server, from, to int) {
 	t.Helper()
-	fill(t, open(t, s.JS, journal.Config{}), from, to)
+	fill(t, open(t, s.JS, stream.Config{}), from, to)
 }
 
 // TestFollowLosesAndRepeatsNothing has a follower behind a link, and a writer that is not.
@@ -274,7 +275,7 @@ func TestFollowLosesAndRepeatsNothing(t *testing.T) {
 			l, js := connect(t, s)
 			more(t, s, 1, 10)
 			registry := prometheus.NewRegistry()
-			r, _ := follow(t, open(t, js, journal.Config{Registerer: registry}.Paced(soon, 0)))
+			r, _ := follow(t, open(t, js, stream.Config{Config: journal.Config{Registerer: registry}}.Paced(soon, 0)))
 			r.await(1, 10)
 			tt.run(t, s, l)
 			if diff := same(numbers(1, 20), r.await(1, 20)); diff != "" {
@@ -323,7 +324,7 @@ func TestFollowStartsAnew(t *testing.T) {
 	}{
 		{"when another replica has trimmed the log past it", "gap", func(t *testing.T, s *natsdtest.Server, l *link) {
 			l.lose()
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			fill(t, j, 11, 20)
 			if err := j.Trim(t.Context(), 15); err != nil {
 				t.Fatal(err)
@@ -368,7 +369,7 @@ func TestFollowStartsAnew(t *testing.T) {
 			more(t, s, 1, 10)
 			l, js := connect(t, s)
 			registry := prometheus.NewRegistry()
-			r, _ := follow(t, open(t, js, journal.Config{Registerer: registry}.Paced(soon, 0)))
+			r, _ := follow(t, open(t, js, stream.Config{Config: journal.Config{Registerer: registry}}.Paced(soon, 0)))
 			r.await(1, 10)
 			tt.run(t, s, l)
 			if diff := same(tt.want, r.await(2, len(tt.want))); diff != "" {
@@ -456,7 +457,7 @@ func TestFollowStartsAnewWhenItsPlaceIsThatOfAnotherEntry(t *testing.T) {
 	}
 	var handed sync.Map
 	run(t, func(ctx context.Context) error {
-		return queue.Work(ctx, func(task *journal.Task) {
+		return queue.Work(ctx, func(task *stream.Task) {
 			handed.Store(task.Entry().ID, true)
 			if err := task.Ack(); err != nil {
 				t.Log(err)
@@ -473,7 +474,7 @@ func TestFollowStartsAnewWhenItsPlaceIsThatOfAnotherEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = listening(t, natsdtest.WithDataDir(data))
-	fill(t, open(t, s.JS, journal.Config{}), 11, 15)
+	fill(t, open(t, s.JS, stream.Config{}), 11, 15)
 	l.point(s)
 	if diff := same(append(numbers(1, 5), numbers(11, 15)...), r.await(2, 10)); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
@@ -495,12 +496,12 @@ func TestFollowGoesOnWhenNothingIsMissing(t *testing.T) {
 		run  func(t *testing.T, s *natsdtest.Server)
 	}{
 		{"though the log is trimmed below it", func(t *testing.T, s *natsdtest.Server) {
-			if err := open(t, s.JS, journal.Config{}).Trim(t.Context(), 8); err != nil {
+			if err := open(t, s.JS, stream.Config{}).Trim(t.Context(), 8); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"though the log is trimmed just to it", func(t *testing.T, s *natsdtest.Server) {
-			if err := open(t, s.JS, journal.Config{}).Trim(t.Context(), 11); err != nil {
+			if err := open(t, s.JS, stream.Config{}).Trim(t.Context(), 11); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -550,7 +551,7 @@ func TestFollowPassesAHole(t *testing.T) {
 			t.Parallel()
 			s := limited(t, jetstream.StreamConfig{})
 			registry := prometheus.NewRegistry()
-			j := open(t, s.JS, journal.Config{Registerer: registry}.Paced(soon, 0))
+			j := open(t, s.JS, stream.Config{Config: journal.Config{Registerer: registry}}.Paced(soon, 0))
 			fill(t, j, 1, 10)
 			stream, err := s.JS.Stream(t.Context(), logStream)
 			if err != nil {
@@ -681,7 +682,7 @@ func TestLargeEntriesAreReplayedAtOnce(t *testing.T) {
 		must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicEvent + "x", ID: strconv.Itoa(n), Data: make([]byte, 900<<10)}))
 	}
 	var log lines
-	j = open(t, s.JS, journal.Config{Logger: log.logger()})
+	j = open(t, s.JS, stream.Config{Config: journal.Config{Logger: log.logger()}})
 	f := &slow{entered: make(chan uint64, entries), leave: make(chan struct{})}
 	run(t, func(ctx context.Context) error { return j.Follow(ctx, f) })
 	receive(t, "the first entry", f.entered)
@@ -726,7 +727,7 @@ func TestTheLagIsWhatIsNotFolded(t *testing.T) {
 	t.Parallel()
 	s := limited(t, jetstream.StreamConfig{})
 	registry := prometheus.NewRegistry()
-	j := open(t, s.JS, journal.Config{Registerer: registry}.Paced(soon, 0))
+	j := open(t, s.JS, stream.Config{Config: journal.Config{Registerer: registry}}.Paced(soon, 0))
 	fill(t, j, 1, 10)
 	lag := func(want float64) {
 		t.Helper()

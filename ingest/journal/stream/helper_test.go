@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 )
 
@@ -37,13 +37,13 @@ const (
 )
 
 // open opens a journal on the streams that natsdtest makes and closes it when the test ends.
-func open(tb testing.TB, js jetstream.JetStream, cfg journal.Config) *journal.Journal {
+func open(tb testing.TB, js jetstream.JetStream, cfg stream.Config) *stream.Journal {
 	tb.Helper()
 	cfg.JetStream, cfg.Stream, cfg.Prefix, cfg.Queue = js, logStream, "calls", queueName
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	j, err := journal.Open(tb.Context(), cfg)
+	j, err := stream.Open(tb.Context(), cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -58,9 +58,9 @@ func open(tb testing.TB, js jetstream.JetStream, cfg journal.Config) *journal.Jo
 }
 
 // openSoon opens a journal that notices changes of its log at once.
-func openSoon(tb testing.TB, js jetstream.JetStream) *journal.Journal {
+func openSoon(tb testing.TB, js jetstream.JetStream) *stream.Journal {
 	tb.Helper()
-	return open(tb, js, journal.Config{}.Paced(soon, 0))
+	return open(tb, js, stream.Config{}.Paced(soon, 0))
 }
 
 // entry returns an event; entries of one number are deliveries of the same.
@@ -83,7 +83,7 @@ func must(tb testing.TB) func(call.Receipt, error) call.Receipt {
 }
 
 // appendAll appends entries at once and returns what came of each.
-func appendAll(ctx context.Context, j *journal.Journal, entries []call.Entry) ([]call.Receipt, []error) {
+func appendAll(ctx context.Context, j *stream.Journal, entries []call.Entry) ([]call.Receipt, []error) {
 	receipts, errs := make([]call.Receipt, len(entries)), make([]error, len(entries))
 	var wg sync.WaitGroup
 	for i := range entries {
@@ -94,7 +94,7 @@ func appendAll(ctx context.Context, j *journal.Journal, entries []call.Entry) ([
 }
 
 // fill appends the entries numbered from to to one after the other.
-func fill(tb testing.TB, j *journal.Journal, from, to int) {
+func fill(tb testing.TB, j *stream.Journal, from, to int) {
 	tb.Helper()
 	for n := from; n <= to; n++ {
 		must(tb)(j.Append(tb.Context(), entry(n)))
@@ -294,7 +294,7 @@ func (r *recorder) await(restarts, entries int) []call.Entry {
 }
 
 // follow follows the log until the test ends or stop is called.
-func follow(tb testing.TB, j *journal.Journal) (r *recorder, stop func()) {
+func follow(tb testing.TB, j *stream.Journal) (r *recorder, stop func()) {
 	tb.Helper()
 	r = &recorder{tb: tb}
 	return r, run(tb, func(ctx context.Context) error { return j.Follow(ctx, r) })

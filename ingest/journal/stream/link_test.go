@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"net"

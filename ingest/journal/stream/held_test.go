@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,7 +17,7 @@ import (
 func TestTheQueueIsSaidExplicitly(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	work(t, open(t, s.JS, journal.Config{}), nil)
+	work(t, open(t, s.JS, stream.Config{}), nil)
 	consumer, err := s.JS.Consumer(t.Context(), logStream, queueName)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestTheQueueIsSaidExplicitly(t *testing.T) {
 	c := consumer.CachedInfo().Config
 	got := config{c.MaxAckPending, c.MaxDeliver, c.AckWait, c.AckPolicy, c.DeliverPolicy, c.FilterSubjects}
 	want := config{
-		32_768, -1, journal.AckWait, jetstream.AckExplicitPolicy, jetstream.DeliverAllPolicy,
+		32_768, -1, stream.AckWait, jetstream.AckExplicitPolicy, jetstream.DeliverAllPolicy,
 		[]string{"calls." + call.TopicEvent + ">", "calls." + call.TopicStatus, "calls." + call.TopicCheck},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -45,11 +45,11 @@ func TestHeldTasksDoNotKeepOthersFromBeingHandedOut(t *testing.T) {
 	t.Parallel()
 	const many = 1200
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	if _, errs := appendAll(t.Context(), j, numbers(1, many)); errors.Join(errs...) != nil {
 		t.Fatal(errors.Join(errs...))
 	}
-	w, _ := work(t, j, func(task *journal.Task) {
+	w, _ := work(t, j, func(task *stream.Task) {
 		if err := task.Nak(time.Hour); err != nil { // it is for later
 			t.Error(err)
 		}
@@ -66,13 +66,13 @@ func TestAReplicaTakesOnlySoMuchAhead(t *testing.T) {
 	t.Parallel()
 	const many, ahead = 1500, 600 // twice what it asks for at once, and what is on its way
 	s := natsdtest.Run(t)
-	one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+	one, other := open(t, s.JS, stream.Config{}), open(t, s.JS, stream.Config{})
 	if _, errs := appendAll(t.Context(), one, numbers(1, many)); errors.Join(errs...) != nil {
 		t.Fatal(errors.Join(errs...))
 	}
 	leave := make(chan struct{})
 	entered := make(chan struct{}, many)
-	work(t, one, func(task *journal.Task) {
+	work(t, one, func(task *stream.Task) {
 		entered <- struct{}{}
 		<-leave
 		ack(t)(task)

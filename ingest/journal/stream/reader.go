@@ -1,10 +1,12 @@
-package journal
+package stream
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/legato-calls/legato/ingest/journal"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -41,7 +43,7 @@ func (r *Reader) Describe(ctx context.Context) (call.Log, error) {
 	if err != nil {
 		return call.Log{}, err
 	}
-	return describe(stream.CachedInfo()), nil
+	return journal.Describe(stream.CachedInfo()), nil
 }
 
 func (r *Reader) open(ctx context.Context) (jetstream.Stream, error) {
@@ -70,7 +72,8 @@ func (r *Reader) Scan(ctx context.Context, from From, do func(call.Entry) error)
 
 func (r *Reader) entry(m *jetstream.RawStreamMsg) call.Entry {
 	e := call.ReadEntry(r.prefix, m.Subject, m.Header)
-	e.Seq, e.ReceivedAt, e.Data = m.Sequence, m.Time.UTC(), m.Data
+	e.Place(m.Sequence, m.Time, m.Header)
+	e.Data = m.Data
 	return e
 }
 

@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func scanned(tb testing.TB, r *journal.Reader, from journal.From) (all []call.Entry) {
+func scanned(tb testing.TB, r *stream.Reader, from stream.From) (all []call.Entry) {
 	tb.Helper()
 	if err := r.Scan(tb.Context(), from, func(e call.Entry) error { all = append(all, e); return nil }); err != nil {
 		tb.Fatal(err)
@@ -31,8 +31,8 @@ func seqsOf(entries []call.Entry) (seqs []uint64) {
 
 func TestAReaderFindsWhatWasAppended(t *testing.T) {
 	s := natsdtest.Run(t)
-	r := journal.NewReader(s.JS, logStream, "calls")
-	if got := scanned(t, r, journal.From{}); got != nil {
+	r := stream.NewReader(s.JS, logStream, "calls")
+	if got := scanned(t, r, stream.From{}); got != nil {
 		t.Errorf("an empty log has %v", got)
 	}
 	j := openSoon(t, s.JS)
@@ -42,7 +42,7 @@ func TestAReaderFindsWhatWasAppended(t *testing.T) {
 	}
 	must(t)(j.Append(t.Context(), full))
 	fill(t, j, 1, 9)
-	all := scanned(t, r, journal.From{})
+	all := scanned(t, r, stream.From{})
 	if diff := cmp.Diff([]uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, seqsOf(all)); diff != "" {
 		t.Fatalf("entries (-want +got):\n%s", diff)
 	}
@@ -51,19 +51,19 @@ func TestAReaderFindsWhatWasAppended(t *testing.T) {
 	if diff := cmp.Diff(want, all[0]); diff != "" || time.Since(all[0].ReceivedAt) > patience {
 		t.Errorf("what a scan tells of an entry (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]uint64{7, 8, 9, 10}, seqsOf(scanned(t, r, journal.From{Seq: 7}))); diff != "" {
+	if diff := cmp.Diff([]uint64{7, 8, 9, 10}, seqsOf(scanned(t, r, stream.From{Seq: 7}))); diff != "" {
 		t.Errorf("from an entry on (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]uint64{10}, seqsOf(scanned(t, r, journal.From{Since: all[9].ReceivedAt}))); diff != "" {
+	if diff := cmp.Diff([]uint64{10}, seqsOf(scanned(t, r, stream.From{Since: all[9].ReceivedAt}))); diff != "" {
 		t.Errorf("from a time on (-want +got):\n%s", diff)
 	}
-	if got := scanned(t, r, journal.From{Since: time.Now().Add(time.Hour)}); got != nil {
+	if got := scanned(t, r, stream.From{Since: time.Now().Add(time.Hour)}); got != nil {
 		t.Errorf("from a time that is to come: %v", got)
 	}
 	if err := j.Trim(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]uint64{3, 4, 5, 6, 7, 8, 9, 10}, seqsOf(scanned(t, r, journal.From{Seq: 1}))); diff != "" {
+	if diff := cmp.Diff([]uint64{3, 4, 5, 6, 7, 8, 9, 10}, seqsOf(scanned(t, r, stream.From{Seq: 1}))); diff != "" {
 		t.Errorf("of a log that was trimmed (-want +got):\n%s", diff)
 	}
 	bodies, err := r.Entries(t.Context(), []uint64{1, 4, 10, 11})
@@ -90,10 +90,10 @@ func TestAScanEndsWhenItIsTold(t *testing.T) {
 	s := natsdtest.Run(t)
 	j := openSoon(t, s.JS)
 	fill(t, j, 1, 20)
-	r := journal.NewReader(s.JS, logStream, "calls")
+	r := stream.NewReader(s.JS, logStream, "calls")
 	enough := errors.New("enough")
 	n := 0
-	err := r.Scan(t.Context(), journal.From{}, func(call.Entry) error {
+	err := r.Scan(t.Context(), stream.From{}, func(call.Entry) error {
 		if n++; n == 5 {
 			return enough
 		}
@@ -103,14 +103,14 @@ func TestAScanEndsWhenItIsTold(t *testing.T) {
 		t.Errorf("told to end after 5 it ended after %d with %v", n, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err = r.Scan(ctx, journal.From{}, func(call.Entry) error { cancel(); <-ctx.Done(); return nil })
+	err = r.Scan(ctx, stream.From{}, func(call.Entry) error { cancel(); <-ctx.Done(); return nil })
 	if err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("without a context it ended with %v", err)
 	}
 	if err := s.JS.DeleteStream(t.Context(), logStream); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Scan(t.Context(), journal.From{}, func(call.Entry) error { return nil }); !errors.Is(err, jetstream.ErrStreamNotFound) {
+	if err := r.Scan(t.Context(), stream.From{}, func(call.Entry) error { return nil }); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("without a log: %v", err)
 	}
 }
@@ -119,7 +119,7 @@ func TestAScanEndsWhenItIsTold(t *testing.T) {
 func BenchmarkScan(b *testing.B) {
 	const entries = 100_000
 	s := natsdtest.Run(b)
-	j := open(b, s.JS, journal.Config{})
+	j := open(b, s.JS, stream.Config{})
 	var wg sync.WaitGroup
 	for c := range 250 {
 		wg.Go(func() {
@@ -131,9 +131,9 @@ func BenchmarkScan(b *testing.B) {
 		})
 	}
 	wg.Wait()
-	r := journal.NewReader(s.JS, logStream, "calls")
+	r := stream.NewReader(s.JS, logStream, "calls")
 	for b.Loop() {
-		if n := len(scanned(b, r, journal.From{})); n != entries {
+		if n := len(scanned(b, r, stream.From{})); n != entries {
 			b.Fatalf("%d entries", n)
 		}
 	}

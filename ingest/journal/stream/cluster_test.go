@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,7 +20,7 @@ func TestThreeReplicasOnThreeNodes(t *testing.T) {
 	entries := numbers(1, 300)
 	var followers []*recorder
 	var workers []*worker
-	var journals []*journal.Journal
+	var journals []*stream.Journal
 	for _, js := range c.JS {
 		j := openSoon(t, js)
 		r, _ := follow(t, j)
@@ -66,7 +66,7 @@ func TestThreeReplicasOnThreeNodes(t *testing.T) {
 		}
 	}
 	done(t, journals[0], 0)
-	var all []*journal.Task
+	var all []*stream.Task
 	for _, w := range workers {
 		all = append(all, w.taken()...)
 	}

@@ -1,4 +1,4 @@
-package journal_test
+package stream_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
@@ -17,8 +18,8 @@ func TestTheRestOfANearlyFullLogIsNotForEvents(t *testing.T) {
 	const size = 256 << 10
 	s := natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{EventsMaxBytes: size}))
 	registry := prometheus.NewRegistry()
-	j := open(t, s.JS, journal.Config{Registerer: registry}.Paced(soon, 0))
-	other := open(t, s.JS, journal.Config{}.Paced(soon, 0)) // It learns of it by looking.
+	j := open(t, s.JS, stream.Config{Config: journal.Config{Registerer: registry}}.Paced(soon, 0))
+	other := open(t, s.JS, stream.Config{}.Paced(soon, 0)) // It learns of it by looking.
 	var err error
 	n := 0
 	for refusals := 0; refusals < 2; n++ {
@@ -39,7 +40,7 @@ func TestTheRestOfANearlyFullLogIsNotForEvents(t *testing.T) {
 	if fill := metric(t, registry, "legato_log_fill_ratio", "").GetGauge().GetValue(); fill < 0.87 || fill > 0.9 {
 		t.Errorf("events are refused from a share of %v on, want some 0.875", fill)
 	}
-	replicas := map[string]*journal.Journal{"the one that filled it": j, "another": other, "a new one": open(t, s.JS, journal.Config{})}
+	replicas := map[string]*stream.Journal{"the one that filled it": j, "another": other, "a new one": open(t, s.JS, stream.Config{})}
 	for name, j := range replicas {
 		t.Run("for "+name, func(t *testing.T) {
 			if _, err := j.Append(t.Context(), entry(1000)); !errors.Is(err, journal.ErrFull) {
@@ -73,7 +74,7 @@ func TestTheRestOfANearlyFullLogIsNotForEvents(t *testing.T) {
 	if err := j.Trim(t.Context(), uint64(n/2)); err != nil {
 		t.Fatal(err)
 	}
-	for name, j := range map[string]*journal.Journal{"the one that filled it": j, "another": other} {
+	for name, j := range map[string]*stream.Journal{"the one that filled it": j, "another": other} {
 		eventually(t, "events to be taken again by "+name, func() bool {
 			_, err := j.Append(t.Context(), entry(2000))
 			return err == nil
@@ -85,7 +86,7 @@ func TestALogWithoutALimitIsNeverFull(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
 	registry := prometheus.NewRegistry()
-	j := open(t, s.JS, journal.Config{Registerer: registry}.Paced(soon, 0))
+	j := open(t, s.JS, stream.Config{Config: journal.Config{Registerer: registry}}.Paced(soon, 0))
 	for n := range 20 {
 		must(t)(j.Append(t.Context(), call.Entry{Topic: call.TopicEvent + "x", ID: strconv.Itoa(n), Data: make([]byte, 100_000)}))
 	}

@@ -1,4 +1,4 @@
-package journal
+package stream
 
 import (
 	"context"
@@ -7,20 +7,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/legato-calls/legato/ingest/journal"
+
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// Follower receives the log in order. Its methods are called from one goroutine at a time.
-type Follower interface {
-	// Restart says that all that was folded is void: what follows starts with the first entry of the log described.
-	Restart(log call.Log)
-	// Fold takes the next entry. Its sequence is one above that of the last,
-	// unless the log itself has lost entries, which reading it again would not bring back.
-	Fold(e call.Entry)
-}
 
 const (
 	// watchEvery is how often the log is looked at from outside: nothing in JetStream tells
@@ -60,10 +53,10 @@ var (
 // Follow hands every entry of the log to f, the first one first, and goes on
 // with what is appended until ctx ends, whose error it returns. Where the log
 // turns out not to be the one that was read, it calls Restart and begins again.
-func (j *Journal) Follow(ctx context.Context, f Follower) error {
+func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
 	r := &reading{j: j, f: f}
 	why := causeStart
-	failures := newRetry()
+	failures := journal.NewRetry()
 	for {
 		position := r.position.Load()
 		var err error
@@ -82,10 +75,10 @@ func (j *Journal) Follow(ctx context.Context, f Follower) error {
 			continue
 		}
 		if r.position.Load() != position {
-			failures.succeeded()
+			failures.Succeeded()
 		}
-		j.following.note(err)
-		if !failures.wait(ctx, j.log, "following the log", err) {
+		j.Follows.Note(err)
+		if !failures.Wait(ctx, j.log, "following the log", err) {
 			return ctx.Err()
 		}
 	}
@@ -94,7 +87,7 @@ func (j *Journal) Follow(ctx context.Context, f Follower) error {
 // reading is what a follower has read of one life of the log.
 type reading struct {
 	j        *Journal
-	f        Follower
+	f        journal.Follower
 	log      string // the life's id
 	position atomic.Uint64
 	// lastID and lastAt are of the entry at the position; a zero lastAt: none was read.
@@ -111,13 +104,13 @@ func (r *reading) restart(ctx context.Context, why cause) error {
 	if err != nil {
 		return err
 	}
-	r.j.metrics.restarts.WithLabelValues(string(why)).Inc()
+	r.j.Metrics.Restarts.WithLabelValues(string(why)).Inc()
 	if why != causeStart {
 		r.j.log.Warn("the log is not as it was read; replaying it", "cause", string(why), "first_seq", log.First, "last_seq", log.Last)
 	}
 	if why == causeRecreated || why == causeShrunk || why == causeRewritten {
 		// What was stored may be stored no more.
-		r.j.known.forget()
+		r.j.Known.Forget()
 	}
 	if why == causeShrunk || why == causeRewritten {
 		r.j.renewQueue(ctx)
@@ -189,12 +182,12 @@ func (r *reading) follow(ctx context.Context) error {
 				return err
 			case !more:
 				waiting = 0
-				r.j.following.clear()
+				r.j.Follows.Clear()
 			case waiting == next:
 				return errStalled
 			default:
 				if waiting > 0 {
-					r.j.following.clear() // it moves on
+					r.j.Follows.Clear() // it moves on
 				}
 				waiting = next
 			}
@@ -239,27 +232,18 @@ func (r *reading) take(ctx context.Context, m jetstream.Msg) error {
 	r.position.Store(seq)
 	r.j.followed.Store(seq)
 	if e.Foreign {
-		r.j.metForeign(&e)
+		r.j.MetForeign(&e)
 		return nil
 	}
-	r.j.known.seen(&e)
+	r.j.Known.Seen(&e)
 	return nil
-}
-
-// metForeign tells of a message that Legato did not write.
-func (j *Journal) metForeign(e *call.Entry) {
-	j.metrics.foreign.Inc()
-	j.foreign.Do(func() {
-		j.log.Warn("the log's stream has messages that Legato did not write; they are passed over: somebody else may publish there",
-			"stream", j.cfg.Stream, "seq", e.Seq)
-	})
 }
 
 // skip decides about entries between the position and seq that the log did not deliver.
 func (r *reading) skip(ctx context.Context, seq uint64) error {
 	// The leader may for a moment not know of a trimming that another node has done.
 	for _, pause := range []time.Duration{0, r.j.cfg.pace.watch / 2} {
-		if !sleep(ctx, pause) {
+		if !journal.Sleep(ctx, pause) {
 			return ctx.Err()
 		}
 		if _, err := r.compare(ctx); err != nil {
@@ -269,7 +253,7 @@ func (r *reading) skip(ctx context.Context, seq uint64) error {
 	// The log goes back to the position and has no such entries: they were deleted one
 	// by one or the disk has lost them. Reading from the beginning would end here again.
 	lost := seq - r.position.Load() - 1
-	r.j.metrics.lost.Add(float64(lost))
+	r.j.Metrics.Lost.Add(float64(lost))
 	r.j.log.Error("the log has lost entries; going on without them", "before_seq", seq, "entries", lost)
 	return nil
 }
@@ -330,7 +314,7 @@ func isOutOfReach(err error) bool {
 // short looks again whether the log ends below a position that was read: a new
 // leader may for a moment know less than the replica that delivered.
 func (r *reading) short(ctx context.Context, position uint64) bool {
-	if !sleep(ctx, r.j.cfg.pace.watch/2) {
+	if !journal.Sleep(ctx, r.j.cfg.pace.watch/2) {
 		return false
 	}
 	log, err := r.j.look(ctx)

@@ -1,10 +1,9 @@
-package journal_test
+package stream_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,13 +14,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 func TestAppendTellsWhereTheEntryIsStored(t *testing.T) {
@@ -38,7 +37,7 @@ func TestAppendTellsWhereTheEntryIsStored(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := natsdtest.Run(t)
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			must(t)(j.Append(t.Context(), entry(0)))
 			entries := numbers(1, tt.callers)
 			receipts, errs := appendAll(t.Context(), j, entries)
@@ -65,9 +64,9 @@ func TestAppendTellsWhereTheEntryIsStored(t *testing.T) {
 
 // gathered has a first entry of a journal under way whose acknowledgement is held back, and
 // the others wait for it, so that they are written together when the link is healed.
-func gathered(t *testing.T, s *natsdtest.Server, l *link, j *journal.Journal, entries []call.Entry) func() ([]call.Receipt, []error) {
+func gathered(t *testing.T, s *natsdtest.Server, l *link, j *stream.Journal, entries []call.Entry) func() ([]call.Receipt, []error) {
 	t.Helper()
-	log, err := open(t, s.JS, journal.Config{}).State(t.Context())
+	log, err := open(t, s.JS, stream.Config{}).State(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,52 +95,6 @@ func gathered(t *testing.T, s *natsdtest.Server, l *link, j *journal.Journal, en
 	}
 }
 
-// batches returns the sizes of the atomic batches in the log, and fails when one
-// is not whole: what a refused batch leaves behind would show here.
-func batches(t *testing.T, js jetstream.JetStream) []int {
-	t.Helper()
-	sizes := map[string]int{}
-	open := ""
-	for _, m := range stored(t, js) {
-		id := m.Header.Get(jetstreamext.BatchIDHeader)
-		if id != open && open != "" {
-			t.Errorf("batch %s was not committed before entry %d", open, m.Sequence)
-		}
-		if open = id; id == "" {
-			continue
-		}
-		sizes[id]++
-		if got, want := m.Header.Get(jetstreamext.BatchSeqHeader), strconv.Itoa(sizes[id]); got != want {
-			t.Errorf("entry %d: got number %s in its batch, want %s", m.Sequence, got, want)
-		}
-		if m.Header.Get(jetstreamext.BatchCommitHeader) != "" {
-			open = ""
-		}
-	}
-	return slices.Sorted(maps.Values(sizes))
-}
-
-func TestConcurrentAppendsShareABatch(t *testing.T) {
-	t.Parallel()
-	s := listening(t)
-	l, js := connect(t, s)
-	registry := prometheus.NewRegistry()
-	j := open(t, js, journal.Config{Registerer: registry})
-	wait := gathered(t, s, l, j, numbers(1, 100))
-	l.heal()
-	_, errs := wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]int{100}, batches(t, s.JS)); diff != "" {
-		t.Errorf("batches in the log (-want +got):\n%s", diff)
-	}
-	h := batchSizes(t, registry)
-	if h.GetSampleCount() != 2 || h.GetSampleSum() != 101 {
-		t.Errorf("got %d acknowledgements for %v entries, want 2 for 101", h.GetSampleCount(), h.GetSampleSum())
-	}
-}
-
 func TestAnIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -149,11 +102,11 @@ func TestAnIDIsStoredOnce(t *testing.T) {
 		run  func(t *testing.T, s *natsdtest.Server) []call.Receipt
 	}{
 		{"when it comes again later", func(t *testing.T, s *natsdtest.Server) []call.Receipt {
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			return []call.Receipt{must(t)(j.Append(t.Context(), entry(1))), must(t)(j.Append(t.Context(), entry(1)))}
 		}},
 		{"when it comes many times at once", func(t *testing.T, s *natsdtest.Server) []call.Receipt {
-			j := open(t, s.JS, journal.Config{})
+			j := open(t, s.JS, stream.Config{})
 			receipts, errs := appendAll(t.Context(), j, slices.Repeat([]call.Entry{entry(1)}, 100))
 			if err := errors.Join(errs...); err != nil {
 				t.Fatal(err)
@@ -161,7 +114,7 @@ func TestAnIDIsStoredOnce(t *testing.T) {
 			return receipts
 		}},
 		{"when it comes to a replica that has not seen it", func(t *testing.T, s *natsdtest.Server) []call.Receipt {
-			one, other := open(t, s.JS, journal.Config{}), open(t, s.JS, journal.Config{})
+			one, other := open(t, s.JS, stream.Config{}), open(t, s.JS, stream.Config{})
 			return []call.Receipt{must(t)(one.Append(t.Context(), entry(1))), must(t)(other.Append(t.Context(), entry(1)))}
 		}},
 		{"when it comes to two replicas at once", func(t *testing.T, s *natsdtest.Server) []call.Receipt {
@@ -169,7 +122,7 @@ func TestAnIDIsStoredOnce(t *testing.T) {
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			for range 2 {
-				j := open(t, s.JS, journal.Config{})
+				j := open(t, s.JS, stream.Config{})
 				wg.Go(func() {
 					got, errs := appendAll(t.Context(), j, slices.Repeat([]call.Entry{entry(1)}, 50))
 					if err := errors.Join(errs...); err != nil {
@@ -208,33 +161,29 @@ func TestAnIDIsStoredOnce(t *testing.T) {
 	}
 }
 
-func TestABatchWithAStoredIDIsStoredAllTheSame(t *testing.T) {
+func TestWhatIsStoredSpoilsNothingThatIsWrittenWithIt(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name    string
 		before  []call.Entry // stored by another replica
 		entries []call.Entry
-		batches []int // in the end
 	}{
-		{"when it is small: message by message", numbers(7, 7), numbers(1, 20), nil},
-		{"when it is large: in parts, of which one is written message by message", numbers(1, 1), numbers(1, 256), slices.Repeat([]int{32}, 7)},
-		{"when all of it is stored", numbers(1, 256), numbers(1, 256), nil},
+		{"when it is one of many", numbers(7, 7), numbers(1, 256)},
+		{"when all of it is stored", numbers(1, 256), numbers(1, 256)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := listening(t)
-			if _, errs := appendAll(t.Context(), open(t, s.JS, journal.Config{}), tt.before); errors.Join(errs...) != nil {
+			if _, errs := appendAll(t.Context(), open(t, s.JS, stream.Config{}), tt.before); errors.Join(errs...) != nil {
 				t.Fatal(errs)
 			}
 			known := map[string]uint64{}
 			for _, m := range stored(t, s.JS) {
 				known[m.Header.Get(jetstream.MsgIDHeader)] = m.Sequence
 			}
-			already := batches(t, s.JS)
-
 			l, js := connect(t, s)
-			j := open(t, js, journal.Config{})
+			j := open(t, js, stream.Config{})
 			wait := gathered(t, s, l, j, tt.entries)
 			l.heal()
 			receipts, errs := wait()
@@ -250,11 +199,6 @@ func TestABatchWithAStoredIDIsStoredAllTheSame(t *testing.T) {
 					t.Errorf("%s, stored before: %t at %d: got %+v", e.ID, was, seq, receipts[i])
 				}
 			}
-			// Parts are made of entries in the order in which they were handed in, so
-			// the duplicate may stand in any of them; their sizes are the same.
-			if diff := cmp.Diff(slices.Sorted(slices.Values(append(tt.batches, already...))), batches(t, s.JS)); diff != "" {
-				t.Errorf("batches in the log (-want +got):\n%s", diff)
-			}
 		})
 	}
 }
@@ -262,7 +206,7 @@ func TestABatchWithAStoredIDIsStoredAllTheSame(t *testing.T) {
 func TestEntriesWithoutAnIDAreAllStored(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
-	j := open(t, s.JS, journal.Config{})
+	j := open(t, s.JS, stream.Config{})
 	probes := slices.Repeat([]call.Entry{{Topic: call.TopicHeartbeat}}, 50)
 	receipts, errs := appendAll(t.Context(), j, probes)
 	if err := errors.Join(errs...); err != nil {
@@ -292,48 +236,6 @@ func limited(t *testing.T, cfg jetstream.StreamConfig, opts ...natsdtest.Option)
 	return s
 }
 
-func TestAStreamThatTakesNoBatchesIsWrittenMessageByMessage(t *testing.T) {
-	t.Parallel()
-	s := limited(t, jetstream.StreamConfig{})
-	j := open(t, s.JS, journal.Config{})
-	entries := numbers(1, 300)
-	_, errs := appendAll(t.Context(), j, entries)
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(idsOf(entries), storedIDs(t, s.JS)); diff != "" {
-		t.Errorf("stored ids (-want +got):\n%s", diff)
-	}
-	if got := batches(t, s.JS); got != nil {
-		t.Errorf("got batches of %v, want none", got)
-	}
-}
-
-func TestAStreamThatTakesNoBatchesAnyMoreIsWrittenMessageByMessage(t *testing.T) {
-	t.Parallel()
-	s := listening(t)
-	l, js := connect(t, s)
-	j := open(t, js, journal.Config{}) // It looks again in 2 s.
-	stream, err := s.JS.Stream(t.Context(), logStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := stream.CachedInfo().Config
-	cfg.AllowAtomicPublish = false
-	if _, err := s.JS.UpdateStream(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	wait := gathered(t, s, l, j, numbers(1, 100))
-	l.heal()
-	_, errs := wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-	if got := batches(t, s.JS); got != nil {
-		t.Errorf("got batches of %v, want none", got)
-	}
-}
-
 func TestAnEntryThatCannotBeStoredSpoilsNoOther(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -351,7 +253,7 @@ func TestAnEntryThatCannotBeStoredSpoilsNoOther(t *testing.T) {
 			t.Parallel()
 			s := listening(t)
 			l, js := connect(t, s)
-			j := open(t, js, journal.Config{})
+			j := open(t, js, stream.Config{})
 			entries := numbers(1, 40)
 			bad := make(chan error, 1)
 			wait := gathered(t, s, l, j, entries)
@@ -397,7 +299,7 @@ func TestAppendGivesUpWhenTheServerIsGone(t *testing.T) {
 			t.Parallel()
 			s := listening(t)
 			l, js := connect(t, s)
-			j := open(t, js, journal.Config{})
+			j := open(t, js, stream.Config{})
 			must(t)(j.Append(t.Context(), entry(0)))
 			was := j.LastStored()
 			tt.leave(s, l)
@@ -425,7 +327,7 @@ func TestAppendGivesUpWhenTheServerIsGone(t *testing.T) {
 func TestAppendIsRefusedAtOnceWhileTheConnectionIsDown(t *testing.T) {
 	t.Parallel()
 	l, js := connect(t, listening(t))
-	j := open(t, js, journal.Config{})
+	j := open(t, js, stream.Config{})
 	// One write is on its way when the connection breaks; it waits for its answer.
 	sent := js.Conn().Stats().OutMsgs
 	l.lose()
@@ -465,7 +367,7 @@ func TestAppendsAreCountedByWhatTheirCallersAreTold(t *testing.T) {
 	t.Parallel()
 	l, js := connect(t, listening(t))
 	registry := prometheus.NewRegistry()
-	j := open(t, js, journal.Config{Registerer: registry})
+	j := open(t, js, stream.Config{Config: journal.Config{Registerer: registry}})
 	// Ten entries, three times each at once; and once more.
 	var entries []call.Entry
 	for range 3 {
@@ -526,7 +428,7 @@ func TestAppendGoesOnWhenTheServerIsBack(t *testing.T) {
 	t.Parallel()
 	s := listening(t)
 	l, js := connect(t, s)
-	j := open(t, js, journal.Config{})
+	j := open(t, js, stream.Config{})
 	fill(t, j, 1, 3)
 	s.Restart()
 	_, err := j.Append(t.Context(), entry(4))
@@ -542,7 +444,7 @@ func TestAppendGoesOnWhenTheServerIsBack(t *testing.T) {
 		t.Errorf("failing since %v after a success", j.FailingSince())
 	}
 	// The server has forgotten nothing: neither has the journal.
-	if r := must(t)(open(t, js, journal.Config{}).Append(t.Context(), entry(2))); r != (call.Receipt{Seq: 2, Duplicate: true}) {
+	if r := must(t)(open(t, js, stream.Config{}).Append(t.Context(), entry(2))); r != (call.Receipt{Seq: 2, Duplicate: true}) {
 		t.Errorf("an entry from before the restart: got %+v", r)
 	}
 	if diff := cmp.Diff(idsOf(numbers(1, 4)), storedIDs(t, s.JS)); diff != "" {
@@ -567,7 +469,7 @@ func TestWhatMayHaveBeenStoredIsStoredOnce(t *testing.T) {
 			t.Parallel()
 			s := listening(t)
 			l, js := connect(t, s)
-			j := open(t, js, journal.Config{})
+			j := open(t, js, stream.Config{})
 			entries := numbers(1, tt.callers)
 			tt.break_(l)
 			_, errs := appendAll(t.Context(), j, entries)
@@ -583,7 +485,6 @@ func TestWhatMayHaveBeenStoredIsStoredOnce(t *testing.T) {
 			if diff := cmp.Diff(idsOf(entries), storedIDs(t, s.JS)); diff != "" {
 				t.Errorf("stored ids (-want +got):\n%s", diff)
 			}
-			batches(t, s.JS)
 		})
 	}
 }
@@ -592,7 +493,7 @@ func TestAServerThatNeverAnswersLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	s := limited(t, jetstream.StreamConfig{}, natsdtest.WithListen("127.0.0.1:0"))
 	l, js := connect(t, s)
-	j := open(t, js, journal.Config{})
+	j := open(t, js, stream.Config{})
 	l.loseAnswers()
 	_, errs := appendAll(t.Context(), j, numbers(1, 200))
 	for _, err := range errs {
@@ -610,7 +511,7 @@ func TestAWriteWhoseCallerHasLeftIsNotBegun(t *testing.T) {
 	t.Parallel()
 	s := listening(t)
 	l, js := connect(t, s)
-	j := open(t, js, journal.Config{})
+	j := open(t, js, stream.Config{})
 	wait := gathered(t, s, l, j, numbers(1, 2))
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
@@ -640,7 +541,7 @@ func TestCloseWritesWhatWasHandedIn(t *testing.T) {
 	t.Parallel()
 	s := listening(t)
 	l, js := connect(t, s)
-	j := open(t, js, journal.Config{})
+	j := open(t, js, stream.Config{})
 	entries := numbers(1, 100)
 	wait := gathered(t, s, l, j, entries)
 	ended, cancel := context.WithCancel(t.Context())
@@ -671,7 +572,7 @@ func TestAppendsDuringCloseAreStoredOrRefused(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
 	for round := range 8 {
-		j := open(t, s.JS, journal.Config{})
+		j := open(t, s.JS, stream.Config{})
 		type outcome struct {
 			ids []string
 			err error
@@ -716,7 +617,7 @@ func TestAppendsDuringCloseAreStoredOrRefused(t *testing.T) {
 func TestAFullLogRefuses(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{EventsMaxBytes: 64 << 10}))
-	j := open(t, s.JS, journal.Config{}) // It looks only every 2 s, so that the server refuses.
+	j := open(t, s.JS, stream.Config{}) // It looks only every 2 s, so that the server refuses.
 	big := func(n int) call.Entry {
 		return call.Entry{Topic: call.TopicCheck, ID: "check/settle/" + strconv.Itoa(n), Data: make([]byte, 5000)}
 	}
@@ -738,7 +639,7 @@ func TestAnAppendWhoseCallerEndsIsNoError(t *testing.T) {
 	t.Parallel()
 	s := natsdtest.Run(t)
 	registry := prometheus.NewRegistry()
-	j := open(t, s.JS, journal.Config{Registerer: registry})
+	j := open(t, s.JS, stream.Config{Config: journal.Config{Registerer: registry}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	left := 0

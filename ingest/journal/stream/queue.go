@@ -1,10 +1,12 @@
-package journal
+package stream
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/legato-calls/legato/ingest/journal"
 
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
@@ -98,7 +100,7 @@ func (j *Journal) queueConsumer(ctx context.Context) (jetstream.Consumer, error)
 // back. It goes on by itself after a disturbance, also one that took the consumer with it, and returns ctx's error,
 // or nats.ErrConnectionClosed, wrapped, after which it cannot go on. do does not run any more then.
 func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
-	failures := newRetry()
+	failures := journal.NewRetry()
 	for {
 		start := time.Now()
 		err := q.work(ctx, do)
@@ -108,11 +110,11 @@ func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 		if q.j.js.Conn().IsClosed() {
 			return fmt.Errorf("work the queue %s: %w", q.j.cfg.Queue, nats.ErrConnectionClosed)
 		}
-		if time.Since(start) > maxRetryPause {
-			failures.succeeded() // It went well for a while.
+		if time.Since(start) > journal.MaxRetryPause {
+			failures.Succeeded() // It went well for a while.
 		}
-		q.j.working.note(err)
-		if !failures.wait(ctx, q.j.log, "working the queue", err) {
+		q.j.Works.Note(err)
+		if !failures.Wait(ctx, q.j.log, "working the queue", err) {
 			return ctx.Err()
 		}
 	}
@@ -157,7 +159,7 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 
 // wait is until the subscription ends. One that has lasted for a while works.
 func (q *Queue) wait(ctx context.Context, c *natsd.Consumption) error {
-	well := time.NewTimer(maxRetryPause)
+	well := time.NewTimer(journal.MaxRetryPause)
 	defer well.Stop()
 	for {
 		select {
@@ -168,7 +170,7 @@ func (q *Queue) wait(ctx context.Context, c *natsd.Consumption) error {
 		case <-c.Closed():
 			return errClosed
 		case <-well.C:
-			q.j.working.clear()
+			q.j.Works.Clear()
 		}
 	}
 }
@@ -191,9 +193,9 @@ func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
 		return call.Depth{}, fmt.Errorf("read the depth of the queue %s: %w", q.j.cfg.Queue, err)
 	}
 	if info.Paused {
-		q.j.paused.note(fmt.Errorf("the queue %s is paused by an operator for another %v", q.j.cfg.Queue, info.PauseRemaining.Round(time.Second)))
+		q.j.paused.Note(fmt.Errorf("the queue %s is paused by an operator for another %v", q.j.cfg.Queue, info.PauseRemaining.Round(time.Second)))
 	} else {
-		q.j.paused.clear()
+		q.j.paused.Clear()
 	}
 	d := call.Depth{Waiting: info.NumPending, Held: uint64(max(info.NumAckPending, 0)), Floor: info.AckFloor.Stream}
 	if d.Waiting == 0 && d.Held == 0 {

@@ -1,0 +1,468 @@
+package disk_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/disk"
+	"github.com/legato-calls/legato/ingest/journal/journaltest"
+	"github.com/legato-calls/legato/ingest/journal/stream"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 60 * time.Second
+
+type suited struct {
+	*disk.Journal
+	*disk.Queue
+}
+
+func (s suited) Work(ctx context.Context, do func(journaltest.Task)) error {
+	return s.Queue.Work(ctx, func(t *disk.Task) { do(t) })
+}
+
+func TestTheLogOnDiskKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	journaltest.Run(t, func(t *testing.T) journaltest.Opener {
+		w := newWorld(t)
+		return func(t *testing.T) journaltest.Log {
+			j := w.open(t)
+			return suited{j, j.Queue()}
+		}
+	})
+}
+
+// world is a directory with a log, and the server with its copy.
+type world struct {
+	*natsdtest.Server
+	dir string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	return &world{natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{Copy: true})), filepath.Join(t.TempDir(), "log")}
+}
+
+func (w *world) config() disk.Config {
+	return disk.Config{Dir: w.dir, Queue: "legato", Config: journal.Config{
+		JetStream: w.JS, Stream: w.Layout.Events, Summaries: w.Layout.Calls, Prefix: w.Layout.Prefix, Logger: slog.New(slog.DiscardHandler),
+	}}
+}
+
+func (w *world) open(t *testing.T) *disk.Journal {
+	t.Helper()
+	j, err := disk.Open(t.Context(), w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// opened is open, until the test ends.
+func (w *world) opened(t *testing.T) *disk.Journal {
+	t.Helper()
+	j := w.open(t)
+	t.Cleanup(func() { end(t, j) })
+	return j
+}
+
+func end(t *testing.T, j *disk.Journal) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := j.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func event(n int) call.Entry {
+	return call.Entry{
+		Topic: call.TopicEvent + "call.hangup", ID: fmt.Sprintf("event-%d", n), Attempt: 1, Signature: "sig", Timestamp: "17",
+		Ref: call.Ref{Session: "s", Leg: "l", Connection: "22"}, Data: fmt.Appendf(nil, `{"n":%d}`, n),
+	}
+}
+
+func appendAll(t *testing.T, j interface {
+	Append(context.Context, call.Entry) (call.Receipt, error)
+}, from, to int,
+) {
+	t.Helper()
+	for n := from; n <= to; n++ {
+		if _, err := j.Append(t.Context(), event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick, late := time.NewTicker(2*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// copied waits for the copy to be complete, and returns it.
+func (w *world) copied(t *testing.T, j *disk.Journal) []call.Entry {
+	t.Helper()
+	eventually(t, "the log to be copied", func() bool { return j.Uncopied() == 0 })
+	events, err := w.JS.Stream(t.Context(), w.Layout.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []call.Entry
+	reader := stream.NewReader(w.JS, w.Layout.Events, w.Layout.Prefix)
+	for seq := events.CachedInfo().State.FirstSeq; seq <= events.CachedInfo().State.LastSeq; seq++ {
+		got, err := reader.Entries(t.Context(), []uint64{seq})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, got...)
+	}
+	return all
+}
+
+// collector keeps what it is given.
+type collector struct{ entries chan call.Entry }
+
+func (collector) Restart(call.Log)    {}
+func (c collector) Fold(e call.Entry) { c.entries <- e }
+
+// logged returns so many entries of a log.
+func logged(t *testing.T, j *disk.Journal, n int) (all []call.Entry) {
+	t.Helper()
+	c := collector{make(chan call.Entry, 100_000)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- j.Follow(ctx, c) }()
+	defer func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}()
+	for range n {
+		select {
+		case e := <-c.entries:
+			all = append(all, e)
+		case <-time.After(patience):
+			t.Fatalf("the log has only %d entries", len(all))
+		}
+	}
+	return all
+}
+
+func wantSame(t *testing.T, want, got []call.Entry) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.Comparer(bytes.Equal)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheStreamIsACopyOfTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.opened(t)
+	appendAll(t, j, 1, 700)
+	wantSame(t, logged(t, j, 700), w.copied(t, j))
+}
+
+func TestAnIDThatStandsInTheLogTwiceStandsInTheCopyTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.opened(t)
+	for range 2 {
+		appendAll(t, j, 1, 30)
+		j.Known.Forget() // as after a while
+	}
+	wantSame(t, logged(t, j, 60), w.copied(t, j))
+}
+
+func TestTheCopyGoesOnWhereTheStreamEnds(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(t *testing.T, w *world){
+		"after an orderly stop": func(*testing.T, *world) {},
+		"after the stream was made anew": func(t *testing.T, w *world) {
+			err := w.JS.DeleteStream(t.Context(), w.Layout.Events)
+			if _, made := natsd.Manage(t.Context(), w.JS, w.Layout, natsd.Limits{Copy: true}); errors.Join(err, made) != nil {
+				t.Fatal(err, made)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			j := w.open(t)
+			appendAll(t, j, 1, 100)
+			end(t, j)
+			lose(t, w)
+			j = w.opened(t)
+			appendAll(t, j, 101, 150)
+			wantSame(t, logged(t, j, 150), w.copied(t, j))
+		})
+	}
+}
+
+func TestTheCopyOfATrimmedLogBeginsWhereTheLogDoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.open(t)
+	appendAll(t, j, 1, 50)
+	w.copied(t, j)
+	through(t, j, 50)
+	eventually(t, "the log to be trimmed", func() bool {
+		if err := j.Trim(t.Context(), 41); err != nil {
+			t.Fatal(err)
+		}
+		log, _ := j.State(t.Context())
+		return log.First == 41
+	})
+	wantSame(t, logged(t, j, 10), w.copied(t, j))
+	end(t, j)
+	if err := w.JS.DeleteStream(t.Context(), w.Layout.Events); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsd.Manage(t.Context(), w.JS, w.Layout, natsd.Limits{Copy: true}); err != nil {
+		t.Fatal(err)
+	}
+	j = w.opened(t)
+	if got := logged(t, j, 10); got[0].Seq != 41 {
+		t.Errorf("the log begins at %d", got[0].Seq)
+	}
+	wantSame(t, logged(t, j, 10), w.copied(t, j))
+}
+
+// through acknowledges the first n tasks.
+func through(t *testing.T, j *disk.Journal, n uint64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- j.Follow(ctx, collector{make(chan call.Entry, 100_000)}) }()
+	go func() {
+		done <- j.Queue().Work(ctx, func(task *disk.Task) {
+			if e := task.Entry(); e.Seq <= n {
+				_ = task.Ack()
+			}
+		})
+	}()
+	eventually(t, "the tasks to be done", func() bool {
+		d, _ := j.Queue().Depth(t.Context(), 0)
+		return d.Floor == n
+	})
+	cancel()
+	for range 2 {
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestASlowCopyHoldsBackTrimmingAndNoAppend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	config, err := w.JS.Stream(t.Context(), w.Layout.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := config.CachedInfo().Config
+	full.MaxMsgs = 10
+	j := w.opened(t)
+	appendAll(t, j, 1, 5)
+	w.copied(t, j)
+	if _, err := w.JS.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, 6, 60)
+	eventually(t, "the copy to be refused", func() bool { return errors.Is(j.Copying().Err, call.ErrFull) })
+	through(t, j, 60)
+	if err := j.Trim(t.Context(), 60); err != nil {
+		t.Fatal(err)
+	}
+	if log, _ := j.State(t.Context()); log.First > 11 {
+		t.Errorf("the log begins at %d, and 10 entries are copied", log.First)
+	}
+	full.MaxMsgs = -1
+	if _, err := w.JS.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	w.copied(t, j)
+}
+
+func TestAStreamThatSomebodyElseHasWrittenIsNotTakenForTheCopy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.opened(t)
+	appendAll(t, j, 1, 3)
+	w.copied(t, j)
+	if _, err := w.JS.Publish(t.Context(), "calls.event.22.call.hangup", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, 4, 6)
+	eventually(t, "it to be said", func() bool { return errors.Is(j.Copying().Err, disk.ErrForeign) })
+}
+
+func TestTheLogOfAnEarlierReleaseIsTakenOver(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	w := &world{s, filepath.Join(t.TempDir(), "log")}
+	old, err := stream.Open(t.Context(), stream.Config{Queue: "legato", Config: w.config().Config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue, err := old.Queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, old, 1, 40)
+	working, stop := context.WithCancel(t.Context())
+	worked := make(chan error, 1)
+	go func() {
+		worked <- queue.Work(working, func(task *stream.Task) {
+			if e := task.Entry(); e.Seq <= 30 {
+				_ = task.Ack()
+			}
+		})
+	}()
+	eventually(t, "the queue to be worked", func() bool {
+		d, err := queue.Depth(t.Context(), 0)
+		return err == nil && d.Floor == 30
+	})
+	stop()
+	if err := <-worked; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := old.Trim(t.Context(), 11); err != nil {
+		t.Fatal(err)
+	}
+	was, err := old.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // and is not taken over again
+		j := w.open(t)
+		if log, _ := j.State(t.Context()); log.ID != was.ID || log.First != 11 || log.Last < 40 {
+			t.Errorf("the log was %+v and is %+v", was, log)
+		}
+		if d, _ := j.Queue().Depth(t.Context(), 0); d.Floor != 30 {
+			t.Errorf("the queue goes on after %d", d.Floor)
+		}
+		log, _ := j.State(t.Context())
+		wantSame(t, logged(t, j, int(log.Last-log.First+1)), w.copied(t, j))
+		appendAll(t, j, int(log.Last)+1, int(log.Last)+1)
+		end(t, j)
+	}
+	if _, err := w.JS.Consumer(t.Context(), w.Layout.Events, "legato"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("the queue of the earlier release: %v", err)
+	}
+}
+
+func TestOtherSummariesAreHeldAgainstTheWholeLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.open(t)
+	appendAll(t, j, 1, 20)
+	w.copied(t, j)
+	through(t, j, 20)
+	noted := func() uint64 {
+		j := w.open(t)
+		defer end(t, j)
+		d, _ := j.Queue().Depth(t.Context(), 0)
+		return d.Floor
+	}
+	eventually(t, "the floor to be noted", func() bool {
+		if err := j.Trim(t.Context(), 11); err != nil {
+			t.Fatal(err)
+		}
+		log, _ := j.State(t.Context())
+		return log.First == 11
+	})
+	end(t, j)
+	if got := noted(); got != 20 {
+		t.Errorf("after a restart the queue goes on after %d", got)
+	}
+	if err := w.JS.DeleteStream(t.Context(), w.Layout.Calls); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsd.Manage(t.Context(), w.JS, w.Layout, natsd.Limits{Copy: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := noted(); got != 10 {
+		t.Errorf("with other summaries the queue goes on after %d", got)
+	}
+}
+
+func TestADamagedLogIsHealedFromItsCopyOrSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.open(t)
+	appendAll(t, j, 1, 200)
+	w.copied(t, j)
+	end(t, j)
+	flipped := 0
+	files, err := os.ReadDir(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		path := filepath.Join(w.dir, f.Name())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.Index(data, []byte(`{"n":50}`)); i >= 0 {
+			data[i+5] ^= 1
+			flipped++
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if flipped == 0 {
+		t.Fatal("entry 50 is nowhere on the disk")
+	}
+	j, err = disk.Open(t.Context(), w.config())
+	if err == nil {
+		defer end(t, j)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		c := collector{make(chan call.Entry, 1000)}
+		go func() { done <- j.Follow(ctx, c) }()
+		eventually(t, "all to be followed, or why not", func() bool { return j.Following().Err != nil || len(c.entries) == 200 })
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err = j.Following().Err; err == nil {
+			for n := 1; len(c.entries) > 0; n++ {
+				if e := <-c.entries; !bytes.Equal(e.Data, event(n).Data) {
+					t.Errorf("entry %d is %s", n, e.Data)
+				}
+			}
+		}
+	}
+	t.Logf("a flipped bit: %v", err)
+}

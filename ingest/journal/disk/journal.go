@@ -1,0 +1,306 @@
+package disk
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrNewer is the error of a directory that was written by a later release.
+var ErrNewer = errors.New("it was written by a later release of Legato; run that one, or give another --data-dir")
+
+// Config says where the log is.
+type Config struct {
+	journal.Config
+	// Dir is the log's own directory; it is made where it is not there.
+	Dir string
+	// SyncedAfter is how long after its acknowledgement NATS has surely synced a message.
+	SyncedAfter time.Duration
+	// Queue is the name of the consumer that an earlier release has worked the log with: what it had left to do is done.
+	Queue string
+}
+
+// surveyEvery is how often the room for the log is measured.
+const surveyEvery = 2 * time.Second
+
+// Journal is the log: it appends to it, follows it and hands out its work.
+type Journal struct {
+	*journal.Appender
+	cfg   Config
+	js    jetstream.JetStream
+	log   *slog.Logger
+	store *store
+	id    string
+	tail  *tail
+	queue *Queue
+	copy  copier
+	// floors is for the survey alone.
+	floors floors
+	buf    []byte // of the one write under way
+
+	stopCopy context.CancelFunc
+	copied   chan struct{} // closed when nothing is copied any more
+	closed   func() error
+}
+
+// Open opens the log, takes over what an earlier release has left in the stream where there is none, and begins to take
+// appends and to copy. It fails with ErrNewer, and when the directory or the stream cannot be read. Close must be called.
+func Open(ctx context.Context, cfg Config) (_ *Journal, err error) {
+	s, err := openStore(cfg.Dir, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{Appender: journal.NewAppender(cfg.Config), cfg: cfg, js: cfg.JetStream, log: cfg.Logger, store: s, copied: make(chan struct{})}
+	j.closed = sync.OnceValue(s.close)
+	if err := j.open(ctx); err != nil {
+		return nil, errors.Join(err, j.closed())
+	}
+	j.Metrics.Restarts.WithLabelValues("start")
+	if err := j.survey(ctx); err != nil {
+		return nil, errors.Join(err, j.closed())
+	}
+	j.Run(journal.Form{Store: j.write, Refuse: j.refuse, Survey: j.survey, Every: surveyEvery}) //nolint:contextcheck // ctx is for opening
+	copying, stop := context.WithCancel(context.WithoutCancel(ctx))
+	j.stopCopy = stop
+	go j.keepCopying(copying)
+	return j, nil
+}
+
+// open reads what stands in the directory.
+func (j *Journal) open(ctx context.Context) error {
+	version, err := j.store.number(noteFormat, format)
+	if err != nil {
+		return err
+	}
+	if version > format {
+		return fmt.Errorf("open the log in %s: %w", j.cfg.Dir, ErrNewer)
+	}
+	if j.id, err = j.store.noted(noteID); err != nil {
+		return err
+	}
+	if j.id == "" {
+		if err := j.begin(ctx); err != nil {
+			return err
+		}
+	}
+	first, last, err := j.store.bounds()
+	if err != nil {
+		return err
+	}
+	if last, err = j.heal(ctx, last); err != nil {
+		return err
+	}
+	floor, err := j.floor(ctx, first)
+	if err != nil {
+		return err
+	}
+	j.tail = newTail(first, last)
+	j.queue = newQueue(j, floor)
+	return nil
+}
+
+// newID returns the id of a log that begins.
+func newID() string { return strconv.FormatInt(time.Now().UnixNano(), 36) + "-" + rand.Text()[:8] }
+
+// Close waits until what was handed to Append is written and copied, or ctx ends. A second Close waits as well.
+func (j *Journal) Close(ctx context.Context) error {
+	if err := j.Appender.Close(ctx); err != nil {
+		return err
+	}
+	err := j.awaitCopy(ctx)
+	j.stopCopy()
+	select {
+	case <-j.copied:
+	case <-ctx.Done():
+		return fmt.Errorf("close the journal: %w", ctx.Err())
+	}
+	return errors.Join(err, j.closed())
+}
+
+// refuse tells that the log cannot be written any more, and refuses what could not be copied.
+func (j *Journal) refuse(e *call.Entry) error {
+	known := slices.Contains(call.InternalTopics(), e.Topic)
+	if eventType := e.EventType(); eventType != "" {
+		known = true
+		for token := range strings.SplitSeq(eventType, ".") {
+			known = known && call.ValidToken(token)
+		}
+	}
+	if !known {
+		return fmt.Errorf("the log has no topic %.64q", e.Topic)
+	}
+	return j.store.failure()
+}
+
+// write writes entries with one sync, whatever ctx says: what is half written is finished.
+func (j *Journal) write(_ context.Context, batch []*call.Entry) []journal.Result {
+	results := make([]journal.Result, len(batch))
+	_, last, _ := j.tail.bounds()
+	now := time.Now().UTC()
+	for i, e := range batch {
+		e.Seq, e.ReceivedAt = last+uint64(i)+1, now
+	}
+	if err := j.store.append(batch, &j.buf); err != nil {
+		for i := range results {
+			results[i].Err = fmt.Errorf("%w: %w", journal.ErrUnavailable, err)
+		}
+		return results
+	}
+	j.Metrics.Batch.Observe(float64(len(batch)))
+	j.tail.add(batch)
+	for i, e := range batch {
+		results[i].Receipt.Seq = e.Seq
+	}
+	return results
+}
+
+// State tells the log's identity and extent.
+func (j *Journal) State(context.Context) (call.Log, error) {
+	first, last, _ := j.tail.bounds()
+	return call.Log{ID: j.id, First: first, Last: last}, nil
+}
+
+// Trim removes the entries before seq from the log and from its copy, as far as they are copied and NATS has synced what
+// came of them.
+func (j *Journal) Trim(ctx context.Context, seq uint64) error {
+	synced, err := j.store.number(noteFloor, 0)
+	if err != nil {
+		return err
+	}
+	seq = min(seq, synced+1)
+	if first, _, _ := j.tail.bounds(); seq <= first {
+		return nil
+	}
+	if err := j.store.drop(seq); err != nil {
+		return fmt.Errorf("trim the log below %d: %w", seq, err)
+	}
+	j.tail.trim(seq)
+	stream, err := j.js.Stream(ctx, j.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("trim the copy of the log: %w", err)
+	}
+	if seq <= stream.CachedInfo().State.FirstSeq {
+		return nil
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(seq)); err != nil {
+		return fmt.Errorf("trim the copy of the log below %d: %w", seq, err)
+	}
+	return nil
+}
+
+// survey measures how much room there is, and notes how far NATS has synced what came of the log.
+func (j *Journal) survey(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*surveyEvery)
+	defer cancel()
+	if err := j.noteFloor(time.Now()); err != nil {
+		return err
+	}
+	stream, err := j.js.Stream(ctx, j.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("look at the copy of the log: %w", err)
+	}
+	info := stream.CachedInfo()
+	first, last, folded := j.tail.bounds()
+	// What waits to be copied will stand in the copy: it is measured as what stands there already is.
+	if waiting := last - min(last, info.State.LastSeq); waiting > 0 {
+		each := uint64(typicalBytes)
+		if info.State.Msgs > 0 {
+			each = info.State.Bytes / info.State.Msgs
+		}
+		info.State.Bytes += waiting * each
+		info.State.Msgs += waiting
+	}
+	j.Measure(ctx, info)
+	j.Metrics.Bytes.Set(float64(info.State.Bytes))
+	j.Metrics.Limit.Set(float64(max(info.Config.MaxBytes, 0)))
+	j.Metrics.Entries.Set(float64(last + 1 - first))
+	j.Metrics.Lag.Set(float64(last - min(last, folded)))
+	fill := 0.0
+	if limit := info.Config.MaxBytes; limit > 0 {
+		fill = float64(info.State.Bytes) / float64(limit)
+	}
+	j.Metrics.Fill.Set(fill)
+	return nil
+}
+
+// typicalBytes is what an entry takes where none is there to be measured.
+const typicalBytes = 1200
+
+// Follow hands every entry of the log to f, the first one first, and goes on with what is appended until ctx ends, whose
+// error it returns.
+func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
+	log, _ := j.State(ctx) // it does not fail
+	j.Metrics.Restarts.WithLabelValues("start").Inc()
+	f.Restart(log)
+	failures := journal.NewRetry()
+	for next := log.First; ; {
+		entries, err := j.read(ctx, folding, next)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for i := range entries {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			f.Fold(entries[i])
+			if entries[i].Foreign {
+				j.MetForeign(&entries[i])
+			} else if entries[i].Seq <= log.Last {
+				j.Known.Seen(&entries[i])
+			}
+			next = entries[i].Seq + 1
+		}
+		if len(entries) > 0 {
+			j.tail.fold(next - 1)
+		}
+		if err == nil {
+			j.Follows.Clear()
+			failures.Succeeded()
+			continue
+		}
+		j.Follows.Note(err)
+		if !failures.Wait(ctx, j.log, "following the log", err) {
+			return ctx.Err()
+		}
+	}
+}
+
+// read returns the entries from a sequence on, from memory or from the disk; it waits for them.
+func (j *Journal) read(ctx context.Context, who int, from uint64) ([]call.Entry, error) {
+	var wake <-chan struct{}
+	if who == working {
+		wake = j.queue.wake
+	}
+	entries, err := j.tail.next(ctx, who, from, wake)
+	if err != nil || len(entries) > 0 {
+		return entries, err
+	}
+	if entries, err = j.store.read(from); err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 || entries[0].Seq != from {
+		return nil, fmt.Errorf("the log lacks its entry %d", from)
+	}
+	if who != working {
+		return entries, nil
+	}
+	// The queue hands out only what is folded.
+	_, _, folded := j.tail.bounds()
+	for i := range entries {
+		if entries[i].Seq > folded {
+			return entries[:i], nil
+		}
+	}
+	return entries, nil
+}

@@ -1,0 +1,250 @@
+package disk
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+
+	"github.com/legato-calls/legato/internal/call"
+)
+
+// Keys: entries stand under their sequence, what is noted of the log under names.
+const (
+	entryKey = 'e'
+	noteKey  = 'n'
+	keySize  = 1 + 8
+)
+
+// Notes.
+const (
+	noteFormat    = "format"    // of the directory: a number
+	noteID        = "id"        // of the log: its presence says that the directory is whole
+	noteFirst     = "first"     // the first sequence that is kept
+	noteFloor     = "floor"     // up to where nothing needs to be done again after a start
+	noteSummaries = "summaries" // the life of the stream of summaries that the floor was said of
+)
+
+const (
+	// format is the one that this release writes.
+	format = 1
+	// memory is what pebble gathers in memory before it writes a table, twice at most, and cacheBytes what it keeps of
+	// tables: the log is read once, at the start.
+	memory, cacheBytes = 8 << 20, 1 << 20
+	// most is how many entries are read at once, mostBytes the size at which fewer are.
+	most, mostBytes = 512, 1 << 20
+)
+
+// errFailed is the error of a store that has failed once: pebble does not go on after a failed write.
+var errFailed = errors.New("the log's disk has failed (is the disk full?); it needs a restart")
+
+// store is a directory with the entries of the log.
+type store struct {
+	db     *pebble.DB
+	dir    string
+	failed atomic.Pointer[error]
+}
+
+// openStore opens or makes a directory.
+func openStore(dir string, log *slog.Logger) (*store, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make the log's directory: %w", err)
+	}
+	s := &store{dir: dir}
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	opts := &pebble.Options{
+		Logger: quiet{s, log}, MemTableSize: memory, Cache: cache, MaxOpenFiles: 64,
+		// Entries come in order and are dropped in order: tables never overlap, and moving them down costs nothing.
+		FormatMajorVersion: pebble.FormatNewest,
+	}
+	for i := range opts.Levels {
+		// What is written will be read once, if ever; the disk is dearer in CPU than in room.
+		opts.Levels[i].Compression = func() *block.CompressionProfile { return block.NoCompression }
+		opts.Levels[i].BlockSize = 32 << 10
+	}
+	var err error
+	if s.db, err = pebble.Open(dir, opts); err != nil {
+		return nil, fmt.Errorf("open the log in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// quiet passes on what pebble says. A failed write, after which it does not go on, does not end the process here.
+type quiet struct {
+	s   *store
+	log *slog.Logger
+}
+
+// Infof implements pebble.Logger: some lines for each table are of no use to an operator.
+func (quiet) Infof(string, ...any) {}
+
+// Errorf implements pebble.Logger.
+func (q quiet) Errorf(format string, args ...any) {
+	q.log.Log(context.Background(), slog.LevelError, "the log's store", "detail", fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger.
+func (q quiet) Fatalf(format string, args ...any) {
+	q.s.fail(fmt.Errorf(format, args...))
+	q.Errorf(format, args...)
+}
+
+func (s *store) fail(err error) {
+	err = fmt.Errorf("%w: %w", errFailed, err)
+	s.failed.CompareAndSwap(nil, &err)
+}
+
+// failure is why nothing can be written any more; nil: it can.
+func (s *store) failure() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// write commits what fill puts into a batch. pebble panics where it cannot write its own log.
+func (s *store) write(sync bool, fill func(*pebble.Batch) error) (err error) {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.fail(fmt.Errorf("%v", p))
+			err = s.failure()
+		}
+	}()
+	b := s.db.NewBatch()
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := fill(b); err != nil {
+		return err
+	}
+	if err := b.Commit(&pebble.WriteOptions{Sync: sync}); err != nil {
+		return err
+	}
+	// Commit returns no error after a fatal one: it expects the process to have ended.
+	return s.failure()
+}
+
+func key(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{entryKey}, seq) }
+
+// append writes entries, whose sequences follow each other, and syncs.
+func (s *store) append(entries []*call.Entry, buf *[]byte) error {
+	return s.write(true, func(b *pebble.Batch) error {
+		for _, e := range entries {
+			*buf = appendRecord((*buf)[:0], e)
+			op := b.SetDeferred(keySize, len(*buf))
+			op.Key[0] = entryKey
+			binary.BigEndian.PutUint64(op.Key[1:], e.Seq)
+			copy(op.Value, *buf)
+			if err := op.Finish(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// read returns entries from a sequence on, as many as are read at once.
+func (s *store) read(from uint64) (entries []call.Entry, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(from), UpperBound: []byte{entryKey + 1}})
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	size := 0
+	for valid := it.First(); valid && len(entries) < most && size < mostBytes; valid = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return entries, fmt.Errorf("read the log: %w", err)
+		}
+		e, err := readRecord(binary.BigEndian.Uint64(it.Key()[1:]), value)
+		if err != nil {
+			return entries, err
+		}
+		entries, size = append(entries, e), size+len(value)
+	}
+	return entries, it.Error()
+}
+
+// bounds returns the first and the last sequence that is kept; an empty log has first one above last.
+func (s *store) bounds() (first, last uint64, err error) {
+	if first, err = s.number(noteFirst, 1); err != nil {
+		return 0, 0, err
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(first), UpperBound: []byte{entryKey + 1}})
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	last = first - 1
+	if it.Last() {
+		last = binary.BigEndian.Uint64(it.Key()[1:])
+	}
+	return first, last, it.Error()
+}
+
+// drop removes all entries before a sequence.
+func (s *store) drop(seq uint64) error {
+	return s.write(false, func(b *pebble.Batch) error {
+		return errors.Join(b.DeleteRange(key(0), key(seq), nil), b.Set(note(noteFirst), binary.BigEndian.AppendUint64(nil, seq), nil))
+	})
+}
+
+func note(name string) []byte { return append([]byte{noteKey}, name...) }
+
+// noted returns what was noted under a name; empty: nothing was.
+func (s *store) noted(name string) (string, error) {
+	v, closer, err := s.db.Get(note(name))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the log's %s: %w", name, err)
+	}
+	defer closer.Close()
+	return string(v), nil
+}
+
+// number returns a number that was noted, and otherwise what it is by itself.
+func (s *store) number(name string, otherwise uint64) (uint64, error) {
+	v, err := s.noted(name)
+	switch {
+	case err != nil:
+		return 0, err
+	case v == "":
+		return otherwise, nil
+	case len(v) != 8:
+		return 0, fmt.Errorf("read the log's %s: %w", name, errRecord)
+	}
+	return binary.BigEndian.Uint64([]byte(v)), nil
+}
+
+// notes writes what is to be noted at once. Values are texts or numbers.
+func (s *store) notes(sync bool, values map[string]any) error {
+	return s.write(sync, func(b *pebble.Batch) (err error) {
+		for name, value := range values {
+			switch v := value.(type) {
+			case uint64:
+				err = errors.Join(err, b.Set(note(name), binary.BigEndian.AppendUint64(nil, v), nil))
+			case string:
+				err = errors.Join(err, b.Set(note(name), []byte(v), nil))
+			}
+		}
+		return err
+	})
+}
+
+// close ends the store. One that has failed is left as it is: it would wait for what never comes.
+func (s *store) close() error {
+	if s.failed.Load() != nil {
+		return nil
+	}
+	return s.db.Close()
+}
