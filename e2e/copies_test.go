@@ -96,9 +96,6 @@ func TestAllMessagesCanBePassedOnTheDocumentedWay(t *testing.T) {
 			refused++
 		}
 	}
-	if refused == 0 {
-		t.Error("no message is refused with all its headers: there is nothing to document")
-	}
 	want := subjects(all)
 	for _, name := range []string{"ANEW", "ARCHIVE", "REPUBLISHED"} {
 		legatotest.Eventually(t, "all are in "+name, func() error {

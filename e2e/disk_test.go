@@ -55,7 +55,7 @@ func fill(t *testing.T, dir string) (free func()) {
 	}
 }
 
-func TestADiskThatRunsFullEndsTheProcessAndLosesNothing(t *testing.T) {
+func TestADiskThatRunsFullLosesNothing(t *testing.T) {
 	t.Parallel()
 	disk := mounted(t, "256m")
 	world := legatotest.NewTelnyx(t)
@@ -83,17 +83,24 @@ func TestADiskThatRunsFullEndsTheProcessAndLosesNothing(t *testing.T) {
 		}
 	}
 	t.Logf("the first three refusals came within %v", time.Since(begun))
+	// Senders try for a while only, so there is room again soon.
 	select {
 	case <-s.Done:
-	case <-time.After(legatotest.Patience):
-		t.Fatalf("the service goes on with a full disk:\n%s", s.Text())
-	}
-	t.Logf("it ended %v after the disk was full, with %v", time.Since(begun), s.Err)
-	if s.Err == nil || !strings.Contains(s.Text(), "is the disk full?") {
-		t.Errorf("it ended with %v and said:\n%s", s.Err, s.Text())
+	case <-time.After(12 * time.Second):
 	}
 	free()
-	s = legatotest.Serve(t, world.Env(), legatotest.Again(flags, s)...)
+	// Where something that it had to store found no room, its NATS stores nothing any more, and it ends, at the latest
+	// some 25 s after that. Else it goes on.
+	select {
+	case <-s.Done:
+		t.Logf("it ended %v after the disk was full, with %v", time.Since(begun), s.Err)
+		if s.Err == nil || !strings.Contains(s.Text(), "is the disk full?") {
+			t.Errorf("it ended with %v and said:\n%s", s.Err, s.Text())
+		}
+		s = legatotest.Serve(t, world.Env(), legatotest.Again(flags, s)...)
+	case <-time.After(40 * time.Second):
+		t.Log("it goes on")
+	}
 	if err := <-played; err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,6 +51,8 @@ type Publisher struct {
 	foreign foreign
 	// full holds back publications while the server refuses them for want of room.
 	full natsd.Breaker
+	// unanswered is since when no publication was answered; nil: the last one was.
+	unanswered atomic.Pointer[time.Time]
 }
 
 // New returns a Publisher onto the stream of summaries. It fails when the stream cannot be looked up, or allows
@@ -102,6 +105,7 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	if err := p.full.Allow(); err != nil {
 		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
 	}
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
 	defer cancel()
 	m := encode(p.layout.Prefix, d)
@@ -115,6 +119,7 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 			ack, err = p.store(ctx, m, filter, last)
 		}
 	}
+	p.note(caller, err)
 	if natsd.IsFull(err) {
 		err = fmt.Errorf("%w: %w", call.ErrFull, err)
 		p.full.Note(err)
@@ -138,6 +143,26 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	}
 	d.PublishedAt = d.PublishedAt.UTC().Truncate(time.Microsecond) // As it is read back.
 	return summary.Stored{Draft: d, Seq: ack.Sequence}, nil
+}
+
+// UnansweredSince returns since when no publication was answered, as it is when the disk of a server has failed; zero:
+// the last one was answered.
+func (p *Publisher) UnansweredSince() time.Time {
+	if at := p.unanswered.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// note takes note of whether the server answers. The end of the caller's own context says nothing about it.
+func (p *Publisher) note(caller context.Context, err error) {
+	switch now := time.Now(); {
+	case caller.Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded):
+		p.unanswered.CompareAndSwap(nil, &now)
+	default:
+		p.unanswered.Store(nil)
+	}
 }
 
 // condition returns the subjects on which nothing may have come since the revision before. Of the first revision they are

@@ -23,7 +23,10 @@ const (
 	outage = 4 * heartbeatEvery
 	// writtenWithin is how recent a successful write must be for the service to be ready.
 	writtenWithin = 3 * heartbeatEvery
-	// copyOutage is how long the embedded NATS may store nothing before the process gives up, as for the log itself.
+	// natsOutage is how long the embedded NATS may store nothing before the process gives up, as for the log itself: a
+	// stream whose disk was full takes nothing until it is opened again.
+	natsOutage = 20 * time.Second
+	// copyOutage is the same for the log's copy, which an operator may have taken away for a while.
 	copyOutage = time.Minute
 	// failingFor is how long writes may fail before the service is not ready: a
 	// cluster that chooses another leader is back sooner.
@@ -62,10 +65,8 @@ func (s *Service) heartbeat(ctx context.Context) error {
 			return fmt.Errorf("the embedded log in %s has refused to be written for %v (is the disk full?); it needs a restart",
 				s.settings.DataDir, embeddedOutage)
 		}
-		if s.copying != nil {
-			if t := s.copying(); t.Err != nil && time.Since(t.Since) > copyOutage && !errors.Is(t.Err, call.ErrFull) && !errors.Is(t.Err, disk.ErrForeign) {
-				return fmt.Errorf("the embedded NATS has stored nothing for %v (%w); it needs a restart", copyOutage, t.Err)
-			}
+		if err := s.natsFailed(); err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
@@ -73,6 +74,27 @@ func (s *Service) heartbeat(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// natsFailed reports that the embedded NATS has stored nothing for too long, neither of the log's copy nor summaries.
+// That there is no room, or that somebody else writes the copy, is no failure of its.
+func (s *Service) natsFailed() error {
+	if s.copying == nil {
+		return nil
+	}
+	gaveUp := func(since time.Time, after time.Duration, err error) error {
+		if since.IsZero() || time.Since(since) <= after {
+			return nil
+		}
+		return fmt.Errorf("the embedded NATS in %s has stored nothing for %v (is the disk full?); it needs a restart: %w",
+			s.settings.DataDir, after, err)
+	}
+	if t := s.copying(); t.Err != nil && !errors.Is(t.Err, call.ErrFull) && !errors.Is(t.Err, disk.ErrForeign) {
+		if err := gaveUp(t.Since, copyOutage, t.Err); err != nil {
+			return err
+		}
+	}
+	return gaveUp(s.unanswered(), natsOutage, context.DeadlineExceeded)
 }
 
 // freeDisk asks for the room on the disk of the embedded server; nil: the disk is not this machine's.

@@ -54,19 +54,21 @@ type Service struct {
 	js       jetstream.JetStream
 	journal  eventLog
 	copying  func() journal.Trouble // nil: the log is no copy and has none
-	worker   *enrich.Worker
-	sources  *story.Sources
-	status   *status.Client
-	ingest   *ingest.Server
-	forward  *forward.Forwarder // nil: there is nobody to forward to
-	console  *console.Console   // nil: there is none
-	testKey  ed25519.PrivateKey // of test calls; nil: they are not allowed
-	tracer   trace.Tracer       // nil: nothing is traced
-	apiKey   string             // as it was at the start
-	limits   natsd.Limits       // of the streams, as they were at the start
-	watched  streamWatch
-	refused  refusedAcks
-	peers    *peers
+	// unanswered is since when NATS has answered no publication of a summary.
+	unanswered func() time.Time
+	worker     *enrich.Worker
+	sources    *story.Sources
+	status     *status.Client
+	ingest     *ingest.Server
+	forward    *forward.Forwarder // nil: there is nobody to forward to
+	console    *console.Console   // nil: there is none
+	testKey    ed25519.PrivateKey // of test calls; nil: they are not allowed
+	tracer     trace.Tracer       // nil: nothing is traced
+	apiKey     string             // as it was at the start
+	limits     natsd.Limits       // of the streams, as they were at the start
+	watched    streamWatch
+	refused    refusedAcks
+	peers      *peers
 
 	teardown []teardown
 }
@@ -263,6 +265,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	if err != nil {
 		return err
 	}
+	s.unanswered = publisher.UnansweredSince
 	s.registry.MustRegister(s.failingMetrics()...)
 	store := parked.New(s.js, s.layout)
 	if s.embedded != nil {
