@@ -20,7 +20,7 @@ const (
 	maxCopied = 512
 	// copyGathers is how long the next entries are gathered where few came, fewCopied: an acknowledgement costs the
 	// server as much as a message.
-	copyGathers, fewCopied = 2 * time.Millisecond, 64
+	copyGathers, fewCopied = time.Millisecond, 64
 	// copyPatience bounds the wait for an acknowledgement.
 	copyPatience = 5 * time.Second
 	// copyAtClose is how long a stop waits for the copy; what is missing is copied after the next start.
