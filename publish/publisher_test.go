@@ -468,3 +468,31 @@ func TestAnAmendmentIsPublishedThoughOlderOnesOutlivedTheFirstRevision(t *testin
 		t.Errorf("a second amendment of the first revision: got error %v, want ErrRefused", err)
 	}
 }
+
+func TestAServerThatAnswersNoPublicationIsNoticed(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	p := newPublisher(t, s.JS, s.Layout)
+	if err := s.JS.DeleteStream(t.Context(), s.Layout.Calls); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := s.JS.Conn().SubscribeSync(s.Layout.Prefix + ".leg.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := p.Publish(ctx, draft(legKey, "1", 1), summary.Stored{}); err == nil || !p.UnansweredSince().IsZero() {
+		t.Errorf("the caller's own time was over: error %v, unanswered since %v", err, p.UnansweredSince())
+	}
+	if _, err := p.Publish(t.Context(), draft(legKey, "1", 1), summary.Stored{}); !errors.Is(err, context.DeadlineExceeded) || p.UnansweredSince().Before(before) {
+		t.Errorf("nobody answers: error %v, unanswered since %v", err, p.UnansweredSince())
+	}
+	if err := silent.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Publish(t.Context(), draft(legKey, "1", 1), summary.Stored{}); err == nil || !p.UnansweredSince().IsZero() {
+		t.Errorf("the server says that no stream takes it: error %v, unanswered since %v", err, p.UnansweredSince())
+	}
+}
