@@ -1,3 +1,5 @@
+// Package chaos_test runs the real program under faults that come at random, and holds what was published against the
+// truth.
 package chaos_test
 
 import (

@@ -1,3 +1,4 @@
+// Package hostile_test sends the real program what a hostile sender would, and sees that it loses nothing of others.
 package hostile_test
 
 import (
