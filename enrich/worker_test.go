@@ -233,16 +233,16 @@ func TestAPoorerViewOfASessionNeverReplacesARicherOne(t *testing.T) {
 		after(20 * time.Second)
 		w.wantRevisions(a.sessionKey(), "1 completed")
 		// A redelivery that the second replica folds; its task waits.
-		seq := w.log.store(call.Entry{Topic: call.TopicEvent + call.TypeAnswered, ID: "again", Ref: call.Ref{
-			Session: call.SessionID(a.session), Leg: call.LegID(a.id),
-		}, Data: a.answered()}).Seq
 		nobody := &replica{}
 		w.queue.routed(func(e call.Entry) *replica {
-			if e.Seq == seq {
+			if e.ID == "again" {
 				return nobody
 			}
 			return first
 		})
+		seq := w.log.store(call.Entry{Topic: call.TopicEvent + call.TypeAnswered, ID: "again", Ref: call.Ref{
+			Session: call.SessionID(a.session), Leg: call.LegID(a.id),
+		}, Data: a.answered()}).Seq
 		after(100 * time.Millisecond)
 		late.holdFold()
 		w.deliver(a.cost("0.01"))

@@ -153,7 +153,6 @@ func (q *fakeQueue) open() []uint64 {
 	return append([]uint64(nil), q.order...)
 }
 
-// deliveries tells how often a task was handed out, -1 when it is done.
 // givenBack returns the tasks that were given back so far.
 func (q *fakeQueue) givenBack() []uint64 {
 	q.mu.Lock()
@@ -161,6 +160,7 @@ func (q *fakeQueue) givenBack() []uint64 {
 	return slices.Clone(q.naked)
 }
 
+// deliveries tells how often a task was handed out, -1 when it is done.
 func (q *fakeQueue) deliveries(seq uint64) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

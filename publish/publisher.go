@@ -51,8 +51,8 @@ type Publisher struct {
 	foreign foreign
 	// full holds back publications while the server refuses them for want of room.
 	full natsd.Breaker
-	// unanswered is since when no publication was answered; nil: the last one was.
-	unanswered atomic.Pointer[time.Time]
+	// silent is the time in which the server answered no publication; nil: the last one was stored.
+	silent atomic.Pointer[silence]
 }
 
 // New returns a Publisher onto the stream of summaries. It fails when the stream cannot be looked up, or allows
@@ -105,7 +105,7 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	if err := p.full.Allow(); err != nil {
 		return summary.Stored{}, fmt.Errorf("publish %s: %w", messageID(d.Key, d.Revision), err)
 	}
-	caller := ctx
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
 	defer cancel()
 	m := encode(p.layout.Prefix, d)
@@ -119,7 +119,7 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 			ack, err = p.store(ctx, m, filter, last)
 		}
 	}
-	p.note(caller, err)
+	p.note(begun, err)
 	if natsd.IsFull(err) {
 		err = fmt.Errorf("%w: %w", call.ErrFull, err)
 		p.full.Note(err)
@@ -145,23 +145,47 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 	return summary.Stored{Draft: d, Seq: ack.Sequence}, nil
 }
 
-// UnansweredSince returns since when no publication was answered, as it is when the disk of a server has failed; zero:
-// the last one was answered.
-func (p *Publisher) UnansweredSince() time.Time {
-	if at := p.unanswered.Load(); at != nil {
-		return *at
+// silence is the time of the first and of the last publication that got no answer, with none stored between them.
+type silence struct{ first, last time.Time }
+
+const (
+	// silentAfter is how long a publication waits before it counts as one without an answer. Who has less time learns nothing.
+	silentAfter = 2 * time.Second
+	// silenceEnds is how long after a publication without an answer the next one counts as another fault.
+	silenceEnds = time.Minute
+)
+
+// Unanswered returns for how long publications got no answer while none was stored, as it is when the disk of a server has
+// failed; zero: the last one was stored, or one alone got no answer.
+func (p *Publisher) Unanswered() time.Duration {
+	if s := p.silent.Load(); s != nil {
+		return s.last.Sub(s.first)
 	}
-	return time.Time{}
+	return 0
 }
 
-// note takes note of whether the server answers. The end of the caller's own context says nothing about it.
-func (p *Publisher) note(caller context.Context, err error) {
-	switch now := time.Now(); {
-	case caller.Err() != nil:
+// note takes note of whether the server stores. A refusal says nothing about it: a server that cannot write any more still
+// looks at ids and conditions.
+func (p *Publisher) note(begun time.Time, err error) {
+	now := time.Now()
+	switch {
+	case refused(err) || errors.Is(err, context.Canceled):
 	case errors.Is(err, context.DeadlineExceeded):
-		p.unanswered.CompareAndSwap(nil, &now)
+		if now.Sub(begun) < silentAfter {
+			return
+		}
+		for {
+			before := p.silent.Load()
+			s := silence{first: now, last: now}
+			if before != nil && now.Sub(before.last) < silenceEnds {
+				s.first = before.first
+			}
+			if p.silent.CompareAndSwap(before, &s) {
+				return
+			}
+		}
 	default:
-		p.unanswered.Store(nil)
+		p.silent.Store(nil)
 	}
 }
 

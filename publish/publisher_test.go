@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -476,23 +477,40 @@ func TestAServerThatAnswersNoPublicationIsNoticed(t *testing.T) {
 	if err := s.JS.DeleteStream(t.Context(), s.Layout.Calls); err != nil {
 		t.Fatal(err)
 	}
-	silent, err := s.JS.Conn().SubscribeSync(s.Layout.Prefix + ".leg.>")
+	var refuses atomic.Bool
+	server, err := s.JS.Conn().Subscribe(s.Layout.Prefix+".leg.>", func(m *nats.Msg) {
+		if refuses.Load() {
+			if err := m.Respond([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}`)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := p.Publish(ctx, draft(legKey, "1", 1), summary.Stored{}); err == nil || !p.UnansweredSince().IsZero() {
-		t.Errorf("the caller's own time was over: error %v, unanswered since %v", err, p.UnansweredSince())
+	if _, err := p.Publish(ctx, draft(legKey, "1", 1), summary.Stored{}); err == nil {
+		t.Error("nobody answers, and it was published")
 	}
-	if _, err := p.Publish(t.Context(), draft(legKey, "1", 1), summary.Stored{}); !errors.Is(err, context.DeadlineExceeded) || p.UnansweredSince().Before(before) {
-		t.Errorf("nobody answers: error %v, unanswered since %v", err, p.UnansweredSince())
+	try := func() error {
+		_, err := p.Publish(t.Context(), draft(legKey, "1", 1), summary.Stored{})
+		return err
 	}
-	if err := silent.Unsubscribe(); err != nil {
+	if err := try(); !errors.Is(err, context.DeadlineExceeded) || p.Unanswered() != 0 {
+		t.Errorf("the first without an answer, after one whose caller had no time: error %v, unanswered for %v", err, p.Unanswered())
+	}
+	if err := try(); !errors.Is(err, context.DeadlineExceeded) || p.Unanswered() < publish.DefaultTimeout {
+		t.Errorf("two without an answer: error %v, unanswered for %v", err, p.Unanswered())
+	}
+	refuses.Store(true)
+	if err := try(); !errors.Is(err, publish.ErrRefused) || p.Unanswered() < publish.DefaultTimeout {
+		t.Errorf("a refusal stores nothing: error %v, unanswered for %v", err, p.Unanswered())
+	}
+	if err := server.Unsubscribe(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Publish(t.Context(), draft(legKey, "1", 1), summary.Stored{}); err == nil || !p.UnansweredSince().IsZero() {
-		t.Errorf("the server says that no stream takes it: error %v, unanswered since %v", err, p.UnansweredSince())
+	if err := try(); err == nil || p.Unanswered() != 0 {
+		t.Errorf("the server says that no stream takes it: error %v, unanswered for %v", err, p.Unanswered())
 	}
 }

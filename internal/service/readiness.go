@@ -82,19 +82,18 @@ func (s *Service) natsFailed() error {
 	if s.copying == nil {
 		return nil
 	}
-	gaveUp := func(since time.Time, after time.Duration, err error) error {
-		if since.IsZero() || time.Since(since) <= after {
-			return nil
-		}
+	failed := func(after time.Duration, err error) error {
 		return fmt.Errorf("the embedded NATS in %s has stored nothing for %v (is the disk full?); it needs a restart: %w",
 			s.settings.DataDir, after, err)
 	}
-	if t := s.copying(); t.Err != nil && !errors.Is(t.Err, call.ErrFull) && !errors.Is(t.Err, disk.ErrForeign) {
-		if err := gaveUp(t.Since, copyOutage, t.Err); err != nil {
-			return err
-		}
+	t := s.copying()
+	if t.Err != nil && !errors.Is(t.Err, call.ErrFull) && !errors.Is(t.Err, disk.ErrForeign) && time.Since(t.Since) > copyOutage {
+		return failed(copyOutage, t.Err)
 	}
-	return gaveUp(s.unanswered(), natsOutage, context.DeadlineExceeded)
+	if s.unanswered() > natsOutage {
+		return failed(natsOutage, context.DeadlineExceeded)
+	}
+	return nil
 }
 
 // freeDisk asks for the room on the disk of the embedded server; nil: the disk is not this machine's.

@@ -54,8 +54,8 @@ type Service struct {
 	js       jetstream.JetStream
 	journal  eventLog
 	copying  func() journal.Trouble // nil: the log is no copy and has none
-	// unanswered is since when NATS has answered no publication of a summary.
-	unanswered func() time.Time
+	// unanswered is for how long NATS has answered no publication of a summary.
+	unanswered func() time.Duration
 	worker     *enrich.Worker
 	sources    *story.Sources
 	status     *status.Client
@@ -265,7 +265,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	if err != nil {
 		return err
 	}
-	s.unanswered = publisher.UnansweredSince
+	s.unanswered = publisher.Unanswered
 	s.registry.MustRegister(s.failingMetrics()...)
 	store := parked.New(s.js, s.layout)
 	if s.embedded != nil {
