@@ -200,21 +200,38 @@ func (r *runner) stop() {
 	}
 }
 
+// sweepEvery is how often what does not wait for a dead target is looked for. A little often disturbs webhooks less than
+// much at once.
+const sweepEvery = 20 * time.Millisecond
+
 // tick records what has happened, and looks after what waits for a dead target, until ctx ends.
 func (r *runner) tick(ctx context.Context) {
 	ticker := time.NewTicker(recordEvery)
 	defer ticker.Stop()
+	recorded, every := time.Now(), recordEvery
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.ledger.full:
+			r.record(ctx)
+			continue
 		case <-ticker.C:
-			now := time.Now() // the tick may be from before the process was stopped
-			r.tickAt(now)
-			r.sweep(ctx, now)
 		}
-		r.record(ctx)
+		now := time.Now() // the tick may be from before the process was stopped
+		r.tickAt(now)
+		want := recordEvery
+		if r.sweep(ctx, now) {
+			want = sweepEvery
+		}
+		if want != every {
+			every = want
+			ticker.Reset(every)
+		}
+		if now.Sub(recorded) >= recordEvery-sweepEvery {
+			recorded = now
+			r.record(ctx)
+		}
 	}
 }
 

@@ -316,12 +316,12 @@ func (r *runner) probeLater(now time.Time) {
 }
 
 // sweep ends or sets aside, while the breaker is open, what does not wait for the target, so that the consumer
-// moves and what commands is not behind it.
-func (r *runner) sweep(ctx context.Context, now time.Time) {
+// moves and what commands is not behind it. It reports whether the breaker is open.
+func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
 	r.mu.Lock()
 	if !r.breaker.open || r.settling || r.stopped {
-		r.mu.Unlock()
-		return
+		defer r.mu.Unlock()
+		return r.breaker.open
 	}
 	var idle []*item
 	for _, it := range r.held {
@@ -342,6 +342,7 @@ func (r *runner) sweep(ctx context.Context, now time.Time) {
 		}
 		r.mu.Unlock()
 	}
+	return true
 }
 
 // end lets go of an item for good. r.mu is held.
