@@ -23,6 +23,8 @@ type pass struct {
 	settling, settled bool
 	// sessionDone: nothing is left to publish about the session in this view.
 	sessionDone bool
+	// unknown: nobody knows the call of a session without legs.
+	unknown bool
 	// isBehind: a stored summary was met that knows more than this fold has read.
 	isBehind bool
 	// until is when to repeat the pass; zero: when something changes.
@@ -125,6 +127,9 @@ func (p *pass) run(ctx context.Context) error {
 
 // runSession publishes what is due for the session, after what is due for its legs.
 func (p *pass) runSession(ctx context.Context) error {
+	if left, err := p.runUnknown(ctx); err != nil || left {
+		return err
+	}
 	var legs []summary.Leg
 	strange := isStrange(p.view)
 	for _, l := range p.legs {

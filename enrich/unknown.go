@@ -13,10 +13,48 @@ import (
 // long.
 const unknownAfter = time.Minute
 
-// isStrange reports whether only such events of a call are known as come when it may be over: a cost, a recording,
-// insights.
+// beginsNothing reports whether an event of a type comes when its call may be over: a cost, a recording, insights.
+func beginsNothing(eventType string) bool { return call.EventTypeOf(eventType).After }
+
+// isStrange reports whether only such events of a call are known, of its legs or of the session alone.
 func isStrange(v *session.View) bool {
-	return len(v.Legs) > 0 && !slices.ContainsFunc(v.Legs, func(l session.LegView) bool { return l.Begun })
+	if len(v.Legs) == 0 {
+		return len(v.Events) > 0 && !slices.ContainsFunc(v.Events, func(e *session.Event) bool { return !beginsNothing(e.Type) })
+	}
+	return !slices.ContainsFunc(v.Legs, func(l session.LegView) bool { return l.Begun })
+}
+
+// takeUnknown decides about an event that names no session, and a leg that nobody knows. One that can begin no call is
+// parked when nobody knows the leg a while later either.
+func (w *Worker) takeUnknown(ctx context.Context, t Task) {
+	e := t.Entry()
+	if !beginsNothing(e.EventType()) {
+		w.metrics.tasks.WithLabelValues(taskNothingDue).Inc()
+		w.answer(t.Ack())
+		return
+	}
+	if wait := e.ReceivedAt.Add(unknownAfter).Sub(w.table.Now()); wait > 0 {
+		w.giveBack(t, taskNotKnown, wait)
+		return
+	}
+	w.park(ctx, t, reasonUnknown)
+}
+
+// runUnknown decides about a strange session without legs, of which nothing is stored, as about a strange leg. The table
+// forgets it by itself. It reports whether the session is left alone for that.
+func (p *pass) runUnknown(ctx context.Context) (bool, error) {
+	if len(p.legs) > 0 || !isStrange(p.view) {
+		return false, nil
+	}
+	if until := firstReceived(p.view.Events, 0).Add(unknownAfter); p.now.Before(until) {
+		p.later(until)
+		return true, nil
+	}
+	if _, found, err := p.w.cfg.Sink.Last(ctx, key(p.view.ID, "")); err != nil || found {
+		return err != nil, err
+	}
+	p.unknown, p.sessionDone = true, true
+	return true, nil
 }
 
 // runUnknown decides about a leg of a strange call of which nothing is stored. When no other event came for a while, its
@@ -49,5 +87,5 @@ func (l *leg) runUnknown(ctx context.Context) (bool, error) {
 // isUnknown reports whether an entry is an event of a call that nobody knows.
 func (p *pass) isUnknown(e call.Entry) bool {
 	l := p.leg(e.Ref)
-	return l != nil && l.unknown && e.EventType() != ""
+	return e.EventType() != "" && (p.unknown || l != nil && l.unknown)
 }

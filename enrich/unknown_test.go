@@ -119,6 +119,82 @@ func TestALateEventOfAnErasedCallIsParked(t *testing.T) {
 	})
 }
 
+// The same is true of one that names only an id of a leg, or only a session: it waits a minute for its call, which it
+// belongs to when it comes, and is parked where nobody knows it.
+func TestALateEventThatNamesOneIDOfACallThatNobodyKnowsIsParked(t *testing.T) {
+	const conferenceTopic = call.TopicEvent + call.TypeConferenceRecordingSaved
+	for name, form := range map[string]struct {
+		topic string
+		body  func(leg) []byte
+		found func(*world, leg) bool
+	}{
+		"a control id": {costTopic, func(l leg) []byte {
+			return l.event(call.TypeCost, 33*time.Second, fields{"call_session_id": nil, "call_leg_id": nil, "status": "success", "total_cost": "0.01"})
+		}, func(w *world, l leg) bool { return w.legOf(l).Cost != nil }},
+		"a leg": {recordingTopic, func(l leg) []byte {
+			return l.event(call.TypeRecordingSaved, 33*time.Second, fields{"call_session_id": nil, "call_control_id": nil, "recording_id": "r"})
+		}, func(w *world, l leg) bool { return len(w.legOf(l).Recordings) == 1 }},
+		"a session": {conferenceTopic, func(l leg) []byte {
+			return l.event(call.TypeConferenceRecordingSaved, 33*time.Second, fields{"call_leg_id": nil, "call_control_id": nil, "recording_id": "r"})
+		}, func(w *world, l leg) bool { return w.sessionOf(l).EventCount == 1 }},
+	} {
+		for what, replicas := range map[string]int{"one replica": 1, "two replicas": 2} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				inWorld(t, replicas, func(w *world) {
+					a := newLeg("s1", 1)
+					w.deliver(form.body(a))
+					after(50 * time.Second)
+					w.wantParked("unknown_call")
+					after(30 * time.Second)
+					w.wantParked("unknown_call", form.topic)
+					after(time.Hour)
+					w.wantParked("unknown_call", form.topic)
+					if n, _, _ := w.sink.counts(); n > 0 {
+						t.Errorf("%d publications", n)
+					}
+					if left := w.remains(); len(left) > 0 {
+						t.Errorf("the log still has %v", left)
+					}
+				})
+			})
+			t.Run(name+", whose call comes after it, "+what, func(t *testing.T) {
+				inWorld(t, replicas, func(w *world) {
+					a := newLeg("s1", 1)
+					w.deliver(form.body(a))
+					after(50 * time.Second)
+					w.lives(a)
+					after(2 * time.Minute)
+					w.wantParked("unknown_call")
+					if !form.found(w, a) {
+						t.Error("it does not belong to its call")
+					}
+				})
+			})
+			t.Run(name+", after a crash, "+what, func(t *testing.T) {
+				inWorld(t, replicas, func(w *world) {
+					w.deliver(form.body(newLeg("s1", 1)))
+					after(55 * time.Second)
+					w.replicas[0].kill()
+					w.start()
+					after(2 * time.Minute)
+					w.wantParked("unknown_call", form.topic)
+				})
+			})
+		}
+	}
+}
+
+// What may begin a call, or go on in one, waits for it and is not parked.
+func TestAnEventThatGoesOnInACallThatNobodyKnowsIsNotParked(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a := newLeg("s1", 1)
+		w.deliver(a.event(call.TypeDTMF, time.Second, fields{"call_session_id": nil, "call_leg_id": nil, "digit": "1"}))
+		w.deliver(a.event("conference.created", time.Second, fields{"call_leg_id": nil, "call_control_id": nil, "conference_id": "c"}))
+		after(time.Hour)
+		w.wantParked("unknown_call")
+	})
+}
+
 // A crash between the parking and the log's word for it loses nothing.
 func TestACrashWhileALateEventIsParkedLosesNothing(t *testing.T) {
 	inWorld(t, 1, func(w *world) {

@@ -266,7 +266,9 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		// Somebody knows this call, or nothing would have become due: a replica that has just replayed the
 		// log, perhaps. It is to get the task when it comes again.
 		w.giveBack(t, taskNotKnown, time.Second)
-	case place.Session == "", place.Idle && e.Topic != call.TopicCheck:
+	case place.Session == "":
+		w.takeUnknown(ctx, t)
+	case place.Idle && e.Topic != call.TopicCheck:
 		w.metrics.tasks.WithLabelValues(taskNothingDue).Inc()
 		w.answer(t.Ack())
 	default:
