@@ -244,6 +244,10 @@ func TestNATSTakesItsConfiguration(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+	// What a server has acknowledged outlives its power.
+	if text := readText(t, "nats.conf"); !regexp.MustCompile(`(?m)^ *sync_interval: always$`).MatchString(text) {
+		t.Error("it does not sync what it acknowledges")
+	}
 }
 
 func TestSystemdUnitFitsTheProgram(t *testing.T) {

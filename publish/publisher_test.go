@@ -514,3 +514,26 @@ func TestAServerThatAnswersNoPublicationIsNoticed(t *testing.T) {
 		t.Errorf("the server says that no stream takes it: error %v, unanswered for %v", err, p.Unanswered())
 	}
 }
+
+// The server looks through all connections for a condition that names none. Only the first revision has one.
+func TestTheConditionOfALaterRevisionNamesItsConnection(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	p := newPublisher(t, s.JS, s.Layout)
+	var stands summary.Stored
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for revision := 1; revision <= 3; revision++ {
+		stands = mustPublish(t, p, draft(legKey, "42", revision), stands)
+		m, err := stream.GetMsg(t.Context(), stands.Seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		condition := m.Header.Get("Nats-Expected-Last-Subject-Sequence-Subject")
+		if condition == "" || strings.Contains(condition, "*") != (revision == 1) {
+			t.Errorf("the condition of revision %d is about %q", revision, condition)
+		}
+	}
+}

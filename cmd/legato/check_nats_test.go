@@ -116,6 +116,10 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 			name: "copies without a cluster", url: fresh, args: []string{"--nats-replicas=3"}, line: "NATS cluster",
 			want: checked{Verdict: "fault", Detail: "3 copies", Do: "--nats-replicas 1"},
 		},
+		{
+			name: "a server by itself", url: fresh, line: "NATS cluster",
+			want: checked{Verdict: "warning", Detail: "a server by itself", Do: "sync_interval: always"},
+		},
 		{name: "no JetStream for the account", url: without, line: "JetStream", want: checked{Verdict: "fault", Detail: "not enabled", Do: "Enable JetStream"}},
 		{
 			name: "too few streams allowed", url: limited, line: "account limits",

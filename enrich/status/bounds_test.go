@@ -241,6 +241,30 @@ func TestDenialsAreSeenUntilTheKeyIsAccepted(t *testing.T) {
 	}
 }
 
+// A key that may see some calls and not others is refused again and again, with answers between.
+func TestAKeyThatMayNotSeeSomeCallsIsSaidOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		asked := 0
+		client := newClient(t, status.Config{
+			Now: time.Now, Rate: math.Inf(1), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				if asked++; asked%2 == 0 {
+					return respond(403, "{}")
+				}
+				return respond(404, "{}")
+			}),
+		})
+		for range 300 {
+			fetch(t, client)
+			time.Sleep(500 * time.Millisecond)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 3 {
+			t.Errorf("in two and a half minutes it was said %d times, want 3:\n%s", n, log.String())
+		}
+	})
+}
+
 func TestADeniedKeyIsSaidOnceAMinuteUntilThereIsAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

@@ -80,7 +80,7 @@ func judgeCluster(nc *nats.Conn, set *Settings) Finding {
 	case cluster == "":
 		f := ok(name, "a server by itself: when its disk is gone, so is the log")
 		if set.NATSURL == "" {
-			return f // the embedded one, which syncs what it acknowledges
+			return f // the embedded one, beside which the log is synced
 		}
 		return f.but(VerdictWarning, "Set sync_interval: always in its jetstream block, which nobody can ask it for, or run three: by default what it "+
 			"acknowledged in the last two minutes is lost with its power.")
