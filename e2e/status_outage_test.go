@@ -256,6 +256,16 @@ func TestAWrongAPIKeyIsSaidAndHealsWithItsFile(t *testing.T) {
 	legatotest.StopsCleanly(t, s)
 }
 
+func TestStatusRequestsThatFallBehindAreSaid(t *testing.T) {
+	t.Parallel()
+	world, _, s := guarded(t, []string{"--status-rate=0.02", "--status-deadline=500ms"})
+	for n := range uint64(31 + 1) { // The burst, and one that has to wait for most of a minute.
+		overCall(t, world, s, n)
+	}
+	t.Log(says(t, s.Admin, http.StatusOK, "ready, but: Telnyx is asked about legs"))
+	legatotest.StopsCleanly(t, s)
+}
+
 func TestAClockThatIsWrongIsSeen(t *testing.T) {
 	t.Parallel()
 	world := legatotest.NewTelnyx(t)

@@ -63,7 +63,7 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 				"not_found, denied, rate_limited or unreachable.", "result"),
 		backfilled: counter("legato_backfilled_events_total", "Events appended to the log from the history."),
 		unasked: counter("legato_status_unasked_total",
-			"Legs whose status window was over before a turn to ask about them came; raise --status-rate."),
+			"Legs whose status window was over before a turn to ask about them came."),
 		summaries: counters("legato_summaries_total",
 			"Summaries published, by level (leg, session), type (completed, amended) and outcome.", "level", "type", "outcome"),
 		amendments: counters("legato_amendments_total", "Reasons of amended summaries.", "level", "reason"),

@@ -93,6 +93,9 @@ func dateOf(offset time.Duration) map[string]string {
 	return map[string]string{"Date": time.Now().Add(offset).UTC().Format(http.TimeFormat)}
 }
 
+// limitOf is what Telnyx states of a rate limit.
+var limitOf = map[string]string{"X-Ratelimit-Limit": "300", "X-Ratelimit-Remaining": "299", "X-Ratelimit-Reset": "60"}
+
 const (
 	secretKey      = "KEY-secret-of-a-check"
 	secretPassword = "s3cret-of-nats"
@@ -210,6 +213,18 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			want: checked{Verdict: "fault", Detail: "ahead of", Do: "NTP"},
 		},
 		{
+			name: "no word of a rate limit", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, nil, "")}, line: "status rate",
+			want: checked{Verdict: "ok", Detail: "auto; the answer states no rate limit"},
+		},
+		{
+			name: "a rate limit", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, limitOf, "")}, line: "status rate",
+			want: checked{Verdict: "ok", Detail: "auto; 299 of 300 requests are left for the next 1m0s"},
+		},
+		{
+			name: "a rate above the limit", args: []string{"--telnyx-base-url=" + apiThatSays(t, 404, limitOf, ""), "--status-rate=20"}, line: "status rate",
+			want: checked{Verdict: "warning", Detail: "20; 299 of 300", Do: "no more than 5 a second"},
+		},
+		{
 			name: "a free port", line: "webhook listener",
 			want: checked{Verdict: "ok", Detail: "is free"},
 		},
@@ -308,7 +323,7 @@ func TestCheckOfARunningServiceFindsNoFault(t *testing.T) {
 		t.Errorf("exit %d:\n%s", code, printed)
 	}
 	for name, detail := range map[string]string{
-		"public key": "1 key", "API key": "accepted", "clock": "within a second",
+		"public key": "1 key", "API key": "accepted", "clock": "within a second", "status rate": "auto",
 		"webhook listener": "by a running Legato", "admin listener": "by a running Legato", "data directory": "held by a running Legato",
 		"NATS": "connected to", "NATS version": natsd.EmbeddedVersion, "NATS cluster": "by itself",
 		"JetStream": "enabled, 3 streams", "streams": "CALL_EVENTS, CALLS and CALL_PARKED are as wanted", "account limits": "without limit",

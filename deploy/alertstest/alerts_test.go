@@ -56,7 +56,7 @@ const healthy = `
 	legato_status_requests_total{job="legato",instance="a",result="unreachable",problem="timeout"} 0+6x60
 	legato_status_pauses_total{job="legato",instance="a"} 0x60
 	legato_status_unasked_total{job="legato",instance="a"} 0x60
-	legato_status_waiting{job="legato",instance="a",class="first"} 0x60
+	legato_status_backlog_seconds{job="legato",instance="a"} 0x60
 	legato_tasks_parked_total{job="legato",instance="a",reason="poison"} 0x60
 	legato_forward_breaker_open{job="legato",instance="a",target="app"} 0x30 1x1 0x28
 	legato_forward_oldest_seconds{job="legato",instance="a",target="app"} 0x60

@@ -59,6 +59,9 @@ func New(config Config) (*Client, error) {
 		rolls:    rolls{by: make(map[call.ConnectionID]*roll)},
 	}
 	c.authorizeWith(config.APIKey)
+	if err := c.watchBacklog(config.Registerer); err != nil {
+		return nil, fmt.Errorf("status client: %w", err)
+	}
 	transport := config.Transport
 	if transport == nil {
 		c.owned = newTransport(config.MaxConcurrent)
@@ -124,6 +127,10 @@ func (c *Client) LastDenied() (at time.Time, denied bool) {
 	return c.deniedAt, !c.deniedAt.IsZero()
 }
 
+// Backlog returns how long the leg has been over that is to be asked about next, 0 when none waits that was not asked
+// about before; and how many requests a second may be made at present.
+func (c *Client) Backlog() (age time.Duration, perSecond float64) { return c.turns.backlog() }
+
 // validPath reports whether the id can stand as one segment of a path. Escaping
 // does not help with dots, which a server may resolve.
 func validPath(id call.ControlID) bool {
@@ -152,7 +159,7 @@ func (c *Client) get(ctx context.Context, path string, limit int64, key *func(*h
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusTooManyRequests {
-		c.turns.accepted()
+		c.turns.accepted(response.Header, response.StatusCode < http.StatusInternalServerError)
 	}
 	if d, ok := usedUp(response.Header); ok {
 		c.turns.pause(d)

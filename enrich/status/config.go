@@ -25,9 +25,6 @@ const (
 	MaxTimeout = 45 * time.Second
 	// minConcurrent and maxConcurrent bound the default of MaxConcurrent. One in flight takes some 60 KB.
 	minConcurrent, maxConcurrent = 32, 1024
-	// DefaultRate is in requests per second. Telnyx publishes no limit for this
-	// request; a 429 slows the client down to what is allowed.
-	DefaultRate = 30
 	// DefaultBurst lets as many requests go at once after a silence: fewer than
 	// the some 35 after which a sister endpoint was seen to answer 429.
 	DefaultBurst = 30
@@ -54,9 +51,11 @@ type Config struct {
 	// within Timeout. Default MaxTimeout, or Timeout where that is more.
 	MaxTimeout time.Duration
 	// MaxConcurrent bounds the requests in flight. Default: as many as the rate needs where every answer takes
-	// MaxTimeout, from 32 to 1,024.
+	// MaxTimeout, from 32 to 1,024; 1,024 where the rate is found out.
 	MaxConcurrent int
-	// Rate bounds the requests per second; math.Inf(1) lifts the bound. Default DefaultRate.
+	// Rate bounds the requests per second; math.Inf(1) lifts the bound. Telnyx publishes no limit for this request, so by
+	// default the rate is found out: it begins with StartRate, grows while requests wait and none is refused, and leaves
+	// others a part of what x-ratelimit-remaining states. A 429 slows down either.
 	Rate float64
 	// Burst is how many requests may go at once after a silence. Default: DefaultBurst.
 	Burst int
@@ -101,8 +100,11 @@ func (c Config) withDefaults() (Config, error) {
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.MaxTimeout = max(cmp.Or(c.MaxTimeout, MaxTimeout), c.Timeout)
 	c.Burst = cmp.Or(c.Burst, DefaultBurst)
-	c.Rate = cmp.Or(c.Rate, DefaultRate)
-	if c.MaxConcurrent == 0 {
+	switch {
+	case c.MaxConcurrent > 0:
+	case c.Rate == 0:
+		c.MaxConcurrent = maxConcurrent
+	default:
 		c.MaxConcurrent = int(min(max(c.Rate*c.MaxTimeout.Seconds(), minConcurrent), maxConcurrent))
 	}
 	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)

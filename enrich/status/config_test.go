@@ -138,6 +138,7 @@ func TestRequestsAreCountedByResult(t *testing.T) {
 		"legato_status_request_duration_seconds":              5,
 		"legato_status_requests_in_flight":                    0,
 		"legato_status_pauses_total":                          0,
+		"legato_status_backlog_seconds":                       0,
 		"legato_status_rate":                                  0,
 		"legato_active_calls_listed_total":                    0,
 	}

@@ -46,7 +46,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "legato_status_pauses_total", Help: "Pauses of all status requests, after a 429 or when the rate limit is used up.",
 		}),
 		rate: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "legato_status_rate", Help: "Status requests a second that may be made now: --status-rate, or less after a 429.",
+			Name: "legato_status_rate", Help: "Status requests a second that may be made now: --status-rate, or less after a 429; with auto what was found.",
 		}),
 	}
 	waiting := prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -74,6 +74,20 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// watchBacklog registers how far behind the requests are.
+func (c *Client) watchBacklog(registerer prometheus.Registerer) error {
+	if registerer == nil {
+		return nil
+	}
+	return registerer.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "legato_status_backlog_seconds",
+		Help: "How long the leg has been over that is to be asked about next, 0 when none waits that was not asked about before.",
+	}, func() float64 {
+		age, _ := c.Backlog()
+		return age.Seconds()
+	}))
 }
 
 // wait counts who stands in line.

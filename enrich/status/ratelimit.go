@@ -1,13 +1,10 @@
 package status
 
 import (
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Bounds of a pause after a 429.
@@ -48,72 +45,40 @@ func usedUp(header http.Header) (time.Duration, bool) {
 
 // delta reads a positive number of seconds, bounded by MaxRetryAfter.
 func delta(value string) (time.Duration, bool) {
-	s, err := strconv.ParseFloat(value, 64)
-	if err != nil || math.IsNaN(s) || s <= 0 {
+	s, ok := number(value)
+	if !ok || s <= 0 {
 		return 0, false
 	}
-	if s >= MaxRetryAfter.Seconds() {
-		return MaxRetryAfter, true
+	return time.Duration(min(s, MaxRetryAfter.Seconds()) * float64(time.Second)), true
+}
+
+// number reads a number that is not negative.
+func number(value string) (float64, bool) {
+	n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	return n, err == nil && n >= 0
+}
+
+// Quota is what an answer says of the rate limit: how many requests are left until it is renewed.
+type Quota struct {
+	// Limit is how many requests there are from one renewal to the next, x-ratelimit-limit. 0: not stated.
+	Limit float64
+	// Left is how many of them are left to all users of the key, x-ratelimit-remaining.
+	Left float64
+	// Reset is in how long it is renewed, x-ratelimit-reset, in whole seconds as a rule.
+	Reset time.Duration
+}
+
+// longestReset is the longest time until a renewal that is believed: a larger number is a date or a mistake.
+const longestReset = 24 * time.Hour
+
+// ReadQuota reads the headers x-ratelimit-* of an answer; false: they do not say what is left, and for how long.
+func ReadQuota(header http.Header) (Quota, bool) {
+	left, stated := number(header.Get("X-Ratelimit-Remaining"))
+	reset, until := number(header.Get("X-Ratelimit-Reset"))
+	if !stated || !until || reset > longestReset.Seconds() {
+		return Quota{}, false
 	}
-	return time.Duration(s * float64(time.Second)), true
-}
-
-const (
-	// slowdown is what is left of the rate after a 429: seven refusals in a row take it to a tenth.
-	slowdown = 0.7
-	// recovery is by how much the rate grows in a second of answers: from a tenth to the whole in 47 s.
-	recovery = 0.05
-	// slowest bounds the slowing down, in requests a second.
-	slowest = 1
-	// slowBurst is the share of a second's requests that may go at once while the rate is slowed down.
-	slowBurst = 0.1
-)
-
-// pace is how fast to ask: as fast as configured, and slower while Telnyx refuses that. It is told no limit that could
-// be followed: what it finds is just below the one that is enforced.
-type pace struct {
-	most, now float64 // requests a second
-	atOnce    int
-	// slowed is when it was slowed down last, recovered up to when it has grown since.
-	slowed, recovered time.Time
-}
-
-func newPace(perSecond float64, burst int) pace {
-	return pace{most: perSecond, now: perSecond, atOnce: burst}
-}
-
-func (p *pace) limit() rate.Limit {
-	if math.IsInf(p.now, 1) {
-		return rate.Inf
-	}
-	return rate.Limit(p.now)
-}
-
-func (p *pace) burst() int {
-	if p.now >= p.most {
-		return p.atOnce
-	}
-	return max(1, min(p.atOnce, int(p.now*slowBurst)))
-}
-
-// slow slows down after a refusal; false: the request was sent before it last did, and says nothing of the new rate.
-func (p *pace) slow(sent, now time.Time) bool {
-	if sent.Before(p.slowed) {
-		return false
-	}
-	p.now = max(p.now*slowdown, min(slowest, p.most))
-	p.slowed, p.recovered = now, now
-	return true
-}
-
-// recover speeds up again after an answer; false: there is nothing to make up for.
-func (p *pace) recover(now time.Time) bool {
-	if p.now >= p.most {
-		return false
-	}
-	// A long silence proves no more than a short one.
-	d := min(now.Sub(p.recovered), 10*time.Second)
-	p.now = min(p.most, p.now*(1+recovery*d.Seconds()))
-	p.recovered = now
-	return true
+	limit, _ := number(header.Get("X-Ratelimit-Limit"))
+	// The last second may be stated as none.
+	return Quota{Limit: limit, Left: left, Reset: time.Duration(max(reset, 1) * float64(time.Second))}, true
 }

@@ -3,6 +3,7 @@ package status
 import (
 	"container/heap"
 	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,10 +19,10 @@ type turns struct {
 	mu      sync.Mutex // guards all that follows
 	line    line
 	arrived uint64
-	// slots are those that are free.
-	slots   int
-	limiter *rate.Limiter
-	pace    pace
+	// slots are those that are free, of all.
+	slots, all int
+	limiter    *rate.Limiter
+	pace       pace
 	// paused is until when nobody gets a turn.
 	paused time.Time
 	// timer hands out the next turn when its time comes; nil: there was none to wait for yet.
@@ -29,10 +30,13 @@ type turns struct {
 	closed bool
 }
 
+// newTurns returns turns at a rate, to so many at once. A rate of 0 is to be found out.
 func newTurns(perSecond float64, burst, slots int, m *metrics) *turns {
-	p := newPace(perSecond, burst)
+	t := &turns{metrics: m, slots: slots, all: slots, pace: newPace(perSecond, burst, time.Now())}
+	perSecond = t.pace.now
+	t.limiter = rate.NewLimiter(t.pace.limit(perSecond), t.pace.burst(perSecond))
 	m.rate.Set(perSecond)
-	return &turns{metrics: m, slots: slots, pace: p, limiter: rate.NewLimiter(p.limit(), p.burst())}
+	return t
 }
 
 // enter puts somebody in line.
@@ -108,10 +112,12 @@ func (t *turns) next() (w *waiter, giveBack func()) {
 		t.later(wait)
 		return nil, nil
 	}
+	t.follow(now)
 	turn := t.limiter.ReserveN(now, 1)
 	if wait := turn.DelayFrom(now); wait > 0 {
 		turn.CancelAt(now)
-		t.later(wait)
+		t.pace.held = true
+		t.later(t.pace.window.renewal(now, wait))
 		return nil, nil
 	}
 	t.slots--
@@ -172,23 +178,46 @@ func (t *turns) refused(sent time.Time, d time.Duration) {
 	defer t.mu.Unlock()
 	now := time.Now()
 	t.pauseLocked(now, d)
-	if t.pace.slow(sent, now) {
-		t.setPace(now)
-	}
+	t.pace.slow(sent, now)
+	t.follow(now)
 }
 
-// accepted takes note of any other answer.
-func (t *turns) accepted() {
+// accepted takes note of any other answer, and of what it says of the rate limit. good: nothing is wrong there.
+func (t *turns) accepted(header http.Header, good bool) {
+	quota, stated := ReadQuota(header)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now := time.Now(); t.pace.recover(now) {
-		t.setPace(now)
+	now := time.Now()
+	if stated && t.pace.found() {
+		t.pace.window.note(quota, now, t.all-t.slots)
+	}
+	if good {
+		t.pace.grow(now)
+	}
+	t.follow(now)
+}
+
+// follow makes the limiter follow the pace. What it has saved up is not given out at once.
+func (t *turns) follow(now time.Time) {
+	perSecond := t.pace.perSecond(now, t.all-t.slots)
+	limit, burst := t.pace.limit(perSecond), t.pace.burst(perSecond)
+	if limit != t.limiter.Limit() {
+		t.limiter.SetLimitAt(now, limit)
+		t.metrics.rate.Set(perSecond)
+	}
+	if burst != t.limiter.Burst() {
+		t.limiter.SetBurstAt(now, burst)
 	}
 }
 
-// setPace makes the limiter follow the pace. What it has saved up is not given out at once.
-func (t *turns) setPace(now time.Time) {
-	t.limiter.SetLimitAt(now, t.pace.limit())
-	t.limiter.SetBurstAt(now, t.pace.burst())
-	t.metrics.rate.Set(float64(t.pace.limit()))
+// backlog is how long the leg has waited that is to be asked about next, if it is one that is over and was not asked
+// about yet, and at what rate.
+func (t *turns) backlog() (age time.Duration, perSecond float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if len(t.line) > 0 && t.line[0].place.Class == First {
+		age = max(0, now.Sub(t.line[0].place.Since))
+	}
+	return age, t.pace.perSecond(now, t.all-t.slots)
 }

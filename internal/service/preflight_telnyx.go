@@ -41,7 +41,11 @@ func checkTelnyx(ctx context.Context, set *Settings) []Finding {
 		return append(found, fault(name, err, "Try again.").but(VerdictWarning, "Try again."))
 	}
 	skew, err := watch.skew()
-	return append(found, judgeAnswer(answer, set.TelnyxBaseURL), judgeClock(skew, err, set.SignatureTolerance))
+	found = append(found, judgeAnswer(answer, set.TelnyxBaseURL), judgeClock(skew, err, set.SignatureTolerance))
+	if answer.HTTPStatus != 0 {
+		found = append(found, judgeRate(watch.header, set.StatusRate))
+	}
+	return found
 }
 
 func checkPublicKeys(set *Settings) Finding {
@@ -106,12 +110,27 @@ func judgeClock(skew time.Duration, err error, tolerance time.Duration) Finding 
 	return f
 }
 
-// watchedTransport keeps what an exchange tells about the other side's clock.
+// judgeRate says what the answer tells of the rate limit, and whether a rate that is set exceeds it.
+func judgeRate(header http.Header, set StatusRate) Finding {
+	const name = "status rate"
+	q, stated := status.ReadQuota(header)
+	if !stated {
+		return ok(name, "%v; the answer states no rate limit", set)
+	}
+	f := ok(name, "%v; %g of %g requests are left for the next %v to all users of the key", set, q.Left, max(q.Limit, q.Left), q.Reset)
+	if most := max(q.Limit, q.Left) / q.Reset.Seconds(); float64(set) > most {
+		return f.but(VerdictWarning, fmt.Sprintf("Leave --status-rate at auto: Telnyx may allow no more than %.3g a second.", most))
+	}
+	return f
+}
+
+// watchedTransport keeps what an exchange tells about the other side's clock and rate limit.
 type watchedTransport struct {
 	base http.RoundTripper
 
 	sent, received time.Time
 	date           string
+	header         http.Header
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -120,7 +139,8 @@ func (t *watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.base.RoundTrip(r)
 	t.received = time.Now()
 	if err == nil {
-		t.date = response.Header.Get("Date")
+		t.header = response.Header
+		t.date = t.header.Get("Date")
 	}
 	return response, err
 }

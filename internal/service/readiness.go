@@ -169,6 +169,9 @@ func (s *Service) warnings() []string {
 		found = append(found, fmt.Sprintf("Telnyx refuses the API key (last at %s): calls go unconfirmed until it is put right",
 			at.Format(time.RFC3339)))
 	}
+	if behind := s.statusBehind(); behind != "" {
+		found = append(found, behind)
+	}
 	if differ := s.watched.differences(); len(differ) > 0 {
 		found = append(found, "streams are not as wanted: "+strings.Join(differ, ", "))
 	}
@@ -190,6 +193,16 @@ func (s *Service) warnings() []string {
 	return found
 }
 
+// statusBehind tells when legs wait so long to be asked about that their summaries go out without; empty: they do not.
+func (s *Service) statusBehind() string {
+	age, perSecond := s.status.Backlog()
+	if age <= s.settings.StatusDeadline {
+		return ""
+	}
+	return fmt.Sprintf("Telnyx is asked about legs %v after their end, at %.3g a second (--status-rate %v): summaries go out as pending",
+		age.Round(time.Second), perSecond, s.settings.StatusRate)
+}
+
 const (
 	// insecureWarning is said in the log and in /readyz: a service that believes
 	// anybody must not pass for one in order.
@@ -197,15 +210,17 @@ const (
 	shoutEvery      = time.Minute
 )
 
-// shout repeats the warning until ctx ends, when there is something to warn of.
+// shout repeats what there is to warn of until ctx ends.
 func (s *Service) shout(ctx context.Context) error {
-	if !s.settings.InsecureSkipVerify {
-		return nil
-	}
 	tick := time.NewTicker(shoutEvery)
 	defer tick.Stop()
 	for {
-		s.log.Error(insecureWarning)
+		if s.settings.InsecureSkipVerify {
+			s.log.Error(insecureWarning)
+		}
+		if behind := s.statusBehind(); behind != "" {
+			s.log.Warn(behind)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -272,7 +272,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		store.Synced(func() error { return s.embedded.Sync(s.layout.Parked) })
 	}
 	s.status, err = status.New(status.Config{
-		BaseURL: s.settings.TelnyxBaseURL, APIKey: s.apiKey, UserAgent: "legato/" + version, Rate: s.settings.StatusRate,
+		BaseURL: s.settings.TelnyxBaseURL, APIKey: s.apiKey, UserAgent: "legato/" + version, Rate: float64(s.settings.StatusRate),
 		Logger: s.log.With("component", "status"), Registerer: s.registry,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ type Settings struct {
 	MaxConnections     int    `default:"4096" env:"LEGATO_MAX_CONNECTIONS" help:"Most connections to the webhook listener; at the limit a new one takes the place of the one that has waited longest."`
 	InsecureSkipVerify bool   `env:"LEGATO_INSECURE_SKIP_VERIFY" help:"Take webhooks without checking signature and timestamp: anybody can then invent calls. For tests only."`
 
-	StatusRate float64 `default:"100" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; a 429 slows them down further."`
+	StatusRate StatusRate `default:"auto" env:"LEGATO_STATUS_RATE" help:"Most status requests a second; auto: as many as Telnyx allows, beginning with 100. A 429 slows them down."`
 
 	NATSSettings
 
@@ -73,6 +74,31 @@ type Settings struct {
 	Pprof bool `env:"LEGATO_PPROF" help:"Serve Go's profiles on the admin listener, under /debug/pprof/."`
 
 	LogSettings
+}
+
+// StatusRate is how many status requests a second are made at most; 0: as many as Telnyx allows.
+type StatusRate float64
+
+// UnmarshalText reads a number above 0, or auto.
+func (r *StatusRate) UnmarshalText(text []byte) error {
+	if string(text) == "auto" {
+		*r = 0
+		return nil
+	}
+	n, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(n > 0) {
+		return errors.New("it is auto, or a number of requests a second above 0")
+	}
+	*r = StatusRate(n)
+	return nil
+}
+
+// String returns what UnmarshalText reads.
+func (r StatusRate) String() string {
+	if r == 0 {
+		return "auto"
+	}
+	return strconv.FormatFloat(float64(r), 'g', -1, 64)
 }
 
 // Defaults returns the settings of a service that nobody has configured: what the flags say by themselves,
@@ -144,9 +170,6 @@ func (s *Settings) check() error {
 		if d <= 0 {
 			return fmt.Errorf("%s must be more than 0", flag)
 		}
-	}
-	if s.StatusRate <= 0 {
-		return errors.New("--status-rate must be more than 0")
 	}
 	if s.Settle < 0 || s.EventsMaxBytes < 0 || s.CallsMaxBytes < 0 {
 		return errors.New("--settle, --events-max-bytes and --calls-max-bytes must not be negative")
