@@ -71,6 +71,7 @@ type Console struct {
 	files    chan struct{} // one element while a file is made
 	recent   *recent
 	outcomes *outcomes
+	index    *index
 	searches searches
 	// liveDrawn are the live legs as all readers see them.
 	liveDrawn shared
@@ -101,6 +102,7 @@ func New(ctx context.Context, cfg Config) (*Console, error) {
 	c.stopping, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.recent = newRecent(c.stopping, cfg.JetStream, cfg.Layout, cfg.Logger) //nolint:contextcheck // it lives as long as the console, not as its start
 	c.outcomes = c.newOutcomes()
+	c.index = c.newIndex()
 	c.server = &http.Server{
 		Handler: c.handler(),
 		// There is no ReadTimeout: it would end every stream. guard bounds the reading of forms.
@@ -135,6 +137,7 @@ func (c *Console) Shutdown(ctx context.Context) error {
 	}
 	c.recent.wait()
 	c.outcomes.wait()
+	c.index.wait()
 	c.searches.wait()
 	return err
 }

@@ -1,8 +1,6 @@
 package console
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,20 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/tidwall/gjson"
-
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
-	"github.com/legato-calls/legato/publish"
 )
 
 const (
-	// searchMessages and searchWithin bound a search through the summaries: the newest so many.
+	// searchMessages are the newest summaries that are looked through, and searchWithin bounds a search.
 	searchMessages = 3_000_000
-	searchWithin   = time.Minute
+	searchWithin   = 2 * time.Minute
 	// maxSearches may go on at once, and maxKept are kept to be looked at.
 	maxSearches, maxKept = 4, 64
 	// searchKept is how long what was found is kept.
@@ -35,6 +28,8 @@ const (
 	searchFound = 200
 	// minDigits are the least digits of a number that is looked for: fewer would find nearly every call.
 	minDigits = 4
+	// minAbroad are the least digits of a whole number with the code of its country.
+	minAbroad = 7
 )
 
 // query is what is looked for. All that is given must hold.
@@ -95,10 +90,15 @@ func parseQuery(text string, now time.Time) (q query, err error) {
 
 var errOneID = errors.New("an id stands alone; a name cannot be looked for")
 
-// numbersJoined takes the spaces out of a text that is nothing but a number as people write it.
+// numbersJoined makes one word of a text that is nothing but a number as people write it: without spaces, without the
+// (0) that is dialed at home only, and without the 00 that stands for the + of a whole number.
 func numbersJoined(text string) string {
-	if strings.Trim(text, "+-().0123456789 ") == "" {
-		return strings.ReplaceAll(text, " ", "")
+	if strings.Trim(text, "+-().0123456789 ") != "" {
+		return text
+	}
+	text = strings.ReplaceAll(strings.ReplaceAll(text, " ", ""), "(0)", "")
+	if abroad, ok := strings.CutPrefix(text, "00"); ok && len(digitsOf(abroad)) >= minAbroad {
+		return abroad
 	}
 	return text
 }
@@ -239,7 +239,7 @@ func (s *search) end(ctx context.Context, err error) {
 		s.failure = "Nothing is known of a call of this id."
 	case s.canceled:
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		s.failure = "The search took longer than a minute and ended there. Narrow it by since: and until:."
+		s.failure = "The search took longer than two minutes and ended there. What was read of the summaries is kept: search again in a moment."
 	default:
 		s.failure = "Summaries could not be read. The log of the service says why."
 	}
@@ -253,103 +253,23 @@ func (c *Console) search(ctx context.Context, s *search, q query) error {
 		s.session = told.CallSessionID
 		return err
 	}
-	err := c.scan(ctx, s, q)
+	err := c.lookUp(ctx, s, q)
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn("a search ended early", "error", err)
 	}
 	return err
 }
 
-// scan looks through the stream of summaries, from its newest messages so many. A call counts by its newest revision.
-func (c *Console) scan(ctx context.Context, s *search, q query) error {
-	stream, err := c.cfg.JetStream.Stream(ctx, c.cfg.Layout.Calls)
-	if err != nil {
-		return err
-	}
-	state := stream.CachedInfo().State
-	level := summary.KindSession
-	if q.Tag != "" {
-		level = summary.KindLeg
-	}
-	scan := natsd.Scan{Stream: c.cfg.Layout.Calls, Last: state.LastSeq, Since: q.Since, Subjects: []string{c.cfg.Layout.Prefix + "." + level + ".>"}}
-	if state.LastSeq > searchMessages && (q.Since.IsZero() || state.LastSeq-state.FirstSeq > searchMessages) {
-		scan.From = max(state.LastSeq-searchMessages+1, state.FirstSeq)
-	}
-	first := max(state.FirstSeq, scan.From)
-	s.all.Store(int64(state.LastSeq - first + 1))
-	found := make(map[string]*callRow)
-	now := time.Now()
-	defer func() { s.keep(found) }()
-	return scan.Each(ctx, c.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
-		s.looked.Store(int64(m.Sequence - first + 1))
-		if s.oldest.IsZero() {
-			s.mu.Lock()
-			s.oldest = m.Time
-			s.mu.Unlock()
-		}
-		of, ok := publish.ParseSubject(m.Subject)
-		if !ok {
-			return nil
-		}
-		before := found[of.Key.Session]
-		if !q.matches(m.Data) {
-			if before != nil && level == summary.KindSession {
-				delete(found, of.Key.Session)
-			}
-			return nil
-		}
-		row := readRow(m.Sequence, m.Data)
-		row.Connection = cmp.Or(row.Connection, of.Connection)
-		if q.wants(&row, now) && (q.Until.IsZero() || row.Published.Before(q.Until)) {
-			found[of.Key.Session] = &row
-		} else {
-			delete(found, of.Key.Session)
-		}
-		if len(found) > 50*searchFound { // the newest are shown in the end, and those come last
-			for _, r := range newestFirst(found)[searchFound+1:] {
-				delete(found, r.Session)
-			}
-		}
-		return nil
-	})
-}
-
 // keep takes what was found, the newest first.
-func (s *search) keep(found map[string]*callRow) {
+func (s *search) keep(found map[string]*callRow, oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.oldest = oldest
 	rows := newestFirst(found)
 	s.more = len(rows) > searchFound
 	for _, r := range rows[:min(len(rows), searchFound)] {
 		s.found = append(s.found, *r)
 	}
-}
-
-// matches reports whether a summary's body has what is looked for and no list shows. Most bodies have not, and are not
-// worth decoding.
-func (q *query) matches(body []byte) bool {
-	if q.Tag != "" {
-		if !bytes.Contains(body, []byte(q.Tag)) {
-			return false
-		}
-		if !slices.ContainsFunc(gjson.GetBytes(body, "tags").Array(), func(t gjson.Result) bool { return t.Str == q.Tag }) {
-			return false
-		}
-	}
-	if q.Digits == "" {
-		return true
-	}
-	if !bytes.Contains(body, []byte(q.Digits)) {
-		return false
-	}
-	for _, v := range gjson.GetManyBytes(body, "from", "to", "final_to", "legs.#.from", "legs.#.to") {
-		for _, party := range append(v.Array(), v) {
-			if party.Type == gjson.String && strings.Contains(digitsOf(party.Str), q.Digits) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // showSearch shows how far a search is, and what it found.

@@ -2,13 +2,20 @@ package console_test
 
 import (
 	"bufio"
+	"cmp"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/console"
@@ -32,6 +39,8 @@ func TestACallIsFoundByWhatItsSummarySays(t *testing.T) {
 	}{
 		{"a whole number", "+12025550111", []string{"first"}},
 		{"as people write it", "+1 (202) 555-0111", []string{"first"}},
+		{"as people dial it", "00 1 202 555 0111", []string{"first"}},
+		{"with what is dialed at home only", "+44 (0)20 7183 8750", []string{"third"}},
 		{"its end", "0133", []string{"second"}},
 		{"of a leg beyond the first", "442071838750", []string{"third"}},
 		{"a part of all, the newest first", "1202555", []string{"first", "third", "second"}},
@@ -48,7 +57,7 @@ func TestACallIsFoundByWhatItsSummarySays(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 2 { // it is the same however often it is asked
 				page := w.found(tt.q)
-				if diff := cmp.Diff(tt.want, callsOf(page)); diff != "" {
+				if diff := gocmp.Diff(tt.want, callsOf(page)); diff != "" {
 					t.Errorf("(-want +got)\n%s", diff)
 				}
 				if strings.Contains(page, "2025550111") {
@@ -121,7 +130,7 @@ func TestLastCallsAreFiltered(t *testing.T) {
 		"/?since=2999-01-01":        nil,
 		"/?outcome=busy&doubtful=1": nil,
 	} {
-		if diff := cmp.Diff(want, callsOf(w.get(path).body)); diff != "" {
+		if diff := gocmp.Diff(want, callsOf(w.get(path).body)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", path, diff)
 		}
 	}
@@ -169,16 +178,148 @@ func TestLastCallsComeByThemselves(t *testing.T) {
 	}
 }
 
-// BenchmarkFindByNumber looks through the summaries of calls that are all of other numbers.
-func BenchmarkFindByNumber(b *testing.B) {
-	const calls = 50_000
-	w := open(b, console.Access{})
-	w.many(calls)
-	b.ResetTimer()
-	for b.Loop() {
-		if page := w.found("99999999"); !strings.Contains(page, "0 calls") {
-			b.Fatal(page)
+// TestWhatIsFoundIsWhatALookAtEverySummaryFinds compares what is found with a look at all that was published, while calls
+// are revised, and fall silent, and however often it is asked.
+func TestWhatIsFoundIsWhatALookAtEverySummaryFinds(t *testing.T) {
+	w := open(t, console.Access{})
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same calls each time
+	newest := make(map[string]*summary.Session)
+	place, tagged := make(map[string]uint64), make(map[string]uint64)
+	tags := make(map[string]string)
+	number := func() string {
+		switch random.IntN(8) {
+		case 0:
+			return fmt.Sprintf("sip:user-%d@pbx%04d.example.com", random.IntN(100), random.IntN(3000))
+		case 1:
+			return fmt.Sprintf("+1 (202) 555-%04d", random.IntN(300))
+		default:
+			return fmt.Sprintf("+1202555%04d", random.IntN(300))
 		}
 	}
-	b.ReportMetric(float64(calls)*float64(b.N)/b.Elapsed().Seconds(), "summaries/s")
+	digits := func(text string) string {
+		return strings.Map(func(r rune) rune {
+			if r < '0' || r > '9' {
+				return -1
+			}
+			return r
+		}, text)
+	}
+	check := func() {
+		t.Helper()
+		for _, q := range []string{
+			digits(number()), digits(number()), fmt.Sprintf("%04d", random.IntN(300)), fmt.Sprintf("555%04d", random.IntN(300)), "0000", "busy", "failed",
+			"1202 busy", "connection:1700000000000000007", fmt.Sprintf("connection:1700000000000000007 canceled %04d", random.IntN(30)), "tag:a", "tag:b busy", "tag:c", "tag:a 2025",
+		} {
+			if len(q) < 4 {
+				continue
+			}
+			var want []string
+			for id, s := range newest {
+				ok := true
+				for word := range strings.FieldsSeq(q) {
+					switch key, value, _ := strings.Cut(word, ":"); {
+					case key == "connection":
+						ok = ok && s.ConnectionID == value
+					case key == "tag":
+						ok = ok && tags[id] == value
+					case strings.Trim(word, "0123456789") == "":
+						all := []string{s.From, s.To, s.FinalTo}
+						for _, l := range s.Legs {
+							all = append(all, l.From, l.To)
+						}
+						ok = ok && slices.ContainsFunc(all, func(p string) bool { return strings.Contains(digits(p), word) })
+					default:
+						ok = ok && (string(s.Outcome) == word || string(s.FarOutcome) == word)
+					}
+				}
+				if ok {
+					want = append(want, id)
+				}
+			}
+			slices.SortFunc(want, func(a, b string) int { return cmp.Compare(place[b], place[a]) })
+			want = want[:min(len(want), 200)]
+			for range 2 {
+				if diff := gocmp.Diff(want, callsOf(w.found(q)), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("%s (-want +got)\n%s", q, diff)
+				}
+			}
+		}
+	}
+	outcomes := summary.Outcomes()
+	for i := range 900 {
+		id := fmt.Sprintf("call-%d", random.IntN(500))
+		revision := 1
+		if was := newest[id]; was != nil {
+			revision = was.Revision + 1
+		}
+		if tags[id] == "" && random.IntN(4) == 0 {
+			tags[id] = string("abc"[random.IntN(3)])
+			key := summary.Key{Kind: summary.KindLeg, Session: id, Leg: id + "-a"}
+			tagged[id] = w.publish(key, 1, &summary.Leg{Kind: summary.KindLeg, Revision: 1, CallSessionID: id, CallLegID: id + "-a", Tags: []string{"x", tags[id]}})
+		}
+		place[id] = w.session(id, number(), number(), func(s *summary.Session) {
+			s.Revision, s.Outcome, s.FarOutcome, s.FinalTo = revision, outcomes[random.IntN(len(outcomes))], outcomes[random.IntN(len(outcomes))], number()
+			s.ConnectionID = fmt.Sprintf("170000000000000000%d", random.IntN(9))
+			for leg := range random.IntN(4) {
+				s.Legs = append(s.Legs, summary.SessionLeg{CallLegID: fmt.Sprintf("%s-%d", id, leg), From: number(), To: number()})
+			}
+			newest[id] = s
+		})
+		if i%300 == 299 {
+			check()
+		}
+	}
+	// What was removed from the stream is not found, and a stream that was made anew is read anew.
+	stream, err := w.nats.JS.Stream(t.Context(), w.nats.Layout.Calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeKeep(100)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range newest {
+		if place[id] < info.State.FirstSeq {
+			delete(newest, id)
+		}
+		if tagged[id] < info.State.FirstSeq {
+			delete(tags, id)
+		}
+	}
+	check()
+}
+
+// BenchmarkFindByNumber looks for numbers in the summaries of a million calls.
+func BenchmarkFindByNumber(b *testing.B) {
+	const calls = 1_000_000
+	w := open(b, console.Access{})
+	w.many(calls)
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, began := heap(), time.Now()
+	w.found("99999999")
+	b.Logf("the first search among %d summaries took %v", calls, time.Since(began))
+	b.Logf("the index has %.1f B a summary", float64(heap()-before)/calls)
+	for _, q := range []struct{ name, digits, want string }{
+		{"of none", "99999999", "0 calls"},
+		{"of none by four digits", "9999 until:24h", "0 calls"},
+		{"of one", "16060123456", "1 call"},
+		{"by four digits", "2345", "200 calls"},
+		{"of all", "12025550111", "200 calls"},
+	} {
+		b.Run(q.name, func(b *testing.B) {
+			for b.Loop() {
+				if page := w.found(q.digits); !strings.Contains(page, ">"+q.want) {
+					b.Fatal(page)
+				}
+			}
+		})
+	}
 }

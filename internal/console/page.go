@@ -60,6 +60,7 @@ func (c *Console) page(show func(r *http.Request) (view, error)) http.HandlerFun
 			http.Error(w, "Too many pages are wanted at once.", http.StatusServiceUnavailable)
 			return
 		}
+		c.index.look()
 		r = r.WithContext(ctx)
 		v, err := show(r)
 		if to, ok := errors.AsType[redirect](err); ok {

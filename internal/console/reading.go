@@ -1,9 +1,11 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,8 +23,11 @@ type reading struct {
 	log      *slog.Logger
 	// most bounds the messages that are read at first: the newest.
 	most uint64
-	// every is how often the stream is read for more, idle how long nobody looks before reading ends.
-	every, idle time.Duration
+	// every is how often the stream is read for more, idle how long nobody looks before reading ends, and within bounds
+	// the reading of what there is; zero: a minute.
+	every, idle, within time.Duration
+	// gently: it pauses for most of the time, as long as nobody waits for it.
+	gently bool
 	// reset forgets, take takes a message, after follows each time that something was read; mu is held.
 	reset func()
 	take  func(*jetstream.RawStreamMsg)
@@ -36,6 +41,11 @@ type reading struct {
 	version uint64        // counts the changes
 	changed chan struct{} // closed with the next
 	next    uint64        // the first message that is not read yet
+	first   uint64        // the first one that the stream has
+	made    time.Time     // when the stream was made that is read
+	err     error         // of the last reading
+	waiting atomic.Int64  // for it to reach the end
+	now     chan struct{} // has an element when somebody waits; nil: nobody does
 	// done and all are how far the first reading is.
 	done, all uint64
 }
@@ -68,6 +78,7 @@ func (f *reading) run() {
 		}
 		select {
 		case <-tick.C:
+		case <-f.now:
 		case <-f.life.Done():
 		}
 		if f.ends() {
@@ -90,45 +101,149 @@ func (f *reading) ends() bool {
 	return true
 }
 
-// firstWithin bounds one reading.
-const firstWithin = time.Minute
+const (
+	// readingWithin bounds one reading where nothing else is said.
+	readingWithin = time.Minute
+	// Of a gentle reading, gentleShare is how much longer than it reads it pauses, each time that so many messages were
+	// read, and gentleNap its longest pause: whoever begins to wait ends it.
+	gentleShare, gentleMessages = 4, 500
+	gentleNap                   = 100 * time.Millisecond
+	// reachEvery is how often whoever waits is told how far it is.
+	reachEvery = 200 * time.Millisecond
+)
 
-// read takes what the stream has beyond what is read.
-func (f *reading) read() error {
-	ctx, cancel := context.WithTimeout(f.life, firstWithin)
-	defer cancel()
+// reach waits until everything is read that the stream has when it is called. Its error is that of ctx, or of a reading
+// that failed.
+func (f *reading) reach(ctx context.Context, progress func(done, all uint64)) error {
+	f.waiting.Add(1)
+	defer f.waiting.Add(-1)
+	f.look()
 	stream, err := f.js.Stream(ctx, f.stream)
 	if err != nil {
 		return err
 	}
-	state := stream.CachedInfo().State
-	if f.next > state.LastSeq+1 || f.next == 0 { // the first time, or the stream was made anew
-		f.next = max(state.FirstSeq, 1)
-		if state.LastSeq > f.most {
-			f.next = max(f.next, state.LastSeq-f.most+1)
+	last := stream.CachedInfo().State.LastSeq
+	for {
+		f.mu.Lock()
+		next, made, changed := f.next, f.made, f.changed
+		progress(f.done, f.all)
+		f.mu.Unlock()
+		if next > last && made.Equal(stream.CachedInfo().Created) {
+			return nil
+		}
+		select {
+		case f.now <- struct{}{}:
+		default:
+		}
+		select {
+		case <-changed:
+			f.mu.Lock()
+			err := f.err
+			f.mu.Unlock()
+			if err != nil {
+				return err
+			}
+		case <-time.After(reachEvery):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.life.Done():
+			return f.life.Err()
 		}
 	}
-	if f.next > state.LastSeq {
+}
+
+// read takes what the stream has beyond what is read.
+func (f *reading) read() error {
+	ctx, cancel := context.WithTimeout(f.life, cmp.Or(f.within, readingWithin))
+	defer cancel()
+	err := f.readOn(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err = err; err != nil {
+		f.tell()
+	}
+	return err
+}
+
+// tell tells those who look that something has changed. f.mu is held.
+func (f *reading) tell() {
+	f.version++
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *reading) readOn(ctx context.Context) error {
+	stream, err := f.js.Stream(ctx, f.stream)
+	if err != nil {
+		return err
+	}
+	began, last := f.begin(stream.CachedInfo())
+	if began > last {
 		return nil
 	}
-	began := f.next
-	scan := natsd.Scan{Stream: f.stream, Subjects: f.subjects, From: began, Last: state.LastSeq}
+	scan := natsd.Scan{Stream: f.stream, Subjects: f.subjects, From: began, Last: last}
+	pace := pace{ctx: ctx, reading: f, since: time.Now()}
 	err = scan.Each(ctx, f.js, func(m *jetstream.RawStreamMsg) error {
+		pace.step()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.take(m)
 		f.next = m.Sequence + 1
-		f.done, f.all = m.Sequence-began+1, state.LastSeq-began+1
+		f.done, f.all = m.Sequence-began+1, last-began+1
 		return nil
 	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
-		f.next = state.LastSeq + 1
+		f.next = last + 1
 	}
 	f.after()
-	f.version++
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.tell()
 	return err
+}
+
+// begin returns the first and the last sequence to read. A stream that was made anew is read from its beginning.
+func (f *reading) begin(info *jetstream.StreamInfo) (began, last uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := info.State
+	if f.next > state.LastSeq+1 || !f.made.Equal(info.Created) {
+		if f.next > 0 {
+			f.reset()
+		}
+		f.next = 0
+	}
+	f.made, f.first = info.Created, state.FirstSeq
+	if f.next == 0 {
+		f.next = max(state.FirstSeq, 1)
+		if state.LastSeq > f.most {
+			f.next = max(f.next, state.LastSeq-f.most+1)
+		}
+	}
+	return f.next, state.LastSeq
+}
+
+// pace has a gentle reading pause now and then.
+type pace struct {
+	*reading
+	ctx   context.Context //nolint:containedctx // that of one reading
+	since time.Time
+	n     int
+}
+
+// step is called for each message.
+func (p *pace) step() {
+	if p.n++; !p.gently || p.n%gentleMessages != 0 {
+		return
+	}
+	for worked := time.Since(p.since); worked > 0 && p.waiting.Load() == 0; {
+		nap := min(gentleShare*worked, gentleNap)
+		select {
+		case <-time.After(nap):
+		case <-p.ctx.Done():
+			return
+		}
+		worked -= nap / gentleShare
+	}
+	p.since = time.Now()
 }

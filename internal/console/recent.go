@@ -290,6 +290,7 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request, run func(ctx co
 	}
 	// What ends it is the reader's affair, or a log line that the read has written.
 	_ = run(ctx, func(event string, html []byte) error {
+		c.index.look()
 		if err := out.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
 			return err
 		}
