@@ -140,6 +140,7 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestAClusterLosesANodeAndAReplica(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	cluster := newNATSCluster(t)
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{
@@ -186,6 +187,7 @@ func TestAClusterLosesANodeAndAReplica(t *testing.T) {
 // readiness says why, a stop ends in the promised time all the same, and what was under way is finished later.
 func TestAStopDuringALostQuorumEndsInTime(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	cluster := newNATSCluster(t)
 	world := legatotest.NewTelnyx(t)
 	flags := []string{
@@ -265,6 +267,7 @@ func (s *spray) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestTwoReplicasShareTheWorkOfEveryCall(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	url := legatotest.ExternalNATS(t)
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)

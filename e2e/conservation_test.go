@@ -81,6 +81,7 @@ func eventsInLog(t *testing.T, url string) (n float64) {
 
 func TestTheCountersOfOneProcessBalance(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	world := legatotest.NewTelnyx(t)
 	flags := legatotest.EmbeddedFlags(t.TempDir())
 	s := legatotest.Serve(t, world.Env(), flags...)
@@ -118,6 +119,7 @@ func TestTheCountersOfOneProcessBalance(t *testing.T) {
 
 func TestTheCountersOfEachReplicaBalance(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	url := legatotest.ExternalNATS(t)
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)

@@ -111,6 +111,7 @@ func (d *demonstration) post(body []byte) {
 // TestSomebodyLooksAtCallsInABrowser walks through the console as a support engineer does.
 func TestSomebodyLooksAtCallsInABrowser(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	b := newBrowser(t)
 	d := newDemonstration(t)
 
@@ -246,6 +247,7 @@ func (d *demonstration) putBack(b *browser) {
 // TestALoginIsAskedForInABrowser looks at a console that is not open.
 func TestALoginIsAskedForInABrowser(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	b := newBrowser(t)
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, append(world.Env(), "LEGATO_CONSOLE_PASSWORD=correct horse"),
@@ -288,6 +290,7 @@ const hostile = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</scr
 // TestWhatOthersWroteIsTextInABrowser puts markup into every field that Telnyx or a caller decides about.
 func TestWhatOthersWroteIsTextInABrowser(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	b := newBrowser(t)
 	d := newDemonstration(t)
 	event := func(id, typ string, payload map[string]any) {

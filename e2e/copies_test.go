@@ -32,6 +32,7 @@ func passedOn(h nats.Header) nats.Header {
 // many would be refused.
 func TestAllMessagesCanBePassedOnTheDocumentedWay(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	url := legatotest.ExternalNATS(t)
 	world := legatotest.NewTelnyx(t)
 	s, _ := external(t, world, url)

@@ -57,6 +57,7 @@ func fill(t *testing.T, dir string) (free func()) {
 
 func TestADiskThatRunsFullLosesNothing(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	disk := mounted(t, "256m")
 	world := legatotest.NewTelnyx(t)
 	flags := legatotest.EmbeddedFlags(filepath.Join(disk, "data"))

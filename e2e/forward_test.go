@@ -174,6 +174,7 @@ func TestInProxyModeTelnyxGetsTheApplicationsAnswer(t *testing.T) {
 
 // TestADeadApplicationHarmsNobody is an hour without the application, with the times compressed some hundred times.
 func TestADeadApplicationHarmsNobody(t *testing.T) {
+	legatotest.Slow(t)
 	x := newExchange(t)
 	addr := legatotest.FreeAddr(t)
 	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward=http://"+addr, "--forward-for=2s", "--forward-reports-for=40s")

@@ -20,6 +20,7 @@ import (
 // are found over at once, and the history completes them.
 func TestWhatIsToldWhileTheServiceIsDownIsFoundAfterwards(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	world := legatotest.NewTelnyx(t)
 	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--gap-repair-after=1s")
 	s := legatotest.Serve(t, world.Env(), flags...)

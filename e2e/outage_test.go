@@ -113,6 +113,7 @@ func wantEveryEvent(t *testing.T, w *legatotest.Telnyx, url string, ledger *fake
 
 func TestNATSFrozenKilledAndStartedAgainWhileWebhooksCome(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	n := legatotest.StartNATS(t, legatotest.FreeAddr(t), "--jetstream", "--store_dir="+t.TempDir())
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=nats://" + n.Addr}, legatotest.Quick...)
@@ -224,6 +225,7 @@ func TestNATSThatIsNotThereAtTheStartIsWaitedFor(t *testing.T) {
 
 func TestAClusterWithoutAQuorumIsWaitedFor(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	routes := []string{legatotest.FreeAddr(t), legatotest.FreeAddr(t), legatotest.FreeAddr(t)}
 	node := func(i int) *legatotest.NATSProcess {
 		return legatotest.StartNATS(t, legatotest.FreeAddr(t), "--jetstream", "--store_dir="+t.TempDir(), fmt.Sprintf("--name=n%d", i),

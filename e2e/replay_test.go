@@ -230,6 +230,7 @@ func TestKilledInTheMiddleEveryAnsweredLegIsCompletedOnce(t *testing.T) {
 
 func TestKilledInTheMiddleOnAnExternalNATS(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	url := legatotest.ExternalNATS(t)
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)

@@ -127,6 +127,7 @@ func wantNoSecrets(t *testing.T, w *legatotest.Telnyx, s *legatotest.Server) {
 
 func TestStoppedInTheMiddleNothingIsLost(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	world := legatotest.NewTelnyx(t)
 	flags := legatotest.EmbeddedFlags(t.TempDir())
 	s := legatotest.Serve(t, world.Env(), flags...)

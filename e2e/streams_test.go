@@ -125,6 +125,7 @@ func TestEditsOfAStreamAreSaidWithinAMinute(t *testing.T) {
 // A queue that an operator has paused hands nothing out.
 func TestAPausedQueueIsNotReady(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	url := legatotest.ExternalNATS(t)
 	world := legatotest.NewTelnyx(t)
 	s, _ := external(t, world, url)
@@ -147,6 +148,7 @@ func TestAPausedQueueIsNotReady(t *testing.T) {
 // Other programs of the account may have used up its consumers when the follower has to be made again.
 func TestAFollowerThatCannotBeMadeIsNotReady(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	config := filepath.Join(t.TempDir(), "nats.conf")
 	if err := os.WriteFile(config, []byte(`accounts { A {
 		users: [ { user: u, password: p } ], jetstream { max_consumers: 3 } } }

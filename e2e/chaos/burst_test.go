@@ -221,6 +221,7 @@ func (b *burst) awaitFinal(within time.Duration) (final int) {
 // the program that keeps their places in line, and starts another: every leg is asked about in its window and final.
 func TestABurstIsCaughtUpThroughACrash(t *testing.T) {
 	t.Parallel()
+	legatotest.Slow(t)
 	const hangups, window = 300, 60 * time.Second
 	b := newBurst(t, hangups)
 	b.behaves(0, 5)

@@ -54,6 +54,7 @@ var (
 // TestGoodWebhooksAreAnsweredWhileTheServiceIsBeset sends good webhooks at a steady
 // rate while everything bad is tried that needs no key, and some that does.
 func TestGoodWebhooksAreAnsweredWhileTheServiceIsBeset(t *testing.T) {
+	legatotest.Slow(t)
 	plan := shortSiege
 	if *hostile {
 		plan = longSiege

@@ -146,6 +146,14 @@ func (p *Process) Logged(text string) map[string]any {
 	}
 }
 
+// Slow leaves a test out under -short.
+func Slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes longer than ten seconds, and -short leaves such out")
+	}
+}
+
 // InstallNode puts packages of npm into a folder, or those that a package.json there names. Without Node, npm or its
 // registry there is nothing to test with, and the test is skipped.
 func InstallNode(t *testing.T, dir string, packages ...string) {

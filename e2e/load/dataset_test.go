@@ -164,6 +164,7 @@ func (d *duck) look(dir, views string) (messages uint64) {
 }
 
 func TestADatasetIsWholeWhateverIsKilled(t *testing.T) {
+	legatotest.Slow(t)
 	d := newDuck(t)
 	w := newWorld(t)
 	dir := filepath.Join(t.TempDir(), "calls")

@@ -86,6 +86,7 @@ func (w *world) settled(name string) {
 }
 
 func TestTablesEqualAFoldOfTheStreamWhateverIsKilled(t *testing.T) {
+	legatotest.Slow(t)
 	pg := postgrestest.Run(t, "fsync=off")
 	w := newWorld(t)
 	feed := loadtest.Plan{Legs: *legs, Disorder: true, Seed: 16}.Feed(t, w.nc)
