@@ -43,7 +43,7 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 	}
 	m := &metrics{
 		tasks: counters("legato_tasks_total",
-			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded or parked.", "result"),
+			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded, not_known or parked.", "result"),
 		failures: counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
 		unusable: counter("legato_log_unusable_total", "Log entries that could not be folded."),
 		unread: counters("legato_fields_unread_total",
@@ -119,7 +119,7 @@ func (w *Worker) decode(e call.Entry) (call.Event, error) {
 // beginAtZero makes every series that there can be: of one that begins at 1 the
 // first is never seen to happen.
 func (m *metrics) beginAtZero() {
-	for _, result := range []string{taskNothingDue, taskDone, taskGivenBack, taskNotFolded, taskParked} {
+	for _, result := range []string{taskNothingDue, taskDone, taskGivenBack, taskNotFolded, taskNotKnown, taskParked} {
 		m.tasks.WithLabelValues(result)
 	}
 	for _, topic := range []string{call.TopicCheck, call.TopicStatus, call.TopicBackfill} {

@@ -2,6 +2,7 @@ package enrich_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -1009,5 +1010,21 @@ func TestTheLogIsTrimmedOnlyBelowWhatIsNeeded(t *testing.T) {
 			t.Errorf("%d entries are kept when nothing is needed", last-w.log.first)
 		}
 		synctest.Wait()
+	})
+}
+
+// What was stated and cannot be read is counted by its field, and never told.
+func TestAFieldThatCannotBeReadIsCounted(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		a := newLeg("s1", 1)
+		w.deliver(a.event(call.TypeInitiated, 0, fields{"direction": "incoming", "start_time": stamp(0), "tags": fields{"secret": "words"}}))
+		w.deliver(a.hangup())
+		after(30 * time.Second)
+		if got := w.legOf(a); !slices.Contains(got.Notes, summary.NoteFieldUnread) || !slices.Equal(got.UnreadFields, []string{"tags"}) {
+			t.Errorf("notes %v, unread %v", got.Notes, got.UnreadFields)
+		}
+		if got := w.counted("legato_fields_unread_total"); !maps.Equal(got, map[string]float64{"tags": 1}) {
+			t.Errorf("counted are %v", got)
+		}
 	})
 }

@@ -71,6 +71,28 @@ func TestOrphansLeaveWithTheAmendWindowAndAreCounted(t *testing.T) {
 	})
 }
 
+// Of a session of which no leg ever becomes known there is no summary: what named it is counted when it is forgotten.
+func TestEventsThatNameOnlyASessionAreCountedWhereNoLegBecomesKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.says("conference.created", call.Ref{Session: "s"})
+		tp.says("conference.ended", call.Ref{Session: "s"})
+		tp.says("conference.created", call.Ref{Session: ref(0).Session + "-other"})
+		tp.says(call.TypeInitiated, call.Ref{Session: ref(0).Session + "-other", Leg: "leg"})
+		lost, deadline := 0, time.Now().Add(2*rules.AmendWindow)
+		for time.Now().Before(deadline) {
+			tp.probe()
+			tp.table.SetFloor(tp.last())
+			_, _, expired := tp.table.Due(1)
+			lost += expired
+			pass(time.Minute)
+		}
+		if lost != 2 {
+			t.Errorf("%d events are counted as lost, want the two of the session without a leg", lost)
+		}
+	})
+}
+
 func TestAReplayAdoptsTheOrphansThatWereAdopted(t *testing.T) {
 	for name, after := range map[string]time.Duration{
 		"adopted in time": rules.AmendWindow - time.Second, "too late": rules.AmendWindow + time.Second,
