@@ -122,26 +122,42 @@ func (l *leg) due(stored summary.Stored) verdict {
 	return decideAmend(newsSince(l.view, l.pass.after(stored)), l.pass.now)
 }
 
-func (l *leg) draft() (compose.Draft, error) {
+func (l *leg) version() version { return version{changes: l.view.Version} }
+
+func (l *leg) draft() *compose.Draft {
 	return compose.LegDraft(compose.Leg(l.pass.view.ID, l.view), l.pass.w.maxBody())
 }
 
-func (l *leg) merge(_ context.Context, stored summary.Stored, draft compose.Draft, isLost bool) (m merged, err error) {
+func (l *leg) merge(_ context.Context, stored summary.Stored, draft *compose.Draft, isLost bool) (m merged, err error) {
 	if m.before, err = compose.Read(l.key(), stored.Body); err != nil {
 		return m, err
 	}
 	m.after, m.again = draft, !isLost && compose.Covers(*draft.Leg, *m.before.Leg)
 	if !m.again { // the draft alone does not make it again
 		l.trimmed = true
-		m.after, err = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg), l.pass.w.maxBody())
+		m.after = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg), l.pass.w.maxBody())
 	}
 	return m, err
 }
 
-func (l *leg) settle(d compose.Draft) { l.done, l.summary = true, d.Leg }
+func (l *leg) resume(k known) error {
+	d := l.draft()
+	if k.truncated {
+		if _, err := d.Content(); err != nil {
+			return err
+		}
+	}
+	d, err := d.Revise(nil, k.stored.Revision, k.stored.PublishedAt)
+	if err == nil {
+		l.settle(d)
+	}
+	return err
+}
+
+func (l *leg) settle(d *compose.Draft) { l.done, l.summary = true, d.Leg }
 
 // report counts and logs a published revision: one wide line, no parties.
-func (l *leg) report(d compose.Draft, why reason) {
+func (l *leg) report(d *compose.Draft, why reason) {
 	leg, v, w, now := d.Leg, l.view, l.pass.w, l.pass.now
 	if leg.Revision == 1 && !v.Hangup.IsZero() {
 		w.metrics.completion.Observe(now.Sub(v.Hangup).Seconds())

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"hash/maphash"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/compose"
@@ -23,19 +22,23 @@ type subject interface {
 	isNew() bool
 	// due decides whether to publish what is news to the stored summary; of the zero Stored, the first summary.
 	due(stored summary.Stored) verdict
+	// version is another whenever the draft may be.
+	version() version
 	// draft makes the summary that the view gives by itself.
-	draft() (compose.Draft, error)
+	draft() *compose.Draft
 	// merge makes of what is stored and the draft what should stand.
-	merge(ctx context.Context, stored summary.Stored, draft compose.Draft, isLost bool) (merged, error)
+	merge(ctx context.Context, stored summary.Stored, draft *compose.Draft, isLost bool) (merged, error)
+	// resume takes note that what is known stands: nothing is left to publish in this view.
+	resume(known) error
 	// settle takes note of the summary that stands: nothing is left to publish in this view.
-	settle(compose.Draft)
+	settle(*compose.Draft)
 	// report counts and logs a published revision.
-	report(compose.Draft, reason)
+	report(*compose.Draft, reason)
 }
 
 // merged is a stored summary, and the one that should stand in its place.
 type merged struct {
-	before, after compose.Draft
+	before, after *compose.Draft
 	// again: the same draft leads to the same summary again.
 	again bool
 }
@@ -59,6 +62,9 @@ const (
 // published, or what kept it from that; where time changes the decision, the pass is repeated then.
 func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	known, isKnown := p.w.remembered(s.key())
+	if isKnown && known.version == s.version() {
+		return reasonUnchanged, s.resume(known)
+	}
 	isNew := !isKnown && s.isNew()
 	if isNew {
 		// Most passes over a leg that is just over find that its time has not come: they need no summary of it.
@@ -66,17 +72,9 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 			return p.wait(d), nil
 		}
 	}
-	draft, err := s.draft()
-	if err != nil {
-		return "", err
-	}
-	if isKnown && known.content == contentHash(draft) {
-		draft, err = draft.Revise(compose.Draft{}, known.stored.Revision, known.stored.PublishedAt)
-		s.settle(draft)
-		return reasonUnchanged, err
-	}
+	draft := s.draft()
 	if isNew {
-		why, err := p.publish(ctx, s, draft, merged{after: draft, again: true}, summary.Stored{})
+		why, err := p.publish(ctx, s, merged{after: draft, again: true}, summary.Stored{})
 		if why != reasonRefused || err != nil {
 			return why, err
 		}
@@ -91,7 +89,7 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	case isNew:
 		return reasonRefused, nil // it is not readable yet
 	}
-	return p.publish(ctx, s, draft, merged{after: draft, again: true}, p.lost(s, known))
+	return p.publish(ctx, s, merged{after: draft, again: true}, p.lost(s, known))
 }
 
 // lost is what is known to have been published about a subject of which nothing is stored any more: somebody has
@@ -107,7 +105,7 @@ func (p *pass) lost(s subject, known known) summary.Stored {
 }
 
 // amend holds what is stored against the view, and revises it where the view knows more.
-func (p *pass) amend(ctx context.Context, s subject, draft compose.Draft, stored summary.Stored) (reason, error) {
+func (p *pass) amend(ctx context.Context, s subject, draft *compose.Draft, stored summary.Stored) (reason, error) {
 	p.published(s.key(), stored.Revision)
 	wait, isLost := p.behind(ctx, stored)
 	if wait {
@@ -117,18 +115,26 @@ func (p *pass) amend(ctx context.Context, s subject, draft compose.Draft, stored
 	if err != nil {
 		return "", err
 	}
-	if bytes.Equal(m.before.Content, m.after.Content) {
+	was, err := m.before.Content()
+	if err != nil {
+		return "", err
+	}
+	is, err := m.after.Content()
+	if err != nil {
+		return "", err
+	}
+	if bytes.Equal(was, is) {
 		if m.again {
-			p.w.remember(stored, draft)
+			p.w.remember(stored, s.version(), m.after.Truncated)
 		}
 		s.settle(m.before)
 		return reasonUnchanged, nil
 	}
-	return p.publish(ctx, s, draft, m, stored)
+	return p.publish(ctx, s, m, stored)
 }
 
 // publish publishes the revision that follows a stored summary, when that is due.
-func (p *pass) publish(ctx context.Context, s subject, draft compose.Draft, m merged, stored summary.Stored) (reason, error) {
+func (p *pass) publish(ctx context.Context, s subject, m merged, stored summary.Stored) (reason, error) {
 	d := s.due(stored)
 	if !d.act {
 		return p.wait(d), nil
@@ -154,7 +160,7 @@ func (p *pass) publish(ctx context.Context, s subject, draft compose.Draft, m me
 	}
 	delete(p.job.refused, try)
 	if m.again {
-		p.w.remember(put, draft)
+		p.w.remember(put, s.version(), next.Truncated)
 	}
 	p.published(s.key(), put.Revision)
 	s.settle(next)
@@ -163,7 +169,7 @@ func (p *pass) publish(ctx context.Context, s subject, draft compose.Draft, m me
 }
 
 // put stores a revision if the key still stands at prev.
-func (p *pass) put(ctx context.Context, k summary.Key, d compose.Draft, prev summary.Stored) (summary.Stored, error) {
+func (p *pass) put(ctx context.Context, k summary.Key, d *compose.Draft, prev summary.Stored) (summary.Stored, error) {
 	body, connection, err := d.Encode()
 	if err != nil {
 		return summary.Stored{}, err
@@ -253,13 +259,18 @@ func (p *pass) after(stored summary.Stored) uint64 {
 // known is what this replica knows to be stored for a key.
 type known struct {
 	stored summary.Stored // without its body
-	// content is the hash of the draft that was found equal to the stored summary.
-	content uint64
+	// version is that of the draft that was found equal to the stored summary, or was stored as it; truncated: it did
+	// not fit as it was.
+	version   version
+	truncated bool
 }
 
-var seed = maphash.MakeSeed()
-
-func contentHash(d compose.Draft) uint64 { return maphash.Bytes(seed, d.Content) }
+// version tells drafts of a subject apart: by how often what they are made of has changed in the fold, and by the
+// revisions of the legs that a session lists, added up, of which none goes back.
+type version struct {
+	changes   uint64
+	revisions int
+}
 
 func (w *Worker) remembered(k summary.Key) (known, bool) {
 	v, ok := w.stored.Get(cacheKey(k))
@@ -270,7 +281,7 @@ func (w *Worker) remembered(k summary.Key) (known, bool) {
 }
 
 // remember notes which summary stands for a draft.
-func (w *Worker) remember(s summary.Stored, d compose.Draft) {
+func (w *Worker) remember(s summary.Stored, v version, truncated bool) {
 	s.Body = nil
-	w.stored.SetDefault(cacheKey(s.Key), known{stored: s, content: contentHash(d)})
+	w.stored.SetDefault(cacheKey(s.Key), known{stored: s, version: v, truncated: truncated})
 }

@@ -39,12 +39,20 @@ func (s *wholeSession) due(stored summary.Stored) verdict {
 	return verdict{reason: reasonLate, act: true}
 }
 
-func (s *wholeSession) draft() (compose.Draft, error) {
+func (s *wholeSession) version() version {
+	v := version{changes: s.pass.view.Version}
+	for i := range s.legs {
+		v.revisions += s.legs[i].Revision
+	}
+	return v
+}
+
+func (s *wholeSession) draft() *compose.Draft {
 	return compose.SessionDraft(compose.Session(s.pass.view, s.legs), s.pass.w.maxBody())
 }
 
 // merge reads back the summaries of legs that only the stored session knows: they were trimmed from the log.
-func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ compose.Draft, _ bool) (merged, error) {
+func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ *compose.Draft, _ bool) (merged, error) {
 	before, err := compose.Read(s.key(), stored.Body)
 	if err != nil {
 		return merged{}, err
@@ -54,8 +62,8 @@ func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ compo
 		return merged{}, err
 	}
 	v := s.pass.view
-	after, err := compose.SessionDraft(compose.MergeSession(compose.Session(v, legs), before.Session, v, legs), s.pass.w.maxBody())
-	return merged{before: before, after: after, again: true}, err
+	after := compose.SessionDraft(compose.MergeSession(compose.Session(v, legs), before.Session, v, legs), s.pass.w.maxBody())
+	return merged{before: before, after: after, again: true}, nil
 }
 
 // storedLegs adds the summaries of legs that the stored session lists and the view does not, and lets no
@@ -89,10 +97,15 @@ func (s *wholeSession) storedLegs(ctx context.Context, before *summary.Session) 
 	return legs, nil
 }
 
-func (s *wholeSession) settle(compose.Draft) { s.pass.sessionDone = true }
+func (s *wholeSession) resume(known) error {
+	s.pass.sessionDone = true
+	return nil
+}
+
+func (s *wholeSession) settle(*compose.Draft) { s.pass.sessionDone = true }
 
 // report counts and logs a published revision: duration_ms is since the last leg was over.
-func (s *wholeSession) report(d compose.Draft, why reason) {
+func (s *wholeSession) report(d *compose.Draft, why reason) {
 	var over, hangup time.Time
 	for _, l := range s.pass.view.Legs {
 		if l.Since.After(over) {

@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Path is where webhooks are received by default.
@@ -79,6 +80,8 @@ type Config struct {
 	Journal Journal
 	// Parking stores signed input that is no usable event. Required.
 	Parking Parking
+	// Decode reads a whole event, for who folds it in this process: it stands in the entry. Nil: nobody does.
+	Decode func(body []byte) (call.Event, error)
 	// Application answers webhooks in place of Legato. Nil: Legato answers once they are stored.
 	Application Application
 	// Tolerance is the age, and the skew into the future, that a signature may have. Zero: DefaultTolerance.
@@ -106,7 +109,8 @@ type Config struct {
 type Server struct {
 	journal   Journal
 	parking   Parking
-	app       Application // nil: there is none
+	decode    func(body []byte) (call.Event, error) // nil: nobody needs the event
+	app       Application                           // nil: there is none
 	path      string
 	verifier  atomic.Pointer[telnyx.Verifier] // nil: everything is taken for genuine
 	tolerance time.Duration
@@ -139,6 +143,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		journal:   cfg.Journal,
 		parking:   cfg.Parking,
+		decode:    cfg.Decode,
 		app:       cfg.Application,
 		path:      cfg.Path,
 		tolerance: cfg.Tolerance,

@@ -17,6 +17,8 @@ type fold struct {
 	proven map[call.ConnectionID]struct{}
 	// previous is when the entry before was received.
 	previous time.Time
+	// changes counts the entries that were folded into a session.
+	changes uint64
 }
 
 func newFold(r Rules) fold {
@@ -31,6 +33,7 @@ func (f *fold) apply(e *call.Entry, c *content) (s *session, err error) {
 			err = fmt.Errorf("fold entry %d: panic: %v", e.Seq, p)
 		}
 	}()
+	f.changes++
 	switch {
 	case c.err != nil:
 		return nil, c.err
@@ -43,7 +46,11 @@ func (f *fold) apply(e *call.Entry, c *content) (s *session, err error) {
 	case c.backfill != nil:
 		s = f.backfill(e, c.backfill)
 	}
-	if s != nil && e.Trace != "" {
+	if s == nil {
+		return nil, nil
+	}
+	s.version = f.changes
+	if e.Trace != "" {
 		s.trace = strings.Clone(e.Trace) // and not all headers with it
 	}
 	return s, nil
@@ -80,6 +87,7 @@ func (f *fold) event(e *call.Entry, stated *call.Event) *session {
 
 // into folds an event into a leg, and the events that it leads to. It reports whether one of them was new.
 func (f *fold) into(e *call.Entry, l *leg, event *Event, horizon time.Time) (isNew bool) {
+	l.version = f.changes
 	isNew = l.take(e, event)
 	for _, other := range f.ids.learn(l, event, horizon) {
 		// What goes by the same control id leads no further.
@@ -109,6 +117,7 @@ func (f *fold) answer(e *call.Entry, a *Answer) *session {
 	}
 	l.session.touch(e)
 	wasOver := l.over()
+	l.version = f.changes
 	l.noteAnswer(&Received{Answer: *a, Seq: e.Seq, At: e.ReceivedAt})
 	if a.Result == status.Answered && a.IsAlive != nil && *a.IsAlive {
 		l.aliveAt, l.aliveSeq = e.ReceivedAt, e.Seq
@@ -132,6 +141,7 @@ func (f *fold) check(e *call.Entry, c *Check) *session {
 			s.settles++
 		}
 	} else if l := s.leg(c.Leg); l != nil {
+		l.version = f.changes
 		l.noteCheck(e, c)
 	}
 	return s
@@ -143,6 +153,7 @@ func (f *fold) backfill(e *call.Entry, b *Backfill) *session {
 		return nil
 	}
 	l.session.touch(e)
+	l.version = f.changes
 	l.noteBackfill(b, e.ReceivedAt)
 	return l.session
 }

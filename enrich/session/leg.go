@@ -76,6 +76,8 @@ type leg struct {
 	// revision is the newest that is known to be published; 0: none is.
 	revision int
 	tallied  tallied
+	// version is the fold's count of changes when something was last folded into it.
+	version uint64
 }
 
 // connection is the leg's connection; empty: not known.

@@ -32,6 +32,8 @@ type session struct {
 
 	// revision is the newest of its summary that is known to be published; 0: none is.
 	revision int
+	// version is the fold's count of changes when something was last folded into it.
+	version uint64
 	// held counts the work on it that no task of the queue stands for.
 	held int
 	slot slot

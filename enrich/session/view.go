@@ -35,6 +35,8 @@ type View struct {
 	Revision int
 	// Settles counts how often a check found it over.
 	Settles int
+	// Version is another whenever something was folded into the session.
+	Version uint64
 }
 
 // LegView is a leg as the fold has it.
@@ -77,6 +79,8 @@ type LegView struct {
 	Revision int
 	// Backfilled counts the attempts to complete it from the history that the log has outcomes of: the highest.
 	Backfilled int
+	// Version is another whenever something was folded into the leg.
+	Version uint64
 }
 
 // Leg returns the view of a leg; false when the session has none of that id.
@@ -98,6 +102,7 @@ func (s *session) view(r Rules) View {
 		Over:     s.over(),
 		Settles:  s.settles,
 		Revision: s.revision,
+		Version:  s.version,
 	}
 	for i, l := range s.legs {
 		v.Legs[i] = l.view(r)
@@ -130,6 +135,7 @@ func (l *leg) view(r Rules) LegView {
 		Missing:    l.missing(),
 		Backfilled: l.record.highest(),
 		Revision:   l.revision,
+		Version:    l.version,
 	}
 }
 

@@ -231,15 +231,22 @@ func (a *Appender) append(ctx context.Context, e call.Entry) (call.Receipt, erro
 	if err := a.admit(&e); err != nil {
 		return call.Receipt{}, err
 	}
-	patient, cancel := context.WithTimeout(ctx, appendPatience)
-	defer cancel()
+	// Most callers have less patience than that themselves.
+	var patience <-chan time.Time
+	if until, ok := ctx.Deadline(); !ok || time.Until(until) > appendPatience {
+		timer := time.NewTimer(appendPatience)
+		defer timer.Stop()
+		patience = timer.C
+	}
 	w := &write{entry: e, result: make(chan Result, 1)}
 	select {
 	case a.pending <- w:
 	case <-a.stop:
 		return call.Receipt{}, ErrClosed
-	case <-patient.Done():
-		return call.Receipt{}, a.gaveUp(ctx, patient, "a place")
+	case <-ctx.Done():
+		return call.Receipt{}, a.gaveUp(ctx, "a place")
+	case <-patience:
+		return call.Receipt{}, a.gaveUp(ctx, "a place")
 	}
 	var err error
 	select {
@@ -247,8 +254,10 @@ func (a *Appender) append(ctx context.Context, e call.Entry) (call.Receipt, erro
 		return r.Receipt, r.Err
 	case <-a.done:
 		err = ErrClosed
-	case <-patient.Done():
-		err = a.gaveUp(ctx, patient, "the acknowledgement")
+	case <-ctx.Done():
+		err = a.gaveUp(ctx, "the acknowledgement")
+	case <-patience:
+		err = a.gaveUp(ctx, "the acknowledgement")
 	}
 	if w.leave() {
 		return call.Receipt{}, err
@@ -284,11 +293,11 @@ var errLeft = fmt.Errorf("the caller has left: %w", context.Canceled)
 
 // gaveUp is the error of a caller that waited in vain. When it was not the
 // caller's own time that ran out, the log is not being written.
-func (a *Appender) gaveUp(caller, patient context.Context, what string) error {
+func (a *Appender) gaveUp(caller context.Context, what string) error {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, errLeft)
 	}
-	err := fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, patient.Err())
+	err := fmt.Errorf("%w: waiting for %s: %w", ErrUnavailable, what, context.DeadlineExceeded)
 	if caller.Err() == nil {
 		a.failed(err)
 	}

@@ -44,6 +44,9 @@ type Entry struct {
 	Trace string
 	// Data is the body, byte for byte.
 	Data []byte
+	// Event is what Data says, where whoever appended it has decoded it for a fold in the same process. Nil: nobody has.
+	// It is not stored.
+	Event *Event
 }
 
 // EventType returns the type of the event that the entry is, empty when it is one of Legato's own.

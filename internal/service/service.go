@@ -312,11 +312,20 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 	s.ingest, err = ingest.New(ingest.Config{ //nolint:contextcheck // ctx is that of the start, which the server outlives
 		Listen: s.settings.Listen, Path: s.settings.Path, Keys: keys, SkipVerify: s.settings.InsecureSkipVerify,
 		TLSCert: s.settings.TLSCert, TLSKey: s.settings.TLSKey, MaxConnections: s.settings.MaxConnections,
-		Journal: s.journal, Parking: store, Application: s.application(),
+		Journal: s.journal, Decode: s.decodesAtOnce(), Parking: store, Application: s.application(),
 		Tolerance: s.settings.SignatureTolerance, MaxBody: bodyLimit(s.nc.MaxPayload()),
 		Logger: s.log.With("component", "ingest"), Registerer: s.registry, Tracer: s.tracer,
 	})
 	return err
+}
+
+// decodesAtOnce reads the events of webhooks for the fold where that gets them from memory; nil: it reads them from NATS.
+func (s *Service) decodesAtOnce() func([]byte) (call.Event, error) {
+	if s.embedded == nil {
+		return nil
+	}
+	keep := s.settings.secretsKept()
+	return func(body []byte) (call.Event, error) { return telnyx.Decode(body, keep...) }
 }
 
 // bodyLimit leaves room for the headers of a log entry.
@@ -331,9 +340,10 @@ func bodyLimit(maxPayload int64) int64 {
 
 // Decoder reads the event of a log entry, without the secrets that are not to be kept.
 func Decoder(keep []telnyx.Secret) func(call.Entry) (call.Event, error) {
-	return func(e call.Entry) (call.Event, error) {
-		ev, err := telnyx.Decode(e.Data, keep...)
-		if err != nil {
+	return func(e call.Entry) (ev call.Event, err error) {
+		if e.Event != nil {
+			ev = *e.Event
+		} else if ev, err = telnyx.Decode(e.Data, keep...); err != nil {
 			return ev, err
 		}
 		ev.Backfill = e.Backfill

@@ -205,7 +205,9 @@ func (q *Queue) hand(e *call.Entry) *Task {
 	}
 	isAgain := e.Seq <= q.handed
 	q.handed = max(q.handed, e.Seq)
-	return &Task{queue: q, entry: *e, isAgain: isAgain, run: q.run}
+	t := &Task{queue: q, entry: *e, isAgain: isAgain, run: q.run}
+	t.entry.Event = nil // the fold has had it
+	return t
 }
 
 // Depth returns what is left to do.
