@@ -90,6 +90,9 @@ type Config struct {
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
+	// Read returns the entries at places in the log, which rise, for sessions that are packed once they are over, published
+	// and quiet. Nil: none is packed.
+	Read func(seqs []uint64) ([]call.Entry, error)
 	// History completes legs that have holes; nil: they stay as they are. ReadHistory reads a row
 	// of it, which may be about no event or another leg than the one asked for: then false.
 	History     HistorySource
@@ -163,6 +166,9 @@ func New(cfg Config) *Worker {
 	}
 	w.table = session.New(session.Config{
 		Rules: cfg.Rules, Decode: w.decode, Changed: w.changed, Unusable: w.unusable,
+		Read: cfg.Read, Unreadable: func(err error) {
+			w.log.Error("a session that is over could not be read back from the log: late news of it is merged onto its stored summary", "error", err)
+		},
 	})
 	w.metrics = newMetrics(cfg.Registerer, w.table)
 	return w

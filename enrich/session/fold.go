@@ -50,6 +50,7 @@ func (f *fold) apply(e *call.Entry, c *content) (s *session, err error) {
 		return nil, nil
 	}
 	s.version = f.changes
+	s.noteEntry(e.Seq)
 	if e.Trace != "" {
 		s.trace = strings.Clone(e.Trace) // and not all headers with it
 	}

@@ -198,20 +198,31 @@ func (sc *scenario) answer(t *rapid.T, r call.Ref) {
 	sc.answers = append(sc.answers, a)
 }
 
-// tell folds the scenario in some order, with repeats, and returns what the table makes of it.
-func (sc *scenario) tell(t *rapid.T, order []int) (content, int) {
+// tell folds the scenario in some order, with repeats, and returns what the table makes of it. Between is called with the
+// table after each entry; nil: nothing is.
+func (sc *scenario) tell(t *rapid.T, order []int, between func(*session.Table)) (content, int) {
+	var log []call.Entry
 	table := session.New(session.Config{Rules: rules, Decode: func(e call.Entry) (call.Event, error) {
 		i, err := strconv.Atoi(string(e.Data))
 		ev := sc.events[i]
 		ev.Attempt = e.Attempt
 		return ev, err
+	}, Read: func(seqs []uint64) (read []call.Entry, err error) {
+		for _, seq := range seqs {
+			read = append(read, log[seq-1])
+		}
+		return read, nil
 	}})
 	table.Restart(call.Log{ID: "log", First: 1})
 	var seq uint64
 	fold := func(e call.Entry) {
 		seq++
-		e.Seq, e.ReceivedAt = seq, time.Now().UTC().Add(time.Duration(seq)*time.Millisecond)
+		e.Seq, e.ReceivedAt = seq, epoch.Add(time.Duration(seq)*time.Millisecond)
+		log = append(log, e)
 		table.Fold(e)
+		if between != nil {
+			between(table)
+		}
 	}
 	marshal := func(body any) []byte {
 		data, err := encodeJSON(body)
@@ -263,13 +274,13 @@ func TestAnyOrderAndRepetitionOfTheSameEntriesGivesTheSameView(t *testing.T) {
 		for i := range straight {
 			straight[i] = i
 		}
-		want, orphans := sc.tell(t, straight)
+		want, orphans := sc.tell(t, straight, nil)
 		for range 4 {
 			other := slices.Clone(straight)
 			for range rapid.IntRange(0, n).Draw(t, "repeats") {
 				other = append(other, rapid.IntRange(0, n-1).Draw(t, "repeated"))
 			}
-			got, left := sc.tell(t, rapid.Permutation(other).Draw(t, "order"))
+			got, left := sc.tell(t, rapid.Permutation(other).Draw(t, "order"), nil)
 			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Fatalf("another order gives another view (-straight +other):\n%s", diff)
 			}
@@ -279,6 +290,63 @@ func TestAnyOrderAndRepetitionOfTheSameEntriesGivesTheSameView(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestASessionThatWasPackedAtAnyPointOfAnyOrderIsOpenedAsItWas(t *testing.T) {
+	packed := 0
+	rapid.Check(t, func(t *rapid.T) {
+		sc := drawScenario(t)
+		n := len(sc.events) + len(sc.answers)
+		order := make([]int, n, 2*n)
+		for i := range order {
+			order[i] = i
+		}
+		for range rapid.IntRange(0, n).Draw(t, "repeats") {
+			order = append(order, rapid.IntRange(0, n-1).Draw(t, "repeated"))
+		}
+		order = rapid.Permutation(order).Draw(t, "order")
+		var want, got []session.View
+		views := func(of *[]session.View) func(*session.Table) {
+			return func(table *session.Table) {
+				v, _ := table.View("s")
+				*of = append(*of, unversioned(v))
+			}
+		}
+		sc.tell(t, order, views(&want))
+		sc.tell(t, order, func(table *session.Table) {
+			if rapid.Bool().Draw(t, "packed") {
+				packed += table.PackAll()
+			}
+			if rapid.Bool().Draw(t, "looked at") {
+				views(&got)(table)
+			} else {
+				got = append(got, session.View{})
+			}
+			if rapid.Bool().Draw(t, "packed again") {
+				packed += table.PackAll()
+			}
+		})
+		for i := range want {
+			if got[i].Log == "" {
+				continue // not looked at
+			}
+			if diff := gocmp.Diff(want[i], got[i]); diff != "" {
+				t.Fatalf("after entry %d (-kept as it was +packed):\n%s", i+1, diff)
+			}
+		}
+	})
+	if packed == 0 {
+		t.Error("nothing was ever packed")
+	}
+}
+
+// unversioned is a view without what tells only that something was folded.
+func unversioned(v session.View) session.View {
+	v.Version, v.Legs = 0, slices.Clone(v.Legs)
+	for i := range v.Legs {
+		v.Legs[i].Version = 0
+	}
+	return v
 }
 
 func TestAViewIsNotChangedByWhatComesLater(t *testing.T) {

@@ -19,24 +19,37 @@ type identity struct {
 	byControl map[call.ControlID]*leg
 	orphans   orphans
 
+	// packed are the sessions that are packed, under the hashes of their ids.
+	packed packs
+
 	// inOrder are the sessions by their first entry, which is the order in which they are added. Of those that are
 	// forgotten some are still in it.
-	inOrder   []*session
+	inOrder   []*kept
 	forgotten int
 	// pins are entries older than the session of the leg that they were given to.
 	pins []pin
 }
 
+// kept is a session's place in the table: live or packed, until it is forgotten.
+type kept struct {
+	firstSeq uint64
+	live     *session
+	packed   []byte // nil: it is live, or forgotten
+	expires  int64  // of a packed one, unix nanoseconds on the log's clock
+}
+
+func (k *kept) forgotten() bool { return k.live == nil && k.packed == nil }
+
 type pin struct {
 	seq uint64
-	s   *session
+	of  *kept
 }
 
 func newIdentity() identity {
 	return identity{
 		sessions: cache.New(cache.NoExpiration, 0),
 		byLeg:    make(map[call.LegID]*leg), byControl: make(map[call.ControlID]*leg),
-		orphans: newOrphans(),
+		orphans: newOrphans(), packed: newPacks(),
 	}
 }
 
@@ -54,11 +67,11 @@ func (i *identity) leg(sid call.SessionID, id call.LegID) *leg {
 	return nil
 }
 
-// all are the sessions, the oldest first.
+// all are the live sessions, the oldest first.
 func (i *identity) all() iter.Seq[*session] {
 	return func(yield func(*session) bool) {
-		for _, s := range i.inOrder {
-			if !s.forgotten && !yield(s) {
+		for _, k := range i.inOrder {
+			if k.live != nil && !yield(k.live) {
 				return
 			}
 		}
@@ -114,7 +127,8 @@ func (i *identity) attach(e *call.Entry, ref call.Ref, horizon time.Time) (s *se
 	if s == nil {
 		s = &session{id: ref.Session, slot: slot{place: -1}, firstSeq: e.Seq, firstAt: e.ReceivedAt}
 		i.sessions.Set(string(s.id), s, cache.NoExpiration)
-		i.inOrder = append(i.inOrder, s)
+		s.kept = &kept{firstSeq: e.Seq, live: s}
+		i.inOrder = append(i.inOrder, s.kept)
 	}
 	if l == nil && ref.Leg != "" {
 		l = &leg{id: ref.Leg, session: s, since: e.ReceivedAt}
@@ -149,8 +163,9 @@ func (i *identity) adopt(s *session, k orphanKey, horizon time.Time) []*Event {
 	found := i.orphans.take(k, horizon)
 	for _, event := range found {
 		if event.Seq < s.firstSeq {
-			i.pins = append(i.pins, pin{event.Seq, s})
+			i.pins = append(i.pins, pin{event.Seq, s.kept})
 		}
+		s.noteEntry(event.Seq)
 	}
 	return found
 }
@@ -217,22 +232,45 @@ func (l *leg) goesBy(c call.ControlID) bool {
 // forget drops a session and what it knows. Its place in the order stays until there are too many of those: an old
 // session at the front must not put that off.
 func (i *identity) forget(s *session) {
+	i.remove(s)
+	s.kept.live = nil
+	i.countForgotten()
+}
+
+// remove takes a session out of what is live.
+func (i *identity) remove(s *session) {
 	i.sessions.Delete(string(s.id))
 	for _, l := range s.legs {
 		if i.byLeg[l.id] == l {
 			delete(i.byLeg, l.id)
 		}
-		for _, c := range append(l.aliases, l.control) {
+		for c := range l.controls() {
 			if i.byControl[c] == l {
 				delete(i.byControl, c)
 			}
 		}
 	}
-	s.forgotten, s.legs, s.events, s.slot.handedOut = true, nil, events{}, nil
+}
+
+func (i *identity) countForgotten() {
 	if i.forgotten++; i.forgotten > len(i.inOrder)/2 {
-		i.inOrder = slices.DeleteFunc(i.inOrder, func(s *session) bool { return s.forgotten })
-		i.pins = slices.DeleteFunc(i.pins, func(p pin) bool { return p.s.forgotten })
+		i.inOrder = slices.DeleteFunc(i.inOrder, (*kept).forgotten)
+		i.pins = slices.DeleteFunc(i.pins, func(p pin) bool { return p.of.forgotten() })
 		i.forgotten = 0
+	}
+}
+
+// controls are the control ids that a leg goes by.
+func (l *leg) controls() iter.Seq[call.ControlID] {
+	return func(yield func(call.ControlID) bool) {
+		for _, c := range l.aliases {
+			if !yield(c) {
+				return
+			}
+		}
+		if l.control != "" {
+			yield(l.control)
+		}
 	}
 }
 
@@ -242,11 +280,11 @@ func (i *identity) oldest(next uint64) uint64 {
 	if seq := i.orphans.oldest(); seq > 0 {
 		oldest = min(oldest, seq)
 	}
-	if n := slices.IndexFunc(i.inOrder, func(s *session) bool { return !s.forgotten }); n >= 0 {
+	if n := slices.IndexFunc(i.inOrder, func(k *kept) bool { return !k.forgotten() }); n >= 0 {
 		oldest = min(oldest, i.inOrder[n].firstSeq)
 	}
 	for _, p := range i.pins {
-		if !p.s.forgotten {
+		if !p.of.forgotten() {
 			oldest = min(oldest, p.seq)
 		}
 	}
@@ -261,6 +299,7 @@ func (i *identity) oldest(next uint64) uint64 {
 // The session is kept until Release: there is no task in the queue that would keep it.
 func (t *Table) Learn(e call.Entry) (call.Entry, bool) {
 	content := decode(&e, t.cfg.Decode)
+	t.reopen(e.Ref)
 
 	t.mu.Lock()
 	now := t.clock.now(time.Now())
@@ -273,6 +312,7 @@ func (t *Table) Learn(e call.Entry) (call.Entry, bool) {
 	s, err := t.fold.apply(&e, &content)
 	if s != nil && err == nil {
 		s.held++
+		s.learned = true
 		t.tally.count(s)
 		t.schedule.put(s, now)
 	}

@@ -32,6 +32,8 @@ const (
 // schedule is what is due next: the sessions by the time at which they are due, and which checks were handed out.
 type schedule struct {
 	rules Rules
+	// packs: sessions for which nothing is to come are packed.
+	packs bool
 	queue queue
 	// lag is how much later than its time this replica finds everything due.
 	lag time.Duration
@@ -95,18 +97,25 @@ func (q *queue) Pop() any {
 	return s
 }
 
-func newSchedule(r Rules) schedule { return schedule{rules: r, changed: make(chan struct{}, 1)} }
+func newSchedule(r Rules, packs bool) schedule {
+	return schedule{rules: r, packs: packs, changed: make(chan struct{}, 1)}
+}
 
 // put puts the session where it belongs.
 func (c *schedule) put(s *session, now time.Time) {
-	s.slot.wake = c.wake(s, now)
+	c.add(s, c.wake(s, now))
+	if c.queue[0] == s {
+		c.announce()
+	}
+}
+
+// add puts the session where it belongs by the time at which it is due.
+func (c *schedule) add(s *session, wake time.Time) {
+	s.slot.wake = wake
 	if s.slot.place < 0 {
 		heap.Push(&c.queue, s)
 	}
 	heap.Fix(&c.queue, s.slot.place)
-	if c.queue[0] == s {
-		c.announce()
-	}
 }
 
 // rebuild makes the schedule anew.
@@ -131,10 +140,13 @@ func (c *schedule) announce() {
 // wake is when the session is due.
 func (c *schedule) wake(s *session, now time.Time) (wake time.Time) {
 	s.checks(c.rules, now, func(_ Check, at time.Time) { wake = sooner(wake, at) })
-	if wake.IsZero() {
-		return s.expires(c.rules)
+	if !wake.IsZero() {
+		return wake
 	}
-	return wake
+	if c.packs {
+		return earlier(s.lastAt.Add(packAfter), s.expires(c.rules))
+	}
+	return s.expires(c.rules)
 }
 
 // sooner returns the earlier of two times, of which the zero one is not set.
@@ -162,18 +174,23 @@ func (c *schedule) upcoming(s *session, now time.Time) []Scheduled {
 	return all
 }
 
-// due hands out checks that are due, limit of them at most, takes out the sessions that are finished, and returns how
-// long nothing else is due.
-func (c *schedule) due(at instant, limit int) (checks []Check, finished []*session, wait time.Duration) {
-	for len(c.queue) > 0 && len(checks) < limit && len(finished) < maxForgotten {
+// due hands out checks that are due, limit of them at most, takes out the sessions that are finished and those that are
+// to be packed, and returns how long nothing else is due.
+func (c *schedule) due(at instant, limit int) (checks []Check, finished, quiet []*session, wait time.Duration) {
+	for len(c.queue) > 0 && len(checks) < limit && len(finished)+len(quiet) < maxForgotten {
 		s := c.queue[0]
 		if s.slot.wake.After(at.now) {
 			break
 		}
-		ready, wake := c.handOut(s, at, limit-len(checks))
+		ready, wake, idle := c.handOut(s, at, limit-len(checks))
 		if wake.IsZero() {
 			heap.Pop(&c.queue)
 			finished = append(finished, s)
+			continue
+		}
+		if c.packs && idle && s.isQuiet(at) {
+			heap.Pop(&c.queue)
+			quiet = append(quiet, s)
 			continue
 		}
 		checks = append(checks, ready...)
@@ -181,14 +198,14 @@ func (c *schedule) due(at instant, limit int) (checks []Check, finished []*sessi
 		heap.Fix(&c.queue, 0)
 	}
 	if len(c.queue) == 0 {
-		return checks, finished, time.Minute
+		return checks, finished, quiet, time.Minute
 	}
-	return checks, finished, max(c.queue[0].slot.wake.Sub(at.now), 0)
+	return checks, finished, quiet, max(c.queue[0].slot.wake.Sub(at.now), 0)
 }
 
 // handOut returns the checks of a session to hand out, room of them at most, and when it is due again; zero: it is
-// finished.
-func (c *schedule) handOut(s *session, at instant, room int) (ready []Check, wake time.Time) {
+// finished. idle: no check is to come.
+func (c *schedule) handOut(s *session, at instant, room int) (ready []Check, wake time.Time, idle bool) {
 	var out []handedOut
 	s.checks(c.rules, at.now, func(check Check, due time.Time) {
 		h := handedOut{kind: check.Kind, leg: check.Leg, attempt: check.Attempt, upto: check.Upto, at: at.local}
@@ -215,9 +232,9 @@ func (c *schedule) handOut(s *session, at instant, room int) (ready []Check, wak
 	})
 	s.slot.handedOut = out
 	if wake.IsZero() {
-		wake = c.keepUntil(s, at)
+		return ready, c.keepUntil(s, at), true
 	}
-	return ready, wake
+	return ready, wake, false
 }
 
 // same reports whether two are of the same check.
@@ -229,6 +246,8 @@ func (h *handedOut) same(other handedOut) bool {
 // keepUntil is until when to keep a session for which no check is to come; zero: it is finished.
 func (c *schedule) keepUntil(s *session, at instant) time.Time {
 	switch expires := s.expires(c.rules); {
+	case expires.After(at.now) && c.packs:
+		return earlier(expires, at.now.Add(packAfter))
 	case expires.After(at.now):
 		return expires
 	case s.lastSeq > at.floor, s.held > 0, !at.anchored:

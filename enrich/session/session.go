@@ -36,9 +36,13 @@ type session struct {
 	version uint64
 	// held counts the work on it that no task of the queue stands for.
 	held int
-	slot slot
-	// forgotten marks a session that left the table.
-	forgotten bool
+	// entries are the places in the log of all that was folded into it, as noteEntry writes them, lastNoted the last one.
+	// learned: something was that has no place there.
+	entries   []byte
+	lastNoted uint64
+	learned   bool
+	slot      slot
+	kept      *kept
 }
 
 // touch notes an entry of the session.

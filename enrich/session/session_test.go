@@ -78,7 +78,19 @@ func (tp *tape) newTable() *session.Table {
 		},
 		Changed:  func(id call.SessionID) { tp.changed = append(tp.changed, id) },
 		Unusable: func(_ call.Entry, err error) { tp.bad = append(tp.bad, err) },
+		Read:     tp.read,
+		Unreadable: func(err error) {
+			tp.tb.Fatalf("a packed session: %v", err)
+		},
 	})
+}
+
+// read returns entries of the log, as those who open a packed session want them.
+func (tp *tape) read(seqs []uint64) (entries []call.Entry, err error) {
+	for _, seq := range seqs {
+		entries = append(entries, tp.log[seq-tp.before-1])
+	}
+	return entries, nil
 }
 
 // replay returns a table that was started now and has read the whole log.

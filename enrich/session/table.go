@@ -19,6 +19,12 @@ type Config struct {
 	Changed func(call.SessionID)
 	// Unusable is called for an entry that could not be folded. It must not block. Nil: it is not wanted.
 	Unusable func(e call.Entry, err error)
+	// Read returns the entries at places in the log, which rise. Sessions that are over, published and quiet are packed, and
+	// read back when something comes of them. Nil: none is packed.
+	Read func(seqs []uint64) ([]call.Entry, error)
+	// Unreadable is called for a packed session that could not be read back, and is forgotten. It must not block. Nil: it
+	// is not wanted.
+	Unreadable func(err error)
 }
 
 // Table is the live table: the fold of the log, one entry after the other. It implements journal.Follower; its other
@@ -37,7 +43,7 @@ type Table struct {
 
 // New returns an empty table, to be filled by following the log.
 func New(cfg Config) *Table {
-	t := &Table{cfg: cfg, progress: newProgress(), schedule: newSchedule(cfg.Rules)}
+	t := &Table{cfg: cfg, progress: newProgress(), schedule: newSchedule(cfg.Rules, cfg.Read != nil)}
 	t.clear()
 	return t
 }
@@ -60,6 +66,7 @@ func (t *Table) Restart(log call.Log) {
 // Fold takes the next entry of the log.
 func (t *Table) Fold(e call.Entry) {
 	content := decode(&e, t.cfg.Decode)
+	t.reopen(content.ref())
 
 	t.mu.Lock()
 	outage := t.fold.noteOutage(&e)
@@ -176,6 +183,7 @@ func (t *Table) Wait(ctx context.Context, seq uint64) error {
 // View returns a session as it is folded now; false when the table does not know it: then the view says only up to
 // which position it does not.
 func (t *Table) View(id call.SessionID) (View, bool) {
+	t.reopen(call.Ref{Session: id})
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var v View
@@ -206,6 +214,7 @@ func (t *Table) Proven(c call.ConnectionID) bool {
 // Wants reports whether an attempt to get the status of a leg would be of use if it were made now: nobody has made it,
 // the result is not final, and there is time for an answer.
 func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
+	t.reopen(call.Ref{Session: sid})
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	l := t.fold.ids.leg(sid, id)
@@ -214,6 +223,7 @@ func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
 
 // WantsBackfill is Wants for an attempt to complete a leg from the history.
 func (t *Table) WantsBackfill(sid call.SessionID, id call.LegID, attempt int) bool {
+	t.reopen(call.Ref{Session: sid})
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	l := t.fold.ids.leg(sid, id)
@@ -238,6 +248,7 @@ type Place struct {
 
 // Place finds the call that a ref names, through its control id or leg id where it names no session.
 func (t *Table) Place(ref call.Ref) Place {
+	t.reopen(ref)
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	p := Place{Idle: true, Position: t.progress.position.Load()}
@@ -267,6 +278,7 @@ type Standing struct {
 
 // Standing returns how the call that a ref names stands.
 func (t *Table) Standing(ref call.Ref) Standing {
+	t.reopen(ref)
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	s, l := t.fold.ids.find(ref)
@@ -283,6 +295,7 @@ func (t *Table) Standing(ref call.Ref) Standing {
 // Schedule returns the next check of each kind of a session and its legs, the soonest first; none when nothing is to
 // come or the session is not known. It changes nothing, unlike Due.
 func (t *Table) Schedule(id call.SessionID) []Scheduled {
+	t.reopen(call.Ref{Session: id})
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	s := t.fold.ids.session(id)
@@ -312,7 +325,17 @@ func (t *Table) Due(limit int) (checks []Check, wait time.Duration, expired int)
 		floor: t.backlog.floor, caughtUp: t.progress.caughtUpAt,
 	}
 	expired = t.fold.ids.orphans.expire(at.now.Add(-t.cfg.Rules.AmendWindow - inFlight))
-	checks, finished, wait := t.schedule.due(at, limit)
+	checks, finished, quiet, wait := t.schedule.due(at, limit)
+	for _, s := range quiet {
+		if !t.fold.ids.pack(s, s.expires(t.cfg.Rules)) {
+			t.schedule.add(s, s.expires(t.cfg.Rules))
+		}
+	}
+	if at.anchored {
+		if next := t.fold.ids.expire(at.now); next >= 0 {
+			wait = min(wait, next)
+		}
+	}
 	for _, s := range finished {
 		if len(s.legs) == 0 {
 			expired += len(s.events.list) // they name a session of which no leg ever became known

@@ -122,7 +122,8 @@ type Stats struct {
 func (t *Table) Stats() Stats {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	st := Stats{Orphans: t.fold.ids.orphans.count()}
+	packed := &t.fold.ids.packed
+	st := Stats{Orphans: t.fold.ids.orphans.count(), Sessions: packed.sessions, Legs: packed.legs}
 	now := t.clock.now(time.Now())
 	for s := range t.fold.ids.all() {
 		st.Sessions++

@@ -149,6 +149,21 @@ type content struct {
 	err error
 }
 
+// ref names the call that it is about.
+func (c *content) ref() call.Ref {
+	switch {
+	case c.event != nil:
+		return c.event.Ref
+	case c.answer != nil:
+		return call.Ref{Session: c.answer.Session}
+	case c.check != nil:
+		return call.Ref{Session: c.check.Session}
+	case c.backfill != nil:
+		return call.Ref{Session: c.backfill.Session}
+	}
+	return call.Ref{}
+}
+
 // decode reads an entry. One that is malformed must not stop the fold of all others.
 func decode(e *call.Entry, event func(call.Entry) (call.Event, error)) (c content) {
 	defer func() {

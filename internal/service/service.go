@@ -20,6 +20,7 @@ import (
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/ingest/journal/disk"
 	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
@@ -285,7 +286,9 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		Rules: s.settings.Rules(), Timing: s.settings.timing(),
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
 	}
-	if s.embedded == nil {
+	if log, ok := s.journal.(*disk.Journal); ok {
+		config.Read = log.Read
+	} else {
 		config.Stagger = stagger
 	}
 	if len(targets) > 0 {

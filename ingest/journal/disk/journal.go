@@ -276,6 +276,9 @@ func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
 	}
 }
 
+// Read returns the entries at some sequences, which rise. It fails where one is not in the log, or cannot be read.
+func (j *Journal) Read(seqs []uint64) ([]call.Entry, error) { return j.store.pick(seqs) }
+
 // read returns the entries from a sequence on, from memory or from the disk; it waits for them.
 func (j *Journal) read(ctx context.Context, who int, from uint64) ([]call.Entry, error) {
 	var wake <-chan struct{}

@@ -173,6 +173,30 @@ func (s *store) read(from uint64) (entries []call.Entry, err error) {
 	return entries, it.Error()
 }
 
+// pick returns the entries at some sequences, which rise.
+func (s *store) pick(seqs []uint64) (entries []call.Entry, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(seqs[0]), UpperBound: key(seqs[len(seqs)-1] + 1)})
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for _, seq := range seqs {
+		if !it.SeekGE(key(seq)) || binary.BigEndian.Uint64(it.Key()[1:]) != seq {
+			return nil, errors.Join(fmt.Errorf("the log lacks its entry %d", seq), it.Error())
+		}
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return nil, fmt.Errorf("read the log: %w", err)
+		}
+		e, err := readRecord(seq, value)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
 // bounds returns the first and the last sequence that is kept; an empty log has first one above last.
 func (s *store) bounds() (first, last uint64, err error) {
 	if first, err = s.number(noteFirst, 1); err != nil {
