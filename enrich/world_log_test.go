@@ -88,6 +88,19 @@ func (l *fakeLog) all() []call.Entry {
 	return slices.Clone(l.entries)
 }
 
+// read returns the entries at some places.
+func (l *fakeLog) read(seqs []uint64) (entries []call.Entry, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, seq := range seqs {
+		if seq < l.first || seq >= l.first+uint64(len(l.entries)) {
+			return nil, fmt.Errorf("there is no entry %d", seq)
+		}
+		entries = append(entries, l.entries[seq-l.first])
+	}
+	return entries, nil
+}
+
 // get returns the entry at seq, and a channel that is closed when something
 // changes; ok is false when it is not there yet, and gone when it never will be.
 func (l *fakeLog) get(life int, seq uint64) (e call.Entry, ok, gone bool, changed <-chan struct{}) {

@@ -189,6 +189,7 @@ func (w *world) startWith(change func(r *replica)) *replica {
 		History: historyOf{w.past, r}, ReadHistory: recall,
 		Parking: w.parking, Decode: w.decode, Rules: w.rules, Timing: timing, Stagger: w.stagger,
 		Watch: w.watch, Logger: slog.New(slog.DiscardHandler), Registerer: r.registry, Needed: w.needed,
+		Read: w.log.read,
 	})
 	if change != nil {
 		change(r)

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/telnyx"
@@ -109,6 +111,37 @@ func TestTheLogKeepsHeadersThatLookLikeTelnyxs(t *testing.T) {
 			got, _ := r.store.stored()
 			if len(got) != 1 || got[0].ContentType != c.wantMedia || got[0].UserAgent != c.wantAgent {
 				t.Errorf("kept %+v, want %q and %q", got, c.wantMedia, c.wantAgent)
+			}
+		})
+	}
+}
+
+func TestAnEntryIsTheSameWhetherItsEventIsDecodedOrNot(t *testing.T) {
+	plain := open(t, nil)
+	plain.send(t, plain.webhook(t, eventBody))
+	want, _ := plain.store.stored()
+	event, err := telnyx.Decode([]byte(eventBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		decode func([]byte) (call.Event, error)
+		event  *call.Event
+	}{
+		"decoded":                        {func(body []byte) (call.Event, error) { return telnyx.Decode(body) }, &event},
+		"by a decoder that has a fault":  {func([]byte) (call.Event, error) { panic("fault") }, nil},
+		"by a decoder that takes it not": {func([]byte) (call.Event, error) { return call.Event{}, errors.New("no") }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, func(cfg *ingest.Config, _ *fakeStore) { cfg.Decode = tt.decode })
+			if diff := cmp.Diff(accepted(`{"status":"stored"}`), r.send(t, r.webhook(t, eventBody))); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			want := slices.Clone(want)
+			want[0].Event = tt.event
+			got, _ := r.store.stored()
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(call.Entry{}, "Signature")); diff != "" {
+				t.Errorf("entries (-want +got):\n%s", diff)
 			}
 		})
 	}

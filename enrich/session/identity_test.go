@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
@@ -315,4 +316,37 @@ func TestALegIsOverForWhoeverAsksByAnyOfItsIDs(t *testing.T) {
 	over(false, "of which nothing is known", call.Ref{Session: "s", Leg: "another"})
 	tp.says(call.TypeHangup, second)
 	over(true, "after both hangups", second, call.Ref{Session: "s"})
+}
+
+func TestAPackedSessionThatCannotBeReadBackIsForgotten(t *testing.T) {
+	tp := newTape(t)
+	gone, said := errors.New("the disk is damaged"), error(nil)
+	table := session.New(session.Config{
+		Rules:      tp.rules,
+		Decode:     func(call.Entry) (call.Event, error) { return tp.events[0], nil },
+		Read:       func([]uint64) ([]call.Entry, error) { return nil, gone },
+		Unreadable: func(err error) { said = err },
+	})
+	table.Restart(call.Log{ID: "log", First: 1})
+	tp.says(call.TypeHangup, ref(0))
+	table.Fold(tp.log[0])
+	if n := table.PackAll(); n != 1 {
+		t.Fatalf("%d sessions are packed", n)
+	}
+	if st := table.Stats(); st.Sessions != 1 || st.Legs != 1 || table.Needed() != 1 {
+		t.Errorf("with a packed session the table holds %+v, and needs the log from %d", st, table.Needed())
+	}
+	late := tp.log[0]
+	late.Seq = 2
+	table.Fold(late)
+	if !errors.Is(said, gone) {
+		t.Errorf("it was said: %v", said)
+	}
+	v, ok := table.View("s")
+	if !ok || v.Epoch != 2 || len(v.Legs) != 1 {
+		t.Errorf("what came late makes %+v, %t; want a session that begins with it", v, ok)
+	}
+	if st := table.Stats(); st.Sessions != 1 || table.Needed() != 2 {
+		t.Errorf("the table holds %+v, and needs the log from %d", st, table.Needed())
+	}
 }

@@ -66,23 +66,31 @@ func (p *packs) find(ref call.Ref) *kept {
 	return nil
 }
 
-// keys are those of all ids that lead to a session; false: an id leads elsewhere as well.
-func (i *identity) keys(s *session) (keys []uint64, own bool) {
-	own = true
-	add := func(kind byte, id string, leads bool) {
-		key := i.packed.hash(kind, id)
-		_, taken := i.packed.by[key]
-		own = own && leads && !taken
-		keys = append(keys, key)
-	}
-	add(ofSession, string(s.id), true)
+// keys are those of all ids of a session.
+func (p *packs) keys(s *session) []uint64 {
+	keys := []uint64{p.hash(ofSession, string(s.id))}
 	for _, l := range s.legs {
-		add(ofLeg, string(l.id), i.byLeg[l.id] == l)
+		keys = append(keys, p.hash(ofLeg, string(l.id)))
 		for c := range l.controls() {
-			add(ofControl, string(c), i.byControl[c] == l)
+			keys = append(keys, p.hash(ofControl, string(c)))
 		}
 	}
-	return keys, own
+	return keys
+}
+
+// areOwn reports whether all ids of a session lead to it, and to nothing else.
+func (i *identity) areOwn(s *session, keys []uint64) bool {
+	for _, l := range s.legs {
+		if i.byLeg[l.id] != l {
+			return false
+		}
+		for c := range l.controls() {
+			if i.byControl[c] != l {
+				return false
+			}
+		}
+	}
+	return !slices.ContainsFunc(keys, func(key uint64) bool { return i.packed.by[key] != nil })
 }
 
 // noteEntry notes the place of an entry that is folded into the session: how far it lies from the one before.
@@ -99,8 +107,8 @@ func (s *session) isQuiet(at instant) bool {
 
 // pack packs a quiet session, and reports whether it could.
 func (i *identity) pack(s *session, expires time.Time) bool {
-	keys, own := i.keys(s)
-	if !own {
+	keys := i.packed.keys(s)
+	if !i.areOwn(s, keys) {
 		return false
 	}
 	b := binary.AppendUvarint(make([]byte, 0, 8*len(keys)+len(s.entries)+8), uint64(len(keys)))
@@ -198,7 +206,7 @@ var errOtherwise = errors.New("the log's entries make another session")
 func (t *Table) reopen(ref call.Ref) {
 	for {
 		t.mu.RLock()
-		k := t.fold.ids.packed.find(ref)
+		k, packed := t.fold.ids.packed.find(ref), t.fold.ids.packed
 		var b []byte
 		if k != nil {
 			b = k.packed
@@ -209,6 +217,9 @@ func (t *Table) reopen(ref call.Ref) {
 		}
 		u := unpack(b)
 		s, err := t.refold(u)
+		if err == nil && !slices.Equal(packed.keys(s), u.keys) {
+			err = errOtherwise
+		}
 
 		t.mu.Lock()
 		ids := &t.fold.ids

@@ -97,9 +97,7 @@ func (tp *tape) read(seqs []uint64) (entries []call.Entry, err error) {
 func (tp *tape) replay() *session.Table {
 	table := tp.newTable()
 	table.Restart(call.Log{ID: "first epoch", First: 1, Last: uint64(len(tp.log))})
-	for _, e := range tp.log {
-		table.Fold(e)
-	}
+	table.FoldAll(tp.log)
 	return table
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 type Config struct {
 	// Rules are the times by which it decides.
 	Rules Rules
-	// Decode reads the event of an entry whose topic is an event's. The wire format is not this package's business.
+	// Decode reads the event of an entry whose topic is an event's. The wire format is not this package's business. It is
+	// called by several goroutines at once.
 	Decode func(call.Entry) (call.Event, error)
 	// Changed is called for every session that an entry was folded into, from the goroutine that folds; it must not
 	// block. Nil: it is not wanted.
@@ -66,11 +68,37 @@ func (t *Table) Restart(log call.Log) {
 // Fold takes the next entry of the log.
 func (t *Table) Fold(e call.Entry) {
 	content := decode(&e, t.cfg.Decode)
+	t.take(e, &content)
+}
+
+// FoldAll takes the next entries of the log. They are decoded on all processors: that is most of the work of a replay.
+func (t *Table) FoldAll(entries []call.Entry) {
+	contents := make([]content, len(entries))
+	var decoding sync.WaitGroup
+	each := max((len(entries)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), decodedAlone)
+	for begin := 0; begin < len(entries); begin += each {
+		decoding.Go(func() {
+			for i := begin; i < min(begin+each, len(entries)); i++ {
+				contents[i] = decode(&entries[i], t.cfg.Decode)
+			}
+		})
+	}
+	decoding.Wait()
+	for i := range entries {
+		t.take(entries[i], &contents[i])
+	}
+}
+
+// decodedAlone is how many entries are not worth another goroutine.
+const decodedAlone = 32
+
+// take folds what an entry holds.
+func (t *Table) take(e call.Entry, content *content) {
 	t.reopen(content.ref())
 
 	t.mu.Lock()
 	outage := t.fold.noteOutage(&e)
-	s, err := t.fold.apply(&e, &content)
+	s, err := t.fold.apply(&e, content)
 	if s != nil {
 		t.tally.count(s)
 	}

@@ -72,6 +72,13 @@ type Follower interface {
 	Fold(e call.Entry)
 }
 
+// BatchFollower is a follower that is quicker with many entries at once, as a replay has them.
+type BatchFollower interface {
+	Follower
+	// FoldAll is Fold of one after the other. It does not keep the slice.
+	FoldAll(entries []call.Entry)
+}
+
 // Describe returns the identity and the extent of a log whose entries are the messages of a stream.
 func Describe(info *jetstream.StreamInfo) call.Log {
 	return call.Log{

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nuid"
 	"golang.org/x/time/rate"
 
-	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/internal/call"
 )
 
@@ -162,16 +162,24 @@ func (p *peers) warnings() (found []string) {
 	return found
 }
 
-// observed is a follower of the log beside which heartbeats are read.
+// observed is a table that follows the log, beside which heartbeats are read.
 type observed struct {
-	journal.Follower
+	*session.Table
 	peers *peers
 }
 
 // Fold implements journal.Follower.
 func (o observed) Fold(e call.Entry) {
-	o.Follower.Fold(e)
+	o.Table.Fold(e)
 	o.peers.note(&e)
+}
+
+// FoldAll implements journal.BatchFollower.
+func (o observed) FoldAll(entries []call.Entry) {
+	o.Table.FoldAll(entries)
+	for i := range entries {
+		o.peers.note(&entries[i])
+	}
 }
 
 // follow folds the log until ctx ends.

@@ -180,6 +180,21 @@ func wantSame(t *testing.T, want, got []call.Entry) {
 	}
 }
 
+func TestEntriesAreReadBackFromTheirPlaces(t *testing.T) {
+	t.Parallel()
+	j := newWorld(t).opened(t)
+	appendAll(t, j, 1, 6)
+	all := logged(t, j, 6)
+	got, err := j.Read([]uint64{2, 3, 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, []call.Entry{all[1], all[2], all[4]}, got)
+	if got, err := j.Read([]uint64{5, 7}); err == nil {
+		t.Errorf("an entry that the log does not have was read: %d entries", len(got))
+	}
+}
+
 func TestTheStreamIsACopyOfTheLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -244,36 +244,88 @@ func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
 	j.Metrics.Restarts.WithLabelValues("start").Inc()
 	f.Restart(log)
 	failures := journal.NewRetry()
-	for next := log.First; ; {
-		entries, err := j.read(ctx, folding, next)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		for i := range entries {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			f.Fold(entries[i])
-			if entries[i].Foreign {
-				j.MetForeign(&entries[i])
-			} else if entries[i].Seq <= log.Last {
-				j.Known.Seen(&entries[i])
-			}
-			next = entries[i].Seq + 1
-		}
-		if len(entries) > 0 {
-			j.tail.fold(next - 1)
-		}
+	next, err := j.replay(ctx, f, log)
+	for {
 		if err == nil {
 			j.Follows.Clear()
 			failures.Succeeded()
-			continue
+		} else {
+			j.Follows.Note(err)
+			if !failures.Wait(ctx, j.log, "following the log", err) {
+				return ctx.Err()
+			}
 		}
-		j.Follows.Note(err)
-		if !failures.Wait(ctx, j.log, "following the log", err) {
+		var entries []call.Entry
+		entries, err = j.read(ctx, folding, next)
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		next = j.hand(f, entries, next, log.Last)
 	}
+}
+
+// replay hands on what stands in the log at the start, and returns the sequence to go on with. What comes next is read
+// from the disk meanwhile.
+func (j *Journal) replay(ctx context.Context, f journal.Follower, log call.Log) (next uint64, err error) {
+	type block struct {
+		entries []call.Entry
+		err     error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	blocks := make(chan block, 2)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	reading.Go(func() {
+		defer close(blocks)
+		for from := log.First; from <= log.Last; {
+			var b block
+			if b.entries, b.err = j.store.read(from); b.err == nil && (len(b.entries) == 0 || b.entries[0].Seq != from) {
+				b.err = fmt.Errorf("the log lacks its entry %d", from)
+			}
+			select {
+			case blocks <- b:
+			case <-ctx.Done():
+				return
+			}
+			if b.err != nil {
+				return
+			}
+			from = b.entries[len(b.entries)-1].Seq + 1
+		}
+	})
+	next = log.First
+	for b := range blocks {
+		if b.err != nil || ctx.Err() != nil {
+			return next, b.err
+		}
+		next = j.hand(f, b.entries, next, log.Last)
+	}
+	return next, nil
+}
+
+// hand hands entries on, of which those up to last were there at the start, and returns the sequence to go on with.
+func (j *Journal) hand(f journal.Follower, entries []call.Entry, next, last uint64) uint64 {
+	if len(entries) == 0 {
+		return next
+	}
+	if all, ok := f.(journal.BatchFollower); ok {
+		all.FoldAll(entries)
+	} else {
+		for i := range entries {
+			f.Fold(entries[i])
+		}
+	}
+	for i := range entries {
+		if entries[i].Foreign {
+			j.MetForeign(&entries[i])
+		} else if entries[i].Seq <= last {
+			j.Known.Seen(&entries[i])
+		}
+	}
+	next = entries[len(entries)-1].Seq + 1
+	j.tail.fold(next - 1)
+	return next
 }
 
 // Read returns the entries at some sequences, which rise. It fails where one is not in the log, or cannot be read.
