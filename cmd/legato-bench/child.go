@@ -18,6 +18,8 @@ import (
 	telnyxfake "github.com/legato-calls/legato/internal/fake"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/legato-calls/legato/cmd/legato-bench/bench"
 )
 
 // stopPatience bounds the stop of a target, above what serve takes at most.
@@ -27,6 +29,7 @@ const stopPatience = 30 * time.Second
 type target struct {
 	targetHello
 	name    string
+	beside  *target // its NATS, where it brings none
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	replies *json.Decoder
@@ -42,23 +45,45 @@ type usage struct {
 	rss, peak float64 // MiB
 }
 
-// launchTarget starts a target with its data in dir, and more flags of the service, and waits until it is ready.
+// launchTarget starts a target with its data in dir, and more flags of the service, and waits until it is ready. One
+// that is external is the service with a NATS server in a process of its own, which is started first.
 func (b *benchRun) launchTarget(ctx context.Context, name, dir string, flags ...string) (*target, error) {
+	form, external := strings.CutSuffix(name, bench.External)
+	if !external {
+		return b.launch(ctx, name, dir, flags...)
+	}
+	beside, err := b.launch(ctx, targetNATS, filepath.Join(dir, "nats"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := b.launch(ctx, form, dir, append(flags, "--nats-url="+beside.NATS)...)
+	if err != nil {
+		return nil, errors.Join(err, beside.stop())
+	}
+	t.name, t.beside, t.NATS = name, beside, beside.NATS
+	return t, nil
+}
+
+func (b *benchRun) launch(ctx context.Context, name, dir string, flags ...string) (*target, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	words := []string{program, targetWord, name}
+	if name == bench.Baseline {
+		// A constant rate of status requests would be what is measured, and not the build.
+		words, flags = append(strings.Fields(b.Baseline), targetPipeline), append(flags, "--status-rate=1000000")
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the directory of %s: %w", name, err)
 	}
 	t := &target{name: name, log: filepath.Join(dir, "log.json")}
 	// It stops when its standard input ends, so also when this process dies.
-	args := append([]string{
-		targetWord, name,
-		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data-dir=" + filepath.Join(dir, "data"),
-		"--telnyx-public-key=" + telnyxfake.PublicKey(b.key), "--telnyx-api-key=bench", "--telnyx-base-url=http://" + b.api.addr + "/v2", "--status-rate=1000000",
-	}, flags...)
-	t.cmd = exec.Command(program, args...) //nolint:noctx // stop ends it, in order
+	words = append(append(words,
+		"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data-dir="+filepath.Join(dir, "data"),
+		"--telnyx-public-key="+telnyxfake.PublicKey(b.key), "--telnyx-api-key=bench", "--telnyx-base-url=http://"+b.api.addr+"/v2",
+	), flags...)
+	t.cmd = exec.Command(words[0], words[1:]...) //nolint:noctx // stop ends it, in order
 	// Defaults are what is measured, not what this environment sets.
 	t.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -131,8 +156,15 @@ func isReady(ctx context.Context, admin string) (bool, error) {
 	return response.StatusCode == http.StatusOK, err
 }
 
-// usage asks the operating system.
+// usage asks the operating system. What stands beside the target is counted with it.
 func (t *target) usage() (usage, error) {
+	var beside usage
+	if t.beside != nil {
+		var err error
+		if beside, err = t.beside.usage(); err != nil {
+			return usage{}, err
+		}
+	}
 	stat, err := t.process.Stat()
 	if err != nil {
 		return usage{}, fmt.Errorf("read the CPU time of process %d: %w", t.process.PID, err)
@@ -143,8 +175,8 @@ func (t *target) usage() (usage, error) {
 	}
 	const mib = 1 << 20
 	return usage{
-		cpu: time.Duration(stat.CPUTime() * float64(time.Second)),
-		rss: float64(status.VmRSS) / mib, peak: float64(status.VmHWM) / mib,
+		cpu: time.Duration(stat.CPUTime()*float64(time.Second)) + beside.cpu,
+		rss: float64(status.VmRSS)/mib + beside.rss, peak: float64(status.VmHWM)/mib + beside.peak,
 	}, nil
 }
 
@@ -180,6 +212,9 @@ func (t *target) stop() error {
 	_ = t.stdin.Close() // that it is gone already, Wait tells
 	if err := t.cmd.Wait(); err != nil {
 		return fmt.Errorf("stop what was measured: %w%s", err, t.lastWords())
+	}
+	if t.beside != nil {
+		return t.beside.stop()
 	}
 	return nil
 }

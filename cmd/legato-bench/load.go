@@ -14,12 +14,21 @@ import (
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
 )
 
-// measured are the rows of the table, in the order in which they take turns.
-var measured = []bench.Target{
-	{Name: targetFloor, What: "floor A: Echo, read body, verify, 200"},
-	{Name: targetPublish, What: "A + one awaited publish, no sync"},
-	{Name: targetSynced, What: "A + one awaited publish, synced"},
-	{Name: targetPipeline, What: "the whole pipeline"},
+// rows are what is measured, in the order in which they take turns.
+func (b *benchRun) rows() []bench.Target {
+	rows := []bench.Target{
+		{Name: targetFloor, What: "floor A: Echo, read body, verify, 200"},
+		{Name: targetOurs, What: "A with our verifier"},
+		{Name: targetSynced, What: "A + one awaited publish, synced"},
+		{Name: targetLocal, What: "floor W: A + a synced log (pebble), a copy to JetStream"},
+		{Name: targetPipeline, What: "the service, its NATS embedded"},
+		{Name: targetPipeline + bench.External, What: "the service and its NATS, not synced"},
+	}
+	if b.Baseline != "" {
+		rows = append(rows, bench.Target{Name: bench.Baseline, What: "the baseline, its NATS embedded"},
+			bench.Target{Name: bench.Baseline + bench.External, What: "the baseline and its NATS, not synced"})
+	}
+	return slices.DeleteFunc(rows, func(t bench.Target) bool { return len(b.Rows) > 0 && !slices.Contains(b.Rows, t.Name) })
 }
 
 // benchSettle is what serve waits after a hangup by default.
@@ -31,12 +40,17 @@ var warmUp = bench.Shape{Events: 500, PerLeg: 2, Open: true}
 
 // load measures all targets, each in a new process, in every round.
 func (b *benchRun) load(ctx context.Context) error {
-	b.report.Targets = slices.Clone(measured)
+	b.report.Targets = b.rows()
+	return b.inTurn(ctx, b.report.Targets, b.Rates)
+}
+
+// inTurn measures targets in rounds, at saturation and at fixed rates.
+func (b *benchRun) inTurn(ctx context.Context, targets []bench.Target, rates []float64) error {
 	for n := range b.Rounds {
-		for i := range b.report.Targets {
-			t := &b.report.Targets[i]
+		for i := range targets {
+			t := &targets[i]
 			b.progress("round %d of %d: %s", n+1, b.Rounds, t.What)
-			round, err := b.round(ctx, t.Name, n)
+			round, err := b.round(ctx, t.Name, n, rates)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.What, err)
 			}
@@ -80,7 +94,7 @@ func (b *benchRun) drive(ctx context.Context, t *target, do func(context.Context
 	return do(ctx, d)
 }
 
-func (b *benchRun) round(ctx context.Context, name string, n int) (bench.Round, error) {
+func (b *benchRun) round(ctx context.Context, name string, n int, rates []float64) (bench.Round, error) {
 	var r bench.Round
 	err := b.driven(ctx, name, func(ctx context.Context, d *drive) error {
 		idle, err := d.usage()
@@ -91,7 +105,7 @@ func (b *benchRun) round(ctx context.Context, name string, n int) (bench.Round, 
 		if r.Saturated, err = d.saturated(ctx, n); err != nil {
 			return err
 		}
-		for _, rate := range b.Rates {
+		for _, rate := range rates {
 			held, err := d.held(ctx, rate, n)
 			if err != nil {
 				return fmt.Errorf("at %g/s: %w", rate, err)

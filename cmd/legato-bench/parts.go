@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
@@ -32,19 +33,33 @@ func (b *benchRun) start(ctx context.Context) error {
 
 // replay measures the time to readiness with a log, after an orderly stop and after a crash.
 func (b *benchRun) replay(ctx context.Context) error {
+	for _, t := range b.rows() {
+		if t.Name != bench.Pipeline && t.Name != bench.Baseline {
+			continue
+		}
+		r, err := b.replayOf(ctx, t.Name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.What, err)
+		}
+		b.report.Replays = append(b.report.Replays, r)
+	}
+	return nil
+}
+
+func (b *benchRun) replayOf(ctx context.Context, name string) (bench.Replay, error) {
+	r := bench.Replay{Name: name}
 	dir, err := os.MkdirTemp(b.dir, "replay-")
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer os.RemoveAll(dir)
-	t, err := b.launchTarget(ctx, targetPipeline, dir)
+	t, err := b.launchTarget(ctx, name, dir)
 	if err != nil {
-		return err
+		return r, err
 	}
-	r := &bench.Replay{}
 	err = b.drive(ctx, t, func(ctx context.Context, d *drive) error {
 		for r.Events < b.Replay {
-			b.progress("fill the log: %d of %d events", r.Events, b.Replay)
+			b.progress("%s: fill the log: %d of %d events", name, r.Events, b.Replay)
 			result, _, err := d.flood(ctx, bench.Shape{Events: min(portion, b.Replay-r.Events)})
 			if err != nil {
 				return err
@@ -54,22 +69,89 @@ func (b *benchRun) replay(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("fill the log: %w", err)
+		return r, fmt.Errorf("fill the log: %w", err)
 	}
-	b.progress("restart with %d events", r.Events)
-	if t, err = b.launchTarget(ctx, targetPipeline, dir); err != nil {
-		return err
+	b.progress("%s: restart with %d events", name, r.Events)
+	if t, err = b.launchTarget(ctx, name, dir); err != nil {
+		return r, err
 	}
 	r.Seconds = t.startup.Seconds()
 	if err := t.kill(); err != nil {
-		return err
+		return r, err
 	}
-	if t, err = b.launchTarget(ctx, targetPipeline, dir); err != nil {
-		return err
+	if t, err = b.launchTarget(ctx, name, dir); err != nil {
+		return r, err
 	}
 	r.AfterKill = t.startup.Seconds()
-	b.report.Replay = r
-	return t.stop()
+	return r, t.stop()
+}
+
+// diskBusy measures the service beside the floor that writes to the disk as well, while another process does.
+func (b *benchRun) diskBusy(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp(b.dir, "busy-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	w, err := b.launchTarget(ctx, targetWriter, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.stop()) }()
+	began := time.Now()
+	busy := &bench.Busy{Targets: slices.DeleteFunc(b.rows(), func(t bench.Target) bool { return t.Name != targetLocal && t.Name != targetPipeline })}
+	if err := b.inTurn(ctx, busy.Targets, b.Rates[:min(1, len(b.Rates))]); err != nil {
+		return err
+	}
+	did, err := w.ask(askWritten)
+	busy.MegabytesPerSecond = float64(did.Written) / 1e6 / time.Since(began).Seconds()
+	b.report.Busy = busy
+	return err
+}
+
+// burstLegs are the hangups that come within a second.
+const burstLegs = 20_000
+
+// benchDeadline is after how long serve publishes without a status by default.
+const benchDeadline = 10 * time.Second
+
+// burst ends many legs within a second, and measures until the last of their summaries.
+func (b *benchRun) burst(ctx context.Context) error {
+	return b.driven(ctx, targetPipeline, func(ctx context.Context, d *drive) error {
+		openings, hangups := d.build(bench.Shape{Events: 2 * burstLegs, PerLeg: 2}).Split()
+		if _, _, err := d.send(ctx, openings, func(ctx context.Context) (*bench.Result, error) {
+			return bench.Saturate(ctx, d.Listen, openings, connections)
+		}); err != nil {
+			return fmt.Errorf("open legs: %w", err)
+		}
+		b.progress("burst: %d hangups", hangups.Len())
+		result, cost, err := d.send(ctx, hangups, func(ctx context.Context) (*bench.Result, error) {
+			return bench.Hold(ctx, d.Listen, hangups, connections, float64(hangups.Len()))
+		})
+		if err != nil {
+			return err
+		}
+		r := &bench.Burst{Legs: hangups.Len(), Answered: result.Elapsed.Seconds(), CPUMicros: cost.target}
+		since := func(t time.Time) float64 { return t.Sub(result.Began).Seconds() }
+		answered := result.Answered()
+		for i, leg := range hangups.Legs {
+			asked, done := d.api.answered(leg.Ref.Control), d.watch.At(string(leg.Ref.Leg))
+			waits := answered[i].Add(benchSettle)
+			if asked.After(waits) {
+				waits = asked
+			}
+			if deadline := answered[i].Add(benchDeadline); waits.After(deadline) {
+				waits = deadline
+			}
+			r.Asked, r.LastLeg = max(r.Asked, since(asked)), max(r.LastLeg, since(done))
+			r.Over = max(r.Over, done.Sub(waits).Seconds())
+		}
+		for _, id := range hangups.Sessions {
+			r.LastSession = max(r.LastSession, since(d.watch.At(string(id))))
+		}
+		b.report.Burst = r
+		return nil
+	})
 }
 
 // openSteps is how many events an open leg has had: it rang and was answered.

@@ -26,7 +26,7 @@ type benchCmd struct {
 	Quick    bool          `help:"Under a minute: one round, fewer events, only the parts load and start."`
 	JSON     bool          `help:"Print the report as JSON."`
 	Goals    bool          `help:"Hold the figures against the project's own goals."`
-	Only     []string      `enum:"load,start,replay,heap,growth,forward,console,steady" help:"Parts to run, separated by commas: load (the floors and the pipeline), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), console (with readers of its live pages), steady (memory over a long time). Default: all but steady."`
+	Only     []string      `enum:"load,start,replay,heap,growth,forward,console,disk-busy,burst,steady" help:"Parts to run, separated by commas: load (the floors and the service), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), console (with readers of its live pages), disk-busy (beside other work on the disk), burst (20,000 hangups in a second), steady (memory over a long time). Default: all but steady."`
 	Rounds   int           `default:"3" help:"How often everything is measured, in turn."`
 	Events   int           `default:"40000" help:"Events at saturation."`
 	Hold     time.Duration `default:"10s" help:"How long each fixed rate is held."`
@@ -34,6 +34,8 @@ type benchCmd struct {
 	Steady   time.Duration `default:"1h" help:"How long the part steady holds the first of the fixed rates."`
 	Replay   int           `default:"100000" help:"Events in the log of the restart."`
 	OpenLegs int           `default:"100000" help:"Open legs or sessions of the parts heap and growth." name:"open-legs"`
+	Rows     []string      `help:"Rows of the part load to measure, by the names that --json has." placeholder:"NAME"`
+	Baseline string        `help:"Another build to measure beside, in the parts load and replay: the words that make its bench a target, as '/old/legato-bench bench-target'." placeholder:"WORDS"`
 	Dir      string        `default:"." help:"Where the logs are written: on the disk that is to be measured, not on one in memory." type:"path"`
 	Profile  string        `help:"Directory for CPU and allocation profiles of each target, at saturation and at each fixed rate. They cost some CPU." placeholder:"DIR" type:"path"`
 }
@@ -47,6 +49,8 @@ const (
 	partGrowth  = "growth"
 	partForward = "forward"
 	partConsole = "console"
+	partBusy    = "disk-busy"
+	partBurst   = "burst"
 	partSteady  = "steady"
 )
 
@@ -87,7 +91,16 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{partLoad, b.load}, {partStart, b.start}, {partReplay, b.replay}, {partHeap, b.heap}, {partGrowth, b.growth}, {partForward, b.forward}, {partConsole, b.consolePart}, {partSteady, b.steady},
+		{partLoad, b.load},
+		{partStart, b.start},
+		{partReplay, b.replay},
+		{partHeap, b.heap},
+		{partGrowth, b.growth},
+		{partForward, b.forward},
+		{partConsole, b.consolePart},
+		{partBusy, b.diskBusy},
+		{partBurst, b.burst},
+		{partSteady, b.steady},
 	} {
 		if !slices.Contains(cmd.Only, part.name) {
 			continue
@@ -110,7 +123,7 @@ func (cmd *benchCmd) Run(ctx context.Context, c *console) error {
 // complete applies --quick and refuses what cannot be measured.
 func (cmd *benchCmd) complete() error {
 	if len(cmd.Only) == 0 {
-		cmd.Only = []string{partLoad, partStart, partReplay, partHeap, partGrowth, partForward, partConsole}
+		cmd.Only = []string{partLoad, partStart, partReplay, partHeap, partGrowth, partForward, partConsole, partBusy, partBurst}
 		if cmd.Quick {
 			cmd.Only = cmd.Only[:2]
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
@@ -50,7 +51,7 @@ func TestBenchMeasuresAllTargets(t *testing.T) {
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	if len(report.Targets) != 4 {
+	if len(report.Targets) != 6 {
 		t.Fatalf("%d targets", len(report.Targets))
 	}
 	for _, target := range report.Targets {
@@ -61,7 +62,7 @@ func TestBenchMeasuresAllTargets(t *testing.T) {
 		if r.Saturated.Events != 140 || r.Saturated.PerSecond <= 0 || r.IdleRSS <= 0 || r.PeakRSS < r.IdleRSS || r.Held[0].Latency.P99 <= 0 {
 			t.Errorf("%s: %+v", target.Name, r)
 		}
-		if completed := r.Held[0].Completed; (completed != nil) != (target.Name == bench.Pipeline) || completed != nil && completed.Max < completed.P50 {
+		if completed := r.Held[0].Completed; (completed != nil) != strings.HasPrefix(target.Name, bench.Pipeline) || completed != nil && completed.Max < completed.P50 {
 			t.Errorf("%s: from hangup to completed: %+v", target.Name, completed)
 		}
 		for _, kind := range []string{"cpu", "allocs"} {
@@ -70,7 +71,7 @@ func TestBenchMeasuresAllTargets(t *testing.T) {
 			}
 		}
 	}
-	if report.Start == nil || report.Start.Median <= 0 || report.Replay != nil || report.Heap != nil {
+	if report.Start == nil || report.Start.Median <= 0 || report.Replays != nil || report.Heap != nil {
 		t.Errorf("parts: %s", out)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "legato-bench-*"))
@@ -82,7 +83,7 @@ func TestBenchMeasuresAllTargets(t *testing.T) {
 // TestBenchMeasuresThePartsApart does so with a small log and few open legs.
 func TestBenchMeasuresThePartsApart(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), program, "--only=replay,heap,steady", "--json", "--replay=140", "--open-legs=20", "--rates=100", "--steady=1s", "--dir="+t.TempDir())
+	cmd := exec.CommandContext(t.Context(), program, "--only=replay,heap,disk-busy,steady", "--json", "--rounds=1", "--events=140", "--hold=350ms", "--baseline="+program+" bench-target", "--replay=140", "--open-legs=20", "--rates=100", "--steady=1s", "--dir="+t.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -93,8 +94,16 @@ func TestBenchMeasuresThePartsApart(t *testing.T) {
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	if r := report.Replay; r == nil || r.Events < 140 || r.Seconds <= 0 || r.AfterKill <= 0 {
-		t.Errorf("replay: %+v", r)
+	if r := report.Replays; len(r) != 2 || r[0].Name != bench.Pipeline || r[1].Name != bench.Baseline {
+		t.Errorf("replays: %+v", r)
+	}
+	for _, r := range report.Replays {
+		if r.Events < 140 || r.Seconds <= 0 || r.AfterKill <= 0 {
+			t.Errorf("replay: %+v", r)
+		}
+	}
+	if b := report.Busy; b == nil || b.MegabytesPerSecond <= 0 || len(b.Targets) != 2 || b.Targets[1].Rounds[0].Saturated.PerSecond <= 0 {
+		t.Errorf("on a busy disk: %+v", b)
 	}
 	if h := report.Heap; h == nil || h.Legs < 20 || h.IdleMiB <= 0 {
 		t.Errorf("heap: %+v", h)

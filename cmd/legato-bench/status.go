@@ -23,10 +23,11 @@ type slowAPI struct {
 
 	mu   sync.Mutex
 	took map[call.ControlID]time.Duration
+	last map[call.ControlID]time.Time
 }
 
 func serveSlowAPI(ctx context.Context) (*slowAPI, func(), error) {
-	api := &slowAPI{API: fake.NewAPI(fake.APIConfig{}), took: map[call.ControlID]time.Duration{}}
+	api := &slowAPI{API: fake.NewAPI(fake.APIConfig{}), took: map[call.ControlID]time.Duration{}, last: map[call.ControlID]time.Time{}}
 	addr, stop, err := fake.Serve(ctx, "127.0.0.1:0", api)
 	api.addr = addr
 	return api, stop, err
@@ -41,12 +42,14 @@ func (a *slowAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.took[id] += time.Since(began)
+	a.last[id] = time.Now()
 }
 
 // register tells the API of the legs of a workload, as if nobody had asked for any yet.
 func (a *slowAPI) register(w *bench.Workload) {
 	a.mu.Lock()
 	clear(a.took)
+	clear(a.last)
 	a.mu.Unlock()
 	for _, leg := range w.Legs {
 		a.Register(fake.APICall{
@@ -60,4 +63,11 @@ func (a *slowAPI) time(id call.ControlID) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.took[id]
+}
+
+// answered returns when it last answered about a leg; zero: it was not asked.
+func (a *slowAPI) answered(id call.ControlID) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last[id]
 }

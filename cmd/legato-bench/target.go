@@ -22,22 +22,27 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/legato-calls/legato/cmd/legato-bench/bench"
 )
 
 // What bench measures, each in a process of its own.
 const (
-	// targetFloor reads the body, verifies it and answers.
-	targetFloor = "floor"
-	// targetPublish also publishes to an embedded JetStream that leaves syncing to the kernel.
-	targetPublish = "publish"
-	// targetSynced does so to one that syncs each message.
-	targetSynced = "publish-synced"
-	// targetPipeline is the service.
-	targetPipeline = "pipeline"
+	// targetFloor reads the body, verifies it with the standard library and answers.
+	targetFloor = bench.Floor
+	// targetOurs does so with the service's verifier.
+	targetOurs = bench.Ours
+	// targetSynced also publishes to an embedded JetStream that syncs each message.
+	targetSynced = bench.Synced
+	// targetLocal writes to a log on the disk with a sync that concurrent webhooks share, and has a copy published.
+	targetLocal = bench.Local
+	// targetPipeline is the service, with an embedded NATS unless it is told of another.
+	targetPipeline = bench.Pipeline
+	// targetNATS is a NATS server with its own defaults.
+	targetNATS = "nats"
+	// targetWriter writes and syncs as other work on the disk does.
+	targetWriter = "writer"
 )
 
 // targetWord is the argument that makes this program a target.
@@ -46,7 +51,7 @@ const targetWord = "bench-target"
 // targetCmd is a process that bench measures. It serves until its standard
 // input ends, and takes commands there.
 type targetCmd struct {
-	Target string `arg:"" enum:"floor,publish,publish-synced,pipeline" help:"What to be."`
+	Target string `arg:"" enum:"floor,floor-ours,publish-synced,floor-local,pipeline,nats,writer" help:"What to be."`
 	service.Settings
 }
 
@@ -66,13 +71,16 @@ type targetReply struct {
 	HeapBytes uint64 `json:"heap_bytes,omitempty"`
 	// LiveBytes is what the last collection found alive.
 	LiveBytes uint64 `json:"live_bytes,omitempty"`
-	Error     string `json:"error,omitempty"`
+	// Written is what the writer has written and synced.
+	Written uint64 `json:"written,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Commands of a target.
 const (
 	askHeap     = "heap"
 	askLive     = "live"
+	askWritten  = "written"
 	askProfile  = "profile" // followed by a file name
 	askProfiled = "profiled"
 )
@@ -103,7 +111,13 @@ func (cmd *targetCmd) Run(ctx context.Context, c *console) error {
 }
 
 func (cmd *targetCmd) start(ctx context.Context, c *console) (targetHello, func(context.Context) error, error) {
-	if cmd.Target != targetPipeline {
+	switch cmd.Target {
+	case targetPipeline:
+	case targetNATS:
+		return cmd.startNATS()
+	case targetWriter:
+		return targetHello{}, cmd.writeAndSync, nil
+	default:
 		service.TuneCollector(cmd.Logger(c.stderr)) // as the service does: else the floors would look dearer than they are
 		return cmd.startFloor(ctx)
 	}
@@ -130,6 +144,8 @@ func (p *profile) obey(line string) targetReply {
 		return targetReply{HeapBytes: stats.HeapAlloc}
 	case askLive:
 		return targetReply{LiveBytes: service.LiveHeap()}
+	case askWritten:
+		return targetReply{Written: written.Load()}
 	case askProfile:
 		err = p.begin(file)
 	case askProfiled:
@@ -165,29 +181,33 @@ func (p *profile) end() error {
 	return errors.Join(err, pprof.Lookup("allocs").WriteTo(allocs, 0), allocs.Close())
 }
 
-// startFloor serves the least that a webhook can cost, alone or with a publish.
+// startFloor serves the least that a webhook can cost, alone or with a store.
 func (cmd *targetCmd) startFloor(ctx context.Context) (targetHello, func(context.Context) error, error) {
 	keys, err := telnyx.ParseKeys(cmd.TelnyxPublicKey)
 	if err != nil {
 		return targetHello{}, nil, err
 	}
-	store, stop := func(context.Context, []byte) error { return nil }, func() {}
-	if cmd.Target != targetFloor {
-		if store, stop, err = publishing(ctx, cmd.DataDir, cmd.Target == targetSynced); err != nil {
-			return targetHello{}, nil, err
-		}
+	verify, store, stop := standard(keys[0]), func(context.Context, []byte) error { return nil }, func() error { return nil }
+	switch cmd.Target {
+	case targetOurs:
+		verify = telnyx.NewVerifier(keys).Verify
+	case targetSynced:
+		store, stop, err = publishing(ctx, cmd.DataDir)
+	case targetLocal:
+		store, stop, err = logging(ctx, cmd.DataDir)
+	}
+	if err != nil {
+		return targetHello{}, nil, err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cmd.Listen)
 	if err != nil {
-		stop()
-		return targetHello{}, nil, fmt.Errorf("listen: %w", err)
+		return targetHello{}, nil, errors.Join(fmt.Errorf("listen: %w", err), stop())
 	}
 	e := echo.New()
-	e.POST(ingest.Path, floor(keys[0], store)) //nolint:contextcheck // each request has its own
+	e.POST(ingest.Path, floor(verify, store)) //nolint:contextcheck // each request has its own
 	// The limits of the service's server, so that a slow rate does not close the connections.
 	srv := &http.Server{Handler: e, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 90 * time.Second}
 	serve := func(ctx context.Context) error {
-		defer stop()
 		var g errgroup.Group
 		g.Go(func() error {
 			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -196,27 +216,20 @@ func (cmd *targetCmd) startFloor(ctx context.Context) (targetHello, func(context
 			return nil
 		})
 		<-ctx.Done()
-		return errors.Join(srv.Close(), g.Wait())
+		return errors.Join(srv.Close(), g.Wait(), stop())
 	}
 	return targetHello{Listen: listener.Addr().String()}, serve, nil
 }
 
-// floor verifies with the standard library, whatever the service verifies with.
-func floor(key ed25519.PublicKey, store func(context.Context, []byte) error) echo.HandlerFunc {
+// floor takes a webhook, verifies it, stores it and answers.
+func floor(verify func(timestamp, signature string, body []byte) error, store func(context.Context, []byte) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
 		}
-		signature, err := base64.StdEncoding.DecodeString(r.Header.Get(telnyx.HeaderSignature))
-		if err != nil {
-			return echo.ErrUnauthorized
-		}
-		timestamp := r.Header.Get(telnyx.HeaderTimestamp)
-		message := make([]byte, 0, len(timestamp)+1+len(body))
-		message = append(append(append(message, timestamp...), '|'), body...)
-		if !ed25519.Verify(key, message, signature) {
+		if verify(r.Header.Get(telnyx.HeaderTimestamp), r.Header.Get(telnyx.HeaderSignature), body) != nil {
 			return echo.ErrUnauthorized
 		}
 		if err := store(r.Context(), body); err != nil {
@@ -226,42 +239,18 @@ func floor(key ed25519.PublicKey, store func(context.Context, []byte) error) ech
 	}
 }
 
-// publishing returns a publish that is awaited, to a JetStream in this process.
-func publishing(ctx context.Context, dir string, synced bool) (store func(context.Context, []byte) error, stop func(), err error) {
-	ns, err := server.NewServer(&server.Options{
-		ServerName: "bench", NoSigs: true, NoLog: true, DontListen: true,
-		JetStream: true, StoreDir: dir, SyncAlways: synced,
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("make embedded NATS: %w", err)
+// standard verifies with the standard library.
+func standard(key ed25519.PublicKey) func(timestamp, signature string, body []byte) error {
+	return func(timestamp, signature string, body []byte) error {
+		raw, err := base64.StdEncoding.DecodeString(signature)
+		if err != nil {
+			return err
+		}
+		message := make([]byte, 0, len(timestamp)+1+len(body))
+		message = append(append(append(message, timestamp...), '|'), body...)
+		if !ed25519.Verify(key, message, raw) {
+			return telnyx.ErrBadSignature
+		}
+		return nil
 	}
-	ns.Start()
-	stop = func() { ns.Shutdown(); ns.WaitForShutdown() }
-	store, err = publisher(ctx, ns)
-	if err != nil {
-		stop()
-		return nil, nil, err
-	}
-	return store, stop, nil
-}
-
-func publisher(ctx context.Context, ns *server.Server) (func(context.Context, []byte) error, error) {
-	if !ns.ReadyForConnections(10 * time.Second) {
-		return nil, errors.New("embedded NATS does not get ready")
-	}
-	nc, err := nats.Connect("", nats.InProcessServer(ns))
-	if err != nil {
-		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "BENCH", Subjects: []string{"bench.>"}}); err != nil {
-		return nil, fmt.Errorf("create a stream: %w", err)
-	}
-	return func(ctx context.Context, body []byte) error {
-		_, err := js.Publish(ctx, "bench.event", body)
-		return err
-	}, nil
 }

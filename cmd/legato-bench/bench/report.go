@@ -5,18 +5,42 @@ type Report struct {
 	Machine Machine  `json:"machine"`
 	Targets []Target `json:"targets,omitempty"`
 	// Start is the time to readiness with an empty log, in milliseconds.
-	Start  *Spread `json:"start_ms,omitempty"`
-	Replay *Replay `json:"replay,omitempty"`
-	Heap   *Heap   `json:"heap,omitempty"`
-	Steady *Steady `json:"steady,omitempty"`
+	Start *Spread `json:"start_ms,omitempty"`
+	// Replays are of the service and, where there is one, of the baseline.
+	Replays []Replay `json:"replays,omitempty"`
+	Heap    *Heap    `json:"heap,omitempty"`
+	Steady  *Steady  `json:"steady,omitempty"`
 	// Sessions compares few open sessions with many, Calls short calls with long ones.
 	Sessions *Growth `json:"growth_by_open_sessions,omitempty"`
 	Calls    *Growth `json:"growth_by_call_length,omitempty"`
-	Goals    []Goal  `json:"goals"`
+	Goals    []Goal  `json:"goals,omitempty"`
 	// Forward is what an application costs, live and dead. Nil: not measured.
 	Forward *Forward `json:"forward,omitempty"`
 	// Console is what readers of the console cost. Nil: not measured.
 	Console *Console `json:"console,omitempty"`
+	Busy    *Busy    `json:"disk_busy,omitempty"`
+	Burst   *Burst   `json:"burst,omitempty"`
+}
+
+// Busy is what targets did while another process wrote and synced on the same disk.
+type Busy struct {
+	MegabytesPerSecond float64  `json:"megabytes_per_second"`
+	Targets            []Target `json:"targets"`
+}
+
+// Burst is what came of hangups that were sent within a second. Times are in seconds, from the first of them.
+type Burst struct {
+	Legs int `json:"legs"`
+	// Answered is when the last hangup was answered, Asked when the status API had answered about the last leg.
+	Answered float64 `json:"answered_seconds"`
+	Asked    float64 `json:"asked_seconds"`
+	// LastLeg and LastSession are when the last summary was there.
+	LastLeg     float64 `json:"last_leg_seconds"`
+	LastSession float64 `json:"last_session_seconds"`
+	// Over is the longest time of a leg's summary after what it had to wait for: the settle time after its hangup's
+	// answer, and the status API's answer or the deadline for it.
+	Over      float64 `json:"over_seconds"`
+	CPUMicros float64 `json:"cpu_micros_per_event"`
 }
 
 // Machine is where a run took place.
@@ -80,6 +104,7 @@ type Completed struct {
 
 // Replay is the time to readiness with a log, in seconds.
 type Replay struct {
+	Name    string  `json:"name"`
 	Events  int     `json:"events"`
 	Seconds float64 `json:"seconds"`
 	// AfterKill is the same after kill -9.
@@ -194,6 +219,22 @@ func (t *Target) at(rate float64, figure func(*Held) float64) []float64 {
 		out = append(out, figure(h))
 	}
 	return out
+}
+
+// over divides a figure of a target by that of another, round by round; empty when one was not measured.
+func over(t, other *Target, figure func(*Round) float64) []float64 {
+	if t == nil || other == nil {
+		return nil
+	}
+	return ratios(t.each(figure), other.each(figure))
+}
+
+// overAt does so at 1,000 events a second.
+func overAt(t, other *Target, figure func(*Held) float64) []float64 {
+	if t == nil || other == nil {
+		return nil
+	}
+	return ratios(t.at(1000, figure), other.at(1000, figure))
 }
 
 func perSecond(r *Round) float64 { return r.Saturated.PerSecond }

@@ -16,12 +16,14 @@ func (r *Report) Print(w io.Writer) error {
 	m := r.Machine
 	fmt.Fprintf(&b, "%s, %d CPUs, Go %s, load before %s. A write with its sync: p50 %s ms, p99 %s ms.\n",
 		m.Version, m.CPUs, strings.TrimPrefix(m.Go, "go"), number(m.LoadBefore, 1), number(m.SyncP50, 2), number(m.SyncP99, 2))
+	b.WriteString("The service has its default settings, --status-rate auto among them; the status API takes 20 ms and allows any rate.\n")
 	if len(r.Targets) > 0 {
-		fmt.Fprintf(&b, "Rounds: %d; medians, with least and greatest in brackets. × is against floor A of the same round.\n", len(r.Targets[0].Rounds))
-		r.saturation(&b)
-		for _, rate := range r.rates() {
-			r.held(&b, rate)
-		}
+		fmt.Fprintf(&b, "Rounds: %d; medians, with least and greatest in brackets. × is against the first row in the same round.\n", len(r.Targets[0].Rounds))
+		loads(&b, "", r.Targets)
+		r.ratios(&b)
+	}
+	if busy := r.Busy; busy != nil {
+		loads(&b, fmt.Sprintf("beside %s MB/s written and synced, ", number(busy.MegabytesPerSecond, 1)), busy.Targets)
 	}
 	r.parts(&b)
 	if len(r.Goals) > 0 {
@@ -31,22 +33,55 @@ func (r *Report) Print(w io.Writer) error {
 	return err
 }
 
-func (r *Report) saturation(b *strings.Builder) {
-	floor := r.target(Floor)
-	rows := [][]string{{"at saturation", "events/s", "×", "CPU µs", "×", "p50 ms", "p99 ms", "RSS MiB idle", "peak", "after", "generator µs"}}
-	for i := range r.Targets {
-		t := &r.Targets[i]
+// loads writes what targets did, under a title that tells what they did it beside.
+func loads(b *strings.Builder, title string, targets []Target) {
+	saturation(b, title, targets)
+	for _, rate := range rates(targets) {
+		held(b, title, targets, rate)
+	}
+}
+
+// ratios writes what each form of the service takes of the floors, and of the baseline.
+func (r *Report) ratios(b *strings.Builder) {
+	rows := [][]string{{"×", "events/s", "CPU", "p99 at 1,000/s", "CPU at 1,000/s"}}
+	for _, form := range []string{"", External} {
+		p := r.target(Pipeline + form)
+		if p == nil {
+			continue
+		}
+		for _, name := range []string{Floor, Ours, Synced, Local, Baseline + form} {
+			other := r.target(name)
+			if other == nil {
+				continue
+			}
+			row := []string{p.What + ", of " + other.What}
+			for _, values := range [][]float64{over(p, other, perSecond), over(p, other, cpu), overAt(p, other, heldP99), overAt(p, other, heldCPU)} {
+				cell := ""
+				if len(values) > 0 {
+					cell = show(SpreadOf(values), 2)
+				}
+				row = append(row, cell)
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) > 1 {
+		writeTable(b, rows)
+	}
+}
+
+func saturation(b *strings.Builder, title string, targets []Target) {
+	floor := &targets[0]
+	rows := [][]string{{title + "at saturation", "events/s", "×", "CPU µs", "×", "p50 ms", "p99 ms", "RSS MiB idle", "peak", "after", "generator µs"}}
+	for i := range targets {
+		t := &targets[i]
 		if len(t.Rounds) == 0 {
 			continue
 		}
 		of := func(figure func(*Round) float64, decimals int) string {
 			return show(SpreadOf(t.each(figure)), decimals)
 		}
-		faster, dearer := "", ""
-		if floor != nil {
-			faster = show(SpreadOf(ratios(t.each(perSecond), floor.each(perSecond))), 2)
-			dearer = show(SpreadOf(ratios(t.each(cpu), floor.each(cpu))), 2)
-		}
+		faster, dearer := show(SpreadOf(over(t, floor, perSecond)), 2), show(SpreadOf(over(t, floor, cpu)), 2)
 		rows = append(rows, []string{
 			t.What, of(perSecond, 0), faster, of(cpu, 0), dearer,
 			of(func(r *Round) float64 { return r.Saturated.Latency.P50 }, 1), of(func(r *Round) float64 { return r.Saturated.Latency.P99 }, 1),
@@ -57,21 +92,18 @@ func (r *Report) saturation(b *strings.Builder) {
 	writeTable(b, rows)
 }
 
-func (r *Report) held(b *strings.Builder, rate float64) {
-	floor := r.target(Floor)
-	rows := [][]string{{"at " + number(rate, 0) + "/s", "p50 ms", "p99 ms", "p99.9 ms", "greatest ms", "over 50 ms", "CPU µs", "×", "sent late, p99 ms", "completed p50 ms", "p99 ms"}}
-	for i := range r.Targets {
-		t := &r.Targets[i]
+func held(b *strings.Builder, title string, targets []Target, rate float64) {
+	floor := &targets[0]
+	rows := [][]string{{title + "at " + number(rate, 0) + "/s", "p50 ms", "p99 ms", "p99.9 ms", "greatest ms", "over 50 ms", "CPU µs", "×", "sent late, p99 ms", "completed p50 ms", "p99 ms"}}
+	for i := range targets {
+		t := &targets[i]
 		if len(t.at(rate, heldCPU)) == 0 {
 			continue
 		}
 		of := func(figure func(*Held) float64, decimals int) string {
 			return show(SpreadOf(t.at(rate, figure)), decimals)
 		}
-		dearer := ""
-		if floor != nil {
-			dearer = show(SpreadOf(ratios(t.at(rate, heldCPU), floor.at(rate, heldCPU))), 2)
-		}
+		dearer := show(SpreadOf(ratios(t.at(rate, heldCPU), floor.at(rate, heldCPU))), 2)
 		row := []string{
 			t.What, of(func(h *Held) float64 { return h.Latency.P50 }, 2), of(heldP99, 2), of(func(h *Held) float64 { return h.Latency.P999 }, 2),
 			of(func(h *Held) float64 { return h.Latency.Max }, 1), of(func(h *Held) float64 { return float64(h.Latency.Over50) }, 0),
@@ -91,9 +123,9 @@ func (r *Report) parts(b *strings.Builder) {
 	if r.Start != nil {
 		rows = append(rows, []string{"start with an empty log, ms", show(*r.Start, 0)})
 	}
-	if p := r.Replay; p != nil {
+	for _, p := range r.Replays {
 		rows = append(rows, []string{
-			fmt.Sprintf("restart with %s events in the log, s", number(float64(p.Events), 0)),
+			fmt.Sprintf("%s: restart with %s events in the log, s", p.Name, number(float64(p.Events), 0)),
 			fmt.Sprintf("%s; after a kill %s", number(p.Seconds, 2), number(p.AfterKill, 2)),
 		})
 	}
@@ -102,6 +134,12 @@ func (r *Report) parts(b *strings.Builder) {
 			fmt.Sprintf("heap per open leg, of %s, B", number(float64(h.Legs), 0)),
 			fmt.Sprintf("%s; idle %s MiB", number(h.BytesPerLeg, 0), number(h.IdleMiB, 1)),
 		})
+	}
+	if u := r.Burst; u != nil {
+		rows = append(rows, []string{
+			fmt.Sprintf("%s hangups in a second: the last is answered, asked about, and has its summary, s", number(float64(u.Legs), 0)),
+			fmt.Sprintf("%s, %s and %s; its session's %s", number(u.Answered, 1), number(u.Asked, 1), number(u.LastLeg, 1), number(u.LastSession, 1)),
+		}, []string{"a leg's summary after settle time and status, greatest, s", number(u.Over, 2)})
 	}
 	if s := r.Steady; s != nil {
 		rows = append(rows, []string{
@@ -142,9 +180,9 @@ func (r *Report) goals(b *strings.Builder) {
 }
 
 // rates are the fixed rates that were measured, in order.
-func (r *Report) rates() []float64 {
+func rates(targets []Target) []float64 {
 	var rates []float64
-	for _, t := range r.Targets {
+	for _, t := range targets {
 		for _, round := range t.Rounds {
 			for _, h := range round.Held {
 				rates = append(rates, h.Rate)

@@ -68,6 +68,23 @@ func (w *Workload) Len() int { return len(w.requests) }
 // Ends reports whether its calls end, and so have summaries.
 func (w *Workload) Ends() bool { return !w.open }
 
+// Split divides a workload into all that comes before the hangups, and the hangups. Both have all its legs.
+func (w *Workload) Split() (before, hangups *Workload) {
+	before, hangups = &Workload{Legs: w.Legs, open: true}, &Workload{Legs: w.Legs, Sessions: w.Sessions}
+	last := make([]int32, len(w.Legs))
+	for _, e := range w.events {
+		last[e.leg] = max(last[e.leg], e.step)
+	}
+	for i, e := range w.events {
+		part := before
+		if e.step == last[e.leg] {
+			part = hangups
+		}
+		part.events, part.requests = append(part.events, e), append(part.requests, w.requests[i])
+	}
+	return before, hangups
+}
+
 // Request returns the bytes of a request.
 func (w *Workload) Request(i int) []byte { return w.requests[i] }
 
