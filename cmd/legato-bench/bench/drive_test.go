@@ -98,6 +98,21 @@ func TestAnOpenCallIsNotHungUp(t *testing.T) {
 	}
 }
 
+func TestHangupsAreSplitFromWhatComesBefore(t *testing.T) {
+	t.Parallel()
+	before, hangups := bench.Build(bench.Shape{Tag: 8, Events: 70}, key, path).Split()
+	if before.Ends() || !hangups.Ends() || hangups.Len() != len(hangups.Legs) || before.Len() != (bench.DefaultPerLeg-1)*len(before.Legs) {
+		t.Fatalf("%d events before %d hangups of %d legs", before.Len(), hangups.Len(), len(hangups.Legs))
+	}
+	for w, want := range map[*bench.Workload]bool{before: false, hangups: true} {
+		for i := range w.Len() {
+			if bytes.Contains(w.Request(i), []byte(`"call.hangup"`)) != want {
+				t.Errorf("whether this is a hangup is not %v:\n%s", want, w.Request(i))
+			}
+		}
+	}
+}
+
 func TestALongCallHasADifferentIdForEachEvent(t *testing.T) {
 	t.Parallel()
 	w := bench.Build(bench.Shape{Events: 2000, PerLeg: 500}, key, path)
