@@ -133,7 +133,7 @@ func (b *benchRun) burst(ctx context.Context) error {
 		}
 		r := &bench.Burst{Legs: hangups.Len(), Answered: result.Elapsed.Seconds(), CPUMicros: cost.target}
 		since := func(t time.Time) float64 { return t.Sub(result.Began).Seconds() }
-		answered := result.Answered()
+		answered, last := result.Answered(), 0.0
 		for i, leg := range hangups.Legs {
 			asked, done := d.api.answered(leg.Ref.Control), d.watch.At(string(leg.Ref.Leg))
 			waits := answered[i].Add(benchSettle)
@@ -144,8 +144,9 @@ func (b *benchRun) burst(ctx context.Context) error {
 				waits = deadline
 			}
 			r.Asked, r.LastLeg = max(r.Asked, since(asked)), max(r.LastLeg, since(done))
-			r.Over = max(r.Over, done.Sub(waits).Seconds())
+			r.Longest, last = max(r.Longest, done.Sub(waits).Seconds()), max(last, since(waits))
 		}
+		r.Over = r.LastLeg - last
 		for _, id := range hangups.Sessions {
 			r.LastSession = max(r.LastSession, since(d.watch.At(string(id))))
 		}

@@ -113,7 +113,7 @@ func (r *Report) judgeHardship() {
 	}
 	r.least("7 events/s on a busy disk, of floor W's", rate, 0.7, "×")
 	r.most("7 p99 at 1,000/s on a busy disk, of floor W's", p99, 2, "×")
-	r.most("7 a leg's summary after settle time and status, of 20,000 hangups in a second", burst, 3, " s")
+	r.most("7 the last summary after settle time and status, of 20,000 hangups in a second", burst, 3, " s")
 }
 
 func (r *Report) judgeGrowth() {

@@ -37,9 +37,10 @@ type Burst struct {
 	// LastLeg and LastSession are when the last summary was there.
 	LastLeg     float64 `json:"last_leg_seconds"`
 	LastSession float64 `json:"last_session_seconds"`
-	// Over is the longest time of a leg's summary after what it had to wait for: the settle time after its hangup's
-	// answer, and the status API's answer or the deadline for it.
+	// Over is from the last of what summaries had to wait for to the last summary of a leg, Longest the greatest such time
+	// of one leg. A leg waits for the settle time after its hangup's answer, and the status API's answer or the deadline.
 	Over      float64 `json:"over_seconds"`
+	Longest   float64 `json:"longest_seconds"`
 	CPUMicros float64 `json:"cpu_micros_per_event"`
 }
 

@@ -139,7 +139,7 @@ func (r *Report) parts(b *strings.Builder) {
 		rows = append(rows, []string{
 			fmt.Sprintf("%s hangups in a second: the last is answered, asked about, and has its summary, s", number(float64(u.Legs), 0)),
 			fmt.Sprintf("%s, %s and %s; its session's %s", number(u.Answered, 1), number(u.Asked, 1), number(u.LastLeg, 1), number(u.LastSession, 1)),
-		}, []string{"a leg's summary after settle time and status, greatest, s", number(u.Over, 2)})
+		}, []string{"the last summary after the last settle time and status, s; one leg's own, greatest", number(u.Over, 2) + "; " + number(u.Longest, 2)})
 	}
 	if s := r.Steady; s != nil {
 		rows = append(rows, []string{
