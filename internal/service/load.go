@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,8 +31,15 @@ const (
 	loadingWithin = time.Minute
 )
 
+// loadGarbage is how much garbage there may be, in percent of what is in use: the bodies of messages are garbage by the hundred
+// megabytes, and a loader is to need little memory whatever the backlog.
+const loadGarbage = 50
+
 // Load keeps a warehouse current until ctx ends. How far it is, it tells to watch, which ends with its context.
 func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.Logger, watch func(context.Context, *load.Loader) error) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(loadGarbage)
+	}
 	registry := newRegistry()
 	a, err := newAdmin(ctx, set.AdminListen, "", false, registry, log)
 	if err != nil {

@@ -4,17 +4,80 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
-// load hands a batch to the target and acknowledges it. A batch that has been begun is finished when ctx ends.
-func (l *Loader) load(ctx context.Context, b *batch) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// commit is what is acknowledged together: batches that the target was handed.
+type commit struct {
+	replies           []string
+	applied, rejected int
+	took              time.Duration
+	began             time.Time
+	last              *batch
+}
+
+// load hands batches to the target and acknowledges them, until there are no more. What has been begun is finished when ctx ends. Each
+// commit is told to progressed.
+func (l *Loader) load(ctx context.Context, batches <-chan *batch, progressed func()) (err error) {
+	var c commit
+	defer func() {
+		if err != nil {
+			l.nak(c.replies...)
+		}
+	}()
+	for {
+		b, more := l.next(batches, &c)
+		if b != nil && ctx.Err() == nil {
+			c.replies = append(c.replies, b.replies...)
+			if err := l.hand(ctx, b, &c); err != nil {
+				return err
+			}
+			if b.full && len(c.replies) < l.batches.Commit {
+				continue
+			}
+		} else if b != nil {
+			l.nak(b.replies...)
+		}
+		if len(c.replies) > 0 {
+			if err := l.commit(ctx, &c); err != nil {
+				return err
+			}
+			progressed()
+			c = commit{}
+		}
+		if !more {
+			return nil
+		}
 	}
+}
+
+// next returns the next batch; none when what was handed to the target is to be committed without it, and more is false when there will
+// be no other.
+func (l *Loader) next(batches <-chan *batch, c *commit) (b *batch, more bool) {
+	if len(c.replies) == 0 {
+		b, more = <-batches
+		return b, more
+	}
+	due := time.NewTimer(l.batches.Linger - time.Since(c.began))
+	defer due.Stop()
+	select {
+	case b, more = <-batches:
+		return b, more
+	case <-due.C:
+		return nil, true
+	}
+}
+
+// hand hands a batch to the target.
+func (l *Loader) hand(ctx context.Context, b *batch, c *commit) error {
 	ctx, cancel := finishing(ctx)
 	defer cancel()
 	began := time.Now()
+	if c.began.IsZero() {
+		c.began = began
+	}
 	rows := b.rows()
 	applied, refused, err := l.store(ctx, rows)
 	if err != nil {
@@ -29,15 +92,46 @@ func (l *Loader) load(ctx context.Context, b *batch) error {
 			l.cfg.Logger.Error("a message was set aside", "stream", r.Stream, "seq", r.Seq, "reason", r.Reason)
 		}
 	}
-	for _, m := range b.messages {
-		// One that is lost makes the message come again, without effect.
-		if err := m.Ack(); err != nil {
-			return fmt.Errorf("acknowledge: %w", err)
-		}
-	}
-	l.state.loaded(b, applied, len(rejected), time.Since(began))
+	c.applied, c.rejected, c.took, c.last = c.applied+applied, c.rejected+len(rejected), c.took+time.Since(began), b
+	b.newest, b.every, b.rejected = nil, nil, nil
 	return nil
 }
+
+// commit makes last what the target was handed, and acknowledges it.
+func (l *Loader) commit(ctx context.Context, c *commit) error {
+	ctx, cancel := finishing(ctx)
+	defer cancel()
+	began := time.Now()
+	if t, ok := l.cfg.Target.(Committing); ok {
+		if err := t.Commit(ctx); err != nil {
+			return fmt.Errorf("commit %d messages: %w", len(c.replies), err)
+		}
+	}
+	// One that is lost makes the message come again, without effect.
+	if err := l.answer(c.replies, acknowledged); err != nil {
+		return fmt.Errorf("acknowledge: %w", err)
+	}
+	c.took += time.Since(began)
+	l.state.loaded(c)
+	return nil
+}
+
+// The answers to a message, as the protocol of JetStream has them. A message of the client's would keep its body in memory.
+var acknowledged, givenBack = []byte("+ACK"), []byte("-NAK")
+
+// answer sends an answer to messages, by their reply subjects.
+func (l *Loader) answer(replies []string, answer []byte) error {
+	nc := l.cfg.JetStream.Conn()
+	for _, reply := range replies {
+		if err := nc.Publish(reply, answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nak gives messages back. One that cannot be given back is delivered again when its time is over.
+func (l *Loader) nak(replies ...string) { _ = l.answer(replies, givenBack) }
 
 // finishing is ctx with some time more: what is being written shall last.
 func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -46,7 +140,8 @@ func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 	return longer, func() { stop(); cancel() }
 }
 
-// store loads rows. While the target refuses something in them they are halved, until a row that is refused stands alone.
+// store loads rows. While the target refuses something in them and does not say which they are, they are halved, until a row that is
+// refused stands alone.
 func (l *Loader) store(ctx context.Context, rows []Row) (applied int, refused []Rejected, err error) {
 	if len(rows) == 0 {
 		return 0, nil, nil
@@ -56,8 +151,14 @@ func (l *Loader) store(ctx context.Context, rows []Row) (applied int, refused []
 	if err == nil || !errors.As(err, &refusal) {
 		return applied, nil, err
 	}
-	if len(rows) == 1 {
-		return 0, []Rejected{{Origin: rows[0].Origin, Reason: refusal.Reason, Body: []byte(rows[0].Body)}}, nil
+	if len(rows) == 1 && len(refusal.Rows) == 0 {
+		refusal.Rows = map[int]string{0: refusal.Reason}
+	}
+	if len(refusal.Rows) > 0 {
+		for _, i := range slices.Sorted(maps.Keys(refusal.Rows)) {
+			refused = append(refused, Rejected{Origin: rows[i].Origin, Reason: refusal.Rows[i], Body: rows[i].data})
+		}
+		return applied, refused, nil
 	}
 	half := len(rows) / 2
 	for _, part := range [][]Row{rows[:half], rows[half:]} {

@@ -30,7 +30,7 @@ type Config struct {
 
 const (
 	// ahead bounds what the server sends before it is asked for.
-	aheadMessages, aheadBytes = 2000, 4 << 20
+	aheadMessages, aheadBytes = 1000, 2 << 20
 
 	// Pauses after a failure; they double, with jitter.
 	firstPause, maxPause = 250 * time.Millisecond, 30 * time.Second
@@ -49,7 +49,7 @@ var database = Batches{Messages: 2000, Bytes: 4 << 20, Linger: 250 * time.Millis
 type Loader struct {
 	cfg     Config
 	batches Batches
-	parser  *parser
+	read    *Reader
 	state   state
 	// begun tells that loading has begun once: what goes wrong afterwards may be put right while the loader waits.
 	begun bool
@@ -70,11 +70,11 @@ func New(cfg Config) (*Loader, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p, err := newParser()
+	read, err := NewReader()
 	if err != nil {
 		return nil, err
 	}
-	return &Loader{cfg: cfg, batches: batches, parser: p, state: state{failure: errors.New("starting")}}, nil
+	return &Loader{cfg: cfg, batches: batches, read: read, state: state{failure: errors.New("starting")}}, nil
 }
 
 // Run loads until ctx ends, and then returns nil. It fails only before it has begun, when
@@ -120,7 +120,7 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 	info := consumer.CachedInfo()
 	l.state.opened(info.NumPending + uint64(info.NumAckPending))
 	l.begun = true
-	defer giveBack(messages)
+	defer l.giveBack(messages)
 	origin := Origin{Stream: stream.Config.Name, Created: stream.Created}
 	batches := make(chan *batch)
 	group, gathering := errgroup.WithContext(ctx)
@@ -128,28 +128,19 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 		defer close(batches)
 		return l.gather(gathering, messages, origin, batches)
 	})
-	group.Go(func() error {
-		for b := range batches {
-			if err := l.load(gathering, b); err != nil {
-				nak(b.messages)
-				return err
-			}
-			progressed()
-		}
-		return nil
-	})
+	group.Go(func() error { return l.load(gathering, batches, progressed) })
 	return group.Wait()
 }
 
 // gather makes batches of the messages until ctx ends or they cannot be read.
 func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext, origin Origin, to chan<- *batch) error {
 	defer context.AfterFunc(ctx, messages.Drain)() // so that Next returns at once
-	b := newBatch(l.batches.Every)
-	defer func() { nak(b.messages) }()
+	b := newBatch(l.batches)
+	defer func() { l.nak(b.replies...) }()
 	hand := func() error {
 		select {
 		case to <- b:
-			b = newBatch(l.batches.Every)
+			b = newBatch(l.batches)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -160,10 +151,10 @@ func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext,
 		switch {
 		case ctx.Err() != nil:
 			if m != nil {
-				nak([]jetstream.Msg{m})
+				l.nak(m.Reply())
 			}
 			return ctx.Err()
-		case errors.Is(err, nats.ErrTimeout) && len(b.messages) == 0:
+		case errors.Is(err, nats.ErrTimeout) && len(b.replies) == 0:
 			l.state.idle()
 			continue
 		case errors.Is(err, nats.ErrTimeout):
@@ -179,8 +170,8 @@ func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext,
 			return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
 		}
 		origin.Seq, origin.Subject = meta.Sequence.Stream, m.Subject()
-		b.add(m, meta, origin, l.parser)
-		if len(b.messages) == l.batches.Messages || b.bytes >= l.batches.Bytes {
+		b.add(m, meta, origin, l.read)
+		if b.full = len(b.replies) == l.batches.Messages || b.bytes >= l.batches.Bytes; b.full {
 			if err := hand(); err != nil {
 				return err
 			}
@@ -190,14 +181,14 @@ func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext,
 
 // wait is how long to wait for the next message of a batch.
 func (l *Loader) wait(b *batch) time.Duration {
-	if len(b.messages) == 0 {
+	if len(b.replies) == 0 {
 		return idleFor
 	}
 	return max(time.Millisecond, l.batches.Linger-time.Since(b.began))
 }
 
 // giveBack ends the reading, and leaves what was sent ahead to the next reader.
-func giveBack(messages jetstream.MessagesContext) {
+func (l *Loader) giveBack(messages jetstream.MessagesContext) {
 	defer messages.Stop()
 	messages.Drain()
 	for {
@@ -205,13 +196,6 @@ func giveBack(messages jetstream.MessagesContext) {
 		if err != nil {
 			return
 		}
-		nak([]jetstream.Msg{m})
-	}
-}
-
-// nak gives messages back. One that cannot be given back is delivered again when its time is over.
-func nak(messages []jetstream.Msg) {
-	for _, m := range messages {
-		_ = m.Nak()
+		l.nak(m.Reply())
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/legato-calls/legato/publish"
 )
 
-// parser makes rows of messages.
-type parser struct {
+// Reader reads what rows say. It is safe for concurrent use.
+type Reader struct {
 	kinds map[string]shape
 }
 
@@ -23,8 +23,9 @@ type shape struct {
 	kind, schema, revision, session, leg int
 }
 
-func newParser() (*parser, error) {
-	p := &parser{kinds: make(map[string]shape)}
+// NewReader returns a reader. It fails when the columns are not what they have to be.
+func NewReader() (*Reader, error) {
+	read := &Reader{kinds: make(map[string]shape)}
 	for _, kind := range []string{summary.KindLeg, summary.KindSession} {
 		table, err := flat.Of(kind)
 		if err != nil {
@@ -45,13 +46,13 @@ func newParser() (*parser, error) {
 				s.leg = i
 			}
 		}
-		p.kinds[kind] = s
+		read.kinds[kind] = s
 	}
-	return p, nil
+	return read, nil
 }
 
-// parse reads a message. Its errors name fields and never what is in them.
-func (p *parser) parse(origin Origin, data []byte) (Row, error) {
+// rowOf makes a row of a message, which is not read yet. Its errors show nothing of the content.
+func rowOf(origin Origin, data []byte) (Row, error) {
 	of, ok := publish.ParseSubject(origin.Subject)
 	if !ok {
 		return Row{}, errors.New("the subject is none of a summary")
@@ -60,27 +61,34 @@ func (p *parser) parse(origin Origin, data []byte) (Row, error) {
 		return Row{}, errors.New("the message is empty")
 	}
 	// Not copied: the message stays in memory until it is acknowledged, and nobody writes into it.
-	r := Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin}
-	s := p.kinds[of.Key.Kind]
-	r.Cells = make([]flat.Value, len(s.table.Columns()))
-	if err := s.table.Row(r.Body, r.Cells); err != nil {
-		return Row{}, err
+	return Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin, data: data}, nil
+}
+
+// Columns returns the columns of a kind of summary.
+func (read *Reader) Columns(kind string) []flat.Column { return read.kinds[kind].table.Columns() }
+
+// Read sets the cells of a row, and its revision. Cells has a value for each column of the kind. It fails when the body is no summary, or
+// not that of the row; the error names fields and never what is in them.
+func (read *Reader) Read(r *Row, cells []flat.Value) error {
+	s := read.kinds[r.Key.Kind]
+	if err := s.table.Row(r.Body, cells); err != nil {
+		return err
 	}
 	// A row stands where the subject says: what it says of itself must agree.
 	switch leg := s.leg >= 0; {
-	case r.Cells[s.kind].Text != of.Key.Kind:
-		return Row{}, errors.New("kind is not that of the subject")
-	case r.Cells[s.schema].Int != summary.Schema:
-		return Row{}, fmt.Errorf("schema is %d, and only %d is known", r.Cells[s.schema].Int, summary.Schema)
-	case r.Cells[s.session].Text != of.Key.Session:
-		return Row{}, errors.New("call_session_id is not that of the subject")
-	case leg && r.Cells[s.leg].Text != of.Key.Leg:
-		return Row{}, errors.New("call_leg_id is not that of the subject")
-	case r.Cells[s.revision].Int < 1:
-		return Row{}, errors.New("revision is less than 1")
+	case cells[s.kind].Text != r.Key.Kind:
+		return errors.New("kind is not that of the subject")
+	case cells[s.schema].Int != summary.Schema:
+		return fmt.Errorf("schema is %d, and only %d is known", cells[s.schema].Int, summary.Schema)
+	case cells[s.session].Text != r.Key.Session:
+		return errors.New("call_session_id is not that of the subject")
+	case leg && cells[s.leg].Text != r.Key.Leg:
+		return errors.New("call_leg_id is not that of the subject")
+	case cells[s.revision].Int < 1:
+		return errors.New("revision is less than 1")
 	}
-	r.Revision = r.Cells[s.revision].Int
-	return r, nil
+	r.Cells, r.Revision = cells, cells[s.revision].Int
+	return nil
 }
 
 // clean returns a body in which every target can store every text: U+FFFD stands for what is not UTF-8, for U+0000, which

@@ -63,17 +63,17 @@ func (s *state) idle() {
 	s.progress.LastBatch = time.Now()
 }
 
-func (s *state) loaded(b *batch, applied, rejected int, took time.Duration) {
+func (s *state) loaded(c *commit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.progress
-	p.Loaded += int64(len(b.messages))
-	p.Applied += int64(applied)
-	p.Rejected += int64(rejected)
-	p.Pending = b.pending
-	p.Stored, p.LastBatch = b.stored, time.Now()
+	p.Loaded += int64(len(c.replies))
+	p.Applied += int64(c.applied)
+	p.Rejected += int64(c.rejected)
+	p.Pending = c.last.pending
+	p.Stored, p.LastBatch = c.last.stored, time.Now()
 	s.batches++
-	s.seconds += took.Seconds()
+	s.seconds += c.took.Seconds()
 	s.catchUp()
 }
 

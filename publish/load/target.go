@@ -13,15 +13,20 @@ import (
 // Row is one revision of a leg or a session.
 type Row struct {
 	Key summary.Key
-	// Revision counts from 1.
+	// Revision counts from 1. It is 0 while the row is not read.
 	Revision int64
-	// Body is the summary as it was published: valid JSON in valid UTF-8.
+	// Body is the summary as it was published: in valid UTF-8, and once it is read valid JSON.
 	Body string
-	// Cells are the values of the columns of its kind, as package flat has them.
+	// Cells are the values of the columns of its kind, as package flat has them. Nil: the row is not read.
 	Cells []flat.Value
 	// Origin is where the message stands.
 	Origin Origin
+	// data is the message as it came.
+	data []byte
 }
+
+// Release lets go of what a row says. A target that has written it down needs it no more, even when it fails afterwards.
+func (r *Row) Release() { r.Body, r.Cells, r.data = "", nil, nil }
 
 // Origin is the place of a message in the stream. Repeated deliveries have the same.
 type Origin struct {
@@ -50,8 +55,8 @@ type Target interface {
 	Open(ctx context.Context) (identity string, err error)
 	// Load makes the rows last, all or none of them. Of each leg and session there is one row at most, unless the target is a
 	// Batching that wants every message. A row replaces what stands under its id
-	// only if its revision is higher. It returns how many did. It fails with a Refusal when
-	// the content of a row keeps it from being stored; any other error is worth another try.
+	// only if its revision is higher. It returns how many did. It fails with a Refusal when the content of rows keeps them from
+	// being stored, and then has stored none, or, if it says which they are, all others; any other error is worth another try.
 	Load(ctx context.Context, rows []Row) (applied int, err error)
 	// Reject keeps messages that could not be loaded, each once by its Origin.
 	Reject(ctx context.Context, rejected []Rejected) error
@@ -64,23 +69,35 @@ type Batching interface {
 	Batches() Batches
 }
 
+// Committing is what a Target has that makes several batches last at once. Load alone need not do that.
+type Committing interface {
+	// Commit makes last what Load was given since the last Commit: only then is it acknowledged. When it fails, all of that comes again.
+	Commit(ctx context.Context) error
+}
+
 // Batches say what is handed to a target together.
 type Batches struct {
 	// Messages and Bytes bound a batch: it ends at whichever comes first.
 	Messages, Bytes int
-	// Linger is how long a batch waits for more messages. It is well below the time after which they are delivered again.
+	// Linger is how long a batch waits for more messages, and how long one that is full waits for others that are committed with it. It
+	// is well below the time after which they are delivered again.
 	Linger time.Duration
-	// Every lets Load have every message: it may get several revisions of a leg or session, and the same one twice.
+	// Commit is how many messages are committed together while many come, to a Committing target.
+	Commit int
+	// Every lets Load have every message, as it came: it may get several revisions of a leg or session, and the same one twice. The rows
+	// are not read, since what they say needs more room than their bodies; a Reader reads them, or finds that they are none.
 	Every bool
 }
 
 // ErrConfig is wrapped by errors that only somebody who changes settings, permissions or tables can put right.
 var ErrConfig = errors.New("it has to be put right first")
 
-// Refusal is the error of a target that does not take the content of a row.
+// Refusal is the error of a target that does not take the content of rows.
 type Refusal struct {
 	// Reason says why, without anything of the content.
 	Reason string
+	// Rows are the reasons by the places of the rows that are refused, where the target knows them: all others are stored.
+	Rows map[int]string
 }
 
 // Error implements error.

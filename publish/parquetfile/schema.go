@@ -18,6 +18,14 @@ type field struct {
 	list *list
 }
 
+// leaves is how many it has in the file.
+func (f *field) leaves() int {
+	if f.list != nil {
+		return f.list.leaves
+	}
+	return 1
+}
+
 // list is a list that is written as such.
 type list struct {
 	// elements is nil for a list of texts, which has one leaf.
@@ -42,11 +50,7 @@ func fieldsOf(columns []flat.Column, nested bool, first, depth int) (fields []fi
 			f.list = &list{repetition: depth + 1, leaves: 1}
 		}
 		fields = append(fields, f)
-		if f.list != nil {
-			leaves += f.list.leaves
-		} else {
-			leaves++
-		}
+		leaves += f.leaves()
 	}
 	return fields, leaves
 }

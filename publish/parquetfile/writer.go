@@ -19,6 +19,13 @@ const (
 	groupBytes = 64 << 20
 )
 
+// pageBytes is how much a page has. The compressor of one that has more than 128 KiB, which this is well below with the rows that are
+// passed at one go, keeps 8 MiB of history.
+const pageBytes = 96 << 10
+
+// pages hold what was written of a row group. By itself each of some 200 columns would take 32 KiB for the few bytes that it has.
+var pages = parquet.NewChunkBufferPool(4 << 10)
+
 // columnRows is how many rows are gathered before each column takes its values at one go. The writer ends pages between
 // such writes only.
 const columnRows = 64
@@ -28,7 +35,10 @@ type Writer struct {
 	out    *parquet.GenericWriter[any]
 	fields []field
 	// values are those of the rows gathered, by leaf.
-	values   [][]parquet.Value
+	values [][]parquet.Value
+	// absent counts, by field, the last of the rows gathered in which it is null: they are not in values. Most fields of a row
+	// are null, and a list that is null is so in each of its leaves.
+	absent   []int
 	gathered int
 	// rows and bytes are in the row group so far.
 	rows, bytes int
@@ -41,6 +51,7 @@ func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 		out:    parquet.NewGenericWriter[any](w, append(options(), schemaOf(fields))...),
 		fields: fields,
 		values: make([][]parquet.Value, leaves),
+		absent: make([]int, len(fields)),
 	}
 }
 
@@ -48,6 +59,7 @@ func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 func (w *Writer) Reset(to io.Writer) {
 	w.out.Reset(to)
 	w.gathered, w.rows, w.bytes = 0, 0, 0
+	clear(w.absent)
 	for leaf := range w.values {
 		w.values[leaf] = w.values[leaf][:0]
 	}
@@ -56,6 +68,8 @@ func (w *Writer) Reset(to io.Writer) {
 func options() []parquet.WriterOption {
 	return []parquet.WriterOption{
 		parquet.Compression(&parquet.Zstd),
+		parquet.PageBufferSize(pageBytes),
+		parquet.ColumnPageBuffers(pages),
 		parquet.KeyValueMetadata("legato.schema", strconv.Itoa(summary.Schema)),
 	}
 }
@@ -63,9 +77,16 @@ func options() []parquet.WriterOption {
 // Write adds a row. When it fails because a list is not as its columns are, the writer goes on without that row; any other
 // error is one of the file's.
 func (w *Writer) Write(row []flat.Value) error {
-	if err := w.gather(w.fields, row, 0, 0); err != nil {
-		w.forget()
-		return &RowError{err}
+	for i := range w.fields {
+		if !row[i].Known {
+			w.absent[i]++
+			continue
+		}
+		w.present(i)
+		if err := w.gather(&w.fields[i], row[i], 0, 0); err != nil {
+			w.forget()
+			return &RowError{err}
+		}
 	}
 	w.gathered++
 	w.rows++
@@ -73,6 +94,21 @@ func (w *Writer) Write(row []flat.Value) error {
 		return nil
 	}
 	return w.pass()
+}
+
+// nulls are the values of a leaf in rows in which its field is null.
+var nulls [columnRows]parquet.Value
+
+// present appends the values of the rows in which a field is null.
+func (w *Writer) present(i int) {
+	if w.absent[i] == 0 {
+		return
+	}
+	f := &w.fields[i]
+	for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
+		w.values[leaf] = append(w.values[leaf], nulls[:w.absent[i]]...)
+	}
+	w.absent[i] = 0
 }
 
 // RowError is a row that was not written, though others can be.
@@ -86,11 +122,24 @@ func (e *RowError) Unwrap() error { return e.err }
 
 // pass hands what was gathered to the columns, and ends a row group that is full.
 func (w *Writer) pass() error {
-	for i, c := range w.out.ColumnWriters() {
-		if _, err := c.WriteRowValues(w.values[i]); err != nil {
-			return err
+	columns := w.out.ColumnWriters()
+	for i := range w.fields {
+		f := &w.fields[i]
+		none := w.absent[i] == w.gathered
+		if !none {
+			w.present(i)
 		}
-		w.values[i] = w.values[i][:0]
+		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
+			values := w.values[leaf]
+			if none {
+				values = nulls[:w.gathered]
+			}
+			if _, err := columns[leaf].WriteRowValues(values); err != nil {
+				return err
+			}
+			w.values[leaf] = w.values[leaf][:0]
+		}
+		w.absent[i] = 0
 	}
 	w.gathered = 0
 	if w.rows < groupRows && w.bytes < groupBytes {
@@ -110,25 +159,30 @@ func (w *Writer) Close() error {
 	return w.out.Close()
 }
 
-// gather appends the values of a row, or of an element of a list. Its repetition level is that of the first values, its
-// definition level that of a value which is null.
-func (w *Writer) gather(fields []field, row []flat.Value, repetition, definition int) error {
-	for i := range fields {
-		f := &fields[i]
-		if f.list != nil {
-			if err := w.gatherList(f, row[i], repetition, definition); err != nil {
-				return fmt.Errorf("%s: %w", f.column.Name, err)
-			}
-			continue
+// gather appends the values of a field. Its repetition level is that of the first of them, its definition level that of a
+// value which is null.
+func (w *Writer) gather(f *field, v flat.Value, repetition, definition int) error {
+	if f.list != nil {
+		if err := w.gatherList(f, v, repetition, definition); err != nil {
+			return fmt.Errorf("%s: %w", f.column.Name, err)
 		}
-		value, ok := w.cell(f.column.Type, row[i])
-		level := definition
-		if ok {
-			level++
-		}
-		w.values[f.leaf] = append(w.values[f.leaf], value.Level(repetition, level, f.leaf))
+		return nil
 	}
+	value, ok := w.cell(f.column.Type, v)
+	if ok {
+		definition++
+	}
+	w.append(f.leaf, value, repetition, definition)
 	return nil
+}
+
+// append appends a value of a leaf.
+func (w *Writer) append(leaf int, value parquet.Value, repetition, definition int) {
+	values := append(w.values[leaf], value)
+	last := &values[len(values)-1]
+	last.SetRepetitionLevel(repetition)
+	last.SetDefinitionLevel(definition)
+	w.values[leaf] = values
 }
 
 // gatherList appends the elements of a list. A list that is null has the definition level of what it is in, one that is empty the next,
@@ -142,12 +196,17 @@ func (w *Writer) gatherList(f *field, v flat.Value, repetition, definition int) 
 			err = f.list.elements.Each(v.Text, f.list.scratch, func(int) error {
 				at := next
 				next = f.list.repetition
-				return w.gather(f.list.fields, f.list.scratch, at, definition+2)
+				for i := range f.list.fields {
+					if err := w.gather(&f.list.fields[i], f.list.scratch[i], at, definition+2); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		} else {
 			gjson.Parse(v.Text).ForEach(func(_, text gjson.Result) bool {
 				w.bytes += len(text.Str)
-				w.values[f.leaf] = append(w.values[f.leaf], bytesOf(text.Str).Level(next, definition+2, f.leaf))
+				w.append(f.leaf, bytesOf(text.Str), next, definition+2)
 				next = f.list.repetition
 				return true
 			})
@@ -156,8 +215,8 @@ func (w *Writer) gatherList(f *field, v flat.Value, repetition, definition int) 
 			return err
 		}
 	}
-	for leaf := f.leaf; leaf < f.leaf+f.list.leaves; leaf++ {
-		w.values[leaf] = append(w.values[leaf], parquet.NullValue().Level(repetition, none, leaf))
+	for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
+		w.append(leaf, parquet.Value{}, repetition, none)
 	}
 	return nil
 }
@@ -165,7 +224,7 @@ func (w *Writer) gatherList(f *field, v flat.Value, repetition, definition int) 
 // cell is a value of a type; false when it is null.
 func (w *Writer) cell(typ flat.Type, v flat.Value) (parquet.Value, bool) {
 	if !v.Known {
-		return parquet.NullValue(), false
+		return parquet.Value{}, false
 	}
 	switch typ {
 	case flat.Integer, flat.Timestamp:
@@ -175,7 +234,7 @@ func (w *Writer) cell(typ flat.Type, v flat.Value) (parquet.Value, bool) {
 		if n, ok := flat.Millionths(v.Text); ok {
 			return parquet.Int64Value(n), true
 		}
-		return parquet.NullValue(), false
+		return parquet.Value{}, false
 	case flat.Number:
 		return parquet.DoubleValue(v.Number), true
 	case flat.Boolean:
@@ -193,15 +252,23 @@ func bytesOf(text string) parquet.Value {
 
 // forget takes back what was gathered of a row that is not whole.
 func (w *Writer) forget() {
-	for leaf, values := range w.values {
-		rows, last := 0, 0
-		for i := range values {
-			if values[i].RepetitionLevel() == 0 {
-				rows, last = rows+1, i
+	for i := range w.fields {
+		f := &w.fields[i]
+		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
+			values := w.values[leaf]
+			rows, last := w.absent[i], 0
+			for at := range values {
+				if values[at].RepetitionLevel() == 0 {
+					rows, last = rows+1, at
+				}
 			}
-		}
-		if rows > w.gathered {
-			w.values[leaf] = values[:last]
+			switch {
+			case rows <= w.gathered: // the row had not come to this leaf
+			case w.absent[i] == 0:
+				w.values[leaf] = values[:last]
+			case leaf == f.leaf+f.leaves()-1:
+				w.absent[i]--
+			}
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -21,8 +20,22 @@ type Table struct {
 
 // place is a position in the JSON of a summary: a column, or an object that has some.
 type place struct {
+	name   string
 	column int
 	fields map[string]*place
+	// order has the fields as the types have them, which is how Legato writes them.
+	order []*place
+}
+
+// field returns the field of a name, nil where there is none. The search begins with the one that follows the field
+// before, whose answer was from; fields that come in order are found without the map.
+func (p *place) field(name string, from int) (*place, int) {
+	for i := from; i < len(p.order); i++ {
+		if p.order[i].name == name {
+			return p.order[i], i + 1
+		}
+	}
+	return p.fields[name], from
 }
 
 // Value is a cell.
@@ -66,8 +79,9 @@ func tableOf(typ reflect.Type) *Table {
 		for _, name := range c.Path {
 			next := at.fields[name]
 			if next == nil {
-				next = &place{column: i, fields: make(map[string]*place)}
+				next = &place{name: name, column: i, fields: make(map[string]*place)}
 				at.fields[name] = next
+				at.order = append(at.order, next)
 			}
 			at = next
 		}
@@ -86,101 +100,57 @@ func (t *Table) Row(body string, row []Value) error {
 	if !gjson.Valid(body) {
 		return errors.New("not JSON")
 	}
-	all := gjson.Parse(body)
-	if !all.IsObject() {
+	at := space(body, 0)
+	if body[at] != '{' {
 		return errors.New("not a JSON object")
 	}
-	return t.fill(all, row)
+	_, err := t.fill(body, at, row)
+	return err
 }
 
-func (t *Table) fill(all gjson.Result, row []Value) (err error) {
-	if err := t.read(all, t.root, row); err != nil {
-		return err
+// fill reads the object at a place of valid JSON into row, and returns where it ends.
+func (t *Table) fill(json string, at int, row []Value) (end int, err error) {
+	if end, err = t.object(json, at, t.root, row); err != nil {
+		return 0, err
 	}
 	if t.totals >= 0 && row[t.totals].Known {
 		if totals := gjson.Parse(row[t.totals].Text).Array(); len(totals) == 1 {
 			if amount := totals[0].Get("amount"); amount.Exists() {
-				if row[t.totals+1], err = read(Decimal, amount); err != nil {
-					return fmt.Errorf("%s: %w", costAmount, err)
+				if row[t.totals+1], _, err = read(Decimal, amount.Raw, 0); err != nil {
+					return 0, fmt.Errorf("%s: %w", costAmount, err)
 				}
 			}
 			row[t.totals+2] = text(totals[0].Get("currency"))
 		}
 	}
-	return nil
+	return end, nil
 }
 
 // Each reads the elements of a list, as it stands in a JSON column of a valid summary, into row one after another, and
 // hands each to do with its place, from 0. It fails as Row does, and with the error of do.
 func (t *Table) Each(list string, row []Value, do func(i int) error) (err error) {
-	i := 0
-	gjson.Parse(list).ForEach(func(_, element gjson.Result) bool {
-		clear(row)
-		if !element.IsObject() {
-			err = fmt.Errorf("element %d is no object", i)
-		} else if err = t.fill(element, row); err == nil {
-			err = do(i)
+	at := space(list, 0)
+	if at == len(list) || list[at] != '[' {
+		return errors.New("is no list")
+	}
+	at = space(list, at+1)
+	for i := 0; list[at] != ']'; i++ {
+		if list[at] == ',' {
+			at = space(list, at+1)
 		}
-		i++
-		return err == nil
-	})
-	return err
+		clear(row)
+		if list[at] != '{' {
+			return fmt.Errorf("element %d is no object", i)
+		}
+		if at, err = t.fill(list, at, row); err != nil {
+			return err
+		}
+		if err := do(i); err != nil {
+			return err
+		}
+		at = space(list, at)
+	}
+	return nil
 }
 
 func text(r gjson.Result) Value { return Value{Known: r.Type == gjson.String, Text: r.Str} }
-
-func (t *Table) read(object gjson.Result, at *place, row []Value) (err error) {
-	object.ForEach(func(key, value gjson.Result) bool {
-		p := at.fields[key.Str]
-		switch {
-		case p == nil || value.Type == gjson.Null:
-			return true
-		case len(p.fields) > 0:
-			if !value.IsObject() {
-				err = fmt.Errorf("%s is no object", key.Str)
-				return false
-			}
-			err = t.read(value, p, row)
-		default:
-			c := t.columns[p.column]
-			if row[p.column], err = read(c.Type, value); err != nil {
-				err = fmt.Errorf("%s: %w", c.Name, err)
-			}
-		}
-		return err == nil
-	})
-	return err
-}
-
-// read reads one field.
-func read(typ Type, r gjson.Result) (Value, error) {
-	v := Value{Known: true, Text: r.Raw}
-	fits := false
-	switch typ {
-	case Text:
-		fits, v.Text = r.Type == gjson.String, r.Str
-	case Decimal:
-		fits, v.Text, v.Known = r.Type == gjson.String, r.Str, isDecimal(r.Str)
-	case Timestamp:
-		v.Text = r.Str
-		at, err := time.Parse(time.RFC3339Nano, r.Str)
-		fits, v.Int = err == nil, at.UnixMicro()
-	case Integer:
-		v.Int = r.Int()
-		fits = r.Type == gjson.Number && float64(v.Int) == r.Num
-	case Number:
-		fits, v.Number = r.Type == gjson.Number, r.Num
-	case Boolean:
-		fits = r.Type == gjson.True || r.Type == gjson.False
-		if r.Type == gjson.True {
-			v.Int = 1
-		}
-	case JSON:
-		fits = r.IsArray() || r.IsObject()
-	}
-	if !fits {
-		// Not the value: it may be somebody's number.
-		return Value{}, fmt.Errorf("is not of type %v", typ)
-	}
-	return v, nil
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
 	"golang.org/x/tools/txtar"
 
 	"github.com/legato-calls/legato/enrich/summary"
@@ -306,14 +307,73 @@ func TestRowRefusesWhatIsNoSummary(t *testing.T) {
 	}
 }
 
+// reference reads a summary by the words of the columns alone: what a row must say of a text that is JSON.
+func reference(t *testing.T, table *flat.Table, body string) map[string]string {
+	t.Helper()
+	got := make(map[string]string)
+	for _, c := range table.Columns() {
+		if c.Go == nil {
+			continue // made of the totals
+		}
+		at := []gjson.Result{gjson.Parse(body)}
+		for _, name := range c.Path {
+			var next []gjson.Result
+			for _, object := range at {
+				object.ForEach(func(key, value gjson.Result) bool {
+					if key.Str == name && value.Type != gjson.Null {
+						next = append(next, value)
+					}
+					return true
+				})
+			}
+			at = next
+		}
+		if len(at) == 0 {
+			continue
+		}
+		last := at[len(at)-1] // of fields that stand twice
+		got[c.Name] = last.Raw
+		if last.Type == gjson.String {
+			got[c.Name] = last.Str
+		}
+	}
+	return got
+}
+
 func FuzzRow(f *testing.F) {
 	f.Add(`{"kind":"leg","cost":{"totals":[{"amount":"1"}]},"status":{}}`)
 	f.Add(`{"quality":{"inbound":{"mos":1e300}},"events":[{}],"revision":9223372036854775807}`)
+	f.Add(` { "kind" : "l\"e\\g" , "tags" : [ "]" , "\\" ] , "hangup" : { "cause" : null , "fault" : { } } , "revision" : 8.0 } `)
+	f.Add(`{"events":[{"id":"a"},{"type":"b","x":[{"y":"}"}]}],"\u006bind":"leg","kind":"é","sources":{"a":"b"},"unknown":[1,-2.5e-3,true,null]}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		table := tableOf(t, summary.KindLeg)
 		row := make([]flat.Value, len(table.Columns()))
-		if table.Row(body, row) == nil && !json.Valid([]byte(body)) {
-			t.Errorf("took %q", body)
+		if table.Row(body, row) != nil {
+			return
+		}
+		if !json.Valid([]byte(body)) {
+			t.Fatalf("took %q", body)
+		}
+		want := reference(t, table, body)
+		for i, c := range table.Columns() {
+			if text, ok := want[c.Name]; c.Go != nil && (row[i].Text != text || row[i].Known != ok && c.Type != flat.Decimal) {
+				t.Errorf("%s of %q is %+v, want %q, %v", c.Name, body, row[i], text, ok)
+			}
+			elements, ok := c.Elements()
+			if !ok || !row[i].Known || row[i].Text[0] != '[' {
+				continue
+			}
+			list := gjson.Parse(row[i].Text).Array()
+			scratch := make([]flat.Value, len(elements.Columns()))
+			_ = elements.Each(row[i].Text, scratch, func(n int) error {
+				want := reference(t, elements, list[n].Raw)
+				for i, c := range elements.Columns() {
+					if scratch[i].Text != want[c.Name] && c.Go != nil {
+						t.Errorf("%s of element %d of %q is %+v, want %q", c.Name, n, body, scratch[i], want[c.Name])
+					}
+				}
+				return nil
+			})
 		}
 	})
 }

@@ -50,6 +50,15 @@ func put(dir, name string, data []byte) error {
 	return syncDir(filepath.Dir(filepath.Join(dir, name)))
 }
 
+// syncFile makes a file last.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // syncDir makes the names in a folder last.
 func syncDir(path string) error {
 	dir, err := os.Open(path)

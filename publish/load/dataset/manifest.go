@@ -145,6 +145,13 @@ func (m *manifest) next(origins []load.Origin) *manifest {
 	return &n
 }
 
+// before returns next, which follows m, with the messages in it, too. next remains as it is.
+func (m *manifest) before(next *manifest, origins []load.Origin) *manifest {
+	n := next.next(origins)
+	n.Commit = m.Commit + 1
+	return n
+}
+
 // readManifest returns the manifest of a dataset, nil when it has none.
 func readManifest(dir string) (*manifest, error) {
 	data, err := os.ReadFile(filepath.Join(dir, manifestName))

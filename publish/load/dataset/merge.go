@@ -101,9 +101,6 @@ func (t *Target) merge(files []file, now time.Time) error {
 	if err == nil {
 		p.file.Bytes, err = to.Seek(0, 1)
 	}
-	if err == nil {
-		err = to.Sync()
-	}
 	if err := errors.Join(err, to.Close()); err != nil {
 		return err
 	}

@@ -7,13 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/enrich/summary"
@@ -24,12 +25,13 @@ import (
 )
 
 const (
-	// batchMessages and batchBytes bound what is in memory: a row has some 5 KB of cells beside its body.
-	batchMessages, batchBytes = 4000, 12 << 20
+	// batchMessages and batchBytes bound what is in memory: the batch that is gathered, the one that is written, and once more what its
+	// rows are in the columns. With half of it each file would cost a tenth more, with twice of it there would be too much.
+	batchMessages, batchBytes = 2000, 4 << 20
 	// linger is how old news may be: a file for each batch is small when calls are few.
 	linger = 2 * time.Second
-	// encoders is how many files are written beside each other.
-	encoders = 2
+	// commitMessages are committed together while many come: a commit waits for the disk a few times.
+	commitMessages = 16_000
 )
 
 // lockName is the file that the process which writes holds.
@@ -43,10 +45,14 @@ var kinds = []string{summary.KindLeg, summary.KindSession}
 // Target is a dataset of Parquet files.
 type Target struct {
 	dir    string
+	reader *load.Reader
 	tables map[string]*table
 	lock   *os.File
 	// manifest is what the folder's says; nil when that is not known.
 	manifest *manifest
+	// next is the manifest with what is written and not committed yet, which the parts are; nil when there is nothing.
+	next  *manifest
+	parts []*part
 	// rejected are messages that were set aside since the last commit.
 	rejected []load.Origin
 	// unmergeable are files that could not be merged: they are not tried again.
@@ -58,11 +64,22 @@ type Target struct {
 type table struct {
 	kind string
 	flat *flat.Table
-	// received is the column of first_received_at.
-	received int
 	// columns identifies the schema.
 	columns string
-	writers sync.Pool
+	// out writes the files of this kind, one after another: its buffers are large. Nil: it has to be made.
+	out *parquetfile.Writer
+	// cells has room for the row in hand.
+	cells []flat.Value
+}
+
+// writer returns the writer, which writes into a file.
+func (t *table) writer(f *os.File) *parquetfile.Writer {
+	if t.out == nil {
+		t.out = parquetfile.New(f, t.flat, true)
+	} else {
+		t.out.Reset(f)
+	}
+	return t.out
 }
 
 // New returns a target for a folder, which need not exist.
@@ -71,21 +88,24 @@ func New(dir string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{dir: abs, tables: make(map[string]*table), unmergeable: make(map[string]bool), now: time.Now}
+	reader, err := load.NewReader()
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{dir: abs, reader: reader, tables: make(map[string]*table), unmergeable: make(map[string]bool), now: time.Now}
 	for _, kind := range kinds {
 		of, err := flat.Of(kind)
 		if err != nil {
 			return nil, err
 		}
-		received := slices.IndexFunc(of.Columns(), func(c flat.Column) bool { return c.Name == "first_received_at" })
-		t.tables[kind] = &table{kind: kind, flat: of, received: received, columns: parquetfile.Fingerprint(of, true)}
+		t.tables[kind] = &table{kind: kind, flat: of, columns: parquetfile.Fingerprint(of, true), cells: make([]flat.Value, len(of.Columns()))}
 	}
 	return t, nil
 }
 
 // Batches implements load.Batching.
 func (t *Target) Batches() load.Batches {
-	return load.Batches{Messages: batchMessages, Bytes: batchBytes, Linger: linger, Every: true}
+	return load.Batches{Messages: batchMessages, Bytes: batchBytes, Linger: linger, Commit: commitMessages, Every: true}
 }
 
 // Open takes the folder for this process, and removes what a killed one left. It implements load.Target.
@@ -95,6 +115,7 @@ func (t *Target) Open(context.Context) (identity string, err error) {
 			return "", err
 		}
 	}
+	t.next, t.parts, t.rejected = nil, nil, nil
 	// What lies there was never whole.
 	temp := filepath.Join(t.dir, tempDir)
 	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, dirMode)); err != nil {
@@ -167,11 +188,38 @@ func (t *Target) Close(context.Context) error {
 	return nil
 }
 
+// hour is what one file of a batch is of.
+type hour struct {
+	kind string
+	// began is when it began, in Unix time.
+	began int64
+}
+
+// hourOf returns the hour in which a row has to stand: that in which its first event was received. Of a row that will be found
+// to be none it is any hour.
+func hourOf(r *load.Row) hour {
+	at, err := time.Parse(time.RFC3339Nano, gjson.Get(r.Body, "first_received_at").Str)
+	if err != nil {
+		at = time.Unix(0, 0)
+	}
+	return hour{r.Key.Kind, at.Truncate(time.Hour).Unix()}
+}
+
+func (h hour) folder() string {
+	at := time.Unix(h.began, 0).UTC()
+	return path.Join("kind="+h.kind, at.Format("date=2006-01-02"), at.Format("hour=15"))
+}
+
 // part are the rows of a batch that go into one file.
 type part struct {
 	folder string
 	table  *table
-	rows   []load.Row
+	rows   []*load.Row
+	// places are those of the rows in the batch, refused why some of them are none, by place.
+	places  []int
+	refused map[int]string
+	// origins are the messages whose rows are in the file.
+	origins []load.Origin
 	// temp is where the file is until it has its name.
 	temp string
 	file file
@@ -182,115 +230,189 @@ func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err er
 	if t.manifest == nil {
 		return 0, errors.New("not open")
 	}
-	var origins []load.Origin
-	parts := make(map[string]*part)
-	for _, r := range rows {
-		if t.manifest.has(r.Origin) {
+	next := t.next
+	if next == nil {
+		next = t.manifest
+	}
+	byHour := make(map[hour]*part)
+	for i := range rows {
+		if next.has(rows[i].Origin) {
 			continue
 		}
-		origins = append(origins, r.Origin)
-		of := t.tables[r.Key.Kind]
-		at := time.UnixMicro(r.Cells[of.received].Int).UTC()
-		folder := path.Join("kind="+of.kind, at.Format("date=2006-01-02"), at.Format("hour=15"))
-		if parts[folder] == nil {
-			parts[folder] = &part{folder: folder, table: of}
+		h := hourOf(&rows[i])
+		p := byHour[h]
+		if p == nil {
+			p = &part{folder: h.folder(), table: t.tables[h.kind]}
+			p.file.Path = path.Join(p.folder, newName(t.manifest.Commit+1))
+			p.temp = filepath.Join(t.dir, tempDir, path.Base(p.file.Path))
+			byHour[h] = p
 		}
-		parts[folder].rows = append(parts[folder].rows, r)
+		p.rows, p.places = append(p.rows, &rows[i]), append(p.places, i)
 	}
-	if len(origins) == 0 {
+	if len(byHour) == 0 {
 		return 0, nil
 	}
-	next := t.manifest.next(append(origins, t.rejected...))
-	if err := t.write(ctx, parts, next); err != nil {
-		if refusal, ok := errors.AsType[*parquetfile.RowError](err); ok {
-			return 0, &load.Refusal{Reason: refusal.Error()}
-		}
-		t.manifest = nil // what the folder's says is not known
+	parts := slices.SortedFunc(maps.Values(byHour), func(a, b *part) int { return cmp.Compare(a.folder, b.folder) })
+	if err := t.encode(ctx, parts); err != nil {
 		return 0, err
 	}
-	t.manifest, t.rejected = next, nil
-	if err := t.tidy(ctx); err != nil {
-		t.manifest = nil
-		return 0, fmt.Errorf("merge files: %w", err)
+	var origins []load.Origin
+	var written []*part
+	for _, p := range parts {
+		if p.file.Rows == 0 {
+			_ = os.Remove(p.temp) // what remains is removed by the next process
+			continue
+		}
+		origins, written = append(origins, p.origins...), append(written, p)
+		p.origins = nil
 	}
-	return len(origins), nil
+	if len(written) > 0 {
+		t.next, t.parts = t.manifest.before(next, origins), append(t.parts, written...)
+	}
+	return len(origins), refusal(parts)
 }
 
-// write writes the files of a batch and the manifest that names them.
-func (t *Target) write(ctx context.Context, parts map[string]*part, next *manifest) error {
-	ordered := make([]*part, 0, len(parts))
-	for _, p := range parts {
-		p.file.Path = path.Join(p.folder, newName(next.Commit))
-		p.temp = filepath.Join(t.dir, tempDir, path.Base(p.file.Path))
-		ordered = append(ordered, p)
+// Commit implements load.Batching: it makes the files last, puts the manifest that names them in its place, and merges what is small.
+func (t *Target) Commit(ctx context.Context) error {
+	if t.manifest == nil {
+		return errors.New("not open")
 	}
-	slices.SortFunc(ordered, func(a, b *part) int { return cmp.Compare(a.folder, b.folder) })
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(encoders)
-	for _, p := range ordered {
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return p.encode()
-		})
-	}
-	err := group.Wait()
-	if err != nil {
-		for _, p := range ordered {
-			_ = os.Remove(p.temp) // what remains is removed by the next process
+	err := t.commitParts()
+	if err == nil {
+		if err = t.tidy(ctx); err != nil {
+			err = fmt.Errorf("merge files: %w", err)
 		}
-		return err
 	}
-	for _, p := range ordered {
+	if err != nil {
+		t.manifest = nil // what the folder's says is not known
+	}
+	return err
+}
+
+func (t *Target) commitParts() error {
+	next := t.next
+	switch {
+	case len(t.rejected) > 0 && next == nil:
+		next = t.manifest.next(t.rejected)
+	case len(t.rejected) > 0:
+		next = t.manifest.before(next, t.rejected)
+	case next == nil:
+		return nil
+	}
+	for _, p := range t.parts {
 		p.file.At = t.now().UTC()
 		next.Files = append(next.Files, p.file)
 	}
-	return t.commit(ordered, next)
+	if err := t.commit(t.parts, next); err != nil {
+		return err
+	}
+	t.manifest, t.next, t.parts, t.rejected = next, nil, nil, nil
+	return nil
+}
+
+// encode writes the files, those of legs beside those of sessions.
+func (t *Target) encode(ctx context.Context, parts []*part) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, of := range t.tables {
+		group.Go(func() error {
+			for _, p := range parts {
+				if p.table != of {
+					continue
+				}
+				err := ctx.Err()
+				if err == nil {
+					err = p.encode(t.reader)
+				}
+				if err != nil {
+					of.out = nil // it is in the middle of a file
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// refusal is the error of rows that are none; nil when all are.
+func refusal(parts []*part) error {
+	all := load.Refusal{Rows: make(map[int]string)}
+	for _, p := range parts {
+		for i, reason := range p.refused {
+			all.Reason, all.Rows[i] = reason, reason
+		}
+	}
+	if len(all.Rows) == 0 {
+		return nil
+	}
+	return &all
 }
 
 // encode writes the rows into a file.
-func (p *part) encode() (err error) {
+func (p *part) encode(reader *load.Reader) (err error) {
 	f, err := os.OpenFile(p.temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w, ok := p.table.writers.Get().(*parquetfile.Writer)
-	if ok {
-		w.Reset(f)
-	} else {
-		w = parquetfile.New(f, p.table.flat, true)
-	}
-	for _, r := range p.rows {
-		if err := w.Write(r.Cells); err != nil {
-			return err
+	w, cells := p.table.writer(f), p.table.cells
+	for i, r := range p.rows {
+		reason := reader.Read(r, cells)
+		if reason == nil {
+			err := w.Write(cells)
+			if bad, ok := errors.AsType[*parquetfile.RowError](err); ok {
+				reason = bad
+			} else if err != nil {
+				return err
+			}
 		}
+		if reason == nil {
+			p.origins = append(p.origins, r.Origin)
+			r.Release()
+			continue
+		}
+		r.Cells = nil // the next row has them
+		if p.refused == nil {
+			p.refused = make(map[int]string)
+		}
+		p.refused[p.places[i]] = reason.Error()
 	}
 	if err := w.Close(); err != nil {
 		return err
 	}
-	p.table.writers.Put(w)
-	p.file.Kind, p.file.Rows, p.file.Columns = p.table.kind, int64(len(p.rows)), p.table.columns
-	if p.file.Bytes, err = f.Seek(0, 1); err != nil {
-		return err
-	}
-	return f.Sync()
+	p.file.Kind, p.file.Rows, p.file.Columns = p.table.kind, int64(len(p.origins)), p.table.columns
+	p.rows, p.places = nil, nil
+	p.file.Bytes, err = f.Seek(0, 1)
+	return err
 }
 
 // commit gives the files their names, and then puts the manifest in its place.
 func (t *Target) commit(parts []*part, next *manifest) error {
+	var group errgroup.Group
+	for _, p := range parts {
+		group.Go(func() error { return syncFile(p.temp) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	folders := make(map[string]bool)
 	for _, p := range parts {
 		folder := filepath.Join(t.dir, filepath.FromSlash(p.folder))
-		if err := t.makeFolder(p.folder); err != nil {
-			return err
+		if !folders[folder] {
+			if err := t.makeFolder(p.folder); err != nil {
+				return err
+			}
+			folders[folder] = true
 		}
 		if err := os.Rename(p.temp, filepath.Join(t.dir, filepath.FromSlash(p.file.Path))); err != nil {
 			return err
 		}
-		if err := syncDir(folder); err != nil {
-			return err
-		}
+	}
+	for folder := range folders {
+		group.Go(func() error { return syncDir(folder) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if err := next.write(t.dir); err != nil {
 		return fmt.Errorf("write the manifest: %w", err)
@@ -353,11 +475,10 @@ func (t *Target) Reject(_ context.Context, messages []load.Rejected) error {
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(t.dir, rejectedDir, name)); err == nil {
-			continue
-		}
-		if err := put(t.dir, filepath.Join(rejectedDir, name), append(data, '\n')); err != nil {
-			return fmt.Errorf("keep a rejected message: %w", err)
+		if _, err := os.Stat(filepath.Join(t.dir, rejectedDir, name)); err != nil {
+			if err := put(t.dir, filepath.Join(rejectedDir, name), append(data, '\n')); err != nil {
+				return fmt.Errorf("keep a rejected message: %w", err)
+			}
 		}
 		t.rejected = append(t.rejected, m.Origin)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,6 +127,9 @@ func apply(t *testing.T, target *dataset.Target, rows []load.Row, want int) {
 	t.Helper()
 	if n, err := target.Load(t.Context(), rows); err != nil || n != want {
 		t.Fatalf("%d rows, %v; want %d", n, err, want)
+	}
+	if err := target.Commit(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -267,6 +271,64 @@ func TestASecondLoaderWaits(t *testing.T) {
 	}
 	if err := second.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestBadRowsAreRefusedAndTheOthersLoaded(t *testing.T) {
+	dir := t.TempDir()
+	target := open(t, dir)
+	rows, want := parsed(t, loadtest.Plan{Legs: 40})
+	reasons := map[int]string{3: "not JSON", 10: "kind is not that of the subject", 11: "revision is less than 1"}
+	all := slices.Clone(rows)
+	for _, bad := range []struct {
+		place int
+		body  string
+	}{
+		{3, `{"kind":"leg","call_leg_id":"+12025550111`},
+		{10, `{"kind":"session","schema":1,"revision":1,"call_session_id":"s","call_leg_id":"l"}`},
+		{11, `{"kind":"leg","schema":1,"revision":0,"call_session_id":"s","call_leg_id":"l"}`},
+	} {
+		all = slices.Insert(all, bad.place, load.Row{
+			Key: summary.Key{Kind: summary.KindLeg, Session: "s", Leg: "l"}, Body: bad.body,
+			Origin: load.Origin{Stream: "CALLS", Created: loadtest.Began, Seq: 10_000 + uint64(bad.place)},
+		})
+	}
+	n, err := target.Load(t.Context(), all)
+	refusal, ok := errors.AsType[*load.Refusal](err)
+	if !ok || n != len(rows) || !maps.Equal(refusal.Rows, reasons) {
+		t.Fatalf("%d rows, %v", n, err)
+	}
+	if err := target.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(t, dir); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if spans := read(t, dir).Streams[0].Sequences; len(spans) != 1 || spans[0] != [2]uint64{1, uint64(len(rows))} {
+		t.Errorf("the manifest has %v", spans)
+	}
+}
+
+func TestNothingIsSeenBeforeTheCommit(t *testing.T) {
+	dir := t.TempDir()
+	rows, want := parsed(t, loadtest.Plan{Legs: 40})
+	target := open(t, dir)
+	for _, part := range [][]load.Row{rows[:50], rows[30:]} { // some come again before they are committed
+		if _, err := target.Load(t.Context(), slices.Clone(part)); err != nil {
+			t.Fatal(err)
+		}
+		if got := ids(t, dir); len(got) > 0 {
+			t.Fatalf("%d rows are in", len(got))
+		}
+	}
+	// What is not committed when the process ends comes again.
+	if err := target.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	target = open(t, dir)
+	apply(t, target, rows, len(rows))
+	if got := ids(t, dir); !slices.Equal(got, want) || read(t, dir).Commit != 1 {
+		t.Errorf("commit %d has %d rows, want %d", read(t, dir).Commit, len(got), len(want))
 	}
 }
 
