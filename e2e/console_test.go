@@ -431,4 +431,5 @@ func TestACallOf5000EventsIsSmoothInABrowser(t *testing.T) {
 		t.Errorf("%d of %d events are shown", n, events)
 	}
 	b.timed("a call of 5,000 events", d.console+"/calls/long-session", 10*time.Second)
+	b.picture("long-call")
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -22,6 +23,8 @@ const (
 	// callScan and callScanned bound the search of the log for the entries of a call.
 	callScan    = 2 * time.Second
 	callScanned = 500_000
+	// callPart are the rows of the ladder that are laid out together; the style sheet knows their height.
+	callPart = 100
 	// callSince bounds the search for what is parked of it.
 	callSince = 24 * time.Hour
 )
@@ -32,7 +35,8 @@ type callPage struct {
 	// Of is its newest summary, LegsOf those of its legs by id. Nil, none: none is stored.
 	Of     *summary.Session
 	LegsOf map[string]*summary.Leg
-	Rows   []story.Row
+	// Parts are the rows of the ladder, so many each: a browser lays out those only that are seen.
+	Parts iter.Seq[[]story.Row]
 	// Trace is the id of the trace of its last entry. Empty: it was not traced.
 	Trace string
 	// Revealed: nothing is masked.
@@ -70,7 +74,7 @@ func (c *Console) showCall(r *http.Request) (view, error) {
 		told.Mask()
 		p.mask()
 	}
-	p.Rows = told.Rows()
+	p.Parts = slices.Chunk(told.Rows(), callPart)
 	trace := c.cfg.Sources.Table.Place(call.Ref{Session: call.SessionID(told.CallSessionID)}).Trace
 	if parts := strings.Split(trace, "-"); len(parts) == 4 {
 		p.Trace = parts[1]

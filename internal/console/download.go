@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/publish/export"
 )
@@ -86,17 +84,7 @@ func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
 
 // keeps reports whether a body is of what is filtered; what legs say against themselves counts for legs only.
 func (f filter) keeps(body []byte) bool {
-	v := gjson.GetManyBytes(body, "outcome", "far_outcome", "connection_id")
-	if f.Outcome != "" && f.Outcome != v[0].Str && f.Outcome != v[1].Str || f.Connection != "" && f.Connection != v[2].Str {
-		return false
-	}
-	if !f.Doubtful {
-		return true
-	}
 	row := readRow(0, body)
-	row.LegDoubts = legDoubts(body)
-	if state := gjson.GetBytes(body, "status.state"); state.Exists() {
-		row.StatusState = state.Str
-	}
-	return len(row.Doubts(time.Now())) > 0
+	f.Since = time.Time{} // export has seen to it
+	return f.wants(&row, time.Now())
 }

@@ -53,15 +53,15 @@ func parseQuery(text string, now time.Time) (q query, err error) {
 		case ok && key == "tag":
 			q.Tag = value
 		case ok && key == "outcome":
-			q.Outcome = value
+			q.Outcomes = value
 		case ok && key == "connection":
-			q.Connection = value
+			q.Connections = value
 		case ok && key == "since":
 			q.Since, err = parseTime(value, now)
 		case ok && key == "until":
 			q.Until, err = parseTime(value, now)
 		case slices.Contains(summary.Outcomes(), summary.Outcome(word)):
-			q.Outcome = word
+			q.Outcomes = word
 		case digitsOf(word) != "" && len(digitsOf(word)) <= 15 && strings.Trim(word, "+-().0123456789") == "":
 			q.Digits = digitsOf(word)
 		case q.ID != "":
@@ -78,8 +78,10 @@ func parseQuery(text string, now time.Time) (q query, err error) {
 		return q, errors.New("type an id, a number, or tag:, outcome:, connection:, since: or until: with what is looked for")
 	case q.Digits != "" && len(q.Digits) < minDigits:
 		return q, errors.New("a number needs four digits at least")
-	case q.Outcome != "" && !slices.Contains(summary.Outcomes(), summary.Outcome(q.Outcome)):
+	case q.Outcomes != "" && !slices.Contains(summary.Outcomes(), summary.Outcome(q.Outcomes)):
 		return q, errors.New("there is no such outcome")
+	case q.Connections != "" && !call.ValidToken(q.Connections):
+		return q, errors.New("this cannot be the id of a connection")
 	case q.ID != "" && (q != query{ID: q.ID}):
 		return q, errOneID
 	case q.ID != "" && !call.ValidControl(q.ID):

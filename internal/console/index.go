@@ -188,11 +188,11 @@ func (f *index) wanted(q *query) (all terms, since, until int64) {
 		return all, since, until
 	}
 	f.add(&all, termSession, "")
-	if q.Outcome != "" {
-		f.add(&all, termOutcome, q.Outcome)
+	if q.Outcomes != "" {
+		f.add(&all, termOutcome, q.Outcomes)
 	}
-	if q.Connection != "" {
-		f.add(&all, termConnection, q.Connection)
+	if q.Connections != "" {
+		f.add(&all, termConnection, q.Connections)
 	}
 	f.addDigits(&all, q.Digits)
 	if !q.Since.IsZero() {

@@ -129,12 +129,18 @@ func TestLastCallsAreFiltered(t *testing.T) {
 		"/?since=2000-01-01":        {"mended", "noted", "long", "fresh", "denied", "busy", "good"},
 		"/?since=2999-01-01":        nil,
 		"/?outcome=busy&doubtful=1": nil,
+		"/?outcome=busy&outcome=failed&connection=1700000000000000042": {"busy"},
+		"/?connection=77,+88":           {"long"},
+		"/?level=session&connection=88": nil,
+		"/?level=leg":                   {"mended", "noted"},
+		"/?level=leg&doubtful=1":        {"noted"},
+		"/?level=all&doubtful=1":        {"noted", "noted", "long", "denied"},
 	} {
 		if diff := gocmp.Diff(want, callsOf(w.get(path).body)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", path, diff)
 		}
 	}
-	for _, path := range []string{"/?outcome=unheard", "/?connection=*.>", "/?since=soon"} {
+	for _, path := range []string{"/?outcome=unheard", "/?outcome=busy&outcome=unheard", "/?level=unheard", "/?connection=*.>", "/?since=soon"} {
 		if got := w.get(path).status; got != http.StatusBadRequest {
 			t.Errorf("%s: %d", path, got)
 		}

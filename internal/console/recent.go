@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -39,9 +40,9 @@ const (
 // recent are the last calls, read from the stream of summaries while anybody looks. All who look share one reading.
 type recent struct {
 	*reading
-	calls  map[string]*callRow
-	doubts map[string]map[string][]string // of legs, by session; of a leg without any there is no entry
-	drawn  map[filter]drawn
+	calls map[string]*callRow
+	legs  map[string]map[string]*callRow // by session
+	drawn map[filter]drawn
 }
 
 // drawn is a list that was drawn for a filter, so that a second reader of it costs nothing.
@@ -55,7 +56,7 @@ func newRecent(life context.Context, js jetstream.JetStream, layout natsd.Layout
 	f.reading = &reading{
 		life: life, js: js, stream: layout.Calls, log: log, most: recentMessages, every: recentEvery, idle: recentIdle, take: f.take, after: f.bound,
 		reset: func() {
-			f.calls, f.doubts, f.drawn = make(map[string]*callRow), make(map[string]map[string][]string), make(map[filter]drawn)
+			f.calls, f.legs, f.drawn = make(map[string]*callRow), make(map[string]map[string]*callRow), make(map[filter]drawn)
 		},
 	}
 	return f
@@ -67,36 +68,27 @@ func (f *recent) take(m *jetstream.RawStreamMsg) {
 	if !ok {
 		return
 	}
-	id := of.Key.Session
-	if of.Key.Kind == summary.KindLeg {
-		f.doubt(id, of.Key.Leg, legDoubts(m.Data))
-		return
-	}
 	row := readRow(m.Sequence, m.Data)
 	row.Connection = cmp.Or(row.Connection, of.Connection)
-	f.calls[id] = &row
-}
-
-// doubt takes what a leg's newest summary says against itself. f.mu is held.
-func (f *recent) doubt(session, leg string, doubts []string) {
-	switch of := f.doubts[session]; {
-	case len(doubts) == 0:
-		delete(of, leg)
-	case of == nil:
-		f.doubts[session] = map[string][]string{leg: doubts}
+	id := of.Key.Session
+	switch {
+	case of.Key.Kind == summary.KindSession:
+		f.calls[id] = &row
+	case f.legs[id] == nil:
+		f.legs[id] = map[string]*callRow{of.Key.Leg: &row}
 	default:
-		of[leg] = doubts
+		f.legs[id][of.Key.Leg] = &row
 	}
 }
 
 // bound forgets the oldest of too many. f.mu is held.
 func (f *recent) bound() {
-	for session := range f.doubts {
-		if len(f.doubts) <= 2*recentCalls {
+	for session := range f.legs {
+		if len(f.legs) <= 2*recentCalls {
 			break
 		}
 		if f.calls[session] == nil {
-			delete(f.doubts, session)
+			delete(f.legs, session)
 		}
 	}
 	if len(f.calls) <= recentCalls+recentCalls/4 {
@@ -104,7 +96,7 @@ func (f *recent) bound() {
 	}
 	for _, r := range newestFirst(f.calls)[recentCalls:] {
 		delete(f.calls, r.Session)
-		delete(f.doubts, r.Session)
+		delete(f.legs, r.Session)
 	}
 }
 
@@ -117,20 +109,31 @@ func newestFirst(calls map[string]*callRow) []*callRow {
 	return all
 }
 
-// list returns the newest calls that a filter wants, at most so many.
+// list returns the newest calls, or legs, that a filter wants, at most so many.
 func (f *recent) list(which filter, most int) []callRow {
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rows := make([]callRow, 0, most)
-	for _, r := range newestFirst(f.calls) {
-		r.LegDoubts = r.LegDoubts[:0]
-		for _, doubts := range f.doubts[r.Session] {
-			r.LegDoubts = append(r.LegDoubts, doubts...)
+	var all []*callRow
+	if which.Level != summary.KindLeg {
+		all = newestFirst(f.calls)
+	}
+	if which.Level != "" && which.Level != summary.KindSession {
+		for _, legs := range f.legs {
+			all = slices.AppendSeq(all, maps.Values(legs))
 		}
-		if which.wants(r, now) {
-			shown := *r
-			shown.LegDoubts = slices.Clone(r.LegDoubts)
+		slices.SortFunc(all, func(a, b *callRow) int { return cmp.Compare(b.Seq, a.Seq) })
+	}
+	rows := make([]callRow, 0, most)
+	for _, r := range all {
+		shown := *r
+		if shown.Leg == "" {
+			shown.LegDoubts = nil
+			for _, leg := range f.legs[r.Session] {
+				shown.LegDoubts = append(shown.LegDoubts, leg.LegDoubts...)
+			}
+		}
+		if which.wants(&shown, now) {
 			if rows = append(rows, shown); len(rows) == most {
 				break
 			}
@@ -146,7 +149,8 @@ type recentPage struct {
 	SinceText, Stream string
 	Rows              []callRow
 	Now               time.Time
-	Outcomes          []summary.Outcome
+	// Words are all outcomes that there are.
+	Words []summary.Outcome
 }
 
 // readFilter reads the filter of a page. What is in it is nobody's secret.
@@ -161,18 +165,38 @@ func readForm(r *http.Request) (filter, string, error) {
 }
 
 func filterOf(q url.Values) (filter, string, error) {
-	f := filter{Outcome: q.Get("outcome"), Connection: strings.TrimSpace(q.Get("connection")), Doubtful: q.Get("doubtful") != ""}
-	if f.Outcome != "" && !slices.Contains(summary.Outcomes(), summary.Outcome(f.Outcome)) {
-		return f, "", problem{http.StatusBadRequest, "There is no such outcome."}
+	f := filter{Level: q.Get("level"), Doubtful: q.Get("doubtful") != ""}
+	if !slices.Contains([]string{"", levelAll, summary.KindLeg, summary.KindSession}, f.Level) {
+		return f, "", problem{http.StatusBadRequest, "There is no such level."}
 	}
-	if f.Connection != "" && !call.ValidToken(f.Connection) {
-		return f, "", problem{http.StatusBadRequest, "This cannot be the id of a connection."}
+	outcomes := wordsOf(q["outcome"])
+	for _, o := range outcomes {
+		if !slices.Contains(summary.Outcomes(), summary.Outcome(o)) {
+			return f, "", problem{http.StatusBadRequest, "There is no such outcome."}
+		}
 	}
+	connections := wordsOf(q["connection"])
+	for _, id := range connections {
+		if !call.ValidToken(id) {
+			return f, "", problem{http.StatusBadRequest, "This cannot be the id of a connection."}
+		}
+	}
+	f.Outcomes, f.Connections = strings.Join(outcomes, ","), strings.Join(connections, ",")
 	var err error
 	if f.Since, err = parseTime(q.Get("since"), time.Now()); err != nil {
 		return f, "", problem{http.StatusBadRequest, err.Error()}
 	}
 	return f, q.Get("since"), nil
+}
+
+// levelAll means sessions and legs.
+const levelAll = "all"
+
+// wordsOf are the words in the values of a field, with commas or spaces between, each once.
+func wordsOf(values []string) []string {
+	all := strings.FieldsFunc(strings.Join(values, " "), func(r rune) bool { return r == ',' || r == ' ' })
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // parseTime reads a time of the past: so long ago as 2h, a day, or an instant; empty: the zero time.
@@ -207,7 +231,7 @@ func (c *Console) showRecent(r *http.Request) (view, error) {
 		stream += "?" + r.URL.RawQuery
 	}
 	return view{template: "recent", Title: "Last calls", Place: "/", Data: &recentPage{
-		filter: which, SinceText: since, Stream: stream, Rows: c.recent.list(which, recentShown), Now: time.Now(), Outcomes: summary.Outcomes(),
+		filter: which, SinceText: since, Stream: stream, Rows: c.recent.list(which, recentShown), Now: time.Now(), Words: summary.Outcomes(),
 	}}, nil
 }
 

@@ -11,9 +11,10 @@ import (
 	"github.com/legato-calls/legato/internal/story"
 )
 
-// callRow is one call in a list: what its session's newest summary says, parties masked.
+// callRow is one call in a list, or one of its legs: what the newest summary says, parties masked.
 type callRow struct {
-	Session, Connection       string
+	// Leg is empty where it is the whole call.
+	Session, Leg, Connection  string
 	Direction, From, To       string
 	Outcome, FarOutcome       string
 	StatusState               string
@@ -25,41 +26,69 @@ type callRow struct {
 	LegDoubts []string
 }
 
-// sessionFields are read from the body of a session's summary, in this order.
-var sessionFields = []string{
-	"call_session_id", "connection_id", "direction", "from", "to", "outcome", "far_outcome", "status_state", "revision",
-	"leg_count", "published_at", "started_at", "ended_at", "duration_seconds", "talk_seconds",
-}
-
-// readRow reads the row of a session's summary.
+// readRow reads the row of a summary, in one pass over its body.
 func readRow(seq uint64, body []byte) callRow {
-	v := gjson.GetManyBytes(body, sessionFields...)
-	return callRow{
-		Session: v[0].Str, Connection: v[1].Str, Direction: v[2].Str, From: story.Masked(v[3].Str), To: story.Masked(v[4].Str),
-		Outcome: v[5].Str, FarOutcome: v[6].Str, StatusState: v[7].Str, Seq: seq,
-		Revision: int(v[8].Int()), Legs: int(v[9].Int()),
-		Published: v[10].Time(), Started: v[11].Time(), Ended: v[12].Time(), Duration: secondsOf(v[13]), Talk: secondsOf(v[14]),
+	r := callRow{Seq: seq}
+	gjson.ParseBytes(body).ForEach(func(key, v gjson.Result) bool {
+		switch key.Str {
+		case "call_session_id":
+			r.Session = v.Str
+		case "call_leg_id":
+			r.Leg = v.Str
+		case "connection_id":
+			r.Connection = v.Str
+		case "direction":
+			r.Direction = v.Str
+		case "from":
+			r.From = story.Masked(v.Str)
+		case "to":
+			r.To = story.Masked(v.Str)
+		case "outcome":
+			r.Outcome = v.Str
+		case "far_outcome":
+			r.FarOutcome = v.Str
+		case "status_state":
+			r.StatusState = v.Str
+		case "status":
+			r.StatusState = v.Get("state").Str
+		case "revision":
+			r.Revision = int(v.Int())
+		case "leg_count":
+			r.Legs = int(v.Int())
+		case "published_at":
+			r.Published = v.Time()
+		case "started_at":
+			r.Started = v.Time()
+		case "ended_at":
+			r.Ended = v.Time()
+		case "duration_seconds":
+			r.Duration = secondsOf(v)
+		case "talk_seconds":
+			r.Talk = secondsOf(v)
+		case "notes":
+			for _, n := range v.Array() {
+				r.LegDoubts = append(r.LegDoubts, strings.ReplaceAll(n.Str, "_", " "))
+			}
+		case "discrepancies":
+			for _, d := range v.Array() {
+				r.LegDoubts = append(r.LegDoubts, d.Get("field").Str+" differs")
+			}
+		}
+		return true
+	})
+	// All that is kept of the body is copied: else each row would keep it whole.
+	for _, text := range []*string{&r.Session, &r.Leg, &r.Connection, &r.Direction, &r.From, &r.To, &r.Outcome, &r.FarOutcome, &r.StatusState} {
+		*text = strings.Clone(*text)
 	}
+	for i := range r.LegDoubts {
+		r.LegDoubts[i] = strings.Clone(r.LegDoubts[i])
+	}
+	return r
 }
 
 func secondsOf(v gjson.Result) *summary.Seconds {
-	if !v.Exists() {
-		return nil
-	}
 	s := summary.Seconds(v.Num)
 	return &s
-}
-
-// legDoubts are what a leg's summary says against itself.
-func legDoubts(body []byte) (doubts []string) {
-	v := gjson.GetManyBytes(body, "notes", "discrepancies.#.field")
-	for _, n := range v[0].Array() {
-		doubts = append(doubts, strings.ReplaceAll(n.Str, "_", " "))
-	}
-	for _, f := range v[1].Array() {
-		doubts = append(doubts, f.Str+" differs")
-	}
-	return doubts
 }
 
 // pendingFor is how long a status may be pending before it is doubtful.
@@ -80,15 +109,37 @@ func (r *callRow) Doubts(now time.Time) []string {
 
 // filter says which calls are meant. The zero value means all.
 type filter struct {
-	Outcome, Connection string
+	// Level is leg, session or all. Empty: session.
+	Level string
+	// Outcomes and Connections are words with commas between: one of them is meant. Empty: any.
+	Outcomes, Connections string
 	// Since is when it was last published. Zero: whenever.
 	Since    time.Time
 	Doubtful bool
 }
 
+// wants reports whether a row is meant, whatever its level.
 func (f filter) wants(r *callRow, now time.Time) bool {
-	return (f.Outcome == "" || f.Outcome == r.Outcome || f.Outcome == r.FarOutcome) &&
-		(f.Connection == "" || f.Connection == r.Connection) &&
+	return (oneOf(f.Outcomes, r.Outcome) || r.FarOutcome != "" && oneOf(f.Outcomes, r.FarOutcome)) &&
+		oneOf(f.Connections, r.Connection) &&
 		(f.Since.IsZero() || !r.Published.Before(f.Since)) &&
 		(!f.Doubtful || len(r.Doubts(now)) > 0)
+}
+
+// oneOf reports whether a word is one of those that are wanted, with commas between; empty: any is.
+func oneOf(wanted, word string) bool {
+	if wanted == "" {
+		return true
+	}
+	for one := range strings.SplitSeq(wanted, ",") {
+		if one == word {
+			return true
+		}
+	}
+	return false
+}
+
+// HasOutcome reports whether an outcome is asked for by name.
+func (f filter) HasOutcome(o summary.Outcome) bool {
+	return f.Outcomes != "" && oneOf(f.Outcomes, string(o))
 }
