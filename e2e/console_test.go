@@ -182,10 +182,24 @@ func TestSomebodyLooksAtCallsInABrowser(t *testing.T) {
 	b.picture("find")
 
 	d.putBack(b)
+
+	// A leg that has only begun is live.
+	ringing := fake.Generator{Seed: 99}.Of(fake.InboundBridged, 5, time.Now())
+	d.send(ringing.Deliveries[:1], func(fake.Delivery) bool { return true })
 	b.open(d.console + "/live")
-	b.shows("Live legs")
+	b.shows(string(ringing.Deliveries[0].LegID[:13]))
+	b.shows("status attempt 1")
+	b.picture("live")
 	b.open(d.console + "/health")
 	b.shows("Ready")
+	b.shows("1 put back without a webhook")
+	legatotest.Eventually(t, "the sums balance", func() error {
+		b.open(d.console + "/health")
+		if text := value[string](b, "document.body.innerText"); strings.Contains(text, "differs") {
+			return fmt.Errorf("%.800s", text)
+		}
+		return nil
+	})
 	b.picture("health")
 	b.open(d.console + "/webhooks")
 	b.shows("stored")
@@ -250,8 +264,10 @@ func TestALoginIsAskedForInABrowser(t *testing.T) {
 	legatotest.Slow(t)
 	b := newBrowser(t)
 	world := legatotest.NewTelnyx(t)
-	s := legatotest.Serve(t, append(world.Env(), "LEGATO_CONSOLE_PASSWORD=correct horse"),
-		append(legatotest.EmbeddedFlags(t.TempDir()), "--console-listen=127.0.0.1:0", "--console-user=ada", "--console-test-call")...)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
+	defer app.Close()
+	s := legatotest.Serve(t, append(world.Env(), "LEGATO_CONSOLE_PASSWORD=correct horse"), append(legatotest.EmbeddedFlags(t.TempDir()),
+		"--console-listen=127.0.0.1:0", "--console-user=ada", "--console-test-call", "--forward=app="+app.URL)...)
 	at, _ := s.Logged("console")["url"].(string)
 	address, err := url.Parse(at)
 	if err != nil || address.Host == "" {
@@ -279,8 +295,19 @@ func TestALoginIsAskedForInABrowser(t *testing.T) {
 	value[bool](b, "[...document.querySelectorAll('button')].find((x) => x.textContent.includes('test call')).id = 'test', true")
 	b.click("#test")
 	b.shows("The test call came in")
+	b.picture("test-call")
 	b.click(".good a")
 	b.shows("● hangup")
+
+	// The application took none of its events, which are tried once more together.
+	b.open(at + "forward")
+	b.shows("Dry run for")
+	b.picture("forward")
+	b.click(".card form:not(.inline) button")
+	b.shows("would be tried once more")
+	b.picture("forward-dry-run")
+	b.click("main form button")
+	b.shows("Asked for one more attempt at app")
 	legatotest.StopsCleanly(t, s)
 }
 

@@ -68,7 +68,7 @@ func apiVersion(version string) string {
 // api answers questions over NATS, one after the other: each costs the server a look.
 type api struct {
 	sources    *story.Sources
-	log        eventLog
+	log        handedIn
 	within     time.Duration
 	maxPayload int64
 
@@ -85,7 +85,7 @@ func (s *Service) answerQuestions(ctx context.Context) error {
 	}
 	// ctx is that of the start, which the service outlives.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a := &api{sources: s.sources, log: s.journal, within: apiWithin, maxPayload: s.nc.MaxPayload()}
+	a := &api{sources: s.sources, log: handedIn{s}, within: apiWithin, maxPayload: s.nc.MaxPayload()}
 	registered, err := micro.AddService(s.nc, micro.Config{
 		Name: apiName(s.layout), Version: apiVersion(version), Description: "What Legato knows about a call",
 		Metadata: map[string]string{"subject_prefix": s.layout.Prefix},

@@ -21,6 +21,19 @@ type PutBack struct {
 	Verifier *telnyx.Verifier
 }
 
+// handedIn is the log for entries that come by no webhook. Events among them are counted, since the sums of webhooks know
+// nothing of them.
+type handedIn struct{ *Service }
+
+// Append is that of the log.
+func (h handedIn) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
+	receipt, err := h.journal.Append(ctx, e)
+	if err == nil && e.EventType() != "" {
+		h.handed.Add(1)
+	}
+	return receipt, err
+}
+
 // One puts a message back and removes it from the store only when that is stored: who is killed in between leaves it
 // in both, and the next retry finds a duplicate, or an event that is folded once however often it stands in the log.
 // It says what became of the message, or on a dry run would become of it, and whether it has left the store. Its error
