@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,8 +38,9 @@ type callPage struct {
 	LegsOf map[string]*summary.Leg
 	// Parts are the rows of the ladder, so many each: a browser lays out those only that are seen.
 	Parts iter.Seq[[]story.Row]
-	// Trace is the id of the trace of its last entry. Empty: it was not traced.
-	Trace string
+	// Trace is the id of the trace of its last entry, and TraceURL where it is to be seen. Empty: it was not traced, or
+	// that is not known.
+	Trace, TraceURL string
 	// Revealed: nothing is masked.
 	Revealed bool
 	Doubts   []doubt
@@ -77,9 +79,25 @@ func (c *Console) showCall(r *http.Request) (view, error) {
 	p.Parts = slices.Chunk(told.Rows(), callPart)
 	trace := c.cfg.Sources.Table.Place(call.Ref{Session: call.SessionID(told.CallSessionID)}).Trace
 	if parts := strings.Split(trace, "-"); len(parts) == 4 {
-		p.Trace = parts[1]
+		p.Trace, p.TraceURL = parts[1], strings.ReplaceAll(c.cfg.TraceURL, traceMark, url.PathEscape(parts[1]))
 	}
 	return view{template: "call", Title: "Call " + shortened(told.CallSessionID), Data: &p}, nil
+}
+
+// traceMark stands for the id of a trace.
+const traceMark = "{trace}"
+
+// CheckTraceURL fails when an address of traces cannot be one: it is of the web, and has {trace} in it. Empty: there is
+// none.
+func CheckTraceURL(address string) error {
+	if address == "" {
+		return nil
+	}
+	at, err := url.Parse(strings.ReplaceAll(address, traceMark, "0"))
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || !strings.Contains(address, traceMark) {
+		return errors.New("it must be an address of the web with {trace} in it, as https://traces.example.com/trace/{trace}")
+	}
+	return nil
 }
 
 // unknown makes of what a look for a call fails with what a reader is told.

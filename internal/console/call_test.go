@@ -154,3 +154,23 @@ func TestRunsOfAlikeEventsAreOneLine(t *testing.T) {
 		t.Errorf("twelve keys are no line of their own: %s", page)
 	}
 }
+
+func TestACallLeadsToItsTrace(t *testing.T) {
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	for address, want := range map[string]string{
+		"": `<dd class="id">` + id + `</dd>`,
+		"https://traces.example.com/t/{trace}?org=1": `href="https://traces.example.com/t/` + id + `?org=1"`,
+	} {
+		w := open(t, console.Access{}, func(c *console.Config) { c.TraceURL = address })
+		w.trace = "00-" + id + "-b7ad6b7169203331-01"
+		w.event("call.initiated", call.Ref{Session: "traced", Leg: "traced-a", Control: "v3:traced"}, nil)
+		if page := w.get("/calls/traced").body; !strings.Contains(page, want) {
+			t.Errorf("with %q the page lacks %s: %s", address, want, page)
+		}
+	}
+	for _, address := range []string{"traces.example.com/{trace}", "https://traces.example.com/", "javascript:alert('{trace}')", "https:///{trace}", "https://%zz/{trace}"} {
+		if console.CheckTraceURL(address) == nil {
+			t.Errorf("%s is taken", address)
+		}
+	}
+}

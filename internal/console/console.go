@@ -23,6 +23,8 @@ type Config struct {
 	// Listen is the address of the listener. Beyond loopback it needs a login.
 	Listen string
 	Access
+	// TraceURL is the address of a trace, with {trace} for its id. Empty: traces are named, and lead nowhere.
+	TraceURL string
 	// Sources are where a call is read, with the live table.
 	Sources *story.Sources
 	// JetStream and Layout are where summaries stand.
@@ -69,6 +71,7 @@ type Console struct {
 	reads    chan struct{}
 	streams  chan struct{}
 	files    chan struct{} // one element while a file is made
+	follower *follower
 	recent   *recent
 	outcomes *outcomes
 	index    *index
@@ -100,9 +103,8 @@ func New(ctx context.Context, cfg Config) (*Console, error) {
 		reads: make(chan struct{}, maxReads), streams: make(chan struct{}, maxStreams), files: make(chan struct{}, 1),
 	}
 	c.stopping, c.stop = context.WithCancel(context.WithoutCancel(ctx))
-	c.recent = newRecent(c.stopping, cfg.JetStream, cfg.Layout, cfg.Logger) //nolint:contextcheck // it lives as long as the console, not as its start
-	c.outcomes = c.newOutcomes()
-	c.index = c.newIndex()
+	c.follower = &follower{life: c.stopping, js: cfg.JetStream, stream: cfg.Layout.Calls, log: cfg.Logger, now: make(chan struct{}, 1)}
+	c.recent, c.outcomes, c.index = c.newRecent(), c.newOutcomes(), c.newIndex()
 	c.server = &http.Server{
 		Handler: c.handler(),
 		// There is no ReadTimeout: it would end every stream. guard bounds the reading of forms.
@@ -135,9 +137,7 @@ func (c *Console) Shutdown(ctx context.Context) error {
 	if err := c.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) { // it was not served
 		return err
 	}
-	c.recent.wait()
-	c.outcomes.wait()
-	c.index.wait()
+	c.follower.wait()
 	c.searches.wait()
 	return err
 }

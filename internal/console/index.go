@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	// indexEvery is how often more is read while nobody searches, indexIdle how long nobody looks at any page before all is
-	// forgotten, and indexWithin bounds one reading.
-	indexEvery, indexIdle, indexWithin = 10 * time.Second, 30 * time.Minute, 10 * time.Minute
+	// indexIdle is how long nobody looks at any page before all is forgotten, and indexWithin bounds the reading of what
+	// there is.
+	indexIdle, indexWithin = 30 * time.Minute, 10 * time.Minute
 	// indexBlock is how many entries are allocated, and forgotten, at once.
 	indexBlock = 8192
 	// termBits are the bits that one term sets. A call of two numbers has some 20 terms: then five bits each of 256 let
@@ -93,8 +93,7 @@ func (f *index) addDigits(t *terms, digits string) {
 func (c *Console) newIndex() *index {
 	f := &index{seed: maphash.MakeSeed()}
 	f.reading = &reading{
-		life: c.stopping, js: c.cfg.JetStream, stream: c.cfg.Layout.Calls, log: c.log, most: searchMessages,
-		every: indexEvery, idle: indexIdle, within: indexWithin, gently: true, now: make(chan struct{}, 1), take: f.take, after: func() {},
+		follower: c.follower, most: searchMessages, idle: indexIdle, within: indexWithin, gently: true, take: f.take, after: func() {},
 		reset: func() { f.blocks, f.n = nil, 0 },
 	}
 	return f

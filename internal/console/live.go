@@ -15,6 +15,9 @@ const (
 	liveShown = 200
 	// liveEvery is how often the live legs are looked at while a page shows them.
 	liveEvery = 2 * time.Second
+	// liveShare is how much longer than it takes to look at them nobody looks again: the table of a busy service has a
+	// hundred thousand sessions, and is not written meanwhile.
+	liveShare = 300
 )
 
 // livePage are the legs that are not over.
@@ -56,13 +59,16 @@ func (c *Console) streamLive(w http.ResponseWriter, r *http.Request) {
 	c.stream(w, r, func(ctx context.Context, send func(event string, html []byte) error) error {
 		tick := time.NewTicker(liveEvery)
 		defer tick.Stop()
-		for {
-			html, err := c.liveDrawn.get(func() ([]byte, error) { return c.draw("live", "livelegs", c.live()) })
+		for sent := (time.Time{}); ; {
+			html, at, err := c.liveDrawn.get(func() ([]byte, error) { return c.draw("live", "livelegs", c.live()) })
 			if err != nil {
 				return err
 			}
-			if err := send("legs", html); err != nil {
-				return err
+			if !at.Equal(sent) {
+				if err := send("legs", html); err != nil {
+					return err
+				}
+				sent = at
 			}
 			select {
 			case <-tick.C:
@@ -77,19 +83,20 @@ func (c *Console) streamLive(w http.ResponseWriter, r *http.Request) {
 type shared struct {
 	mu   sync.Mutex
 	at   time.Time
+	took time.Duration
 	html []byte
 }
 
-// get returns what was drawn lately, or draws it.
-func (s *shared) get(draw func() ([]byte, error)) ([]byte, error) {
+// get returns what was drawn lately, or draws it, and when that was.
+func (s *shared) get(draw func() ([]byte, error)) ([]byte, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.at) < liveEvery/2 {
-		return s.html, nil
+	if now := time.Now(); now.Sub(s.at) >= max(liveEvery/2, liveShare*s.took) {
+		html, err := draw()
+		if err != nil {
+			return nil, now, err
+		}
+		s.html, s.at, s.took = html, now, time.Since(now)
 	}
-	html, err := draw()
-	if err == nil {
-		s.at, s.html = time.Now(), html
-	}
-	return html, err
+	return s.html, s.at, nil
 }

@@ -20,8 +20,8 @@ import (
 const (
 	// outcomesMessages are read of the stream of summaries when somebody first looks.
 	outcomesMessages = 2_000_000
-	// outcomesEvery is how often more is read, outcomesIdle how long nobody looks before all is forgotten.
-	outcomesEvery, outcomesIdle = 5 * time.Second, 5 * time.Minute
+	// outcomesIdle is how long nobody looks before all is forgotten.
+	outcomesIdle = 5 * time.Minute
 	// outcomesCalls bounds the calls that are counted: some 60 B each.
 	outcomesCalls = 500_000
 	// outcomesWords bounds the connections, and the causes, that are told apart: the others are one.
@@ -75,10 +75,9 @@ func (w *words) of(word string) uint16 {
 
 func (c *Console) newOutcomes() *outcomes {
 	f := &outcomes{seed: maphash.MakeSeed()}
-	layout := c.cfg.Layout
 	f.reading = &reading{
-		life: c.stopping, js: c.cfg.JetStream, stream: layout.Calls, subjects: []string{layout.Prefix + "." + summary.KindSession + ".>"},
-		log: c.log, most: outcomesMessages, every: outcomesEvery, idle: outcomesIdle, take: f.take, after: func() {},
+		follower: c.follower, subjects: []string{c.cfg.Layout.Prefix + "." + summary.KindSession + ".>"},
+		most: outcomesMessages, idle: outcomesIdle, take: f.take, after: func() {},
 		reset: func() {
 			f.calls, f.connections, f.causes, f.kinds, f.full = make(map[uint64]counting), newWords(), newWords(), newWords(), false
 		},

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,26 +15,22 @@ import (
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
-// reading reads a stream as long as anybody looks, and forgets it when nobody does any more. All who look share it.
+// reading reads the stream of summaries as long as anybody looks, and forgets it when nobody does any more. All who look
+// share it. What is there it reads by itself; of what is new a follower hands it its share.
 type reading struct {
-	life   context.Context //nolint:containedctx // the console's, which a reading must not outlive
-	js     jetstream.JetStream
-	stream string
+	*follower
 	// subjects are the filters; none: everything.
 	subjects []string
-	log      *slog.Logger
 	// most bounds the messages that are read at first: the newest.
 	most uint64
-	// every is how often the stream is read for more, idle how long nobody looks before reading ends, and within bounds
-	// the reading of what there is; zero: a minute.
-	every, idle, within time.Duration
-	// gently: it pauses for most of the time, as long as nobody waits for it.
+	// idle is how long nobody looks before reading ends, and within bounds the reading of what there is; zero: a minute.
+	idle, within time.Duration
+	// gently: what is there it reads with pauses for most of the time, as long as nobody waits for it.
 	gently bool
 	// reset forgets, take takes a message, after follows each time that something was read; mu is held.
 	reset func()
 	take  func(*jetstream.RawStreamMsg)
 	after func()
-	wg    sync.WaitGroup
 
 	mu      sync.Mutex
 	running bool
@@ -43,14 +41,12 @@ type reading struct {
 	next    uint64        // the first message that is not read yet
 	first   uint64        // the first one that the stream has
 	made    time.Time     // when the stream was made that is read
+	took    bool          // something since it was last through
 	err     error         // of the last reading
 	waiting atomic.Int64  // for it to reach the end
-	now     chan struct{} // has an element when somebody waits; nil: nobody does
 	// done and all are how far the first reading is.
 	done, all uint64
 }
-
-func (f *reading) wait() { f.wg.Wait() }
 
 // look starts the reading, or keeps it going, and returns a channel that is closed when there is something to see.
 func (f *reading) look() (ready <-chan struct{}) {
@@ -65,24 +61,21 @@ func (f *reading) look() (ready <-chan struct{}) {
 	return f.ready
 }
 
-// run reads until nobody looks any more.
+// run reads what there is, and leaves what comes to the follower.
 func (f *reading) run() {
-	tick := time.NewTicker(f.every)
-	defer tick.Stop()
+	defer f.follow(f)
 	for first := true; ; first = false {
-		if err := f.read(); err != nil && f.life.Err() == nil {
-			f.log.Debug("the stream of summaries could not be read for the console", "error", err)
-		}
+		err := f.read()
 		if first {
 			close(f.ready)
 		}
-		select {
-		case <-tick.C:
-		case <-f.now:
-		case <-f.life.Done():
-		}
-		if f.ends() {
+		if err == nil || f.life.Err() != nil {
 			return
+		}
+		f.log.Debug("the stream of summaries could not be read for the console", "error", err)
+		select {
+		case <-time.After(followEvery):
+		case <-f.life.Done():
 		}
 	}
 }
@@ -110,6 +103,8 @@ const (
 	gentleNap                   = 100 * time.Millisecond
 	// reachEvery is how often whoever waits is told how far it is.
 	reachEvery = 200 * time.Millisecond
+	// followEvery is how often the stream is read for more, and a page that is open gets it.
+	followEvery = 2 * time.Second
 )
 
 // reach waits until everything is read that the stream has when it is called. Its error is that of ctx, or of a reading
@@ -156,50 +151,58 @@ func (f *reading) reach(ctx context.Context, progress func(done, all uint64)) er
 func (f *reading) read() error {
 	ctx, cancel := context.WithTimeout(f.life, cmp.Or(f.within, readingWithin))
 	defer cancel()
-	err := f.readOn(ctx)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err = err; err != nil {
-		f.tell()
-	}
-	return err
-}
-
-// tell tells those who look that something has changed. f.mu is held.
-func (f *reading) tell() {
-	f.version++
-	close(f.changed)
-	f.changed = make(chan struct{})
-}
-
-func (f *reading) readOn(ctx context.Context) error {
 	stream, err := f.js.Stream(ctx, f.stream)
-	if err != nil {
+	if err == nil {
+		began, last := f.begin(stream.CachedInfo())
+		pace := pace{ctx: ctx, reading: f, since: time.Now()}
+		err = scanOn(ctx, f.js, natsd.Scan{Stream: f.stream, Subjects: f.subjects, From: began, Last: last}, func(m *jetstream.RawStreamMsg) {
+			pace.step()
+			f.hand(m, began, last)
+		})
+		f.through(last, err)
 		return err
 	}
-	began, last := f.begin(stream.CachedInfo())
-	if began > last {
+	f.through(0, err)
+	return err
+}
+
+// scanOn scans, unless there is nothing to.
+func scanOn(ctx context.Context, js jetstream.JetStream, scan natsd.Scan, do func(*jetstream.RawStreamMsg)) error {
+	if scan.From > scan.Last {
 		return nil
 	}
-	scan := natsd.Scan{Stream: f.stream, Subjects: f.subjects, From: began, Last: last}
-	pace := pace{ctx: ctx, reading: f, since: time.Now()}
-	err = scan.Each(ctx, f.js, func(m *jetstream.RawStreamMsg) error {
-		pace.step()
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.take(m)
-		f.next = m.Sequence + 1
-		f.done, f.all = m.Sequence-began+1, last-began+1
+	return scan.Each(ctx, js, func(m *jetstream.RawStreamMsg) error {
+		do(m)
 		return nil
 	})
+}
+
+// hand hands it a message, unless it has it.
+func (f *reading) hand(m *jetstream.RawStreamMsg, began, last uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil {
-		f.next = last + 1
+	if m.Sequence < f.next {
+		return
 	}
-	f.after()
-	f.tell()
-	return err
+	f.take(m)
+	f.took, f.next = true, m.Sequence+1
+	f.done, f.all = m.Sequence-began+1, last-began+1
+}
+
+// through tells it that the stream was read to a place, or why it was not.
+func (f *reading) through(last uint64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err = err; err == nil {
+		f.next = max(f.next, last+1)
+	}
+	if f.took {
+		f.after()
+		f.version++
+	}
+	f.took = false
+	close(f.changed) // those who wait for the end look whether it is reached
+	f.changed = make(chan struct{})
 }
 
 // begin returns the first and the last sequence to read. A stream that was made anew is read from its beginning.
@@ -246,4 +249,76 @@ func (p *pace) step() {
 		worked -= nap / gentleShare
 	}
 	p.since = time.Now()
+}
+
+// follower reads what is new in the stream of summaries, once for all readings.
+type follower struct {
+	life   context.Context //nolint:containedctx // the console's, which it must not outlive
+	js     jetstream.JetStream
+	stream string
+	log    *slog.Logger
+	now    chan struct{} // has an element when somebody waits
+	wg     sync.WaitGroup
+
+	following sync.Mutex
+	readings  []*reading
+}
+
+func (f *follower) wait() { f.wg.Wait() }
+
+// follow takes in a reading that has read what there is.
+func (f *follower) follow(r *reading) {
+	f.following.Lock()
+	defer f.following.Unlock()
+	f.readings = append(f.readings, r)
+	if len(f.readings) == 1 {
+		f.wg.Go(f.followAll)
+	}
+}
+
+// followAll reads until nobody looks any more.
+func (f *follower) followAll() {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-f.now:
+		case <-f.life.Done():
+		}
+		f.following.Lock()
+		f.readings = slices.DeleteFunc(f.readings, (*reading).ends)
+		readings := slices.Clone(f.readings)
+		f.following.Unlock()
+		if len(readings) == 0 {
+			return
+		}
+		if err := f.readFor(readings); err != nil && f.life.Err() == nil {
+			f.log.Debug("the stream of summaries could not be read for the console", "error", err)
+		}
+	}
+}
+
+// readFor reads what is new for any of some readings.
+func (f *follower) readFor(readings []*reading) error {
+	ctx, cancel := context.WithTimeout(f.life, readingWithin)
+	defer cancel()
+	var last uint64
+	stream, err := f.js.Stream(ctx, f.stream)
+	if err == nil {
+		scan := natsd.Scan{Stream: f.stream, From: math.MaxUint64}
+		for _, r := range readings {
+			began, end := r.begin(stream.CachedInfo())
+			scan.From, scan.Last, last = min(scan.From, began), end, end
+		}
+		err = scanOn(ctx, f.js, scan, func(m *jetstream.RawStreamMsg) {
+			for _, r := range readings {
+				r.hand(m, scan.From, scan.Last)
+			}
+		})
+	}
+	for _, r := range readings {
+		r.through(last, err)
+	}
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish"
 )
 
@@ -27,8 +25,6 @@ const (
 	recentCalls    = 2000
 	// recentShown is the longest list.
 	recentShown = 50
-	// recentEvery is how often the stream is read for more, and a page that is open gets it.
-	recentEvery = time.Second
 	// recentIdle is how long nobody looks before reading ends.
 	recentIdle = time.Minute
 	// recentPatience bounds the wait of a page for the first reading.
@@ -51,10 +47,10 @@ type drawn struct {
 	html    []byte
 }
 
-func newRecent(life context.Context, js jetstream.JetStream, layout natsd.Layout, log *slog.Logger) *recent {
+func (c *Console) newRecent() *recent {
 	f := &recent{}
 	f.reading = &reading{
-		life: life, js: js, stream: layout.Calls, log: log, most: recentMessages, every: recentEvery, idle: recentIdle, take: f.take, after: f.bound,
+		follower: c.follower, most: recentMessages, idle: recentIdle, take: f.take, after: f.bound,
 		reset: func() {
 			f.calls, f.legs, f.drawn = make(map[string]*callRow), make(map[string]map[string]*callRow), make(map[filter]drawn)
 		},

@@ -43,6 +43,7 @@ type world struct {
 	table *session.Table
 	log   *lines
 	seq   uint64 // of the last entry of the log
+	trace string // of the entries that come
 	url   string
 	http  *http.Client
 }
@@ -172,7 +173,7 @@ func (w *world) eventAs(id, typ string, ref call.Ref, payload map[string]any) ui
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	e := call.Entry{Topic: call.TopicEvent + typ, ID: id + "/" + typ, Ref: ref, Data: body}
+	e := call.Entry{Topic: call.TopicEvent + typ, ID: id + "/" + typ, Ref: ref, Data: body, Trace: w.trace}
 	log, err := stream.Open(w.t.Context(), stream.Config{Config: journal.Config{
 		JetStream: w.nats.JS, Stream: w.nats.Layout.Events, Prefix: w.nats.Layout.Prefix, Logger: slog.New(slog.DiscardHandler),
 	}})

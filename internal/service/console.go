@@ -29,6 +29,7 @@ type ConsoleSettings struct {
 	ConsolePasswordFile string   `env:"LEGATO_CONSOLE_PASSWORD_FILE" help:"File to read the password from." placeholder:"FILE" type:"path"`
 	ConsoleTrustHeader  string   `env:"LEGATO_CONSOLE_TRUST_HEADER" help:"Header in which a proxy that signs people in names the user, instead of a login: nobody else may reach the console then." placeholder:"HEADER"`
 	ConsoleTestCall     bool     `env:"LEGATO_CONSOLE_TEST_CALL" help:"Let the console send a test call to this process, signed with a key that it makes at its start and keeps to itself; its summaries are published like others."`
+	ConsoleTraceURL     string   `env:"LEGATO_CONSOLE_TRACE_URL" help:"Address of a trace where you look at traces, with {trace} for its id: the page of a call links to it." placeholder:"URL"`
 	ConsoleReveal       []string `env:"LEGATO_CONSOLE_REVEAL" help:"Users who may see numbers, names, bodies and addresses of recordings, each time by a line in the log; without a login everybody is the user local." placeholder:"USER"`
 }
 
@@ -40,6 +41,9 @@ func (s *ConsoleSettings) access() (console.Access, error) {
 	password, err := optionalSecret(s.ConsolePassword, s.ConsolePasswordFile, "LEGATO_CONSOLE_PASSWORD")
 	if err != nil {
 		return console.Access{}, err
+	}
+	if err := console.CheckTraceURL(s.ConsoleTraceURL); err != nil {
+		return console.Access{}, fmt.Errorf("--console-trace-url: %w", err)
 	}
 	a := console.Access{User: s.ConsoleUser, Password: password, TrustHeader: s.ConsoleTrustHeader, Reveal: s.ConsoleReveal}
 	err = a.Check(s.ConsoleListen)
@@ -59,7 +63,7 @@ func (s *Service) openConsole(ctx context.Context) error {
 		return err
 	}
 	config := console.Config{
-		Listen: s.settings.ConsoleListen, Access: access, Sources: s.sources, JetStream: s.js, Layout: s.layout,
+		Listen: s.settings.ConsoleListen, Access: access, TraceURL: s.settings.ConsoleTraceURL, Sources: s.sources, JetStream: s.js, Layout: s.layout,
 		Forwarding: s.sources.Forwarding, PutBack: s.putBack, Health: s.health, Webhooks: s.lastHour, Check: s.inspect,
 		Logger: s.log.With("component", "console"),
 	}
