@@ -34,10 +34,15 @@ addEventListener("DOMContentLoaded", () => {
       scales: { y: { range: (u, low, high) => [0, Math.max(high || 0, 1) * 1.08] } },
       axes: [{ ...axis, values: (u, at) => at.map(clock) }, { ...axis, size: 48 }], series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series.map(([label, c]) => ({ label, stroke: shade(c), width: 2, points: { show: true, size: 6, fill: shade(c) }, spanGaps: true, value: (u, v) => v == null ? "–" : v.toFixed(unit) }))] }, data, at);
   };
+  let last;
   const show = async () => {
     const answer = await fetch(plots.dataset.source, { credentials: "same-origin" });
     if (!answer.ok) return;
-    const r = await answer.json();
+    last = await answer.json();
+    plot(last);
+    setTimeout(show, last.reading ? 1000 : 5000);
+  };
+  const plot = (r) => {
     const x = r.hours.map((h) => h.at);
     const seen = kinds.filter(([k]) => (r.all.outcomes || {})[k]);
     if (drawn["plot-outcomes"] && drawn["plot-outcomes"].series.length !== (seen.length || 1) + 1) { drawn["plot-outcomes"].destroy(); delete drawn["plot-outcomes"]; }
@@ -47,9 +52,12 @@ addEventListener("DOMContentLoaded", () => {
     say("n-calls", r.all.calls); say("n-asr", r.all.asr, " %"); say("n-acd", r.all.acd, " s"); say("n-delay", r.all.delay, " s");
     const reading = document.getElementById("reading");
     reading.hidden = !r.reading; reading.querySelector("span").textContent = r.percent;
-    setTimeout(show, r.reading ? 1000 : 5000);
   };
   show();
-  let resized;
-  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => Object.values(drawn).forEach((p) => p.setSize({ width: p.root.parentNode.clientWidth, height: 190 })), 150); });
+  addEventListener("resize", () => Object.values(drawn).forEach((p) => p.setSize({ width: p.root.parentNode.clientWidth, height: 190 })));
+  // Colors are drawn: when the page changes between light and dark, so must the plots.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    for (const id of Object.keys(drawn)) { drawn[id].destroy(); delete drawn[id]; }
+    if (last) plot(last);
+  });
 });
