@@ -295,6 +295,7 @@ func TestALoginIsAskedForInABrowser(t *testing.T) {
 	value[bool](b, "[...document.querySelectorAll('button')].find((x) => x.textContent.includes('test call')).id = 'test', true")
 	b.click("#test")
 	b.shows("The test call came in")
+	b.shows("stored")
 	b.picture("test-call")
 	b.click(".good a")
 	b.shows("● hangup")

@@ -114,10 +114,11 @@ func (c *Console) sendTest(r *http.Request) (view, error) {
 	c.log.Info("somebody sends a test call", "user", userOf(r))
 	ctx, cancel := context.WithTimeout(r.Context(), testWithin)
 	defer cancel()
-	p := c.webhooks()
-	var err error
-	if p.Call, err = c.cfg.TestCall(ctx); err != nil {
+	session, err := c.cfg.TestCall(ctx)
+	if err != nil {
 		return view{}, problem{http.StatusBadGateway, "The test call did not come in: " + err.Error()}
 	}
+	p := c.webhooks() // with those of the call
+	p.Call = session
 	return view{template: "webhooks", Title: "Webhooks", Place: "/webhooks", Data: p}, nil
 }

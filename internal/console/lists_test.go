@@ -298,6 +298,33 @@ func TestWhatIsFoundIsWhatALookAtEverySummaryFinds(t *testing.T) {
 	check()
 }
 
+func TestAStreamThatIsMadeAnewIsReadAnew(t *testing.T) {
+	w := open(t, console.Access{})
+	w.session("old-a", "+12025550111", "+12025550122")
+	w.session("old-b", "+12025550111", "+12025550122")
+	if diff := gocmp.Diff([]string{"old-b", "old-a"}, callsOf(w.found("12025550111"))); diff != "" {
+		t.Fatalf("(-want +got)\n%s", diff)
+	}
+	stream, err := w.nats.JS.Stream(t.Context(), w.nats.Layout.Calls)
+	if err == nil {
+		err = w.nats.JS.DeleteStream(t.Context(), w.nats.Layout.Calls)
+	}
+	if err == nil {
+		_, err = w.nats.JS.CreateStream(t.Context(), stream.CachedInfo().Config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As many as there were, so that the sequences alone do not tell.
+	w.session("new-a", "+12025550111", "+12025550133")
+	w.session("new-b", "+12025550144", "+12025550155")
+	for q, want := range map[string][]string{"12025550111": {"new-a"}, "0144": {"new-b"}, "0122": nil} {
+		if diff := gocmp.Diff(want, callsOf(w.found(q))); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", q, diff)
+		}
+	}
+}
+
 // BenchmarkFindByNumber looks for numbers in the summaries of a million calls.
 func BenchmarkFindByNumber(b *testing.B) {
 	const calls = 1_000_000

@@ -12,7 +12,7 @@ import (
 
 const (
 	// liveShown is the longest list of live legs.
-	liveShown = 200
+	liveShown = 100
 	// liveEvery is how often the live legs are looked at while a page shows them.
 	liveEvery = 2 * time.Second
 	// liveShare is how much longer than it takes to look at them nobody looks again: the table of a busy service has a

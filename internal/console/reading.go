@@ -103,8 +103,9 @@ const (
 	gentleNap                   = 100 * time.Millisecond
 	// reachEvery is how often whoever waits is told how far it is.
 	reachEvery = 200 * time.Millisecond
-	// followEvery is how often the stream is read for more, and a page that is open gets it.
-	followEvery = 2 * time.Second
+	// followEvery is how often the stream is read for more. More seldom would be cheaper, and keep the processor from
+	// webhooks for longer each time.
+	followEvery = 500 * time.Millisecond
 )
 
 // reach waits until everything is read that the stream has when it is called. Its error is that of ctx, or of a reading

@@ -25,6 +25,8 @@ const (
 	recentCalls    = 2000
 	// recentShown is the longest list.
 	recentShown = 50
+	// recentEvery is how often a list is drawn while it is looked at.
+	recentEvery = 2 * time.Second
 	// recentIdle is how long nobody looks before reading ends.
 	recentIdle = time.Minute
 	// recentPatience bounds the wait of a page for the first reading.
@@ -44,6 +46,7 @@ type recent struct {
 // drawn is a list that was drawn for a filter, so that a second reader of it costs nothing.
 type drawn struct {
 	version uint64
+	at      time.Time
 	html    []byte
 }
 
@@ -239,7 +242,7 @@ func (c *Console) streamRecent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.stream(w, r, func(ctx context.Context, send func(event string, html []byte) error) error {
-		var seen uint64
+		var seen time.Time
 		for {
 			ready := c.recent.look()
 			select {
@@ -247,20 +250,24 @@ func (c *Console) streamRecent(w http.ResponseWriter, r *http.Request) {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			html, version, changed, err := c.recentRows(which)
+			rows, changed, err := c.recentRows(which)
 			if err != nil {
 				return err
 			}
-			if version != seen {
-				if err := send("calls", html); err != nil {
+			if !rows.at.Equal(seen) {
+				if err := send("calls", rows.html); err != nil {
 					return err
 				}
-				seen = version
+				seen = rows.at
 			}
 			select {
 			case <-changed:
 			case <-time.After(recentIdle / 2): // the ages of what is pending change too
-				seen = 0
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			select {
+			case <-time.After(time.Until(rows.at.Add(recentEvery))):
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -268,28 +275,40 @@ func (c *Console) streamRecent(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// recentRows draws the list of a filter, unless it is drawn already.
-func (c *Console) recentRows(which filter) (html []byte, version uint64, changed <-chan struct{}, err error) {
+// recentRows draws the list of a filter, unless that was done lately, or there is nothing new. changed is closed when there
+// is.
+func (c *Console) recentRows(which filter) (rows drawn, changed <-chan struct{}, err error) {
 	f := c.recent
 	f.mu.Lock()
-	version, changed = f.version, f.changed
-	have, ok := f.drawn[which]
+	rows, changed = f.drawn[which], f.changed
+	version := f.version
 	f.mu.Unlock()
-	if ok && have.version == version {
-		return have.html, version, changed, nil
+	switch age := time.Since(rows.at); {
+	case age < recentEvery && rows.version != version: // it is seen to when it is older
+		return rows, alreadyClosed, nil
+	case age < recentIdle/2 && rows.version == version:
+		return rows, changed, nil
 	}
-	html, err = c.draw("recent", "rows", &recentPage{filter: which, Rows: f.list(which, recentShown), Now: time.Now()})
+	rows = drawn{version: version, at: time.Now()}
+	rows.html, err = c.draw("recent", "rows", &recentPage{filter: which, Rows: f.list(which, recentShown), Now: rows.at})
 	if err != nil {
-		return nil, 0, nil, err
+		return rows, nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.drawn) > maxStreams {
 		clear(f.drawn)
 	}
-	f.drawn[which] = drawn{version, html}
-	return html, version, changed, nil
+	f.drawn[which] = rows
+	return rows, changed, nil
 }
+
+// alreadyClosed is a channel on which nobody waits.
+var alreadyClosed = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // stream sends server-sent events until the reader is gone or the console stops.
 func (c *Console) stream(w http.ResponseWriter, r *http.Request, run func(ctx context.Context, send func(event string, html []byte) error) error) {
