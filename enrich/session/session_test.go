@@ -97,7 +97,11 @@ func (tp *tape) read(seqs []uint64) (entries []call.Entry, err error) {
 func (tp *tape) replay() *session.Table {
 	table := tp.newTable()
 	table.Restart(call.Log{ID: "first epoch", First: 1, Last: uint64(len(tp.log))})
-	table.FoldAll(tp.log)
+	var all []*call.Entry
+	for i := range tp.log {
+		all = append(all, &tp.log[i])
+	}
+	table.FoldAll(all)
 	return table
 }
 

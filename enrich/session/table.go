@@ -68,24 +68,24 @@ func (t *Table) Restart(log call.Log) {
 // Fold takes the next entry of the log.
 func (t *Table) Fold(e call.Entry) {
 	content := decode(&e, t.cfg.Decode)
-	t.take(e, &content)
+	t.take(&e, &content)
 }
 
 // FoldAll takes the next entries of the log. They are decoded on all processors: that is most of the work of a replay.
-func (t *Table) FoldAll(entries []call.Entry) {
+func (t *Table) FoldAll(entries []*call.Entry) {
 	contents := make([]content, len(entries))
 	var decoding sync.WaitGroup
 	each := max((len(entries)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), decodedAlone)
 	for begin := 0; begin < len(entries); begin += each {
 		decoding.Go(func() {
 			for i := begin; i < min(begin+each, len(entries)); i++ {
-				contents[i] = decode(&entries[i], t.cfg.Decode)
+				contents[i] = decode(entries[i], t.cfg.Decode)
 			}
 		})
 	}
 	decoding.Wait()
-	for i := range entries {
-		t.take(entries[i], &contents[i])
+	for i, e := range entries {
+		t.take(e, &contents[i])
 	}
 }
 
@@ -93,22 +93,22 @@ func (t *Table) FoldAll(entries []call.Entry) {
 const decodedAlone = 32
 
 // take folds what an entry holds.
-func (t *Table) take(e call.Entry, content *content) {
+func (t *Table) take(e *call.Entry, content *content) {
 	t.reopen(content.ref())
 
 	t.mu.Lock()
-	outage := t.fold.noteOutage(&e)
-	s, err := t.fold.apply(&e, content)
+	outage := t.fold.noteOutage(e)
+	s, err := t.fold.apply(e, content)
 	if s != nil {
 		t.tally.count(s)
 	}
-	t.backlog.note(&e, err)
-	t.progress.advance(&e)
-	t.reschedule(&e, s, outage)
+	t.backlog.note(e, err)
+	t.progress.advance(e)
+	t.reschedule(e, s, outage)
 	t.mu.Unlock()
 
 	if err != nil && t.cfg.Unusable != nil {
-		t.cfg.Unusable(e, err)
+		t.cfg.Unusable(*e, err)
 	}
 	if s != nil && t.cfg.Changed != nil {
 		t.cfg.Changed(s.id)

@@ -75,8 +75,8 @@ type Follower interface {
 // BatchFollower is a follower that is quicker with many entries at once, as a replay has them.
 type BatchFollower interface {
 	Follower
-	// FoldAll is Fold of one after the other. It does not keep the slice.
-	FoldAll(entries []call.Entry)
+	// FoldAll is Fold of one after the other. It keeps neither the slice nor the entries.
+	FoldAll(entries []*call.Entry)
 }
 
 // Describe returns the identity and the extent of a log whose entries are the messages of a stream.

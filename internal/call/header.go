@@ -45,15 +45,32 @@ func (h header) get(name string) string {
 	return ""
 }
 
+// headerFields are most of those that a message has.
+const headerFields = 14
+
+// making is a header that is being made. Its values stand in one place: an entry's message has a dozen, and each would
+// be a slice to allocate.
+type making struct {
+	header
+	values []string
+}
+
+func newHeader() *making {
+	return &making{make(header, headerFields), make([]string, 0, headerFields)}
+}
+
 // set leaves out what is not stated.
-func (h header) set(name, value string) {
-	if value != "" {
-		h[name] = []string{value}
+func (h *making) set(name, value string) {
+	if value == "" {
+		return
 	}
+	h.values = append(h.values, value)
+	n := len(h.values)
+	h.header[name] = h.values[n-1 : n : n]
 }
 
 // setOrigin writes what entries and parked input share.
-func (h header) setOrigin(ref Ref, signature, timestamp string, backfill bool) {
+func (h *making) setOrigin(ref Ref, signature, timestamp string, backfill bool) {
 	h.set(headerSession, string(ref.Session))
 	h.set(headerLeg, string(ref.Leg))
 	h.set(headerControl, string(ref.Control))
@@ -120,8 +137,10 @@ var topics = func() map[string]string {
 
 // Header returns the header of the entry's message, a new one each time. Beside what the log itself
 // adds (Seq, ReceivedAt), subject, header and Data are all of an entry.
-func (e *Entry) Header() map[string][]string {
-	h := make(header, 10)
+func (e *Entry) Header() map[string][]string { return e.message().header }
+
+func (e *Entry) message() *making {
+	h := newHeader()
 	h.set(headerID, e.ID)
 	h.setOrigin(e.Ref, e.Signature, e.Timestamp, e.Backfill)
 	h.set(headerTrace, e.Trace)
@@ -167,21 +186,21 @@ func (e *Entry) hasOrigin() bool {
 // was received, since the message itself is younger. again: an entry of the same id stands in the copy already, and the
 // server would take this one for a repetition of its message.
 func (e *Entry) CopyHeader(again bool) map[string][]string {
-	h := header(e.Header())
+	h := e.message()
 	h.set(headerReceived, e.ReceivedAt.UTC().Format(time.RFC3339Nano))
 	if again && e.ID != "" {
 		h.set(headerOriginal, e.ID)
 		h.set(headerID, e.ID+"/"+strconv.FormatUint(e.Seq, 10))
 	}
-	return h
+	return h.header
 }
 
 // Handed returns the header of an entry, its topic included, for a message that hands it to a
 // service to be appended.
 func (e *Entry) Handed() map[string][]string {
-	h := header(e.Header())
+	h := e.message()
 	h.set(headerTopic, e.Topic)
-	return h
+	return h.header
 }
 
 // ReadHanded reads back what Handed tells. The caller adds Data.
@@ -203,21 +222,21 @@ func (e *Entry) Place(seq uint64, at time.Time, fields map[string][]string) {
 // Header returns the header of the input's message under an idempotency key, a new one each time. What a sender
 // chose is written as [HeaderValue] has it.
 func (p *Parked) Header(id string) map[string][]string {
-	h := make(header, 12)
+	h := newHeader()
 	h.setOrigin(p.Ref, p.Signature, p.Timestamp, p.Backfill)
 	h.set(headerReason, p.Reason)
 	h.set(headerContentType, p.ContentType)
 	h.set(headerTopic, p.Topic)
-	for name, values := range h {
+	for name, values := range h.header {
 		if values[0] = HeaderValue(values[0]); values[0] == "" {
-			delete(h, name)
+			delete(h.header, name)
 		}
 	}
 	if p.Seq > 0 {
 		h.set(headerSequence, strconv.FormatUint(p.Seq, 10))
 	}
 	h.set(headerID, id)
-	return h
+	return h.header
 }
 
 // ReadParked reads back what the header of a parked message tells; what is not stated is empty. The caller adds Data.

@@ -26,6 +26,9 @@ type eventLog interface {
 	Fill() map[string]float64
 }
 
+// gather is how long entries are gathered for the copy of the log where no application waits for them.
+const gather = 10 * time.Millisecond
+
 // logDir is the log's directory within the data directory.
 const logDir = "log"
 
@@ -37,9 +40,13 @@ func (s *Service) openLog(ctx context.Context) (enrich.Queue, error) {
 		Logger: s.log.With("component", "journal"), Registerer: s.registry, Tracer: s.tracer,
 	}
 	if s.embedded != nil {
-		log, err := disk.Open(ctx, disk.Config{
+		set := disk.Config{
 			Config: cfg, Dir: filepath.Join(s.settings.DataDir, logDir), SyncedAfter: natsd.SyncedAfter, Queue: queueName,
-		})
+		}
+		if len(s.settings.Forward) == 0 {
+			set.Gather = gather
+		}
+		log, err := disk.Open(ctx, set)
 		if err != nil {
 			return nil, err
 		}

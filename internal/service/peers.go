@@ -175,10 +175,10 @@ func (o observed) Fold(e call.Entry) {
 }
 
 // FoldAll implements journal.BatchFollower.
-func (o observed) FoldAll(entries []call.Entry) {
+func (o observed) FoldAll(entries []*call.Entry) {
 	o.Table.FoldAll(entries)
-	for i := range entries {
-		o.peers.note(&entries[i])
+	for _, e := range entries {
+		o.peers.note(e)
 	}
 }
 

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 const (
 	// maxCopied is how many entries are published for one acknowledgement.
 	maxCopied = 512
-	// copyGathers is how long the next entries are gathered where few came, fewCopied: an acknowledgement costs the
-	// server as much as a message.
+	// copyGathers is how long the next entries are gathered by default where few came, fewCopied: an acknowledgement
+	// costs the server as much as a message, and both sides a turn.
 	copyGathers, fewCopied = time.Millisecond, 64
 	// copyPatience bounds the wait for an acknowledgement.
 	copyPatience = 5 * time.Second
@@ -94,7 +95,7 @@ func (j *Journal) copyOn(ctx context.Context) error {
 		upto = entries[len(entries)-1].Seq
 		j.copy.upto.Store(upto)
 		j.copy.health.Clear()
-		if len(entries) < fewCopied && !journal.Sleep(ctx, copyGathers) {
+		if len(entries) < fewCopied && !journal.Sleep(ctx, cmp.Or(j.cfg.Gather, copyGathers)) {
 			return ctx.Err()
 		}
 	}
@@ -142,7 +143,7 @@ func (j *Journal) resume(ctx context.Context) (uint64, error) {
 
 // publish copies entries in order. Each is stored only right after the one before, so the acknowledgement of the last
 // one says that all are.
-func (j *Journal) publish(ctx context.Context, entries []call.Entry) error {
+func (j *Journal) publish(ctx context.Context, entries []*call.Entry) error {
 	ctx, cancel := context.WithTimeout(ctx, copyPatience)
 	defer cancel()
 	last := len(entries) - 1
@@ -151,7 +152,7 @@ func (j *Journal) publish(ctx context.Context, entries []call.Entry) error {
 			return fmt.Errorf("copy entry %d of the log: %w", entries[i].Seq, err)
 		}
 	}
-	e := &entries[last]
+	e := entries[last]
 	ack, err := j.js.PublishMsg(ctx, j.chained(entries, last))
 	if err == nil && ack.Duplicate && ack.Sequence != e.Seq {
 		ack, err = j.js.PublishMsg(ctx, j.message(e, true))
@@ -169,8 +170,8 @@ func (j *Journal) publish(ctx context.Context, entries []call.Entry) error {
 
 // chained returns the message of an entry, which is stored only after that of the entry before it: were it said by its
 // sequence alone, a message of somebody else could stand there.
-func (j *Journal) chained(entries []call.Entry, i int) *nats.Msg {
-	m := j.message(&entries[i], false)
+func (j *Journal) chained(entries []*call.Entry, i int) *nats.Msg {
+	m := j.message(entries[i], false)
 	if i > 0 && entries[i-1].ID != "" {
 		m.Header[jetstream.ExpectedLastMsgIDHeader] = []string{entries[i-1].ID}
 	}

@@ -27,6 +27,8 @@ type Config struct {
 	Dir string
 	// SyncedAfter is how long after its acknowledgement NATS has surely synced a message.
 	SyncedAfter time.Duration
+	// Gather is how long an entry may wait to be copied together with others. Zero: a millisecond.
+	Gather time.Duration
 	// Queue is the name of the consumer that an earlier release has worked the log with: what it had left to do is done.
 	Queue string
 }
@@ -255,7 +257,7 @@ func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
 				return ctx.Err()
 			}
 		}
-		var entries []call.Entry
+		var entries []*call.Entry
 		entries, err = j.read(ctx, folding, next)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -268,7 +270,7 @@ func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
 // from the disk meanwhile.
 func (j *Journal) replay(ctx context.Context, f journal.Follower, log call.Log) (next uint64, err error) {
 	type block struct {
-		entries []call.Entry
+		entries []*call.Entry
 		err     error
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -305,7 +307,7 @@ func (j *Journal) replay(ctx context.Context, f journal.Follower, log call.Log) 
 }
 
 // hand hands entries on, of which those up to last were there at the start, and returns the sequence to go on with.
-func (j *Journal) hand(f journal.Follower, entries []call.Entry, next, last uint64) uint64 {
+func (j *Journal) hand(f journal.Follower, entries []*call.Entry, next, last uint64) uint64 {
 	if len(entries) == 0 {
 		return next
 	}
@@ -313,14 +315,14 @@ func (j *Journal) hand(f journal.Follower, entries []call.Entry, next, last uint
 		all.FoldAll(entries)
 	} else {
 		for i := range entries {
-			f.Fold(entries[i])
+			f.Fold(*entries[i])
 		}
 	}
-	for i := range entries {
-		if entries[i].Foreign {
-			j.MetForeign(&entries[i])
-		} else if entries[i].Seq <= last {
-			j.Known.Seen(&entries[i])
+	for _, e := range entries {
+		if e.Foreign {
+			j.MetForeign(e)
+		} else if e.Seq <= last {
+			j.Known.Seen(e)
 		}
 	}
 	next = entries[len(entries)-1].Seq + 1
@@ -332,7 +334,7 @@ func (j *Journal) hand(f journal.Follower, entries []call.Entry, next, last uint
 func (j *Journal) Read(seqs []uint64) ([]call.Entry, error) { return j.store.pick(seqs) }
 
 // read returns the entries from a sequence on, from memory or from the disk; it waits for them.
-func (j *Journal) read(ctx context.Context, who int, from uint64) ([]call.Entry, error) {
+func (j *Journal) read(ctx context.Context, who int, from uint64) ([]*call.Entry, error) {
 	var wake <-chan struct{}
 	if who == working {
 		wake = j.queue.wake

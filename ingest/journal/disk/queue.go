@@ -48,13 +48,13 @@ func (j *Journal) Queue() *Queue { return j.queue }
 // Task is one entry that the queue has handed out.
 type Task struct {
 	queue   *Queue
-	entry   call.Entry
+	entry   *call.Entry
 	isAgain bool
 	run     int
 }
 
 // Entry is the log's entry.
-func (t *Task) Entry() call.Entry { return t.entry }
+func (t *Task) Entry() call.Entry { return *t.entry }
 
 // Again reports whether the task was handed out before, or may have been, by an earlier process.
 func (t *Task) Again() bool { return t.isAgain }
@@ -164,7 +164,7 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if t := q.hand(&entries[i]); t != nil {
+			if t := q.hand(entries[i]); t != nil {
 				do(t)
 			}
 			if len(q.wake) > 0 {
@@ -205,9 +205,7 @@ func (q *Queue) hand(e *call.Entry) *Task {
 	}
 	isAgain := e.Seq <= q.handed
 	q.handed = max(q.handed, e.Seq)
-	t := &Task{queue: q, entry: *e, isAgain: isAgain, run: q.run}
-	t.entry.Event = nil // the fold has had it
-	return t
+	return &Task{queue: q, entry: e, isAgain: isAgain, run: q.run}
 }
 
 // Depth returns what is left to do.

@@ -152,7 +152,7 @@ func (s *store) append(entries []*call.Entry, buf *[]byte) error {
 }
 
 // read returns entries from a sequence on, as many as are read at once.
-func (s *store) read(from uint64) (entries []call.Entry, err error) {
+func (s *store) read(from uint64) (entries []*call.Entry, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(from), UpperBound: []byte{entryKey + 1}})
 	if err != nil {
 		return nil, fmt.Errorf("read the log: %w", err)
@@ -168,7 +168,7 @@ func (s *store) read(from uint64) (entries []call.Entry, err error) {
 		if err != nil {
 			return entries, err
 		}
-		entries, size = append(entries, e), size+len(value)
+		entries, size = append(entries, &e), size+len(value)
 	}
 	return entries, it.Error()
 }

@@ -27,7 +27,7 @@ const (
 type tail struct {
 	mu sync.Mutex
 	// entries are the newest ones, contiguous up to last; bytes is the size of their bodies.
-	entries []call.Entry
+	entries []*call.Entry
 	bytes   int
 	first   uint64 // of the log
 	last    uint64 // of the log
@@ -56,10 +56,10 @@ func (t *tail) add(entries []*call.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, e := range entries {
-		t.entries = append(t.entries, *e)
 		t.bytes += len(e.Data)
 		t.last = e.Seq
 	}
+	t.entries = append(t.entries, entries...)
 	t.prune()
 	t.tell()
 }
@@ -106,7 +106,7 @@ func (t *tail) trim(first uint64) {
 // next returns what stands in memory from a sequence on, and none where that must be read from the disk. It waits until
 // there is anything to read for who reads; the queue reads only what is folded. Its error is
 // that of ctx, or errWoken.
-func (t *tail) next(ctx context.Context, who int, from uint64, wake <-chan struct{}) ([]call.Entry, error) {
+func (t *tail) next(ctx context.Context, who int, from uint64, wake <-chan struct{}) ([]*call.Entry, error) {
 	for {
 		t.mu.Lock()
 		t.passed[who] = from - 1
