@@ -279,7 +279,7 @@ func TestTheBacklogSaysForHowLongALegHasWaited(t *testing.T) {
 				t.Errorf("%s is %g after 20.5 s", f.GetName(), got)
 			}
 		}
-		<-time.After(10 * time.Second)
+		<-time.After(9 * time.Second)
 		if age, _ := client.Backlog(); age != 0 {
 			t.Errorf("with only a history in line: %v", age)
 		}
