@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -183,4 +184,50 @@ func TestNoSessionIsForgottenBeforeItsSummariesAreStored(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An answer for which the log had no room is known to the replica that got it alone. The others take nothing back that was
+// published by it.
+func TestAConfirmationThatOneReplicaKnowsAloneIsNotTakenBack(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		w.status.answering(func(_ call.Ref, n int) status.Answer {
+			if n == 1 {
+				return ended()
+			}
+			return unreachable()
+		})
+		w.log.refusing(func(_ *replica, e call.Entry) error {
+			if e.Topic == call.TopicStatus {
+				return fmt.Errorf("the log: %w", call.ErrFull)
+			}
+			return nil
+		})
+		a := newLeg("s1", 1)
+		w.lives(a)
+		after(20 * time.Second)
+		if got := w.legOf(a).Status.State; got != summary.StatusConfirmed {
+			t.Fatalf("the status is %s: %v", got, w.revisions(a.key()))
+		}
+		w.log.refusing(nil)
+		for n := range 12 {
+			w.deliver(a.recording(n))
+			after(10 * time.Second)
+		}
+		after(15 * time.Minute)
+		for _, m := range w.sink.of(a.key()) {
+			var l summary.Leg
+			if err := json.Unmarshal(m.Body, &l); err != nil {
+				t.Fatal(err)
+			}
+			if l.Status.State != summary.StatusConfirmed {
+				t.Errorf("revision %d is %s: %v", m.Revision, l.Status.State, l.Reasons)
+			}
+		}
+		if got := w.legOf(a); len(got.Recordings) != 12 {
+			t.Errorf("%d recordings of 12", len(got.Recordings))
+		}
+		if got := w.sessionOf(a); got.StatusState != summary.StatusConfirmed {
+			t.Errorf("the session is %s", got.StatusState)
+		}
+	})
 }

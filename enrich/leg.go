@@ -132,12 +132,21 @@ func (l *leg) merge(_ context.Context, stored summary.Stored, draft *compose.Dra
 	if m.before, err = compose.Read(l.key(), stored.Body); err != nil {
 		return m, err
 	}
-	m.after, m.again = draft, !isLost && compose.Covers(*draft.Leg, *m.before.Leg)
+	knows := !isLost && compose.Covers(*draft.Leg, *m.before.Leg)
+	m.after, m.again = draft, knows && !l.isConfirmedElsewhere(m.before.Leg)
 	if !m.again { // the draft alone does not make it again
-		l.trimmed = true
+		l.trimmed = l.trimmed || !knows
 		m.after = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg), l.pass.w.maxBody())
 	}
 	return m, err
+}
+
+// isConfirmedElsewhere reports whether a stored summary has its status by an answer that this fold does not have: where
+// the log had no room for it, the replica that got it has learned it alone.
+func (l *leg) isConfirmedElsewhere(stored *summary.Leg) bool {
+	s := stored.Status
+	return s.State == summary.StatusConfirmed && s.FetchedAt != nil && l.view.Confirmed == nil &&
+		!slices.ContainsFunc(l.view.Answers, func(a *session.Received) bool { return s.FetchedAt.Equal(summary.At(a.FetchedAt).Time) })
 }
 
 func (l *leg) resume(k known) error {
