@@ -1,8 +1,12 @@
 package journal
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // Trouble is what keeps the log from being followed, or its queue from being worked.
@@ -48,3 +52,54 @@ func (a *Appender) Following() Trouble { return a.Follows.State() }
 
 // Working tells what keeps the queue from being worked.
 func (a *Appender) Working() Trouble { return a.Works.State() }
+
+// sayEvery is how often a condition that lasts is logged.
+const sayEvery = time.Minute
+
+// The pause after a failure doubles from MinRetryPause to MaxRetryPause while failures follow each other.
+const (
+	MinRetryPause = 100 * time.Millisecond
+	MaxRetryPause = 2 * time.Second
+)
+
+// Pauses returns pauses that double from the first to a longest one, with jitter: replicas that failed together
+// do not try again together.
+func Pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
+}
+
+// Retry paces what is tried until it succeeds. Of failures in a row the newest is worth a warning a minute.
+type Retry struct {
+	pauses *backoff.ExponentialBackOff
+	said   time.Time // zero: nothing fails
+}
+
+// NewRetry returns one of which nothing has failed yet.
+func NewRetry() *Retry { return &Retry{pauses: Pauses(MinRetryPause, MaxRetryPause)} }
+
+// Succeeded ends the row.
+func (r *Retry) Succeeded() {
+	r.said = time.Time{}
+	r.pauses.Reset()
+}
+
+// Wait logs a failure and pauses; it reports whether ctx is still going.
+func (r *Retry) Wait(ctx context.Context, log *slog.Logger, what string, err error) bool {
+	if time.Since(r.said) >= sayEvery {
+		r.said = time.Now()
+		log.Warn(what+" was interrupted; trying again", "error", err)
+	} else {
+		log.Debug(what+" is still interrupted", "error", err)
+	}
+	return Sleep(ctx, r.pauses.NextBackOff())
+}
+
+// Sleep waits and reports whether ctx is still going.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
