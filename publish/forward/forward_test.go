@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,7 +11,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/forward"
 )
 
@@ -385,5 +389,29 @@ func TestATargetThatIsNewBeginsWithWhatIsReceivedThen(t *testing.T) {
 	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "after"})
 	if got := a.awaitCount(1); got[0].body != "after" {
 		t.Errorf("got %q, want what came after the target was configured", got[0].body)
+	}
+}
+
+func TestWhatFailedAtTheStartIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.nats.JS.DeleteStream(t.Context(), w.nats.Layout.Events); err != nil {
+		t.Fatal(err)
+	}
+	cfg := forward.Config{
+		JetStream: w.nats.JS, Layout: w.nats.Layout, Calls: w.fold, Targets: targets(t, "http://127.0.0.1:1/", nil),
+		Registerer: prometheus.NewRegistry(),
+	}
+	if _, err := forward.New(t.Context(), cfg); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Fatalf("without the stream of events: got error %v", err)
+	}
+	if _, err := natsd.Manage(t.Context(), w.nats.JS, w.nats.Layout, natsd.Limits{Forward: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := forward.New(t.Context(), cfg); err != nil {
+		t.Errorf("the stream is there now: got error %v", err)
+	}
+	if _, err := forward.New(t.Context(), cfg); err == nil {
+		t.Error("two share their metrics")
 	}
 }

@@ -125,10 +125,7 @@ func New(ctx context.Context, cfg Config) (*Forwarder, error) {
 		return nil, err
 	}
 	f := &Forwarder{cfg: &setup{Config: cfg}}
-	m, err := newMetrics(cfg.Registerer)
-	if err != nil {
-		return nil, err
-	}
+	m := newMetrics()
 	for _, t := range cfg.Targets {
 		r := newRunner(f.cfg, t, m.of(t.Name))
 		if t.Mode == Proxy {
@@ -139,6 +136,10 @@ func New(ctx context.Context, cfg Config) (*Forwarder, error) {
 		if _, err := r.open(ctx); err != nil {
 			return nil, err
 		}
+	}
+	// At the end, so that what fails for a while, as a place without its server, can be tried again.
+	if err := m.register(cfg.Registerer); err != nil {
+		return nil, err
 	}
 	return f, nil
 }

@@ -16,11 +16,11 @@ type metrics struct {
 	oldest, waiting, held, later, breaker, here *prometheus.GaugeVec
 }
 
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
+func newMetrics() *metrics {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"target"})
 	}
-	m := &metrics{
+	return &metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_forward_attempts_total",
 			Help: "Attempts at events, by target and result: done, failed (408, 429 or 5xx), timeout, unreachable or refused.",
@@ -45,6 +45,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		breaker: gauge("legato_forward_breaker_open", "1 while the target does not answer and is probed."),
 		here:    gauge("legato_forward_pinned", "1 on the replica that works the target."),
 	}
+}
+
+// register makes the metrics seen. It fails when such are there already.
+func (m *metrics) register(r prometheus.Registerer) error {
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.attempts, m.ended, m.trimmed, m.latency, m.oldest, m.waiting, m.held, m.later, m.breaker, m.here,
@@ -52,9 +56,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("forward: register metrics: %w", err)
+		return fmt.Errorf("forward: register metrics: %w", err)
 	}
-	return m, nil
+	return nil
 }
 
 // meter is the metrics of one target.
