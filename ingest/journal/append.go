@@ -72,6 +72,9 @@ type Form struct {
 	Store Store
 	// Refuse tells at once why an entry cannot be stored now; nil where it can be tried.
 	Refuse func(e *call.Entry) error
+	// Epoch names the time in which the log cannot have lost its end, so that what was stored in it is stored still; 0: that
+	// is not sure. Nil: it never loses it.
+	Epoch func() uint64
 	// Survey looks at the log from time to time, and calls Measure.
 	Survey func(ctx context.Context) error
 	// Every is how often.
@@ -224,7 +227,7 @@ func (a *Appender) append(ctx context.Context, e call.Entry) (call.Receipt, erro
 		return call.Receipt{}, ErrClosed
 	default:
 	}
-	if seq, ok := a.Known.Seq(e.ID); ok {
+	if seq, ok := a.known(e.ID); ok {
 		return call.Receipt{Seq: seq, Duplicate: true}, nil
 	}
 	if err := a.admit(&e); err != nil {
@@ -263,6 +266,20 @@ func (a *Appender) append(ctx context.Context, e call.Entry) (call.Receipt, erro
 	}
 	r := <-w.result // It came at the last moment.
 	return r.Receipt, r.Err
+}
+
+// epoch is that of the log's form.
+func (a *Appender) epoch() uint64 {
+	if a.form.Epoch == nil {
+		return 1
+	}
+	return a.form.Epoch()
+}
+
+// known returns where an id is stored, if that is sure.
+func (a *Appender) known(id string) (uint64, bool) {
+	seq, ok := a.Known.Seq(id)
+	return seq, ok && a.epoch() != 0
 }
 
 // admit refuses what the log has no room for, and what would spoil the batch that it is in.
@@ -357,11 +374,12 @@ func (a *Appender) commit(writes []*write) {
 	for i, w := range batch {
 		entries[i] = &w.entry
 	}
+	epoch := a.epoch()
 	results := a.form.Store(ctx, entries)
 	a.Metrics.latency.Observe(time.Since(start).Seconds())
 	for i, w := range batch {
 		r := results[i]
-		a.account(&w.entry, r)
+		a.account(&w.entry, r, epoch)
 		if !w.answer(r) && r.Err == nil && !r.Receipt.Duplicate {
 			a.Metrics.appends.WithLabelValues(kind(&w.entry), appendUntold).Inc()
 		}
@@ -383,7 +401,7 @@ func (a *Appender) distinct(writes []*write) (batch []*write, followers map[stri
 			batch = append(batch, w)
 			continue
 		}
-		if seq, ok := a.Known.Seq(id); ok {
+		if seq, ok := a.known(id); ok {
 			w.answer(Result{Receipt: call.Receipt{Seq: seq, Duplicate: true}})
 			continue
 		}
@@ -400,8 +418,8 @@ func (a *Appender) distinct(writes []*write) (batch []*write, followers map[stri
 	return batch, followers
 }
 
-// account notes the result of one write for dedup and readiness.
-func (a *Appender) account(e *call.Entry, r Result) {
+// account notes the result of one write, which was made in an epoch, for dedup and readiness.
+func (a *Appender) account(e *call.Entry, r Result, epoch uint64) {
 	now := time.Now().UnixNano()
 	switch {
 	case errors.Is(r.Err, ErrFull):
@@ -417,7 +435,9 @@ func (a *Appender) account(e *call.Entry, r Result) {
 		a.room.take(e)
 		a.room.refused.Note(nil)
 	}
-	a.Known.Stored(e.ID, r.Receipt.Seq)
+	if epoch != 0 && a.epoch() == epoch {
+		a.Known.Stored(e.ID, r.Receipt.Seq)
+	}
 	a.lastStored.Store(now)
 	a.failingSince.Store(0)
 }

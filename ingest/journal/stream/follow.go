@@ -131,6 +131,7 @@ func (r *reading) restart(ctx context.Context, why cause) error {
 func (r *reading) follow(ctx context.Context) error {
 	status := r.j.js.Conn().StatusChanged(nats.CONNECTED)
 	defer r.j.js.Conn().RemoveStatusListener(status)
+	connection := r.j.connection()
 	consumer, err := r.j.js.CreateConsumer(ctx, r.j.cfg.Stream, jetstream.ConsumerConfig{
 		Description:       "a follower of Legato's log",
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -152,6 +153,7 @@ func (r *reading) follow(ctx context.Context) error {
 	if err := r.recognize(ctx); err != nil {
 		return err
 	}
+	r.j.confirm(connection)
 	r.delivered = 0
 	c, err := natsd.Consume(consumer, followPrefetch, func(m jetstream.Msg) error { return r.take(ctx, m) })
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -487,6 +488,63 @@ func TestFollowStartsAnewWhenItsPlaceIsThatOfAnotherEntry(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// Only the log's end is gone, and this replica has not followed it so far: nothing that it has read is otherwise.
+func TestWhatAServerHasLostIsNoDuplicate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, saved := filepath.Join(dir, "data"), filepath.Join(dir, "saved")
+	s := listening(t, natsdtest.WithDataDir(data))
+	l, js := connect(t, s)
+	j := openSoon(t, js)
+	fill(t, j, 1, 5)
+	s.Stop()
+	if err := os.CopyFS(saved, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	again := func(n int) (r call.Receipt) {
+		eventually(t, "the entry to be stored", func() bool {
+			var err error
+			r, err = j.Append(t.Context(), entry(n))
+			return err == nil
+		})
+		return r
+	}
+	s = listening(t, natsdtest.WithDataDir(data))
+	l.point(s)
+	r, stop := follow(t, j)
+	r.await(1, 5)
+	stop()
+	if again(6).Duplicate {
+		t.Error("what is new is a duplicate")
+	}
+	if !again(6).Duplicate {
+		t.Error("what is repeated is no duplicate")
+	}
+	s.Stop()
+	eventually(t, "the connection to be lost", func() bool { return !js.Conn().IsConnected() })
+	if _, err := j.Append(t.Context(), entry(6)); !errors.Is(err, journal.ErrUnavailable) {
+		t.Errorf("the server is away: got error %v, want ErrUnavailable", err)
+	}
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(saved)); err != nil {
+		t.Fatal(err)
+	}
+	s = listening(t, natsdtest.WithDataDir(data))
+	l.point(s)
+	if again(6).Duplicate {
+		t.Error("what the server has lost is a duplicate")
+	}
+	if ids := storedIDs(t, js); !slices.Contains(ids, entry(6).ID) {
+		t.Errorf("it was answered, and stored are %v", ids)
+	}
+	r, _ = follow(t, j)
+	if diff := same(numbers(1, 6), r.await(1, 6)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
 }
 
 func TestFollowGoesOnWhenNothingIsMissing(t *testing.T) {

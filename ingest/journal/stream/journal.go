@@ -43,7 +43,9 @@ type Journal struct {
 
 	life     atomic.Value  // string: the log's id when it was last looked at
 	followed atomic.Uint64 // how far the log is folded here
-	paused   journal.Health
+	// confirmed is the connection, counted from 1, on which the log was last held against what was read of it.
+	confirmed atomic.Uint64
+	paused    journal.Health
 	// fewPending is said once.
 	fewPending sync.Once
 }
@@ -65,9 +67,10 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 	for _, c := range []cause{causeStart, causeGap, causeRecreated, causeShrunk, causeRewritten} {
 		j.Metrics.Restarts.WithLabelValues(string(c))
 	}
+	j.confirmed.Store(j.connection())
 	j.observe(stream.CachedInfo())
 	j.Measure(ctx, stream.CachedInfo())
-	j.Run(journal.Form{Store: j.store, Refuse: j.refuse, Survey: j.survey, Every: cfg.pace.watch}) //nolint:contextcheck // each write has a time limit of its own, whoever opened the journal
+	j.Run(journal.Form{Store: j.store, Refuse: j.refuse, Epoch: j.epoch, Survey: j.survey, Every: cfg.pace.watch}) //nolint:contextcheck // each write has a time limit of its own, whoever opened the journal
 	return j, nil
 }
 
@@ -77,6 +80,26 @@ func (j *Journal) refuse(*call.Entry) error {
 		return nats.ErrDisconnected
 	}
 	return nil
+}
+
+// connection counts the connections, from 1.
+func (j *Journal) connection() uint64 { return j.js.Conn().Stats().Reconnects + 1 }
+
+// epoch is the connection, while the log is known to be as it was on it. A server that comes back may have an older disk,
+// without what it had acknowledged last.
+func (j *Journal) epoch() uint64 {
+	if c := j.connection(); c == j.confirmed.Load() && j.js.Conn().IsConnected() {
+		return c
+	}
+	return 0
+}
+
+// confirm says that the log was looked at on a connection. What was stored before that connection may be stored no more.
+func (j *Journal) confirm(connection uint64) {
+	if j.confirmed.Load() != connection {
+		j.Known.Forget()
+		j.confirmed.Store(connection)
+	}
 }
 
 // Working tells what keeps the queue from being worked.
