@@ -96,12 +96,13 @@ func (c *chaos) insist(undo func(context.Context) error) {
 
 func (c *chaos) deeds() []intervention {
 	deeds := []intervention{
-		{name: "pauses the queue", do: c.pauseQueue, undo: c.resumeQueue},
 		{name: "publishes in its place", do: c.publishForeign},
 		{name: "removes the summaries", do: c.removeSummaries, undo: c.remakeSummaries},
 	}
-	if len(c.nats) > 0 {
-		deeds = append(deeds, intervention{name: "fills the account", do: c.fillAccount, undo: c.emptyAccount})
+	if len(c.nats) > 0 { // else the log and its queue are on the service's own disk
+		deeds = append(deeds,
+			intervention{name: "pauses the queue", do: c.pauseQueue, undo: c.resumeQueue},
+			intervention{name: "fills the account", do: c.fillAccount, undo: c.emptyAccount})
 	}
 	return deeds
 }
