@@ -127,10 +127,14 @@ func (t *Table) fill(json string, at int, row []Value) (end int, err error) {
 }
 
 // Each reads the elements of a list, as it stands in a JSON column of a valid summary, into row one after another, and
-// hands each to do with its place, from 0. It fails as Row does, and with the error of do.
+// hands each to do with its place, from 0. The empty text is a list that the summary has not got. It fails as Row does,
+// and with the error of do.
 func (t *Table) Each(list string, row []Value, do func(i int) error) (err error) {
 	at := space(list, 0)
-	if at == len(list) || list[at] != '[' {
+	if at == len(list) {
+		return nil // the summary has no such list
+	}
+	if list[at] != '[' {
 		return errors.New("is no list")
 	}
 	at = space(list, at+1)

@@ -2,6 +2,7 @@ package flat_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -254,7 +255,10 @@ func TestElementsOfAListAreRowsOfTheirOwn(t *testing.T) {
 	}); err != nil || places != 1 {
 		t.Errorf("%v, %d", err, places)
 	}
-	for _, bad := range []string{`[3]`, `[{"id":4}]`, `[{"occurred_at":"yesterday"}]`} {
+	if err := events.Each("", row, func(int) error { return errors.New("an element of no list") }); err != nil {
+		t.Errorf("a list that is not there: %v", err)
+	}
+	for _, bad := range []string{`3`, `[3]`, `[{"id":4}]`, `[{"occurred_at":"yesterday"}]`} {
 		if err := events.Each(bad, row, func(int) error { return nil }); err == nil {
 			t.Errorf("%s is taken", bad)
 		}
