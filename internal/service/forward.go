@@ -60,6 +60,9 @@ func (s *Service) forwarding(ctx context.Context, targets []forward.Target, summ
 			Calls:  foldedCalls{s.worker.Table(), summaries},
 			Logger: s.log.With("component", "forward"), Registerer: s.registry,
 		})
+		if err == nil {
+			s.forwarded.Store(s.forward)
+		}
 		return err
 	})
 }

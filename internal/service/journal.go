@@ -29,6 +29,14 @@ type eventLog interface {
 // gather is how long entries are gathered for the copy of the log where no application waits for them.
 const gather = 10 * time.Millisecond
 
+// gathers is how long they are gathered now; 0: as short as that is of use.
+func (s *Service) gathers() time.Duration {
+	if f := s.forwarded.Load(); len(s.settings.Forward) == 0 || f != nil && f.Dead() {
+		return gather
+	}
+	return 0
+}
+
 // logDir is the log's directory within the data directory.
 const logDir = "log"
 
@@ -42,9 +50,7 @@ func (s *Service) openLog(ctx context.Context) (enrich.Queue, error) {
 	if s.embedded != nil {
 		set := disk.Config{
 			Config: cfg, Dir: filepath.Join(s.settings.DataDir, logDir), SyncedAfter: natsd.SyncedAfter, Queue: queueName,
-		}
-		if len(s.settings.Forward) == 0 {
-			set.Gather = gather
+			Gather: s.gathers,
 		}
 		log, err := disk.Open(ctx, set)
 		if err != nil {

@@ -64,14 +64,16 @@ type Service struct {
 	status     *status.Client
 	ingest     *ingest.Server
 	forward    *forward.Forwarder // nil: there is nobody to forward to
-	console    *console.Console   // nil: there is none
-	testKey    ed25519.PrivateKey // of test calls; nil: they are not allowed
-	tracer     trace.Tracer       // nil: nothing is traced
-	apiKey     string             // as it was at the start
-	limits     natsd.Limits       // of the streams, as they were at the start
-	watched    streamWatch
-	refused    refusedAcks
-	peers      *peers
+	// forwarded is the same, for the log, which is open before it.
+	forwarded atomic.Pointer[forward.Forwarder]
+	console   *console.Console   // nil: there is none
+	testKey   ed25519.PrivateKey // of test calls; nil: they are not allowed
+	tracer    trace.Tracer       // nil: nothing is traced
+	apiKey    string             // as it was at the start
+	limits    natsd.Limits       // of the streams, as they were at the start
+	watched   streamWatch
+	refused   refusedAcks
+	peers     *peers
 
 	teardown []teardown
 }

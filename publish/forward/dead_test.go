@@ -59,6 +59,9 @@ func TestADeadTargetIsProbedAndGetsTheLiveCallsWhenItIsBack(t *testing.T) {
 		w.put(event{typ: "call.initiated", session: fmt.Sprint("s", i), leg: fmt.Sprint("l", i), body: fmt.Sprint("initiated ", i)})
 	}
 	eventually(t, "the breaker opens", func() bool { return metric(t, registry, "legato_forward_breaker_open") == 1 })
+	if !f.Dead() {
+		t.Error("it does not say that nobody waits for events")
+	}
 	for i := 0; i < 40; i += 2 {
 		w.fold.end(call.LegID(fmt.Sprint("l", i)))
 		w.put(event{typ: "call.hangup", session: fmt.Sprint("s", i), leg: fmt.Sprint("l", i), body: fmt.Sprint("hangup ", i)})
@@ -78,6 +81,9 @@ func TestADeadTargetIsProbedAndGetsTheLiveCallsWhenItIsBack(t *testing.T) {
 	p.serve(a)
 	got := a.awaitCount(40)
 	w.settled(w.desk(), "app")
+	if f.Dead() {
+		t.Error("it says that nobody waits for events, and somebody does again")
+	}
 	if n := len(a.all()); n != 40 {
 		t.Errorf("requests: got %d, want 20 live calls and 20 reports, each once", n)
 	}

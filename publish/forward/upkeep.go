@@ -187,6 +187,19 @@ func (s *setup) firstSince(ctx context.Context, at time.Time) (uint64, error) {
 	return info.Delivered.Stream + 1, nil
 }
 
+// Dead reports whether no application waits for events: each that is not in proxy mode does not answer, or there is none.
+func (f *Forwarder) Dead() bool {
+	for _, r := range f.runners {
+		r.mu.Lock()
+		dead := r.breaker.open
+		r.mu.Unlock()
+		if !dead {
+			return false
+		}
+	}
+	return true
+}
+
 // Warnings are what an operator must see to, a sentence each; empty when there is nothing.
 func (f *Forwarder) Warnings() []string {
 	var found []string

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +74,16 @@ func (j *Journal) keepCopying(ctx context.Context) {
 	}
 }
 
+// gathers is how long the next entries are gathered.
+func (j *Journal) gathers() time.Duration {
+	if j.cfg.Gather != nil {
+		if wanted := j.cfg.Gather(); wanted > 0 {
+			return wanted
+		}
+	}
+	return copyGathers
+}
+
 // copyOn goes on where the stream ends, until something goes wrong or ctx ends.
 func (j *Journal) copyOn(ctx context.Context) error {
 	upto, err := j.resume(ctx)
@@ -95,7 +104,7 @@ func (j *Journal) copyOn(ctx context.Context) error {
 		upto = entries[len(entries)-1].Seq
 		j.copy.upto.Store(upto)
 		j.copy.health.Clear()
-		if len(entries) < fewCopied && !journal.Sleep(ctx, cmp.Or(j.cfg.Gather, copyGathers)) {
+		if len(entries) < fewCopied && !journal.Sleep(ctx, j.gathers()) {
 			return ctx.Err()
 		}
 	}

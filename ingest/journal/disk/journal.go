@@ -27,8 +27,8 @@ type Config struct {
 	Dir string
 	// SyncedAfter is how long after its acknowledgement NATS has surely synced a message.
 	SyncedAfter time.Duration
-	// Gather is how long an entry may wait to be copied together with others. Zero: a millisecond.
-	Gather time.Duration
+	// Gather says how long an entry may wait to be copied together with others. Nil, and zero: a millisecond.
+	Gather func() time.Duration
 	// Queue is the name of the consumer that an earlier release has worked the log with: what it had left to do is done.
 	Queue string
 }
