@@ -147,9 +147,8 @@ func TestATargetGoesOnUnderAnotherURLAndOtherConditions(t *testing.T) {
 	if got := second.awaitCount(1); got[0].seq != 3 {
 		t.Errorf("got event %d, want 3: what came in between, and no more than is asked for", got[0].seq)
 	}
-	if s := w.settled(w.desk(), "app"); s.URL != second.server.URL+"/" {
-		t.Errorf("the desk shows %s, want %s/", s.URL, second.server.URL)
-	}
+	// Each place of what is set aside is told of it by itself, soon after the start.
+	eventually(t, "the desk shows the second URL", func() bool { return w.settled(w.desk(), "app").URL == second.server.URL+"/" })
 	if n := len(first.all()); n != 1 {
 		t.Errorf("the first URL got %d requests, want 1", n)
 	}
