@@ -93,8 +93,12 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 }
 
 // lost is what is known to have been published about a subject of which nothing is stored any more: somebody has
-// emptied the stream. Revisions go on counting, for consumers pass over what they have seen. The zero Stored: nothing is.
+// emptied the stream. Revisions go on counting, for consumers pass over what they have seen. The zero Stored: nothing is,
+// or it was of a call that the fold has let go since: what is left of that must not take the place of what consumers have.
 func (p *pass) lost(s subject, known known) summary.Stored {
+	if p.after(known.stored) < p.view.Epoch {
+		known.stored = summary.Stored{}
+	}
 	revision := max(s.published(), known.stored.Revision)
 	if revision == 0 {
 		return summary.Stored{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -291,6 +292,43 @@ func TestACallThatComesBackSoonIsAskedAboutAnew(t *testing.T) {
 		after(3 * time.Second)
 		behind.letFold()
 	})
+}
+
+// Consumers have the whole summary of a call that departed. Where the stream has lost it, the little that is known of the
+// call when it comes back is no revision of it, though this replica still remembers that one: it would take its place.
+func TestWhatIsLeftOfADepartedCallIsNoRevisionOfItsLostSummary(t *testing.T) {
+	for name, late := range map[string]func(leg) []byte{
+		"of its leg": func(a leg) []byte { return a.event(call.TypePlaybackStarted, 3*time.Second, nil) },
+		"of its session": func(a leg) []byte {
+			return a.event(call.TypeConferenceCreated, 3*time.Second, fields{"call_leg_id": nil, "call_control_id": nil, "conference_id": "c"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.rules.AmendWindow = 25 * time.Second
+				defer w.end()
+				table := w.start().worker.Table()
+				a := newLeg("s1", 1)
+				w.lives(a)
+				after(15 * time.Second)
+				for table.Stats().Sessions > 0 {
+					after(time.Second)
+				}
+				w.wantRevisions(a.key(), "1 completed")
+				w.sink.empty()
+				w.deliver(late(a))
+				after(10 * time.Minute)
+				for _, k := range []summary.Key{a.key(), a.sessionKey()} {
+					for i, got := range w.revisions(k) {
+						if want := fmt.Sprint(i + 1); !strings.HasPrefix(got, want+" ") {
+							t.Errorf("%s: got %v, want revision %s", k.Kind, got, want)
+						}
+					}
+				}
+			})
+		})
+	}
 }
 
 // comesBack plays a call that is forgotten and comes back within a minute.
