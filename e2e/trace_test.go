@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/internal/fake"
 
@@ -205,10 +206,11 @@ func loggedTrace(t *testing.T, s *legatotest.Server, eventType string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := stream.GetLastMsgForSubject(t.Context(), "calls.event.*."+eventType)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var m *jetstream.RawStreamMsg
+	legatotest.Eventually(t, "the entry is copied", func() (err error) {
+		m, err = stream.GetLastMsgForSubject(t.Context(), "calls.event.*."+eventType)
+		return err
+	})
 	return m.Header.Get("traceparent")
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -268,6 +269,9 @@ func TestALiveCallIsExplained(t *testing.T) {
 		var code string
 		if body, code = legatotest.Ask(t, nc, "legato.call.get", string(c.Session)); code != "" {
 			return errors.New(code)
+		}
+		if n := readStory(t, body).Log.Entries; n != 1 {
+			return fmt.Errorf("%d entries are copied", n)
 		}
 		return nil
 	})

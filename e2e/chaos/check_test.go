@@ -175,13 +175,17 @@ func (c *chaos) checkEvents(published told) {
 	}
 	spans := c.spans()
 	inSession := make(map[string]struct{ least, most int })
+	removed := c.ops.removedSessions()
+	// What names a session alone is told of with its legs. Where their summaries were removed, or they went with the end of
+	// a log, it may stay without them.
+	alone := func(session string) bool { return removed[session] || c.cutOff(c.callOf(session)) }
 	for _, e := range c.sentInOrder() {
 		switch {
 		case e.Deed == "unknown", e.Deed == deedForged && e.answered():
 			c.find("phantom", "%s %s was answered 200", e.Deed, e.ID)
 		case e.Deed == deedSession:
 			n := inSession[e.Session]
-			if e.answered() && c.near(spans[e.Session], e) && !c.mayBeLost(e) && !published.again[e.Session] {
+			if e.answered() && c.near(spans[e.Session], e) && !c.mayBeLost(e) && !published.again[e.Session] && !alone(e.Session) {
 				n.least++
 			} else if e.answered() {
 				c.result.Orphans++

@@ -15,6 +15,7 @@ import (
 
 	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/publish"
 )
 
 const (
@@ -282,6 +283,17 @@ func (c *chaos) rollBack(rng *rand.Rand, now time.Time) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// removedSessions are those of which a summary stood in a stream that was removed.
+func (o *operators) removedSessions() map[string]bool {
+	removed := make(map[string]bool)
+	for _, m := range o.kept {
+		if k, ok := publish.ParseSubject(m.Subject()); ok {
+			removed[k.Key.Session] = true
+		}
+	}
+	return removed
 }
 
 // mayBeLost reports whether all that was answered about an event is an entry that the log has lost with its end.

@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/forward"
 )
 
@@ -187,12 +187,12 @@ func (c *chaos) checkTargets(began time.Time) {
 	}
 	c.feed.mu.Lock()
 	defer c.feed.mu.Unlock()
-	hungUp := make(map[call.LegID]time.Time)
+	hungUp := make(hangups)
 	seqs := make([]uint64, 0, len(c.feed.events))
 	for seq, e := range c.feed.events {
 		seqs = append(seqs, seq)
-		if at, ok := hungUp[e.Ref.Leg]; e.EventType() == call.TypeHangup && (!ok || e.ReceivedAt.Before(at)) {
-			hungUp[e.Ref.Leg] = e.ReceivedAt
+		if e.EventType() == call.TypeHangup {
+			hungUp.add(e)
 		}
 	}
 	slices.Sort(seqs)
@@ -210,15 +210,29 @@ func (c *chaos) checkTargets(began time.Time) {
 	}
 }
 
-func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp map[call.LegID]time.Time, ended forward.History) {
-	c.t.Helper()
-	first, newest := make(map[uint64]bool), make(map[call.SessionID]uint64)
-	removed := make(map[call.SessionID]bool)
-	for _, m := range c.ops.kept {
-		if k, ok := publish.ParseSubject(m.Subject()); ok {
-			removed[call.SessionID(k.Key.Session)] = true
+// hangups tells when the first hangup of a leg came, by each id that an event can name it by. An event that names no
+// leg can be over by its session.
+type hangups map[string]time.Time
+
+func (h hangups) add(e call.Entry) {
+	for _, id := range []string{string(e.Ref.Leg), string(e.Ref.Control), string(e.Ref.Session)} {
+		if at, ok := h[id]; id != "" && (!ok || e.ReceivedAt.Before(at)) {
+			h[id] = e.ReceivedAt
 		}
 	}
+}
+
+// names reports whether what an event is about was hung up: its leg or, where it names none, one of its session.
+func (h hangups) names(ref call.Ref) bool {
+	id := cmp.Or(string(ref.Leg), string(ref.Control), string(ref.Session))
+	_, ok := h[id]
+	return ok
+}
+
+func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forward.History) {
+	c.t.Helper()
+	first, newest := make(map[uint64]bool), make(map[call.SessionID]uint64)
+	removed := c.ops.removedSessions()
 	twice, stale, unrecorded := 0, 0, 0
 	for _, a := range g.arrivals {
 		e, known := c.feed.events[a.seq]
@@ -234,11 +248,11 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp map[call.LegID]time
 		if forward.Reports(e.EventType()) {
 			continue // one that failed comes later than its followers
 		}
-		over, ok := hungUp[e.Ref.Leg]
+		over, ok := hungUp[string(e.Ref.Leg)]
 		// A call.initiated that is repeated when its call is forgotten begins a new one, for whoever has forgotten it.
 		again := e.EventType() == call.TypeInitiated && e.ReceivedAt.Sub(over) > c.tempo.amend
 		// Of a call that is forgotten its summary tells that it is over, unless an operator has removed that.
-		untold := e.ReceivedAt.Sub(over) > c.tempo.amend && removed[e.Ref.Session]
+		untold := e.ReceivedAt.Sub(over) > c.tempo.amend && removed[string(e.Ref.Session)]
 		// A process that was frozen with a command in hand cannot know what came meanwhile.
 		if ok && !again && !untold && a.at.Sub(over) > 2*time.Second+c.tempo.longFrozen {
 			c.find("wrong", "%s got %s %d of a leg that was over for %v", g.name, e.EventType(), a.seq, a.at.Sub(over))
@@ -253,7 +267,7 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp map[call.LegID]time
 		if first[seq] || e.Backfill {
 			continue
 		}
-		_, over := hungUp[e.Ref.Leg]
+		over := hungUp.names(e.Ref)
 		recorded := slices.ContainsFunc(ended[seq][g.name], func(a forward.Attempt) bool { return a.Result == forward.Stale })
 		switch {
 		case recorded:

@@ -758,12 +758,12 @@ func TestLargeEntriesAreReplayedAtOnce(t *testing.T) {
 func TestAFollowerRemembersWhatOthersHaveStored(t *testing.T) {
 	t.Parallel()
 	s := listening(t)
-	_, js := connect(t, s)
+	l, js := connect(t, s)
 	j := openSoon(t, js)
 	r, _ := follow(t, j)
 	more(t, s, 1, 3)
 	r.await(1, 3)
-	s.Stop()
+	l.lose() // nobody else can tell
 	if got := must(t)(j.Append(t.Context(), entry(2))); got != (call.Receipt{Seq: 2, Duplicate: true}) {
 		t.Errorf("got %+v, want a duplicate of entry 2", got)
 	}
