@@ -96,6 +96,41 @@ func TestASealedStreamIsSaidAndAServiceStops(t *testing.T) {
 	}
 }
 
+// Only a person can rid an embedded server of a sealed stream, and only while it runs: a start waits for that.
+func TestAStartWaitsForASealedStreamOfItsOwnServerToBeRemoved(t *testing.T) {
+	t.Parallel()
+	world := legatotest.NewTelnyx(t)
+	flags := legatotest.EmbeddedFlags(t.TempDir())
+	s := legatotest.Serve(t, world.Env(), flags...)
+	before := world.Player(t, s.Target(), 1, 41)
+	if err := before.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, s.NATS, before.Ledger())
+	stream, err := legatotest.Dial(t, s.NATS).Stream(t.Context(), "CALLS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.Sealed = true
+	if _, err := legatotest.Dial(t, s.NATS).UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	legatotest.StopsCleanly(t, s)
+	waits := legatotest.Launch(t, world.Env(), legatotest.Program(), append([]string{"serve"}, flags...)...)
+	url := waits.Logged("NATS is not usable yet")["nats"].(string)
+	says(t, strings.TrimSuffix(waits.Logged("watch")["health"].(string), "/readyz"), http.StatusServiceUnavailable, "stream CALLS: sealed is true")
+	if err := legatotest.Dial(t, url).DeleteStream(t.Context(), "CALLS"); err != nil {
+		t.Fatal(err)
+	}
+	target := "http://" + waits.Logged("taking webhooks")["listen"].(string) + "/webhooks/telnyx"
+	after := world.Player(t, target, 1, 42)
+	if err := after.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, url, before.Ledger(), after.Ledger())
+}
+
 func TestEditsOfAStreamAreSaidWithinAMinute(t *testing.T) {
 	t.Parallel()
 	url := legatotest.ExternalNATS(t)

@@ -98,12 +98,10 @@ func (c *chaos) insist(undo func(context.Context) error) {
 func (c *chaos) deeds() []intervention {
 	deeds := []intervention{
 		{name: "publishes in its place", do: c.publishForeign},
+		{name: "removes the summaries", do: c.removeSummaries, undo: c.remakeSummaries},
 	}
-	if len(c.nats) > 0 {
-		// Else the log and its queue are on the service's own disk, and of summaries that were sealed just before a crash
-		// nobody can rid a server that ends with the service.
+	if len(c.nats) > 0 { // else the log and its queue are on the service's own disk
 		deeds = append(deeds,
-			intervention{name: "removes the summaries", do: c.removeSummaries, undo: c.remakeSummaries},
 			intervention{name: "pauses the queue", do: c.pauseQueue, undo: c.resumeQueue},
 			intervention{name: "fills the account", do: c.fillAccount, undo: c.emptyAccount})
 	}

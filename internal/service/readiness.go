@@ -237,8 +237,18 @@ const (
 	sayEvery = time.Minute
 )
 
+// passes reports whether what failed may go well later. An embedded NATS is there or is broken, but for a stream that only
+// a person can mend: in a server that ends with the service nobody could.
+func (s *Service) passes(err error) bool {
+	if s.embedded != nil {
+		mismatch, ok := errors.AsType[*natsd.MismatchError](err)
+		return ok && len(mismatch.Permanent) > 0
+	}
+	return natsd.Transient(err)
+}
+
 // await does what needs NATS, again and again while it fails for what passes by
-// itself: a cluster may still be starting. An embedded NATS is there or is broken.
+// itself: a cluster may still be starting.
 func (s *Service) await(ctx context.Context, what string, try func(context.Context) error) error {
 	said := rate.Sometimes{Interval: sayEvery}
 	for pause := awaitPause; ; pause = min(2*pause, awaitMost) {
@@ -247,7 +257,7 @@ func (s *Service) await(ctx context.Context, what string, try func(context.Conte
 			return nil
 		}
 		err = fmt.Errorf("%s: %w", what, err)
-		if s.embedded != nil || ctx.Err() != nil || !natsd.Transient(err) {
+		if ctx.Err() != nil || !s.passes(err) {
 			return err
 		}
 		if last := s.nc.LastError(); last != nil {
@@ -255,7 +265,7 @@ func (s *Service) await(ctx context.Context, what string, try func(context.Conte
 			err = fmt.Errorf("%w (the connection's last error: %w)", err, last)
 		}
 		s.unready(err)
-		said.Do(func() { s.log.Warn("NATS is not usable yet, trying again", "error", err) })
+		said.Do(func() { s.log.Warn("NATS is not usable yet, trying again", "error", err, "nats", s.NATSURL()) })
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
