@@ -12,7 +12,7 @@ import (
 
 // Reject implements load.Target.
 func (t *Target) Reject(ctx context.Context, messages []load.Rejected) error {
-	if t.conn == nil {
+	if t.conns == nil {
 		return errors.New("not connected")
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
@@ -22,7 +22,7 @@ func (t *Target) Reject(ctx context.Context, messages []load.Rejected) error {
 		batch.Queue(`INSERT INTO legato.rejected (stream, stream_created, seq, subject, reason, body) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT DO NOTHING`, m.Stream, m.Created, int64(m.Seq), storable(m.Subject), storable(m.Reason), m.Body)
 	}
-	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := t.conns[0].SendBatch(ctx, &batch).Close(); err != nil {
 		return t.failed(ctx, err)
 	}
 	return nil

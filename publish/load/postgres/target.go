@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/publish/load"
 )
@@ -18,12 +19,13 @@ const (
 	closeWithin                = 2 * time.Second
 )
 
-// Target is a warehouse in PostgreSQL.
+// Target is a warehouse in PostgreSQL. Legs and sessions have a connection each: a process of the server works on either of them.
 type Target struct {
 	config *pgx.ConnConfig
 	model  *model
-	conn   *pgx.Conn
-	// identity is that of the warehouse that conn is of.
+	// conns are those of the parents of the model; nil when there are none.
+	conns []*pgx.Conn
+	// identity is that of the warehouse that they are of.
 	identity string
 	// upserts are the statements of the parents.
 	upserts []string
@@ -54,18 +56,19 @@ func New(connection string) (*Target, error) {
 func (t *Target) Open(ctx context.Context) (identity string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	if t.conn != nil {
-		if err := t.conn.Ping(ctx); err == nil {
-			return t.identity, nil
+	if t.stand(ctx) {
+		return t.identity, nil
+	}
+	t.drop(ctx)
+	for range t.model.parents {
+		conn, err := pgx.ConnectConfig(ctx, t.config)
+		if err != nil {
+			t.drop(ctx)
+			return "", plain(err)
 		}
-		t.drop(ctx)
+		t.conns = append(t.conns, conn)
 	}
-	conn, err := pgx.ConnectConfig(ctx, t.config)
-	if err != nil {
-		return "", plain(err)
-	}
-	t.conn = conn
-	if t.identity, err = t.migrate(ctx, conn); err == nil {
+	if t.identity, err = t.migrate(ctx, t.conns[0]); err == nil {
 		err = t.stage(ctx)
 	}
 	if err != nil {
@@ -75,15 +78,24 @@ func (t *Target) Open(ctx context.Context) (identity string, err error) {
 	return t.identity, nil
 }
 
-// drop closes a connection that is of no more use.
-func (t *Target) drop(ctx context.Context) {
-	if t.conn == nil {
-		return
+// stand reports whether the connections do.
+func (t *Target) stand(ctx context.Context) bool {
+	for _, conn := range t.conns {
+		if conn.Ping(ctx) != nil {
+			return false
+		}
 	}
+	return t.conns != nil
+}
+
+// drop closes connections that are of no more use.
+func (t *Target) drop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 	defer cancel()
-	_ = t.conn.Close(ctx) // it may be broken
-	t.conn = nil
+	for _, conn := range t.conns {
+		_ = conn.Close(ctx) // it may be broken
+	}
+	t.conns = nil
 }
 
 // Close implements load.Target.
@@ -94,9 +106,9 @@ func (t *Target) Close(ctx context.Context) error {
 
 // stage makes the tables that rows are copied into before they meet those that are there. They are the session's own.
 func (t *Target) stage(ctx context.Context) error {
-	for _, p := range t.model.parents {
+	for i, p := range t.model.parents {
 		// Rows are there for a moment only: none is compressed or moved out of its page unless it has to be.
-		_, err := t.conn.Exec(ctx, fmt.Sprintf(
+		_, err := t.conns[i].Exec(ctx, fmt.Sprintf(
 			"CREATE TEMPORARY TABLE %s WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS AS SELECT %s FROM %s.%s LIMIT 0",
 			p.staged(), quoted(p.names()), Schema, p.name))
 		if err != nil {
@@ -122,40 +134,44 @@ ON CONFLICT (%[5]q) DO UPDATE SET %[6]s WHERE excluded.revision > old.revision
 RETURNING %[5]q, xmax = 0`, Schema, p.name, quoted(p.names()), p.staged(), p.id, set.String())
 }
 
-// Load implements load.Target.
+// Load implements load.Target. When it fails the rows of one kind may be stored all the same: to store them again changes nothing.
 func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err error) {
-	if t.conn == nil {
+	if t.conns == nil {
 		return 0, errors.New("not connected")
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
-	// Each statement sees what others have committed: a row that another loader has just replaced is compared as it is then.
-	err = pgx.BeginTxFunc(ctx, t.conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		for i, p := range t.model.parents {
-			var of []load.Row
-			for _, r := range rows {
-				if r.Key.Kind == p.kind {
-					of = append(of, r)
-				}
+	// Neither is given up because the other one failed: a statement that is interrupted takes its connection with it.
+	var group errgroup.Group
+	loaded := make([]int, len(t.model.parents))
+	for i, p := range t.model.parents {
+		var of []load.Row
+		for _, r := range rows {
+			if r.Key.Kind == p.kind {
+				of = append(of, r)
 			}
-			if len(of) == 0 {
-				continue
-			}
-			n, err := t.loadKind(ctx, tx, p, t.upserts[i], of)
-			if err != nil {
-				return err
-			}
-			applied += n
 		}
-		return nil
-	})
-	if err != nil {
+		if len(of) == 0 {
+			continue
+		}
+		group.Go(func() error {
+			// Each statement sees what others have committed: a row that another loader has just replaced is compared as it is then.
+			return pgx.BeginTxFunc(ctx, t.conns[i], pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+				loaded[i], err = t.loadKind(ctx, tx, p, t.upserts[i], of)
+				return err
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return 0, t.failed(ctx, err)
+	}
+	for _, n := range loaded {
+		applied += n
 	}
 	return applied, nil
 }
 
-// failed gives up the connection unless it is the content that was refused: the next Open looks at everything anew.
+// failed gives up the connections unless it is the content that was refused: the next Open looks at everything anew.
 func (t *Target) failed(ctx context.Context, err error) error {
 	err = plain(err)
 	if _, refused := errors.AsType[*load.Refusal](err); !refused {
