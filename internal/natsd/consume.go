@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -37,9 +38,13 @@ type Consumption struct {
 // Consume hands the messages of a consumer to handle, one after the other, until Stop, until handle returns an error,
 // which Ended then delivers, or until something goes wrong. It does not make a lost consumer anew.
 func Consume(consumer jetstream.Consumer, prefetch int, handle func(jetstream.Msg) error) (*Consumption, error) {
+	return consume(consumer, prefetch, prefetchBytes, handle)
+}
+
+func consume(consumer jetstream.Consumer, messages, bytes int, handle func(jetstream.Msg) error) (*Consumption, error) {
 	c := &Consumption{ended: make(chan error, 1), handle: handle}
 	cc, err := consumer.Consume(c.take,
-		jetstream.PullMaxMessagesWithBytesLimit(Batch(consumer, prefetch), prefetchBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(Batch(consumer, messages), bytes),
 		jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { c.end(err) }))
 	if err != nil {
@@ -102,4 +107,81 @@ func (c *Consumption) Stop() {
 	c.mu.Lock()
 	c.handle = nil
 	c.mu.Unlock()
+}
+
+// handed is how many messages wait between the goroutine of nats.go and that of a reader: they take turns less often.
+const handed = 64
+
+// Receiver hands out the messages of a consumer one by one, and asks for more in time. It is not nats.go's iterator: that one has room
+// for as many messages as it asks for, and none for the answers of the server that close a request. So it drops a message now and then
+// when messages come faster than they are read.
+type Receiver struct {
+	consumption *Consumption
+	messages    chan jetstream.Msg
+	// over is closed when no more are wanted. Those that come then are handed to rest.
+	over chan struct{}
+	rest func(jetstream.Msg)
+}
+
+// Receive begins to read a consumer. So many messages, or bytes, are asked for before they are wanted.
+func Receive(consumer jetstream.Consumer, messages, bytes int) (*Receiver, error) {
+	r := &Receiver{messages: make(chan jetstream.Msg, handed), over: make(chan struct{})}
+	var err error
+	r.consumption, err = consume(consumer, messages, bytes, func(m jetstream.Msg) error {
+		select {
+		case r.messages <- m:
+		case <-r.over:
+			r.rest(m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Next returns the next message. It fails with nats.ErrTimeout when none comes in time, with the error of ctx, or with what ended
+// the reading.
+func (r *Receiver) Next(ctx context.Context, within time.Duration) (jetstream.Msg, error) {
+	select {
+	case m := <-r.messages:
+		return m, nil
+	default:
+	}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case m := <-r.messages:
+		return m, nil
+	case err := <-r.consumption.Ended():
+		return nil, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		return nil, nats.ErrTimeout
+	}
+}
+
+// Stop ends the reading, once. What was sent ahead is handed to rest, which may be nil.
+func (r *Receiver) Stop(rest func(jetstream.Msg)) {
+	wanted := rest != nil
+	if !wanted {
+		rest = func(jetstream.Msg) {}
+	}
+	r.rest = rest
+	close(r.over)
+	if !wanted {
+		r.consumption.Stop()
+		return
+	}
+	r.consumption.Drain()
+	for {
+		select {
+		case m := <-r.messages:
+			rest(m)
+		default:
+			return
+		}
+	}
 }

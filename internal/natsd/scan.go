@@ -114,15 +114,14 @@ func (r *scanning) consume(ctx context.Context) error {
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(Batch(consumer, scanAhead), scanAheadBytes))
+	messages, err := Receive(consumer, scanAhead, scanAheadBytes)
 	if err != nil {
 		return err
 	}
-	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Stop)()
+	defer messages.Stop(nil)
 	var came uint64
 	for silences := 0; ; {
-		m, err := messages.Next(jetstream.NextMaxWait(scanSilence))
+		m, err := messages.Next(ctx, scanSilence)
 		if errors.Is(err, nats.ErrTimeout) {
 			silences++
 			if done, err := r.silent(ctx, consumer, came, silences); done || err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/internal/natsd"
@@ -159,5 +160,67 @@ func TestAnInterruptedScanGoesOnWhereItWas(t *testing.T) {
 	})
 	if err != nil || next != n+1 {
 		t.Errorf("it ended before message %d: %v", next, err)
+	}
+}
+
+// A buffer that has room for messages only would lose one: the server also says when it has sent all that a request asked for.
+func TestAReceiverLosesNothingThatComesBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	const ahead, aheadBytes, messages, wanted = 100, 5000, 1000, 900
+	fillStream(t, s, messages)
+	consumer, err := s.JS.CreateConsumer(t.Context(), s.Layout.Events, jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver, err := natsd.Receive(consumer, ahead, aheadBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for last := range uint64(wanted) {
+		// When it has answered, all that it sent before is here.
+		if _, err := consumer.Info(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m, err := receiver.Next(t.Context(), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream != last+1 {
+			t.Fatalf("after message %d came %v, %v", last, meta, err)
+		}
+	}
+	rest := 0
+	receiver.Stop(func(jetstream.Msg) { rest++ })
+	if info, err := consumer.Info(t.Context()); err != nil || rest == 0 || info.Delivered.Consumer != uint64(wanted+rest) {
+		t.Errorf("after %d messages %d were left of %+v, %v", wanted, rest, info, err)
+	}
+}
+
+func TestAReceiverSaysThatNothingComes(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t)
+	consumer, err := s.JS.CreateConsumer(t.Context(), s.Layout.Events, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver, err := natsd.Receive(consumer, 100, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer receiver.Stop(nil)
+	if m, err := receiver.Next(t.Context(), time.Millisecond); !errors.Is(err, nats.ErrTimeout) {
+		t.Errorf("of an empty stream came %v, %v", m, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if m, err := receiver.Next(ended, time.Minute); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end came %v, %v", m, err)
+	}
+	if err := s.JS.DeleteConsumer(t.Context(), s.Layout.Events, consumer.CachedInfo().Name); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := receiver.Next(t.Context(), time.Minute); !errors.Is(err, jetstream.ErrConsumerDeleted) {
+		t.Errorf("of a consumer that is deleted came %v, %v", m, err)
 	}
 }

@@ -113,14 +113,15 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(natsd.Batch(consumer, aheadMessages), aheadBytes))
+	messages, err := natsd.Receive(consumer, aheadMessages, aheadBytes)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
 	}
 	info := consumer.CachedInfo()
 	l.state.opened(info.NumPending + uint64(info.NumAckPending))
 	l.begun = true
-	defer l.giveBack(messages)
+	// What was sent ahead is the next reader's.
+	defer messages.Stop(func(m jetstream.Msg) { l.nak(m.Reply()) })
 	origin := Origin{Stream: stream.Config.Name, Created: stream.Created}
 	batches := make(chan *batch)
 	group, gathering := errgroup.WithContext(ctx)
@@ -133,8 +134,7 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 }
 
 // gather makes batches of the messages until ctx ends or they cannot be read.
-func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext, origin Origin, to chan<- *batch) error {
-	defer context.AfterFunc(ctx, messages.Drain)() // so that Next returns at once
+func (l *Loader) gather(ctx context.Context, messages *natsd.Receiver, origin Origin, to chan<- *batch) error {
 	b := newBatch(l.batches)
 	defer func() { l.nak(b.replies...) }()
 	hand := func() error {
@@ -147,7 +147,7 @@ func (l *Loader) gather(ctx context.Context, messages jetstream.MessagesContext,
 		}
 	}
 	for {
-		m, err := messages.Next(jetstream.NextMaxWait(l.wait(b)))
+		m, err := messages.Next(ctx, l.wait(b))
 		switch {
 		case ctx.Err() != nil:
 			if m != nil {
@@ -185,17 +185,4 @@ func (l *Loader) wait(b *batch) time.Duration {
 		return idleFor
 	}
 	return max(time.Millisecond, l.batches.Linger-time.Since(b.began))
-}
-
-// giveBack ends the reading, and leaves what was sent ahead to the next reader.
-func (l *Loader) giveBack(messages jetstream.MessagesContext) {
-	defer messages.Stop()
-	messages.Drain()
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(idleFor))
-		if err != nil {
-			return
-		}
-		l.nak(m.Reply())
-	}
 }

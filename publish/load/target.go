@@ -54,10 +54,9 @@ type Target interface {
 	// it was first used. Opening again checks that it can still be reached. It fails with ErrConfig when trying again cannot help.
 	Open(ctx context.Context) (identity string, err error)
 	// Load makes the rows last, each whole or not at all. Of each leg and session there is one row at most, unless the target is a
-	// Batching that wants every message. A row replaces what stands under its id
-	// only if its revision is higher. It returns how many did. It fails with a Refusal when the content of rows keeps them from
-	// being stored, and then, if it says which they are, has stored all others; any other error is worth another try. Rows that were stored
-	// before it failed may come again.
+	// Batching that wants every message. A row replaces what stands under its id only if its revision is higher. It returns how many
+	// did, with a Refusal, too. It fails with a Refusal when the content of rows keeps them from being stored, and then, if it says
+	// which they are, has stored all others; any other error is worth another try. Rows that were stored before it failed may come again.
 	Load(ctx context.Context, rows []Row) (applied int, err error)
 	// Reject keeps messages that could not be loaded, each once by its Origin.
 	Reject(ctx context.Context, rejected []Rejected) error

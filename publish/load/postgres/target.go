@@ -156,17 +156,23 @@ func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err er
 		}
 		group.Go(func() error {
 			// Each statement sees what others have committed: a row that another loader has just replaced is compared as it is then.
-			return pgx.BeginTxFunc(ctx, t.conns[i], pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
-				loaded[i], err = t.loadKind(ctx, tx, p, t.upserts[i], of)
+			var n int
+			err := pgx.BeginTxFunc(ctx, t.conns[i], pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+				n, err = t.loadKind(ctx, tx, p, t.upserts[i], of)
 				return err
 			})
+			if err == nil {
+				loaded[i] = n
+			}
+			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return 0, t.failed(ctx, err)
-	}
+	err = group.Wait()
 	for _, n := range loaded {
 		applied += n
+	}
+	if err != nil {
+		return applied, t.failed(ctx, err)
 	}
 	return applied, nil
 }

@@ -216,6 +216,54 @@ func TestThePrintedSchemaIsWhatALoaderMakes(t *testing.T) {
 	}
 }
 
+// Legs and sessions have a transaction each: what is stored of one kind while the other one fails comes again, and changes nothing.
+func TestAMessageIsAcknowledgedWhenLegsAndSessionsAreStored(t *testing.T) {
+	pg := postgrestest.Run(t, "fsync=off")
+	if err := open(t, pg.Admin()); err != nil {
+		t.Fatal(err)
+	}
+	conn := pg.Connect(pg.Admin())
+	locker := pg.Connect(pg.Admin())
+	exec(t, locker, "BEGIN; LOCK TABLE legato.sessions IN EXCLUSIVE MODE")
+	s := natsdtest.Run(t)
+	const legs = 20
+	loadtest.Plan{Legs: legs}.Publish(t, s.Conn)
+	l, _ := loader(t, s, pg.Admin(), "warehouse")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	until := func(what, sql string) {
+		t.Helper()
+		for text(t, conn, sql) != "true" {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("%s: not so after %v", what, patience)
+			}
+		}
+	}
+	for _, again := range []bool{false, true} {
+		until("legs are there while sessions wait", `SELECT ((SELECT count(*) FROM legato.legs) = 20
+			AND EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'legato load' AND wait_event_type = 'Lock'))::text`)
+		consumer, err := s.JS.Consumer(t.Context(), s.Layout.Calls, "warehouse")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info := consumer.CachedInfo(); info.AckFloor.Stream != 0 || l.Progress().Loaded != 0 {
+			t.Errorf("while sessions wait %+v are acknowledged, and the loader says %+v", info.AckFloor, l.Progress())
+		}
+		if again {
+			break
+		}
+		exec(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'legato load' AND wait_event_type = 'Lock'")
+		until("the connection that waited is gone", "SELECT (NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted))::text")
+	}
+	exec(t, locker, "COMMIT")
+	settled(t, s.JS, s.Layout.Calls, "warehouse")
+	postgrestest.Compare(t.Context(), t, conn, loadtest.Fold(t.Context(), t, s.JS, s.Layout.Calls))
+}
+
 func TestALoaderWaitsForAWarehouseThatIsAway(t *testing.T) {
 	pg := postgrestest.Run(t, "fsync=off")
 	s := natsdtest.Run(t)
