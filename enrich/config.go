@@ -85,7 +85,7 @@ type Config struct {
 	Decode func(call.Entry) (call.Event, error)
 	// Read returns the entries at places in the log, which rise, for sessions that are packed once they are over, published
 	// and quiet. Nil: none is packed.
-	Read func(seqs []uint64) ([]call.Entry, error)
+	Read func(seqs []uint64) ([]*call.Entry, error)
 	// History completes legs that have holes; nil: they stay as they are. ReadHistory reads a row
 	// of it, which may be about no event or another leg than the one asked for: then false.
 	History     HistorySource

@@ -164,11 +164,12 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		w.giveBack(t, taskNotFolded, time.Second)
 		return
 	}
+	place := w.table.Place(e.Ref) // first: whether it is unusable is known when its session was read
 	if err := w.table.Unusable(e.Seq); err != nil {
 		w.park(ctx, t, reasonUndecodable)
 		return
 	}
-	switch place := w.table.Place(e.Ref); {
+	switch {
 	case place.Position < e.Seq:
 		// The table was discarded since: that it knows of nothing to do says nothing.
 		w.giveBack(t, taskNotFolded, time.Second)

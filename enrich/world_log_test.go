@@ -89,14 +89,15 @@ func (l *fakeLog) all() []call.Entry {
 }
 
 // read returns the entries at some places.
-func (l *fakeLog) read(seqs []uint64) (entries []call.Entry, err error) {
+func (l *fakeLog) read(seqs []uint64) (entries []*call.Entry, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, seq := range seqs {
 		if seq < l.first || seq >= l.first+uint64(len(l.entries)) {
 			return nil, fmt.Errorf("there is no entry %d", seq)
 		}
-		entries = append(entries, l.entries[seq-l.first])
+		e := l.entries[seq-l.first]
+		entries = append(entries, &e)
 	}
 	return entries, nil
 }
@@ -121,8 +122,20 @@ func (l *fakeLog) follow(ctx context.Context, r *replica) {
 		l.mu.Lock()
 		log, life, kick := l.describe(), l.life, r.kick()
 		r.worker.Table().Restart(log)
+		var stands []*call.Entry
+		for _, e := range l.entries {
+			stands = append(stands, &e)
+		}
 		l.mu.Unlock()
-		for seq := log.First; l.fold(ctx, r, life, seq, kick); seq++ {
+		r.worker.Table().Skim(stands)
+		wants := r.worker.Table().Skimmed()
+		next := func(seq uint64) uint64 {
+			for seq <= log.Last && wants != nil && !wants(seq) {
+				seq++
+			}
+			return seq
+		}
+		for seq := next(log.First); l.fold(ctx, r, life, seq, kick); seq = next(seq + 1) {
 		}
 	}
 }

@@ -32,7 +32,7 @@ func newBusy(last uint64) *busy {
 	b.table = session.New(session.Config{
 		Rules:  rules,
 		Decode: func(call.Entry) (call.Event, error) { return b.next, nil },
-		Read:   func([]uint64) ([]call.Entry, error) { return nil, errors.New("nothing comes late here") },
+		Read:   func([]uint64) ([]*call.Entry, error) { return nil, errors.New("nothing comes late here") },
 	})
 	b.table.Restart(call.Log{ID: "log", First: 1, Last: last})
 	return b

@@ -109,9 +109,7 @@ func keep(e *call.Entry, ev *call.Event) *Event {
 }
 
 func (f *fold) answer(e *call.Entry, a *Answer) *session {
-	if a.Result == status.Answered && a.Connection != "" {
-		f.proven[a.Connection] = struct{}{}
-	}
+	f.prove(a)
 	l := f.ids.leg(a.Session, a.Leg)
 	if l == nil {
 		return nil
@@ -127,6 +125,13 @@ func (f *fold) answer(e *call.Entry, a *Answer) *session {
 		l.session.noteActivity(e)
 	}
 	return l.session
+}
+
+// prove notes that the API key has had a 200 for a connection.
+func (f *fold) prove(a *Answer) {
+	if a.Result == status.Answered && a.Connection != "" {
+		f.proven[a.Connection] = struct{}{}
+	}
 }
 
 func (f *fold) check(e *call.Entry, c *Check) *session {

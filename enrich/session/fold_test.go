@@ -207,9 +207,10 @@ func (sc *scenario) tell(t *rapid.T, order []int, between func(*session.Table)) 
 		ev := sc.events[i]
 		ev.Attempt = e.Attempt
 		return ev, err
-	}, Read: func(seqs []uint64) (read []call.Entry, err error) {
+	}, Read: func(seqs []uint64) (read []*call.Entry, err error) {
 		for _, seq := range seqs {
-			read = append(read, log[seq-1])
+			e := log[seq-1]
+			read = append(read, &e)
 		}
 		return read, nil
 	}})

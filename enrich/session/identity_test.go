@@ -324,7 +324,7 @@ func TestAPackedSessionThatCannotBeReadBackIsForgotten(t *testing.T) {
 	table := session.New(session.Config{
 		Rules:      tp.rules,
 		Decode:     func(call.Entry) (call.Event, error) { return tp.events[0], nil },
-		Read:       func([]uint64) ([]call.Entry, error) { return nil, gone },
+		Read:       func([]uint64) ([]*call.Entry, error) { return nil, gone },
 		Unreadable: func(err error) { said = err },
 	})
 	table.Restart(call.Log{ID: "log", First: 1})

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,11 +68,13 @@ func (p *packs) find(ref call.Ref) *kept {
 	return nil
 }
 
-// keys are those of all ids of a session.
+// keys are those of all ids of a session: its own, then its legs', then their control ids'.
 func (p *packs) keys(s *session) []uint64 {
 	keys := []uint64{p.hash(ofSession, string(s.id))}
 	for _, l := range s.legs {
 		keys = append(keys, p.hash(ofLeg, string(l.id)))
+	}
+	for _, l := range s.legs {
 		for c := range l.controls() {
 			keys = append(keys, p.hash(ofControl, string(c)))
 		}
@@ -111,36 +115,94 @@ func (i *identity) pack(s *session, expires time.Time) bool {
 	if !i.areOwn(s, keys) {
 		return false
 	}
-	b := binary.AppendUvarint(make([]byte, 0, 8*len(keys)+len(s.entries)+8), uint64(len(keys)))
-	for _, key := range keys {
-		b = binary.LittleEndian.AppendUint64(b, key)
-	}
-	b = binary.AppendUvarint(b, uint64(s.revision))
-	b = binary.AppendUvarint(b, uint64(len(s.legs)))
-	for _, l := range s.legs {
-		b = binary.AppendUvarint(b, uint64(l.revision))
-	}
 	i.remove(s)
-	k := s.kept
-	k.live, k.packed, k.expires = nil, slices.Clip(append(b, s.entries...)), expires.UnixNano()
+	s.kept.live = nil
+	i.keep(s.kept, unpacked{keys: keys, revision: s.revision, legs: packedLegs(s)}.pack(s.entries), len(s.legs), keys, expires)
+	return true
+}
+
+// packSkimmed keeps a session packed of which the entries were only looked at.
+func (i *identity) packSkimmed(s *skimmed, expires time.Time) {
+	keys := s.keys()
+	k := &kept{firstSeq: s.firstSeq}
+	i.inOrder = append(i.inOrder, k)
+	i.keep(k, unpacked{keys: keys, legs: make([]packedLeg, len(s.legs))}.pack(s.entries), len(s.legs), keys, expires)
+}
+
+// keep keeps a session of so many legs packed.
+func (i *identity) keep(k *kept, packed []byte, legs int, keys []uint64, expires time.Time) {
+	k.packed, k.expires = packed, expires.UnixNano()
 	for _, key := range keys {
 		i.packed.by[key] = k
 	}
 	i.packed.queue = append(i.packed.queue, k)
 	i.packed.sessions++
-	i.packed.legs += len(s.legs)
-	return true
+	i.packed.legs += legs
 }
 
-// unpacked is what a packed session says.
+// sort puts those that were packed in any order into that in which they expire.
+func (p *packs) sort() {
+	slices.SortStableFunc(p.queue, func(a, b *kept) int { return cmp.Compare(a.expires, b.expires) })
+}
+
+// publish notes that a revision of a leg of a packed session is published, or of the session, and reports whether it is
+// the first that is known of the leg.
+func (p *packs) publish(sid call.SessionID, id call.LegID, revision int) (completed bool) {
+	k := p.by[p.hash(ofSession, string(sid))]
+	if k == nil {
+		return false
+	}
+	u, entries := unpack(k.packed)
+	if id == "" {
+		u.revision = max(u.revision, revision)
+	} else if i := slices.Index(u.keys[1:1+len(u.legs)], p.hash(ofLeg, string(id))); i >= 0 {
+		l := &u.legs[i]
+		completed = !l.completed
+		l.completed, l.revision = true, max(l.revision, revision)
+	}
+	k.packed = u.pack(entries)
+	return completed
+}
+
+// unpacked is what a packed session says, but for its entries. Its keys begin with its own and those of its legs.
 type unpacked struct {
-	keys      []uint64
-	revision  int
-	revisions []int // of its legs, in the order in which they became known
-	entries   []uint64
+	keys     []uint64
+	revision int
+	legs     []packedLeg // in the order in which they became known
 }
 
-func unpack(b []byte) (u unpacked) {
+// packedLeg is what is kept of a leg beside its entries: whether its summary is known to be published, and the revision.
+type packedLeg struct {
+	completed bool
+	revision  int
+}
+
+func packedLegs(s *session) (legs []packedLeg) {
+	for _, l := range s.legs {
+		legs = append(legs, packedLeg{l.completed, l.revision})
+	}
+	return legs
+}
+
+// pack returns the session's bytes; entries are as noteEntry writes them.
+func (u unpacked) pack(entries []byte) []byte {
+	b := binary.AppendUvarint(make([]byte, 0, 8*len(u.keys)+2*len(u.legs)+len(entries)+8), uint64(len(u.keys)))
+	for _, key := range u.keys {
+		b = binary.LittleEndian.AppendUint64(b, key)
+	}
+	b = binary.AppendUvarint(b, uint64(u.revision))
+	b = binary.AppendUvarint(b, uint64(len(u.legs)))
+	for _, l := range u.legs {
+		n := uint64(l.revision) << 1
+		if l.completed {
+			n |= 1
+		}
+		b = binary.AppendUvarint(b, n)
+	}
+	return slices.Clip(append(b, entries...))
+}
+
+func unpack(b []byte) (u unpacked, entries []byte) {
 	number := func() uint64 {
 		n, size := binary.Uvarint(b)
 		b = b[size:]
@@ -152,30 +214,53 @@ func unpack(b []byte) (u unpacked) {
 		b = b[8:]
 	}
 	u.revision = int(number())
-	u.revisions = make([]int, number())
-	for i := range u.revisions {
-		u.revisions[i] = int(number())
+	u.legs = make([]packedLeg, number())
+	for i := range u.legs {
+		n := number()
+		u.legs[i] = packedLeg{n&1 != 0, int(n >> 1)}
 	}
+	return u, b
+}
+
+// noted returns the places in the log that noteEntry has written, in order.
+func noted(b []byte) (seqs []uint64) {
 	for seq := uint64(0); len(b) > 0; {
 		distance, size := binary.Varint(b)
 		b = b[size:]
 		seq += uint64(distance)
-		u.entries = append(u.entries, seq)
+		seqs = append(seqs, seq)
 	}
-	slices.Sort(u.entries)
-	u.entries = slices.Compact(u.entries)
-	return u
+	slices.Sort(seqs)
+	return slices.Compact(seqs)
 }
 
-// expire forgets packed sessions, and returns how long none else is to be; less than 0: there is none.
-func (i *identity) expire(now time.Time) (wait time.Duration) {
+// pending counts the legs whose summary is not known to be published.
+func (u *unpacked) pending() (n int) {
+	for _, l := range u.legs {
+		if !l.completed {
+			n++
+		}
+	}
+	return n
+}
+
+// expire forgets packed sessions, and returns how long none else is to be; less than 0: there is none. pending counts the
+// legs among them whose summary is not known to be published.
+func (i *identity) expire(at instant) (wait time.Duration, pending int) {
 	for n := 0; len(i.packed.queue) > 0 && n < maxForgotten; n++ {
 		k := i.packed.queue[0]
 		if k.packed != nil {
-			if wait := time.Unix(0, k.expires).Sub(now); wait > 0 {
-				return wait
+			if wait := time.Unix(0, k.expires).Sub(at.now); wait > 0 {
+				return wait, pending
 			}
-			i.drop(k, unpack(k.packed))
+			u, entries := unpack(k.packed)
+			unknown, seqs := u.pending(), noted(entries)
+			// As of a live one: a task of it may be with a worker, and what is published is read after a replay.
+			if !at.anchored || seqs[len(seqs)-1] > at.floor || unknown > 0 && at.local.Before(at.caughtUp.Add(completedWithin)) {
+				return handedOutFor, pending
+			}
+			pending += unknown
+			i.drop(k, u)
 			i.countForgotten()
 		}
 		i.packed.queue[0] = nil
@@ -183,9 +268,9 @@ func (i *identity) expire(now time.Time) (wait time.Duration) {
 	}
 	if len(i.packed.queue) == 0 {
 		i.packed.queue = nil
-		return -1
+		return -1, pending
 	}
-	return 0
+	return 0, pending
 }
 
 // drop takes a session out of those that are packed.
@@ -195,7 +280,7 @@ func (i *identity) drop(k *kept, u unpacked) {
 	}
 	k.packed = nil
 	i.packed.sessions--
-	i.packed.legs -= len(u.revisions)
+	i.packed.legs -= len(u.legs)
 }
 
 // errOtherwise: what was read is not what was folded.
@@ -215,20 +300,28 @@ func (t *Table) reopen(ref call.Ref) {
 		if k == nil {
 			return
 		}
-		u := unpack(b)
-		s, err := t.refold(u)
-		if err == nil && !slices.Equal(packed.keys(s), u.keys) {
+		u, entries := unpack(b)
+		s, unusable, err := t.refold(u, noted(entries))
+		if err == nil && slices.ContainsFunc(packed.keys(s), func(key uint64) bool { return !slices.Contains(u.keys, key) }) {
 			err = errOtherwise
 		}
 
 		t.mu.Lock()
 		ids := &t.fold.ids
-		if ids.packed.by[u.keys[0]] == k { // and nobody was quicker
-			ids.drop(k, u)
-			if err != nil {
-				ids.countForgotten()
-			} else {
-				t.install(k, s)
+		if ids.packed.by[u.keys[0]] != k || !bytes.Equal(k.packed, b) {
+			t.mu.Unlock() // somebody was quicker, or its summary was published
+			continue
+		}
+		ids.drop(k, u)
+		if err != nil {
+			t.tally.Pending -= u.pending()
+			ids.countForgotten()
+		} else {
+			t.install(k, s)
+			for seq, err := range unusable {
+				if seq > t.backlog.floor {
+					t.backlog.unusable[seq] = err
+				}
 			}
 		}
 		t.mu.Unlock()
@@ -238,32 +331,40 @@ func (t *Table) reopen(ref call.Ref) {
 	}
 }
 
-// refold makes a session of its entries.
-func (t *Table) refold(u unpacked) (*session, error) {
-	entries, err := t.cfg.Read(u.entries)
+// refold makes a session of its entries, and returns which of them could not be folded.
+func (t *Table) refold(u unpacked, seqs []uint64) (s *session, unusable map[uint64]error, err error) {
+	entries, err := t.cfg.Read(seqs)
 	if err != nil {
-		return nil, fmt.Errorf("read the entries of a packed session: %w", err)
+		return nil, nil, fmt.Errorf("read the entries of a packed session: %w", err)
 	}
 	own := newFold(t.cfg.Rules)
-	var s *session
-	for i := range entries {
-		content := decode(&entries[i], t.cfg.Decode)
-		into, err := own.apply(&entries[i], &content)
+	for _, e := range entries {
+		content := decode(e, t.cfg.Decode)
+		into, err := own.apply(e, &content)
 		if err != nil {
-			return nil, err
+			if unusable == nil {
+				unusable = make(map[uint64]error)
+			}
+			unusable[e.Seq] = err
+			if t.cfg.Unusable != nil {
+				t.cfg.Unusable(*e, err)
+			}
 		}
 		if into != nil {
 			s = into
 		}
 	}
-	if s == nil || len(own.ids.inOrder) != 1 || len(s.legs) != len(u.revisions) {
-		return nil, errOtherwise
+	if s == nil || len(own.ids.inOrder) != 1 || len(s.legs) != len(u.legs) {
+		return nil, nil, errOtherwise
 	}
 	s.revision = u.revision
 	for i, l := range s.legs {
-		l.completed, l.tallied, l.revision = true, talliedCompleted, u.revisions[i]
+		l.completed, l.tallied, l.revision = u.legs[i].completed, talliedPending, u.legs[i].revision
+		if l.completed {
+			l.tallied = talliedCompleted
+		}
 	}
-	return s, nil
+	return s, unusable, nil
 }
 
 // install makes a session live again.

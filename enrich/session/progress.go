@@ -46,11 +46,16 @@ func (p *progress) restart(log call.Log) {
 	p.restarts = make(chan struct{})
 }
 
-// advance notes that an entry is folded.
-func (p *progress) advance(e *call.Entry) {
+// begin notes the first entry.
+func (p *progress) begin(e *call.Entry) {
 	if p.began.IsZero() {
 		p.began = e.ReceivedAt
 	}
+}
+
+// advance notes that an entry is folded.
+func (p *progress) advance(e *call.Entry) {
+	p.begin(e)
 	p.latest = later(p.latest, e.ReceivedAt)
 	p.reach(e.Seq)
 }

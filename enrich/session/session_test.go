@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -86,9 +87,10 @@ func (tp *tape) newTable() *session.Table {
 }
 
 // read returns entries of the log, as those who open a packed session want them.
-func (tp *tape) read(seqs []uint64) (entries []call.Entry, err error) {
+func (tp *tape) read(seqs []uint64) (entries []*call.Entry, err error) {
 	for _, seq := range seqs {
-		entries = append(entries, tp.log[seq-tp.before-1])
+		e := tp.log[seq-tp.before-1]
+		entries = append(entries, &e)
 	}
 	return entries, nil
 }
@@ -101,7 +103,9 @@ func (tp *tape) replay() *session.Table {
 	for i := range tp.log {
 		all = append(all, &tp.log[i])
 	}
-	table.FoldAll(all)
+	table.Skim(all)
+	wants := table.Skimmed()
+	table.FoldAll(slices.DeleteFunc(all, func(e *call.Entry) bool { return wants != nil && !wants(e.Seq) }))
 	return table
 }
 

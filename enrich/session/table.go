@@ -23,7 +23,7 @@ type Config struct {
 	Unusable func(e call.Entry, err error)
 	// Read returns the entries at places in the log, which rise. Sessions that are over, published and quiet are packed, and
 	// read back when something comes of them. Nil: none is packed.
-	Read func(seqs []uint64) ([]call.Entry, error)
+	Read func(seqs []uint64) ([]*call.Entry, error)
 	// Unreadable is called for a packed session that could not be read back, and is forgotten. It must not block. Nil: it
 	// is not wanted.
 	Unreadable func(err error)
@@ -41,6 +41,7 @@ type Table struct {
 	schedule schedule
 	tally    Tally
 	backlog  backlog
+	skim     *skim // nil: there was none before the replay that is under way, if one is
 }
 
 // New returns an empty table, to be filled by following the log.
@@ -53,7 +54,7 @@ func New(cfg Config) *Table {
 // clear forgets everything but who waits.
 func (t *Table) clear() {
 	t.clock, t.fold, t.tally, t.backlog = clock{}, newFold(t.cfg.Rules), Tally{}, newBacklog()
-	t.schedule.queue = nil
+	t.schedule.queue, t.skim = nil, nil
 }
 
 // Restart discards the table: the log begins anew at its first entry.
@@ -97,12 +98,25 @@ func (t *Table) take(e *call.Entry, content *content) {
 	t.reopen(content.ref())
 
 	t.mu.Lock()
-	outage := t.fold.noteOutage(e)
+	outage := false
+	if t.skim != nil && !t.skim.ended() {
+		t.skim = nil // it was broken off
+	}
+	if t.skim == nil {
+		outage = t.fold.noteOutage(e)
+		t.backlog.note(e)
+	} else if !t.passTo(e.Seq) {
+		t.progress.advance(e)
+		t.mu.Unlock()
+		return
+	}
 	s, err := t.fold.apply(e, content)
 	if s != nil {
 		t.tally.count(s)
 	}
-	t.backlog.note(e, err)
+	if err != nil {
+		t.backlog.unusable[e.Seq] = err
+	}
 	t.progress.advance(e)
 	t.reschedule(e, s, outage)
 	t.mu.Unlock()
@@ -359,10 +373,10 @@ func (t *Table) Due(limit int) (checks []Check, wait time.Duration, expired int)
 			t.schedule.add(s, s.expires(t.cfg.Rules))
 		}
 	}
-	if at.anchored {
-		if next := t.fold.ids.expire(at.now); next >= 0 {
-			wait = min(wait, next)
-		}
+	next, pending := t.fold.ids.expire(at)
+	t.tally.Pending -= pending
+	if next >= 0 {
+		wait = min(wait, next)
 	}
 	for _, s := range finished {
 		if len(s.legs) == 0 {
@@ -409,6 +423,10 @@ func (t *Table) Needed() uint64 {
 func (t *Table) Published(sid call.SessionID, id call.LegID, revision int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if completed := t.fold.ids.packed.publish(sid, id, revision); completed {
+		t.tally.Completed++
+		t.tally.Pending--
+	}
 	if id == "" {
 		if s := t.fold.ids.session(sid); s != nil {
 			s.revision = max(s.revision, revision)

@@ -76,17 +76,14 @@ type stretch struct {
 
 func newBacklog() backlog { return backlog{unusable: make(map[uint64]error)} }
 
-// note takes the next entry; err is why it could not be folded.
-func (b *backlog) note(e *call.Entry, err error) {
-	if err != nil {
-		b.unusable[e.Seq] = err
-	}
+// note takes the next entry.
+func (b *backlog) note(e *call.Entry) {
 	// What the log keeps for its readers alone is nobody's task.
 	if e.Topic == call.TopicHeartbeat || e.Topic == call.TopicBackfill {
 		return
 	}
 	if n := len(b.stretches); n > 0 && e.ReceivedAt.Sub(b.stretches[n-1].at) < time.Second {
-		b.stretches[n-1].last = e.Seq
+		b.stretches[n-1].last = max(b.stretches[n-1].last, e.Seq)
 		return
 	}
 	b.stretches = append(b.stretches, stretch{e.Seq, e.ReceivedAt})
@@ -177,7 +174,7 @@ func (f *fold) noteOutage(e *call.Entry) bool {
 	// Taken as it is: a pause after a leader's clock stepped back must be seen as well. A step forward looks like a
 	// pause, which costs a request for each open leg.
 	f.previous = e.ReceivedAt
-	if f.rules.Outage <= 0 || before.IsZero() || e.ReceivedAt.Sub(before) <= f.rules.Outage {
+	if !isOutage(f.rules, before, e.ReceivedAt) {
 		return false
 	}
 	var open []*leg
@@ -193,6 +190,11 @@ func (f *fold) noteOutage(e *call.Entry) bool {
 		l.record.outage, l.record.outageSeq = e.ReceivedAt.Add(time.Duration(i)*step), e.Seq
 	}
 	return len(open) > 0
+}
+
+// isOutage reports whether nobody wrote the log between two entries.
+func isOutage(r Rules, before, at time.Time) bool {
+	return r.Outage > 0 && !before.IsZero() && at.Sub(before) > r.Outage
 }
 
 // Open is a leg that is not over.

@@ -79,6 +79,17 @@ type BatchFollower interface {
 	FoldAll(entries []*call.Entry)
 }
 
+// SkimmingFollower is a follower that need not be handed all that stands in a log when it begins to follow it. It looks at
+// everything first, and then says what it wants.
+type SkimmingFollower interface {
+	BatchFollower
+	// Skim takes the next entries that stand in the log, before any is handed on. It keeps nothing of them.
+	Skim(entries []*call.Entry)
+	// Skimmed says that there are no more, and returns which of them are to be handed on; nil: all are. The last one is
+	// always wanted. That the others are not handed on is no hole.
+	Skimmed() (wants func(seq uint64) bool)
+}
+
 // Describe returns the identity and the extent of a log whose entries are the messages of a stream.
 func Describe(info *jetstream.StreamInfo) call.Log {
 	return call.Log{

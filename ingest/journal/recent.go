@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -78,7 +79,7 @@ func (r *Recent) Seen(e *call.Entry) {
 		return
 	}
 	if _, ok := r.Seq(e.ID); !ok {
-		r.Stored(e.ID, e.Seq)
+		r.Stored(strings.Clone(e.ID), e.Seq) // and not the entry with it
 	}
 }
 

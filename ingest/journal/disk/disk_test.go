@@ -189,9 +189,73 @@ func TestEntriesAreReadBackFromTheirPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantSame(t, []call.Entry{all[1], all[2], all[4]}, got)
+	wantSame(t, []call.Entry{all[1], all[2], all[4]}, []call.Entry{*got[0], *got[1], *got[2]})
 	if got, err := j.Read([]uint64{5, 7}); err == nil {
 		t.Errorf("an entry that the log does not have was read: %d entries", len(got))
+	}
+}
+
+// skimmer looks at what stands in a log, and wants only some of it.
+type skimmer struct {
+	collector
+	wants   func(seq uint64) bool
+	skimmed []call.Entry
+}
+
+func (s *skimmer) FoldAll(entries []*call.Entry) {
+	for _, e := range entries {
+		s.Fold(*e)
+	}
+}
+
+func (s *skimmer) Skim(entries []*call.Entry) {
+	for _, e := range entries {
+		kept := *e
+		kept.Data = bytes.Clone(e.Data)
+		s.skimmed = append(s.skimmed, kept)
+	}
+}
+
+func (s *skimmer) Skimmed() func(uint64) bool { return s.wants }
+
+func TestAFollowerThatSkimsIsHandedWhatItWants(t *testing.T) {
+	t.Parallel()
+	const stands, more = 1500, 3 // more than is read at once
+	for name, wants := range map[string]func(seq uint64) bool{
+		"all":               nil,
+		"the last":          func(seq uint64) bool { return seq == stands },
+		"every third":       func(seq uint64) bool { return seq%3 == 0 },
+		"the first and few": func(seq uint64) bool { return seq <= 600 || seq == 1200 || seq == stands },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := newWorld(t).opened(t)
+			appendAll(t, j, 1, stands)
+			all := logged(t, j, stands)
+			var want []call.Entry
+			for _, e := range all {
+				if wants == nil || wants(e.Seq) {
+					want = append(want, e)
+				}
+			}
+			s := &skimmer{collector: collector{make(chan call.Entry, 2*stands)}, wants: wants}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- j.Follow(ctx, s) }()
+			eventually(t, "what stands in the log", func() bool { return len(s.entries) == len(want) })
+			appendAll(t, j, stands+1, stands+more)
+			eventually(t, "what came after", func() bool { return len(s.entries) == len(want)+more })
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			var got []call.Entry
+			for range want {
+				got = append(got, <-s.entries)
+			}
+			wantSame(t, all, s.skimmed)
+			wantSame(t, want, got)
+		})
 	}
 }
 

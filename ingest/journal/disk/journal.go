@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -266,9 +267,45 @@ func (j *Journal) Follow(ctx context.Context, f journal.Follower) error {
 	}
 }
 
-// replay hands on what stands in the log at the start, and returns the sequence to go on with. What comes next is read
-// from the disk meanwhile.
+// replay hands on what stands in the log at the start, and returns the sequence to go on with.
 func (j *Journal) replay(ctx context.Context, f journal.Follower, log call.Log) (next uint64, err error) {
+	next = log.First
+	every := func(uint64) bool { return true }
+	wants := every
+	if s, ok := f.(journal.SkimmingFollower); ok {
+		err := inOrder(ctx, log, j.store.glance, func(entries []*call.Entry) {
+			s.Skim(entries)
+			for _, e := range entries {
+				if !e.Foreign && e.Seq <= log.Last {
+					j.Known.Seen(e)
+				}
+			}
+		})
+		if err != nil || ctx.Err() != nil {
+			return next, err
+		}
+		if wants = s.Skimmed(); wants == nil {
+			wants = every
+		}
+	}
+	read := func(from uint64) ([]*call.Entry, error) {
+		var seqs []uint64
+		for ; from <= log.Last && len(seqs) < most; from++ {
+			if wants(from) {
+				seqs = append(seqs, from)
+			}
+		}
+		if len(seqs) == 0 {
+			return nil, nil
+		}
+		return j.store.pick(seqs, mostBytes)
+	}
+	err = inOrder(ctx, log, read, func(entries []*call.Entry) { next = j.hand(f, entries, next, log.Last) })
+	return next, err
+}
+
+// inOrder reads what stands in the log, and calls do with it. What comes next is read from the disk meanwhile.
+func inOrder(ctx context.Context, log call.Log, read func(from uint64) ([]*call.Entry, error), do func([]*call.Entry)) error {
 	type block struct {
 		entries []*call.Entry
 		err     error
@@ -282,7 +319,7 @@ func (j *Journal) replay(ctx context.Context, f journal.Follower, log call.Log) 
 		defer close(blocks)
 		for from := log.First; from <= log.Last; {
 			var b block
-			if b.entries, b.err = j.store.read(from); b.err == nil && (len(b.entries) == 0 || b.entries[0].Seq != from) {
+			if b.entries, b.err = read(from); b.err == nil && len(b.entries) == 0 {
 				b.err = fmt.Errorf("the log lacks its entry %d", from)
 			}
 			select {
@@ -296,14 +333,13 @@ func (j *Journal) replay(ctx context.Context, f journal.Follower, log call.Log) 
 			from = b.entries[len(b.entries)-1].Seq + 1
 		}
 	})
-	next = log.First
 	for b := range blocks {
 		if b.err != nil || ctx.Err() != nil {
-			return next, b.err
+			return b.err
 		}
-		next = j.hand(f, b.entries, next, log.Last)
+		do(b.entries)
 	}
-	return next, nil
+	return nil
 }
 
 // hand hands entries on, of which those up to last were there at the start, and returns the sequence to go on with.
@@ -331,7 +367,7 @@ func (j *Journal) hand(f journal.Follower, entries []*call.Entry, next, last uin
 }
 
 // Read returns the entries at some sequences, which rise. It fails where one is not in the log, or cannot be read.
-func (j *Journal) Read(seqs []uint64) ([]call.Entry, error) { return j.store.pick(seqs) }
+func (j *Journal) Read(seqs []uint64) ([]*call.Entry, error) { return j.store.pick(seqs, math.MaxInt) }
 
 // read returns the entries from a sequence on, from memory or from the disk; it waits for them.
 func (j *Journal) read(ctx context.Context, who int, from uint64) ([]*call.Entry, error) {

@@ -46,39 +46,58 @@ func appendRecord(b []byte, e *call.Entry) []byte {
 
 // readRecord reads an entry back. It keeps nothing of b. The text is one, which all fields of the entry are parts of.
 func readRecord(seq uint64, b []byte) (call.Entry, error) {
-	const fixed = 1 + 8 + 1
-	if len(b) < fixed || b[0] != recordVersion {
-		return call.Entry{}, fmt.Errorf("read entry %d: %w", seq, errRecord)
+	r, err := parseRecord(seq, b)
+	if err != nil {
+		return call.Entry{}, err
 	}
-	e := call.Entry{
-		Seq: seq, ReceivedAt: time.Unix(0, int64(binary.BigEndian.Uint64(b[1:]))).UTC(), Backfill: b[9]&flagBackfill != 0,
-		Foreign: b[9]&flagForeign != 0,
+	e := r.entry(string(b[:r.head]))
+	e.Data = append(make([]byte, 0, len(b)-r.head), b[r.head:]...)
+	return e, nil
+}
+
+// record is where everything stands in the bytes of an entry.
+type record struct {
+	seq     uint64
+	at      int64
+	flags   byte
+	attempt int
+	// head is how long it is without the body, texts are where the texts in it begin and end.
+	head  int
+	texts [11][2]int
+}
+
+func parseRecord(seq uint64, b []byte) (r record, err error) {
+	const fixed = 1 + 8 + 1
+	broken := func() (record, error) { return record{}, fmt.Errorf("read entry %d: %w", seq, errRecord) }
+	if len(b) < fixed || b[0] != recordVersion {
+		return broken()
 	}
 	attempt, n := binary.Uvarint(b[fixed:])
 	if n <= 0 {
-		return call.Entry{}, fmt.Errorf("read entry %d: %w", seq, errRecord)
+		return broken()
 	}
-	e.Attempt = int(attempt)
-	b = b[fixed+n:]
-	// Where each text begins and ends, before any is copied.
-	var spans [11][2]int
-	at := 0
-	for i := range spans {
-		size, n := binary.Uvarint(b[at:])
-		if n <= 0 || uint64(len(b)-at-n) < size {
-			return call.Entry{}, fmt.Errorf("read entry %d: %w", seq, errRecord)
+	r.seq, r.at, r.flags, r.attempt, r.head = seq, int64(binary.BigEndian.Uint64(b[1:])), b[9], int(attempt), fixed+n
+	for i := range r.texts {
+		size, n := binary.Uvarint(b[r.head:])
+		if n <= 0 || uint64(len(b)-r.head-n) < size {
+			return broken()
 		}
-		spans[i] = [2]int{at + n, at + n + int(size)}
-		at = spans[i][1]
+		r.texts[i] = [2]int{r.head + n, r.head + n + int(size)}
+		r.head = r.texts[i][1]
 	}
-	text := string(b[:at])
-	part := func(i int) string { return text[spans[i][0]:spans[i][1]] }
-	e.Topic, e.ID = call.KnownTopic(part(0)), part(1)
-	e.Ref = call.Ref{
-		Session: call.SessionID(part(2)), Leg: call.LegID(part(3)),
-		Control: call.ControlID(part(4)), Connection: call.ConnectionID(part(5)),
+	return r, nil
+}
+
+// entry returns the entry without its body. Its texts are parts of head.
+func (r *record) entry(head string) call.Entry {
+	part := func(i int) string { return head[r.texts[i][0]:r.texts[i][1]] }
+	return call.Entry{
+		Seq: r.seq, ReceivedAt: time.Unix(0, r.at).UTC(), Backfill: r.flags&flagBackfill != 0, Foreign: r.flags&flagForeign != 0,
+		Attempt: r.attempt, Topic: call.KnownTopic(part(0)), ID: part(1),
+		Ref: call.Ref{
+			Session: call.SessionID(part(2)), Leg: call.LegID(part(3)),
+			Control: call.ControlID(part(4)), Connection: call.ConnectionID(part(5)),
+		},
+		Signature: part(6), Timestamp: part(7), ContentType: part(8), UserAgent: part(9), Trace: part(10),
 	}
-	e.Signature, e.Timestamp, e.ContentType, e.UserAgent, e.Trace = part(6), part(7), part(8), part(9), part(10)
-	e.Data = append(make([]byte, 0, len(b)-at), b[at:]...)
-	return e, nil
 }

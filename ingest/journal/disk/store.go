@@ -173,15 +173,57 @@ func (s *store) read(from uint64) (entries []*call.Entry, err error) {
 	return entries, it.Error()
 }
 
-// pick returns the entries at some sequences, which rise.
-func (s *store) pick(seqs []uint64) (entries []call.Entry, err error) {
+// glance returns entries from a sequence on as read does, to be looked at and not kept: they share their memory.
+func (s *store) glance(from uint64) (entries []*call.Entry, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(from), UpperBound: []byte{entryKey + 1}})
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	var heads, bodies []byte
+	records := make([]record, 0, most)
+	ends := make([][2]int, 0, most)
+	for valid := it.First(); valid && len(records) < most && len(bodies) < mostBytes; valid = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return nil, fmt.Errorf("read the log: %w", err)
+		}
+		r, err := parseRecord(binary.BigEndian.Uint64(it.Key()[1:]), value)
+		if err != nil {
+			return nil, err
+		}
+		heads, bodies = append(heads, value[:r.head]...), append(bodies, value[r.head:]...)
+		records, ends = append(records, r), append(ends, [2]int{len(heads), len(bodies)})
+	}
+	text, all, head, body := string(heads), make([]call.Entry, len(records)), 0, 0
+	entries = make([]*call.Entry, len(records))
+	for i := range records {
+		all[i] = records[i].entry(text[head:ends[i][0]])
+		all[i].Data = bodies[body:ends[i][1]]
+		entries[i], head, body = &all[i], ends[i][0], ends[i][1]
+	}
+	return entries, it.Error()
+}
+
+// pick returns the entries at some sequences, which rise: all of them, or the first ones, of about so many bytes.
+func (s *store) pick(seqs []uint64, bytes int) (entries []*call.Entry, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(seqs[0]), UpperBound: key(seqs[len(seqs)-1] + 1)})
 	if err != nil {
 		return nil, fmt.Errorf("read the log: %w", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for _, seq := range seqs {
-		if !it.SeekGE(key(seq)) || binary.BigEndian.Uint64(it.Key()[1:]) != seq {
+	size := 0
+	for i, seq := range seqs {
+		if size >= bytes {
+			break
+		}
+		found := false
+		if i > 0 && seq == seqs[i-1]+1 {
+			found = it.Next()
+		} else {
+			found = it.SeekGE(key(seq))
+		}
+		if !found || binary.BigEndian.Uint64(it.Key()[1:]) != seq {
 			return nil, errors.Join(fmt.Errorf("the log lacks its entry %d", seq), it.Error())
 		}
 		value, err := it.ValueAndErr()
@@ -192,7 +234,7 @@ func (s *store) pick(seqs []uint64) (entries []call.Entry, err error) {
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, e)
+		entries, size = append(entries, &e), size+len(value)
 	}
 	return entries, nil
 }
