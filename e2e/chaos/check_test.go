@@ -160,7 +160,11 @@ func (c *chaos) spans() map[string]*span {
 // near reports whether an event without a leg's id came while its call could be known.
 func (c *chaos) near(s *span, e *sent) bool {
 	const slack = 3 * time.Second
-	return s != nil && e.First.After(s.first.Add(slack-c.tempo.amend)) && e.First.Before(s.last.Add(c.tempo.amend-slack))
+	earliest := e.First
+	if e.words["stored"] == 0 {
+		earliest = e.posted // it was stored by a post that got no answer
+	}
+	return s != nil && earliest.After(s.first.Add(slack-c.tempo.amend)) && e.First.Before(s.last.Add(c.tempo.amend-slack))
 }
 
 // checkEvents looks for every answered event in the newest revision of its leg.

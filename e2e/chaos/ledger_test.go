@@ -41,6 +41,7 @@ type sent struct {
 	Control      string `json:"control,omitempty"`
 	Posts        int    `json:"posts"`
 	answers      int
+	posted       time.Time // when the first answer came, or none
 	First, Last  time.Time // of the answers 200
 	words        map[string]int
 	parkedBodies []string
@@ -205,7 +206,9 @@ func (l *ledger) record(life *tally, host string, body []byte, status int, word 
 		s = &sent{Deed: "unknown", ID: id, words: make(map[string]int)}
 		l.sent[id] = s
 	}
-	s.Posts++
+	if s.Posts++; s.posted.IsZero() {
+		s.posted = now
+	}
 	if status == http.StatusOK {
 		s.answers++
 		s.words[word]++

@@ -272,7 +272,8 @@ func (c *chaos) rollBack(rng *rand.Rand, now time.Time) {
 		err = os.CopyFS(c.ops.disk, os.DirFS(data))
 	} else {
 		c.count("nats rolled back")
-		c.ops.rolledBack = append(c.ops.rolledBack, interval{c.ops.taken, time.Now()})
+		// What was acknowledged just before is answered, and noted, a moment later.
+		c.ops.rolledBack = append(c.ops.rolledBack, interval{c.ops.taken, time.Now().Add(time.Second)})
 		if err = os.RemoveAll(data); err == nil {
 			err = os.Rename(c.ops.disk, data)
 		}
