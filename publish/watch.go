@@ -2,10 +2,12 @@ package publish
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -92,20 +94,21 @@ func (p *Publisher) Revisions(ctx context.Context, session string) ([]summary.St
 		return nil, err
 	}
 	var all []summary.Stored
-	scan := natsd.Scan{Stream: p.layout.Calls, Subjects: []string{
-		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: session}),
-		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: session, Leg: "*"}),
-	}}
-	err := scan.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
-		// One that is not Legato's says nothing about the others.
-		if stored, err := decode(m); err == nil {
-			all = append(all, stored)
+	// One after the other: for a consumer of several filters the server walks all subjects of the stream.
+	for _, of := range []summary.Key{{Kind: summary.KindSession, Session: session}, {Kind: summary.KindLeg, Session: session, Leg: "*"}} {
+		scan := natsd.Scan{Stream: p.layout.Calls, Subjects: []string{subject(p.layout.Prefix, "*", "*", of)}}
+		err := scan.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
+			// One that is not Legato's says nothing about the others.
+			if stored, err := decode(m); err == nil {
+				all = append(all, stored)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the summaries of session %s: %w", session, err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the summaries of session %s: %w", session, err)
 	}
+	slices.SortFunc(all, func(a, b summary.Stored) int { return cmp.Compare(a.Seq, b.Seq) })
 	return all, nil
 }
 
