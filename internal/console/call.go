@@ -21,9 +21,11 @@ import (
 )
 
 const (
-	// callScan and callScanned bound the search of the log for the entries of a call.
+	// callScan and callScanned bound the search of the log for the entries of a call, quickScan that for a page that is
+	// shown at once: what memory and summaries do not have is put in when it is found.
 	callScan    = 2 * time.Second
 	callScanned = 500_000
+	quickScan   = 60 * time.Millisecond
 	// callPart are the rows of the ladder that are laid out together; the style sheet knows their height.
 	callPart = 100
 	// callSince bounds the search for what is parked of it.
@@ -41,6 +43,8 @@ type callPage struct {
 	// Trace is the id of the trace of its last entry, and TraceURL where it is to be seen. Empty: it was not traced, or
 	// that is not known.
 	Trace, TraceURL string
+	// Rest is where the same is to be had with what the log has, if it was not looked through. Empty: it was.
+	Rest string
 	// Revealed: nothing is masked.
 	Revealed bool
 	Doubts   []doubt
@@ -54,9 +58,12 @@ type doubt struct {
 
 // showCall shows one call, by the id of its session, of a leg, or a control id.
 func (c *Console) showCall(r *http.Request) (view, error) {
-	id := r.PathValue("session")
+	id, within := r.PathValue("session"), callScan
+	if r.Method == http.MethodGet && !r.URL.Query().Has(wholeWord) {
+		within = c.cfg.Quick
+	}
 	told, err := c.cfg.Sources.Story(r.Context(), story.Query{
-		ID: id, Since: time.Now().Add(-callSince), MaxScan: callScan, MaxScanned: callScanned,
+		ID: id, Since: time.Now().Add(-callSince), MaxScan: within, MaxScanned: callScanned,
 	})
 	if err != nil {
 		return view{}, unknown(err)
@@ -65,6 +72,9 @@ func (c *Console) showCall(r *http.Request) (view, error) {
 		return view{}, redirect("/calls/" + told.CallSessionID)
 	}
 	p := callPage{Story: &told, LegsOf: make(map[string]*summary.Leg)}
+	if told.Cut && within < callScan {
+		p.Rest = "/calls/" + url.PathEscape(id) + "?" + wholeWord + "=1"
+	}
 	if p.Revealed, err = c.revealed(r, "a call", slog.String("session", told.CallSessionID)); err != nil {
 		return view{}, err
 	}
@@ -83,6 +93,9 @@ func (c *Console) showCall(r *http.Request) (view, error) {
 	}
 	return view{template: "call", Title: "Call " + shortened(told.CallSessionID), Data: &p}, nil
 }
+
+// wholeWord asks for a call with all that the log has of it.
+const wholeWord = "whole"
 
 // traceMark stands for the id of a trace.
 const traceMark = "{trace}"

@@ -155,6 +155,29 @@ func TestRunsOfAlikeEventsAreOneLine(t *testing.T) {
 	}
 }
 
+func TestACallInALongLogIsShownAtOnceAndThenCompleted(t *testing.T) {
+	w := open(t, console.Access{}, func(c *console.Config) { c.Quick = time.Nanosecond })
+	secretCall(w)
+	const rest = `hx-get="/calls/secret-session?whole=1"`
+	at, whole := w.get("/calls/secret-session").body, w.get("/calls/secret-session?whole=1").body
+	for _, want := range []string{"● initiated", "● hangup normal_clearing 200", "▶ session r1", rest, "Log: memory"} {
+		if !strings.Contains(at, want) {
+			t.Errorf("at once it lacks %q", want)
+		}
+	}
+	if !strings.Contains(whole, "● initiated") || !strings.Contains(whole, "Log: whole") || strings.Contains(whole, rest) {
+		t.Errorf("it is not completed: %s", whole)
+	}
+	// Of a call that has left memory the summaries tell until the log does.
+	w.session("gone", "+12025550111", "+12025550122")
+	if page := w.get("/calls/gone"); page.status != http.StatusOK || !strings.Contains(page.body, "▶ session r1") || strings.Contains(page.body, "has nothing of this call") {
+		t.Errorf("a call that has left memory: %d %s", page.status, page.body)
+	}
+	if page := w.get("/calls/gone?whole=1").body; !strings.Contains(page, "has nothing of this call") {
+		t.Errorf("the log is not said to have nothing of it: %s", page)
+	}
+}
+
 func TestACallLeadsToItsTrace(t *testing.T) {
 	const id = "0af7651916cd43dd8448eb211c80319c"
 	for address, want := range map[string]string{

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -41,6 +42,8 @@ type Config struct {
 	Check    func(ctx context.Context) []Finding
 	// TestCall sends a test call, and returns its session. Nil: that is not allowed.
 	TestCall func(ctx context.Context) (session string, err error)
+	// Quick bounds the search of the log for a page that is shown at once, and then completed; 0: 60 ms.
+	Quick time.Duration
 	// Logger takes a line each time that somebody sees what is masked, or makes something happen.
 	Logger *slog.Logger
 }
@@ -87,6 +90,7 @@ type Console struct {
 // New checks the configuration and binds the listener, so that Addr is known. It fails with ErrOpen, when a login is
 // incomplete, and when the address cannot be bound.
 func New(ctx context.Context, cfg Config) (*Console, error) {
+	cfg.Quick = cmp.Or(cfg.Quick, quickScan)
 	if err := cfg.Access.Check(cfg.Listen); err != nil {
 		return nil, err
 	}

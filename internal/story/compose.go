@@ -24,6 +24,8 @@ type Known struct {
 	// Entries are those of the log about the call, in order. Read: they are all that there are.
 	Entries []call.Entry
 	Read    bool
+	// Cut: the log was not read to its end for want of time.
+	Cut bool
 	// Summaries are the stored revisions of the session and its legs, in the order of their stream.
 	Summaries []summary.Stored
 	// Parked are what is parked of it.
@@ -56,7 +58,7 @@ func Compose(k Known) Story {
 	c := &composer{known: k, last: make(map[string]*summary.Leg), seen: make(map[eventKey]bool)}
 	c.story = Story{
 		ID: k.ID, CallSessionID: string(k.Session), AsOf: k.At.UTC(), Legs: []Leg{}, Timeline: []Item{},
-		Parked: k.Parked, Remarks: slices.Clone(k.Remarks),
+		Parked: k.Parked, Remarks: slices.Clone(k.Remarks), Cut: k.Cut,
 	}
 	c.published()
 	c.events()
@@ -359,6 +361,9 @@ func (c *composer) coverage() {
 	switch {
 	case !folded && len(c.known.Entries) == 0:
 		l.Coverage = CoverageNone
+		if c.known.Cut {
+			break
+		}
 		c.remark("the log has nothing of this call (any more): this is told from its summaries alone")
 	case c.partial:
 		l.Coverage = CoveragePartial

@@ -166,6 +166,7 @@ func (l *lookup) entries(ctx context.Context) error {
 			err = l.scan(ctx, finder, l.beginning(false))
 		}
 	}
+	k.Cut = errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
 	if k.Read = err == nil; err != nil {
 		if !l.inTable && len(k.Summaries) == 0 || ctx.Err() != nil && !l.inTable {
 			return err

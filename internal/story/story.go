@@ -37,6 +37,8 @@ type Story struct {
 	Parked []Parked `json:"parked,omitempty"`
 	// Remarks say what this story lacks, and why.
 	Remarks []string `json:"remarks,omitempty"`
+	// Cut: the log was looked through for as long as the query allows, and not to its end.
+	Cut bool `json:"-"`
 }
 
 // Coverage is how much of a call's entries the log has given.
