@@ -1,6 +1,8 @@
 package session
 
 import (
+	"cmp"
+	"runtime"
 	"slices"
 	"time"
 
@@ -210,13 +212,40 @@ type Open struct {
 	Next *Scheduled
 }
 
-// Open returns the legs that are not over, those of the oldest session first, at most so many, and counts them all.
+// openSlice is how many sessions are looked at while nobody may write the table: a busy service has a hundred thousand.
+const openSlice = 500
+
+// Open returns the legs that are not over, those of the oldest session first, at most so many, and counts them all. The
+// table may change meanwhile.
 func (t *Table) Open(most int) (legs []Open, all int) {
+	for next, more := uint64(0), true; more; {
+		var some []Open
+		var n int
+		some, n, next, more = t.openFrom(next, most-len(legs))
+		legs, all = append(legs, some...), all+n
+		if more {
+			runtime.Gosched() // whoever waits to write goes first
+		}
+	}
+	return legs, all
+}
+
+// openFrom looks at some sessions, from the one on that began with an entry, and returns where the next begin.
+func (t *Table) openFrom(from uint64, most int) (legs []Open, all int, next uint64, more bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	now := t.clock.now(time.Now())
-	for s := range t.fold.ids.all() {
-		for _, l := range s.legs {
+	sessions := t.fold.ids.inOrder
+	at, _ := slices.BinarySearchFunc(sessions, from, func(k *kept, seq uint64) int { return cmp.Compare(k.firstSeq, seq) })
+	sessions = sessions[at:]
+	if len(sessions) > openSlice {
+		sessions, next, more = sessions[:openSlice], sessions[openSlice].firstSeq, true
+	}
+	for _, k := range sessions {
+		if k.live == nil {
+			continue
+		}
+		for _, l := range k.live.legs {
 			if !l.open() {
 				continue
 			}
@@ -225,7 +254,7 @@ func (t *Table) Open(most int) (legs []Open, all int) {
 			}
 		}
 	}
-	return legs, all
+	return legs, all, next, more
 }
 
 func (l *leg) describe(r Rules, now time.Time) Open {

@@ -314,3 +314,29 @@ func TestOpenLegsAreToldWithTheirLastEventAndWhatIsToCome(t *testing.T) {
 		}
 	})
 }
+
+func TestManyOpenLegsAreToldInTheOrderOfTheirSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		const sessions = 1234
+		var want []call.LegID
+		for i := range sessions {
+			tp.says(call.TypeInitiated, ref(i))
+			if i%3 == 0 {
+				tp.says(call.TypeHangup, ref(i))
+			} else {
+				want = append(want, ref(i).Leg)
+			}
+		}
+		for _, most := range []int{0, 1, 700, sessions} {
+			legs, all := tp.table.Open(most)
+			got := make([]call.LegID, len(legs))
+			for i, l := range legs {
+				got[i] = l.Leg
+			}
+			if some := want[:min(most, len(want))]; all != len(want) || !slices.Equal(got, some) {
+				t.Errorf("at most %d: got %d of %d, want %d of %d, each in its place", most, len(got), all, len(some), len(want))
+			}
+		}
+	})
+}

@@ -16,7 +16,7 @@ const (
 	// liveEvery is how often the live legs are looked at while a page shows them.
 	liveEvery = 2 * time.Second
 	// liveShare is how much longer than it takes to look at them nobody looks again: the table of a busy service has a
-	// hundred thousand sessions, and is not written meanwhile.
+	// hundred thousand sessions.
 	liveShare = 300
 )
 
@@ -60,7 +60,13 @@ func (c *Console) streamLive(w http.ResponseWriter, r *http.Request) {
 		tick := time.NewTicker(liveEvery)
 		defer tick.Stop()
 		for sent := (time.Time{}); ; {
-			html, at, err := c.liveDrawn.get(func() ([]byte, error) { return c.draw("live", "livelegs", c.live()) })
+			html, at, err := c.liveDrawn.get(func() (html []byte, took time.Duration, err error) {
+				began := time.Now()
+				legs := c.live()
+				took = time.Since(began)
+				html, err = c.draw("live", "livelegs", legs)
+				return html, took, err
+			})
 			if err != nil {
 				return err
 			}
@@ -83,20 +89,20 @@ func (c *Console) streamLive(w http.ResponseWriter, r *http.Request) {
 type shared struct {
 	mu   sync.Mutex
 	at   time.Time
-	took time.Duration
+	took time.Duration // to look at what is drawn
 	html []byte
 }
 
 // get returns what was drawn lately, or draws it, and when that was.
-func (s *shared) get(draw func() ([]byte, error)) ([]byte, time.Time, error) {
+func (s *shared) get(draw func() (html []byte, took time.Duration, err error)) ([]byte, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.at) >= max(liveEvery/2, liveShare*s.took) {
-		html, err := draw()
+		html, took, err := draw()
 		if err != nil {
 			return nil, now, err
 		}
-		s.html, s.at, s.took = html, now, time.Since(now)
+		s.html, s.at, s.took = html, now, took
 	}
 	return s.html, s.at, nil
 }

@@ -113,9 +113,31 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, v view) {
 	_, _ = w.Write(b.Bytes()) // a reader that is gone misses it
 }
 
-// draw draws a part of a page.
+const (
+	// Whatever is drawn for those who only look on is drawn in parts of about so many bytes, with a pause after each:
+	// drawing a list takes milliseconds, and a webhook that comes meanwhile would wait for a processor.
+	drawnPart  = 4 << 10
+	drawnPause = time.Millisecond
+)
+
+// calmly takes what is drawn.
+type calmly struct {
+	bytes.Buffer
+	part int
+}
+
+// Write implements io.Writer.
+func (b *calmly) Write(p []byte) (int, error) {
+	if b.part += len(p); b.part > drawnPart {
+		b.part = 0
+		time.Sleep(drawnPause)
+	}
+	return b.Buffer.Write(p)
+}
+
+// draw draws a part of a page for those who look on.
 func (c *Console) draw(page, part string, data any) ([]byte, error) {
-	var b bytes.Buffer
+	var b calmly
 	err := c.pages[page].ExecuteTemplate(&b, part, data)
 	return b.Bytes(), err
 }

@@ -105,7 +105,7 @@ const (
 	reachEvery = 200 * time.Millisecond
 	// followEvery is how often the stream is read for more. More seldom would be cheaper, and keep the processor from
 	// webhooks for longer each time.
-	followEvery = 500 * time.Millisecond
+	followEvery = 200 * time.Millisecond
 )
 
 // reach waits until everything is read that the stream has when it is called. Its error is that of ctx, or of a reading
@@ -263,6 +263,12 @@ type follower struct {
 
 	following sync.Mutex
 	readings  []*reading
+
+	// tail, the stream that it is of, and missed are followAll's: missed is the end of what did not come though the stream
+	// has it.
+	tail   natsd.Tail
+	of     jetstream.Stream
+	missed uint64
 }
 
 func (f *follower) wait() { f.wg.Wait() }
@@ -292,6 +298,9 @@ func (f *follower) followAll() {
 		readings := slices.Clone(f.readings)
 		f.following.Unlock()
 		if len(readings) == 0 {
+			if f.of != nil {
+				f.tail.End(f.life, f.of)
+			}
 			return
 		}
 		if err := f.readFor(readings); err != nil && f.life.Err() == nil {
@@ -304,22 +313,38 @@ func (f *follower) followAll() {
 func (f *follower) readFor(readings []*reading) error {
 	ctx, cancel := context.WithTimeout(f.life, readingWithin)
 	defer cancel()
-	var last uint64
-	stream, err := f.js.Stream(ctx, f.stream)
-	if err == nil {
-		scan := natsd.Scan{Stream: f.stream, From: math.MaxUint64}
-		for _, r := range readings {
-			began, end := r.begin(stream.CachedInfo())
-			scan.From, scan.Last, last = min(scan.From, began), end, end
-		}
-		err = scanOn(ctx, f.js, scan, func(m *jetstream.RawStreamMsg) {
-			for _, r := range readings {
-				r.hand(m, scan.From, scan.Last)
-			}
-		})
-	}
+	reached, err := f.readOn(ctx, readings)
 	for _, r := range readings {
-		r.through(last, err)
+		r.through(reached, err)
 	}
 	return err
+}
+
+// readOn returns the last sequence to which everything is read.
+func (f *follower) readOn(ctx context.Context, readings []*reading) (reached uint64, err error) {
+	stream, err := f.js.Stream(ctx, f.stream)
+	if err != nil {
+		return 0, err
+	}
+	f.of = stream
+	from, last := uint64(math.MaxUint64), uint64(0)
+	for _, r := range readings {
+		var began uint64
+		began, last = r.begin(stream.CachedInfo())
+		from = min(from, began)
+	}
+	if from > last {
+		return last, nil
+	}
+	next, err := f.tail.Read(ctx, stream, from, last, func(m *jetstream.RawStreamMsg) {
+		for _, r := range readings {
+			r.hand(m, from, last)
+		}
+	})
+	// What the stream has said that it has, and then does not bring, has been removed, or a server that is behind does not
+	// have it yet. It is asked for once more.
+	if err == nil && next <= last && f.missed != last {
+		f.missed, last = last, next-1
+	}
+	return last, err
 }

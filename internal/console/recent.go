@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,9 +39,10 @@ const (
 // recent are the last calls, read from the stream of summaries while anybody looks. All who look share one reading.
 type recent struct {
 	*reading
-	calls map[string]*callRow
-	legs  map[string]map[string]*callRow // by session
-	drawn map[filter]drawn
+	drawing sync.Mutex // held while a list is drawn, so that each is drawn once, and one after another
+	calls   map[string]*callRow
+	legs    map[string]map[string]*callRow // by session
+	drawn   map[filter]drawn
 }
 
 // drawn is a list that was drawn for a filter, so that a second reader of it costs nothing.
@@ -279,6 +281,8 @@ func (c *Console) streamRecent(w http.ResponseWriter, r *http.Request) {
 // is.
 func (c *Console) recentRows(which filter) (rows drawn, changed <-chan struct{}, err error) {
 	f := c.recent
+	f.drawing.Lock()
+	defer f.drawing.Unlock()
 	f.mu.Lock()
 	rows, changed = f.drawn[which], f.changed
 	version := f.version

@@ -195,3 +195,94 @@ func (s Scan) message(m jetstream.Msg, meta *jetstream.MsgMetadata) *jetstream.R
 	}
 	return raw
 }
+
+// Tail reads what is new in a stream, again and again, with one consumer that it keeps between: making one costs more than
+// reading a hundred messages. The zero value is ready. It is not safe for concurrent use.
+type Tail struct {
+	consumer jetstream.Consumer
+	made     time.Time // when the stream was made that the consumer is of
+	next     uint64    // the first sequence that it has not brought
+	came     uint64    // how many messages it has brought
+}
+
+// tailBatch is how many messages come at once. Few, and a moment for others in between: else a busy stream would keep the
+// processors from them for milliseconds.
+const tailBatch = 32
+
+// tailPause is that moment.
+const tailPause = time.Millisecond
+
+// Read hands the messages from a sequence to another to do, and returns the first sequence that it has not reached:
+// to+1, or less where the server does not have the rest, or not yet. Whatever goes wrong, the next Read may go on there.
+func (t *Tail) Read(ctx context.Context, stream jetstream.Stream, from, to uint64, do func(*jetstream.RawStreamMsg)) (next uint64, err error) {
+	defer func() {
+		if next = max(t.next, from); err != nil {
+			t.End(ctx, stream)
+		}
+	}()
+	t.next = max(t.next, from)
+	if made := stream.CachedInfo().Created; t.consumer == nil || t.next != from || !made.Equal(t.made) {
+		scan := Scan{From: from}
+		if t.consumer, err = stream.CreateConsumer(ctx, scan.consumer()); err != nil {
+			return 0, err
+		}
+		t.made, t.next, t.came = made, from, 0
+	}
+	for t.next <= to {
+		switch n, err := t.fetch(int(min(tailBatch, to-t.next+1)), do); {
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, t.through(ctx)
+		}
+		if t.next <= to {
+			select {
+			case <-time.After(tailPause):
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+	}
+	return 0, nil
+}
+
+// End removes the consumer. One that cannot be deleted is left to the server, which forgets it.
+func (t *Tail) End(ctx context.Context, stream jetstream.Stream) {
+	if t.consumer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scanSilence)
+	defer cancel()
+	_ = stream.DeleteConsumer(ctx, t.consumer.CachedInfo().Name)
+	t.consumer = nil
+}
+
+// through fails unless the server confirms that it has nothing more: nothing also comes when a request is lost.
+func (t *Tail) through(ctx context.Context) error {
+	info, err := t.consumer.Info(ctx)
+	if err == nil && info.NumPending > 0 {
+		return errScanStalled
+	}
+	return err
+}
+
+// fetch hands at most so many messages to do, and returns how many there were.
+func (t *Tail) fetch(most int, do func(*jetstream.RawStreamMsg)) (n int, err error) {
+	batch, err := t.consumer.FetchNoWait(most)
+	if err != nil {
+		return 0, err
+	}
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil {
+			return n, err
+		}
+		if t.came++; meta.Sequence.Consumer != t.came {
+			return n, errScanMissed
+		}
+		n++
+		do(Scan{}.message(m, meta))
+		t.next = meta.Sequence.Stream + 1
+	}
+	return n, batch.Error()
+}

@@ -224,3 +224,84 @@ func TestAReceiverSaysThatNothingComes(t *testing.T) {
 		t.Errorf("of a consumer that is deleted came %v, %v", m, err)
 	}
 }
+
+func TestATailReadsOnWithOneConsumer(t *testing.T) {
+	s := natsdtest.Run(t)
+	create := func() jetstream.Stream {
+		t.Helper()
+		of, err := s.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NOTES", Subjects: []string{"notes"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return of
+	}
+	stream := create()
+	fill := func(from, to int) {
+		t.Helper()
+		for n := from; n <= to; n++ {
+			if _, err := s.JS.Publish(t.Context(), "notes", fmt.Append(nil, "body ", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var tail natsd.Tail
+	read := func(from, to uint64) (seqs []uint64, next uint64, err error) {
+		next, err = tail.Read(t.Context(), stream, from, to, func(m *jetstream.RawStreamMsg) {
+			if want := fmt.Sprint("body ", m.Sequence); string(m.Data) != want {
+				t.Errorf("message %d is %q", m.Sequence, m.Data)
+			}
+			seqs = append(seqs, m.Sequence)
+		})
+		return seqs, next, err
+	}
+	check := func(what string, from, to, wantNext uint64, want ...uint64) {
+		t.Helper()
+		seqs, next, err := read(from, to)
+		if diff := cmp.Diff(want, seqs); diff != "" || next != wantNext || err != nil {
+			t.Errorf("%s: next %d, error %v (-want +got)\n%s", what, next, err, diff)
+		}
+	}
+	fill(1, 100)
+	var all []uint64
+	for seq := uint64(31); seq <= 100; seq++ {
+		all = append(all, seq)
+	}
+	check("from the middle", 31, 100, 101, all...)
+	first := consumersOf(t, stream)
+	if len(first) != 1 {
+		t.Fatalf("consumers: %v", first)
+	}
+	fill(101, 103)
+	check("what is new", 101, 103, 104, 101, 102, 103)
+	if diff := cmp.Diff(first, consumersOf(t, stream)); diff != "" {
+		t.Errorf("it has another consumer (-want +got)\n%s", diff)
+	}
+	check("once more from before", 99, 100, 101, 99, 100)
+	for _, seq := range []uint64{102, 103} {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("where the last are removed", 101, 103, 102, 101)
+
+	for _, name := range consumersOf(t, stream) {
+		if err := stream.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seqs, next, err := read(102, 103); err == nil || seqs != nil || next != 102 {
+		t.Errorf("without its consumer: %v, next %d, error %v", seqs, next, err)
+	}
+	check("with another one", 100, 101, 102, 100, 101)
+
+	if err := s.JS.DeleteStream(t.Context(), "NOTES"); err != nil {
+		t.Fatal(err)
+	}
+	stream = create()
+	fill(1, 102)
+	check("of a stream that was made anew", 102, 102, 103, 102)
+	tail.End(t.Context(), stream)
+	if left := consumersOf(t, stream); left != nil {
+		t.Errorf("consumers were left behind: %v", left)
+	}
+}
