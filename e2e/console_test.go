@@ -427,6 +427,34 @@ func TestAccessibilityInABrowser(t *testing.T) {
 	}
 }
 
+// long sends the webhooks of a call of one leg that does not end, so many.
+func (d *demonstration) long(id string, events int) {
+	d.t.Helper()
+	began := time.Now().Add(-time.Hour)
+	var all []fake.Delivery
+	types := []string{"call.dtmf.received", "call.speak.started", "call.speak.ended"}
+	for i := range events {
+		typ := types[i%len(types)]
+		if i == 0 {
+			typ = "call.initiated"
+		}
+		at, event := began.Add(time.Duration(i)*100*time.Millisecond), fmt.Sprintf("%s-%d", id, i)
+		body, err := json.Marshal(map[string]any{
+			"record_type": "event", "id": event, "event_type": typ, "occurred_at": at.UTC().Format(time.RFC3339Nano),
+			"payload": map[string]any{"call_control_id": "v3:" + id, "call_leg_id": id + "-leg", "call_session_id": id + "-session", "from": "+12025550111", "to": "+12025550122"},
+		})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		all = append(all, fake.Delivery{Type: typ, LegID: call.LegID(id + "-leg"), EventID: event, OccurredAt: at, Data: body, Attempt: 1})
+	}
+	var wg sync.WaitGroup
+	for part := range slices.Chunk(all, events/8+1) {
+		wg.Go(func() { d.send(part, func(fake.Delivery) bool { return true }) })
+	}
+	wg.Wait()
+}
+
 // TestACallOf5000EventsIsSmoothInABrowser opens a call that is as long as any that is shown whole.
 func TestACallOf5000EventsIsSmoothInABrowser(t *testing.T) {
 	t.Parallel()
@@ -436,33 +464,28 @@ func TestACallOf5000EventsIsSmoothInABrowser(t *testing.T) {
 	b := newBrowser(t)
 	d := newDemonstration(t)
 	const events = 4990
-	began := time.Now().Add(-time.Hour)
-	var all []fake.Delivery
-	types := []string{"call.dtmf.received", "call.speak.started", "call.speak.ended"}
-	for i := range events {
-		typ := types[i%len(types)]
-		if i == 0 {
-			typ = "call.initiated"
-		}
-		at := began.Add(time.Duration(i) * 100 * time.Millisecond)
-		body, err := json.Marshal(map[string]any{
-			"record_type": "event", "id": fmt.Sprintf("long-%d", i), "event_type": typ, "occurred_at": at.UTC().Format(time.RFC3339Nano),
-			"payload": map[string]any{"call_control_id": "v3:long", "call_leg_id": "long-leg", "call_session_id": "long-session", "from": "+12025550111", "to": "+12025550122"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, fake.Delivery{Type: typ, LegID: "long-leg", EventID: fmt.Sprintf("long-%d", i), OccurredAt: at, Data: body, Attempt: 1})
-	}
-	var wg sync.WaitGroup
-	for part := range slices.Chunk(all, events/8+1) {
-		wg.Go(func() { d.send(part, func(fake.Delivery) bool { return true }) })
-	}
-	wg.Wait()
+	d.long("long", events)
 	b.open(d.console + "/calls/long-session")
 	if n := value[int](b, "document.querySelectorAll('a.i').length"); n < events {
 		t.Errorf("%d of %d events are shown", n, events)
 	}
 	b.timed("a call of 5,000 events", d.console+"/calls/long-session", 10*time.Second)
 	b.picture("long-call")
+}
+
+// TestACallInALongLogIsShownAtOnceInABrowser opens a call after which the log went on for long.
+func TestACallInALongLogIsShownAtOnceInABrowser(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("sends 60,000 webhooks, which -short leaves out")
+	}
+	b := newBrowser(t)
+	d := newDemonstration(t)
+	const events = 30
+	d.long("early", events)
+	d.long("busy", 60_000)
+	address := d.console + "/calls/early-session"
+	b.timed("a call of 30 events in a log of 60,000", address, 10*time.Second)
+	b.shows(fmt.Sprintf("Log: whole, %d entries", events)) // before it is: memory
+	b.clean()
 }

@@ -83,6 +83,8 @@ func (c *Console) failed(r *http.Request, err error) view {
 	p, ok := errors.AsType[problem](err)
 	switch {
 	case ok:
+	case errors.Is(r.Context().Err(), context.Canceled): // the reader is gone
+		p = problem{http.StatusServiceUnavailable, "Nobody waits for this page."}
 	case errors.Is(err, context.DeadlineExceeded):
 		p = problem{http.StatusServiceUnavailable, "NATS did not answer in time. Try again in a moment."}
 	default:
