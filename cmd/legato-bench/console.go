@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chromedp/chromedp"
 
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
 )
@@ -33,7 +36,7 @@ func (b *benchRun) consolePart(ctx context.Context) error {
 			into    *[]bench.ConsoleRound
 		}{
 			{"without one", nil, false, &c.Alone},
-			{"with readers", []string{"--console-listen=127.0.0.1:0"}, true, &c.Read},
+			{"with readers", []string{consoleFlag}, true, &c.Read},
 		} {
 			b.progress("console, round %d of %d: %s", n+1, b.Rounds, m.what)
 			round, err := b.consoleRound(ctx, fmt.Sprintf("console-%s-%d", m.what, n+1), m.readers, m.flags)
@@ -43,9 +46,75 @@ func (b *benchRun) consolePart(ctx context.Context) error {
 			*m.into = append(*m.into, round)
 		}
 	}
+	var err error
+	if c.Pages, err = b.consoleCalls(ctx); err != nil {
+		return fmt.Errorf("pages of calls: %w", err)
+	}
 	b.report.Console = c
 	return nil
 }
+
+// consoleLoads is how often a page is loaded and measured.
+const consoleLoads = 7
+
+// consoleCalls measures pages of calls in a browser, where there is one.
+func (b *benchRun) consoleCalls(ctx context.Context) (pages []bench.ConsolePage, err error) {
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		b.progress("console: there is no Chromium to look at pages with: %v", err)
+		return nil, nil
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(browser), chromedp.NoSandbox)
+	err = b.driven(ctx, targetPipeline, func(ctx context.Context, d *drive) error {
+		tab, end := chromedp.NewExecAllocator(ctx, options...)
+		defer end()
+		tab, end = chromedp.NewContext(tab)
+		defer end()
+		for _, events := range []int{bench.ConsoleShort, bench.ConsoleLong} {
+			b.progress("console: the page of a call of %d events", events)
+			w := d.build(bench.Shape{Events: events, PerLeg: events})
+			if _, _, err := d.send(ctx, w, func(ctx context.Context) (*bench.Result, error) {
+				return bench.Saturate(ctx, d.Listen, w, connections)
+			}); err != nil {
+				return err
+			}
+			page, err := loads(tab, d.Console+"/calls/"+string(w.Sessions[0]))
+			if err != nil {
+				return err
+			}
+			page.Events = events
+			pages = append(pages, page)
+		}
+		return nil
+	}, consoleFlag)
+	return pages, err
+}
+
+// loads loads a page some times, after once to warm up.
+func loads(tab context.Context, address string) (p bench.ConsolePage, err error) {
+	for n := range consoleLoads + 1 {
+		if err := chromedp.Do(tab, chromedp.Navigate(address)); err != nil {
+			return p, fmt.Errorf("load a page: %w", err)
+		}
+		times, err := chromedp.Run(tab, chromedp.Evaluate[[]float64](`(() => {
+			const n = performance.getEntriesByType("navigation")[0];
+			return [n.responseStatus, n.responseStart - n.requestStart, n.loadEventEnd - n.startTime];
+		})()`))
+		if err != nil {
+			return p, fmt.Errorf("ask how long a page took: %w", err)
+		}
+		if times[0] != http.StatusOK || times[2] <= 0 {
+			return p, fmt.Errorf("a page was not loaded: status, first byte and whole are %v", times)
+		}
+		if n > 0 {
+			p.FirstByte, p.Whole = append(p.FirstByte, times[1]), append(p.Whole, times[2])
+		}
+	}
+	return p, nil
+}
+
+// consoleFlag has the service serve a console.
+const consoleFlag = "--console-listen=127.0.0.1:0"
 
 func (b *benchRun) consoleRound(ctx context.Context, name string, readers bool, flags []string) (r bench.ConsoleRound, err error) {
 	err = b.driven(ctx, targetPipeline, func(ctx context.Context, d *drive) error {

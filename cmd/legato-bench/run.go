@@ -26,7 +26,7 @@ type benchCmd struct {
 	Quick    bool          `help:"Under a minute: one round, fewer events, only the parts load and start."`
 	JSON     bool          `help:"Print the report as JSON."`
 	Goals    bool          `help:"Hold the figures against the project's own goals."`
-	Only     []string      `enum:"load,start,replay,heap,growth,forward,console,disk-busy,burst,steady" help:"Parts to run, separated by commas: load (the floors and the service), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), console (with readers of its live pages), disk-busy (beside other work on the disk), burst (20,000 hangups in a second), steady (memory over a long time). Default: all but steady."`
+	Only     []string      `enum:"load,start,replay,heap,growth,forward,console,disk-busy,burst,steady" help:"Parts to run, separated by commas: load (the floors and the service), start (empty log), replay (restart with a log), heap (open legs), growth (cost by open sessions and by events a call), forward (with an application, live and dead), console (with readers of its live pages, and pages of calls in Chromium), disk-busy (beside other work on the disk), burst (20,000 hangups in a second), steady (memory over a long time). Default: all but steady."`
 	Rounds   int           `default:"3" help:"How often everything is measured, in turn."`
 	Events   int           `default:"40000" help:"Events at saturation."`
 	Hold     time.Duration `default:"10s" help:"How long each fixed rate is held."`

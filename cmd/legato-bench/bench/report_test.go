@@ -76,6 +76,10 @@ func invented() *bench.Report {
 			Rate: 1000, Readers: 5,
 			Alone: []bench.ConsoleRound{{CPUMicros: 200, P99: 2}, {CPUMicros: 400, P99: 2}},
 			Read:  []bench.ConsoleRound{{CPUMicros: 204, P99: 2.1, KiB: 900}, {CPUMicros: 408, P99: 2.6, KiB: 1000}},
+			Pages: []bench.ConsolePage{
+				{Events: bench.ConsoleShort, FirstByte: []float64{10, 31, 12}, Whole: []float64{90, 80, 300}},
+				{Events: bench.ConsoleLong, FirstByte: []float64{100}, Whole: []float64{810}},
+			},
 		},
 	}
 }
@@ -140,6 +144,9 @@ func TestGoalsAreJudgedByTheMedianOfRatiosOfTheSameRound(t *testing.T) {
 		"8 restart with 10,000 undelivered events, of that without an application":     bench.Reached,
 		"9 CPU per event with five readers of the console at 1,000/s, of that without": bench.Reached,
 		"9 p99 of webhooks, the same":                                                  bench.NotReached, // 1.175
+		"9 first byte of the page of a call of 30 events, in Chromium":                 bench.Reached,    // by the median
+		"9 the whole of it":                          bench.Reached,
+		"9 the whole page of a call of 5,000 events": bench.NotReached,
 	}
 	if diff := cmp.Diff(want, verdicts(invented())); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
