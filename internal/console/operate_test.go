@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/console"
@@ -191,6 +193,43 @@ func TestOutcomesCountEachCallByItsNewestRevision(t *testing.T) {
 		if got := w.get(path).status; got != http.StatusBadRequest {
 			t.Errorf("%s: %d", path, got)
 		}
+	}
+}
+
+func TestCausesAreCountedByHourTheMostFrequentByName(t *testing.T) {
+	w := open(t, console.Access{})
+	causes := []string{"user_busy", "no_answer", "normal_clearing", "originator_cancel", "call_rejected", "timeout", "time_limit"}
+	for i, cause := range causes {
+		for n := range len(causes) - i { // user_busy seven times, time_limit once
+			w.session(fmt.Sprintf("%s-%d", cause, n), "+12025550111", "+12025550122", func(s *summary.Session) {
+				s.StartedAt = summary.At(time.Now())
+				s.Hangup = &summary.SessionHangup{CallLegID: "x", Hangup: summary.Hangup{Cause: cause}}
+			})
+		}
+	}
+	w.get("/outcomes")
+	var got struct {
+		Hours []struct{ Causes map[string]int }
+		All   struct{ Causes map[string]int }
+	}
+	if err := json.Unmarshal([]byte(w.get("/outcomes/data?hours=2").body), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"user_busy": 7, "no_answer": 6, "normal_clearing": 5, "originator_cancel": 4, "call_rejected": 3, "(others)": 3}
+	if diff := gocmp.Diff(want, got.All.Causes); diff != "" {
+		t.Errorf("of all (-want +got)\n%s", diff)
+	}
+	sum := make(map[string]int)
+	for _, h := range got.Hours {
+		for cause, n := range h.Causes {
+			sum[cause] += n
+		}
+	}
+	if diff := gocmp.Diff(want, sum); diff != "" {
+		t.Errorf("of the hours together (-want +got)\n%s", diff)
+	}
+	if page := w.get("/outcomes?hours=2").body; !strings.Contains(page, `<th scope="col" class="n">originator_cancel</th>`) || !strings.Contains(page, `<th scope="col" class="n">(others)</th>`) {
+		t.Errorf("the page without script: %s", page)
 	}
 }
 

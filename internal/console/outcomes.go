@@ -26,6 +26,8 @@ const (
 	outcomesCalls = 500_000
 	// outcomesWords bounds the connections, and the causes, that are told apart: the others are one.
 	outcomesWords = 500
+	// outcomesCauses are plotted by hour, the most frequent.
+	outcomesCauses = 5
 	// outcomesHours is the longest span.
 	outcomesHours = 72
 	otherWord     = "(others)"
@@ -121,6 +123,8 @@ type Hour struct {
 	// Calls are all that have a summary, Outcomes how many had which.
 	Calls    int            `json:"calls"`
 	Outcomes map[string]int `json:"outcomes"`
+	// Causes are the hangup causes that are the most frequent in the whole span, and those of all other calls together.
+	Causes map[string]int `json:"causes"`
 	// ASR is the answer-seizure ratio: answered calls in all calls, in percent. ACD is the average length of
 	// conversation of the answered, Delay from start to answer, in seconds. Nil: there is none to take it of.
 	ASR   *float64 `json:"asr"`
@@ -131,12 +135,13 @@ type Hour struct {
 	talked, delayed int
 }
 
-func (h *Hour) add(n counting, kind string) {
+func (h *Hour) add(n counting, kind, cause string) {
 	h.Calls++
 	if h.Outcomes == nil {
-		h.Outcomes = make(map[string]int)
+		h.Outcomes, h.Causes = make(map[string]int), make(map[string]int)
 	}
 	h.Outcomes[kind]++
+	h.Causes[cause]++
 	if n.answered && n.talk >= 0 {
 		h.talk, h.talked = h.talk+float64(n.talk), h.talked+1
 	}
@@ -145,7 +150,14 @@ func (h *Hour) add(n counting, kind string) {
 	}
 }
 
-func (h *Hour) finish() {
+// finish makes the figures. Causes are told apart as far as they are named.
+func (h *Hour) finish(named []counted) {
+	for cause, n := range h.Causes {
+		if !slices.ContainsFunc(named, func(c counted) bool { return c.Word == cause }) {
+			delete(h.Causes, cause)
+			h.Causes[otherWord] += n
+		}
+	}
 	average := func(sum float64, n int) *float64 {
 		if n == 0 {
 			return nil
@@ -190,15 +202,17 @@ func (f *outcomes) report(hours int, connection string, now time.Time) report {
 		if connection != "" && connection != name {
 			continue
 		}
-		r.Hours[n.hour-first].add(n, f.kinds.all[n.kind])
-		r.All.add(n, f.kinds.all[n.kind])
-		causes[f.causes.all[n.cause]]++
+		kind, cause := f.kinds.all[n.kind], f.causes.all[n.cause]
+		r.Hours[n.hour-first].add(n, kind, cause)
+		r.All.add(n, kind, cause)
+		causes[cause]++
 	}
-	for i := range r.Hours {
-		r.Hours[i].finish()
-	}
-	r.All.finish()
 	r.Causes, r.Connections = byCount(causes), byCount(connections)
+	named := r.Causes[:min(len(r.Causes), outcomesCauses)]
+	for i := range r.Hours {
+		r.Hours[i].finish(named)
+	}
+	r.All.finish(named)
 	r.Causes = r.Causes[:min(len(r.Causes), 20)]
 	select {
 	case <-f.ready:
@@ -219,6 +233,19 @@ type outcomesPage struct {
 	Connection string
 	Data       string // the address of the same as JSON
 	Kinds      []summary.Outcome
+}
+
+// CauseNames are the causes that hours tell apart, the most frequent first.
+func (p *outcomesPage) CauseNames() (names []string) {
+	for _, c := range p.Causes[:min(len(p.Causes), outcomesCauses)] {
+		if c.Word != otherWord {
+			names = append(names, c.Word)
+		}
+	}
+	if p.All.Causes[otherWord] > 0 {
+		names = append(names, otherWord)
+	}
+	return names
 }
 
 func readSpan(r *http.Request) (hours int, connection string, err error) {

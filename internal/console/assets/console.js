@@ -44,9 +44,15 @@ addEventListener("DOMContentLoaded", () => {
   };
   const plot = (r) => {
     const x = r.hours.map((h) => h.at);
+    // count draws calls by hour and by a word of theirs. Another set of words is another plot.
+    const count = (id, field, lines) => {
+      if (drawn[id] && drawn[id].series.slice(1).map((s) => s.label).join() !== lines.map(([k]) => k).join()) { drawn[id].destroy(); delete drawn[id]; }
+      draw(id, [x, ...lines.map(([k]) => r.hours.map((h) => (h[field] || {})[k] || 0))], lines, 0);
+    };
     const seen = kinds.filter(([k]) => (r.all.outcomes || {})[k]);
-    if (drawn["plot-outcomes"] && drawn["plot-outcomes"].series.length !== (seen.length || 1) + 1) { drawn["plot-outcomes"].destroy(); delete drawn["plot-outcomes"]; }
-    draw("plot-outcomes", [x, ...(seen.length ? seen : [kinds[0]]).map(([k]) => r.hours.map((h) => (h.outcomes || {})[k] || 0))], seen.length ? seen : [kinds[0]], 0);
+    count("plot-outcomes", "outcomes", seen.length ? seen : [kinds[0]]);
+    const causes = Object.entries(r.all.causes || {}).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).map(([k]) => k);
+    count("plot-causes", "causes", (causes.length ? causes : ["none"]).map((k, i) => [k, kinds[i % kinds.length][1]]));
     for (const [id, key, c] of [["plot-asr", "asr", "good"], ["plot-acd", "acd", "accent"], ["plot-delay", "delay", "odd"]]) draw(id, [x, r.hours.map((h) => h[key])], [[key === "delay" ? "delay" : key.toUpperCase(), c]], 1);
     const say = (id, v, unit) => { document.getElementById(id).textContent = v == null ? "–" : unit ? v.toFixed(1) + unit : String(v); };
     say("n-calls", r.all.calls); say("n-asr", r.all.asr, " %"); say("n-acd", r.all.acd, " s"); say("n-delay", r.all.delay, " s");
