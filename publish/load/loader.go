@@ -30,7 +30,7 @@ type Config struct {
 
 const (
 	// ahead bounds what the server sends before it is asked for.
-	aheadMessages, aheadBytes = 1000, 2 << 20
+	aheadMessages, aheadBytes = 500, 1 << 20
 
 	// Pauses after a failure; they double, with jitter.
 	firstPause, maxPause = 250 * time.Millisecond, 30 * time.Second
