@@ -24,10 +24,16 @@ const packAfter = time.Minute
 type packs struct {
 	seed maphash.Seed
 	by   map[uint64]*kept
-	// queue are those that were packed, in that order; of those that are no more some are still in it.
-	queue []*kept
+	// queue are those that were packed, in that order, and when each expired then; of those that are no more, or were
+	// packed again since, some are still in it.
+	queue []expiry
 	// sessions and legs count them.
 	sessions, legs int
+}
+
+type expiry struct {
+	of *kept
+	at int64 // unix nanoseconds on the log's clock
 }
 
 func newPacks() packs { return packs{seed: maphash.MakeSeed(), by: make(map[uint64]*kept)} }
@@ -106,7 +112,7 @@ func (s *session) noteEntry(seq uint64) {
 // isQuiet reports whether a session for which no check is to come can be packed.
 func (s *session) isQuiet(at instant) bool {
 	return at.anchored && s.over() && s.held == 0 && !s.learned && s.lastSeq <= at.floor && !s.lastAt.Add(packAfter).After(at.now) &&
-		!slices.ContainsFunc(s.legs, func(l *leg) bool { return l.tallied != talliedCompleted || l.record.outageSeq > 0 })
+		!s.opened.Add(packAfter).After(at.local) && !slices.ContainsFunc(s.legs, func(l *leg) bool { return l.tallied != talliedCompleted || l.record.outageSeq > 0 })
 }
 
 // pack packs a quiet session, and reports whether it could.
@@ -135,14 +141,14 @@ func (i *identity) keep(k *kept, packed []byte, legs int, keys []uint64, expires
 	for _, key := range keys {
 		i.packed.by[key] = k
 	}
-	i.packed.queue = append(i.packed.queue, k)
+	i.packed.queue = append(i.packed.queue, expiry{k, k.expires})
 	i.packed.sessions++
 	i.packed.legs += legs
 }
 
 // sort puts those that were packed in any order into that in which they expire.
 func (p *packs) sort() {
-	slices.SortStableFunc(p.queue, func(a, b *kept) int { return cmp.Compare(a.expires, b.expires) })
+	slices.SortStableFunc(p.queue, func(a, b expiry) int { return cmp.Compare(a.at, b.at) })
 }
 
 // publish notes that a revision of a leg of a packed session is published, or of the session, and reports whether it is
@@ -248,9 +254,9 @@ func (u *unpacked) pending() (n int) {
 // legs among them whose summary is not known to be published.
 func (i *identity) expire(at instant) (wait time.Duration, pending int) {
 	for n := 0; len(i.packed.queue) > 0 && n < maxForgotten; n++ {
-		k := i.packed.queue[0]
-		if k.packed != nil {
-			if wait := time.Unix(0, k.expires).Sub(at.now); wait > 0 {
+		next := i.packed.queue[0]
+		if k := next.of; k.packed != nil && k.expires == next.at { // else it stands further behind, if anywhere
+			if wait := time.Unix(0, next.at).Sub(at.now); wait > 0 {
 				return wait, pending
 			}
 			u, entries := unpack(k.packed)
@@ -263,7 +269,7 @@ func (i *identity) expire(at instant) (wait time.Duration, pending int) {
 			i.drop(k, u)
 			i.countForgotten()
 		}
-		i.packed.queue[0] = nil
+		i.packed.queue[0] = expiry{}
 		i.packed.queue = i.packed.queue[1:]
 	}
 	if len(i.packed.queue) == 0 {
@@ -369,8 +375,9 @@ func (t *Table) refold(u unpacked, seqs []uint64) (s *session, unusable map[uint
 
 // install makes a session live again.
 func (t *Table) install(k *kept, s *session) {
-	ids := &t.fold.ids
-	k.live, s.kept = s, k
+	ids, now := &t.fold.ids, time.Now()
+	// Whoever opens it looks at it, or folds into it, only after this: it must not be packed in between.
+	k.live, s.kept, s.opened = s, k, now
 	ids.sessions.Set(string(s.id), s, cache.NoExpiration)
 	t.fold.changes++
 	s.version = t.fold.changes
@@ -381,5 +388,5 @@ func (t *Table) install(k *kept, s *session) {
 			ids.byControl[c] = l
 		}
 	}
-	t.schedule.put(s, t.clock.now(time.Now()))
+	t.schedule.put(s, t.clock.now(now))
 }

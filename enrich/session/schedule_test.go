@@ -409,3 +409,65 @@ func TestTheScheduleOfASessionIsWhatBecomesDue(t *testing.T) {
 		}
 	})
 }
+
+// finish records a call of one leg that is over, confirmed, settled and published, and says that the queue is through.
+func (tp *tape) finish(r call.Ref) {
+	tp.says(call.TypeInitiated, r)
+	tp.says(call.TypeHangup, r)
+	tp.answer(r, ended(1))
+	tp.check(session.Check{Kind: session.CheckSettle, Session: r.Session, Upto: tp.last()})
+	tp.table.Published(r.Session, r.Leg, 1)
+	tp.table.Published(r.Session, "", 1)
+	tp.table.SetFloor(tp.last())
+}
+
+func TestASessionThatWasOpenedIsNotPackedBeforeWhoeverOpenedItHasSeenIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.finish(ref(0))
+		tp.run(time.Now().Add(2*time.Minute), nil)
+		if n := tp.table.Packed(); n != 1 {
+			t.Fatalf("%d sessions are packed after two minutes", n)
+		}
+		tp.view("s")
+		tp.due() // as it may run between the opening and what that was for
+		if n := tp.table.Packed(); n != 0 {
+			t.Error("a session is packed in the moment in which it was opened")
+		}
+		tp.run(time.Now().Add(2*time.Minute), nil)
+		if n := tp.table.Packed(); n != 1 {
+			t.Errorf("%d sessions are packed two minutes after somebody has looked", n)
+		}
+	})
+}
+
+func TestASessionThatIsPackedAgainKeepsNoOtherFromBeingForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		start, other := time.Now(), call.Ref{Session: "other", Leg: "l", Control: "v3:l"}
+		for _, r := range []call.Ref{{Session: "first", Leg: "f", Control: "v3:f"}, ref(0), other} {
+			tp.finish(r)
+			pass(time.Second)
+		}
+		late := rules.AmendWindow - 2*time.Minute
+		tp.run(start.Add(late), nil)
+		tp.says(call.TypeCost, ref(0))
+		tp.run(start.Add(late+rules.SessionSettle), nil)
+		tp.table.SetFloor(tp.last())
+		tp.run(start.Add(late+90*time.Second), nil)
+		if n := tp.table.Packed(); n != 3 {
+			t.Fatalf("%d sessions are packed", n)
+		}
+		tp.run(start.Add(rules.AmendWindow+3*time.Second), nil)
+		if _, ok := tp.table.View(other.Session); ok {
+			t.Error("a session is still known after its amend window, as long as one is that was packed before it")
+		}
+		if _, ok := tp.table.View("s"); !ok {
+			t.Error("a session of which something came late is not known any more")
+		}
+		tp.run(start.Add(late+rules.AmendWindow+time.Minute), nil)
+		if st := tp.table.Stats(); st.Sessions != 0 {
+			t.Errorf("in the end the table holds %+v", st)
+		}
+	})
+}

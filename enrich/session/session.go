@@ -20,6 +20,8 @@ type session struct {
 	firstAt, lastAt time.Time
 	// seen is when the entry of lastAt came in, by this machine's clock; zero: in a replay.
 	seen time.Time
+	// opened is when it was last read back after it had been packed, by this machine's clock; zero: it was not.
+	opened time.Time
 	// activeAt and activeSeq are of the last entry that the settle time counts from: an event, or what made a leg be
 	// over. Bookkeeping entries do not count.
 	activeAt  time.Time
