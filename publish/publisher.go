@@ -119,7 +119,7 @@ func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.S
 			ack, err = p.store(ctx, m, filter, last)
 		}
 	}
-	p.note(begun, err)
+	p.note(begun, ack, err)
 	if natsd.IsFull(err) {
 		err = fmt.Errorf("%w: %w", call.ErrFull, err)
 		p.full.Note(err)
@@ -164,12 +164,12 @@ func (p *Publisher) Unanswered() time.Duration {
 	return 0
 }
 
-// note takes note of whether the server stores. A refusal says nothing about it: a server that cannot write any more still
-// looks at ids and conditions.
-func (p *Publisher) note(begun time.Time, err error) {
+// note takes note of whether the server stores. A refusal says nothing about it, nor does a repetition: a server that
+// cannot write any more still looks at ids and conditions.
+func (p *Publisher) note(begun time.Time, ack *jetstream.PubAck, err error) {
 	now := time.Now()
 	switch {
-	case refused(err) || errors.Is(err, context.Canceled):
+	case refused(err) || errors.Is(err, context.Canceled) || err == nil && ack.Duplicate:
 	case errors.Is(err, context.DeadlineExceeded):
 		if now.Sub(begun) < silentAfter {
 			return

@@ -477,10 +477,10 @@ func TestAServerThatAnswersNoPublicationIsNoticed(t *testing.T) {
 	if err := s.JS.DeleteStream(t.Context(), s.Layout.Calls); err != nil {
 		t.Fatal(err)
 	}
-	var refuses atomic.Bool
+	var answer atomic.Pointer[string]
 	server, err := s.JS.Conn().Subscribe(s.Layout.Prefix+".leg.>", func(m *nats.Msg) {
-		if refuses.Load() {
-			if err := m.Respond([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}`)); err != nil {
+		if a := answer.Load(); a != nil {
+			if err := m.Respond([]byte(*a)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -503,9 +503,14 @@ func TestAServerThatAnswersNoPublicationIsNoticed(t *testing.T) {
 	if err := try(); !errors.Is(err, context.DeadlineExceeded) || p.Unanswered() < publish.DefaultTimeout {
 		t.Errorf("two without an answer: error %v, unanswered for %v", err, p.Unanswered())
 	}
-	refuses.Store(true)
-	if err := try(); !errors.Is(err, publish.ErrRefused) || p.Unanswered() < publish.DefaultTimeout {
-		t.Errorf("a refusal stores nothing: error %v, unanswered for %v", err, p.Unanswered())
+	for _, says := range []string{
+		`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}`,
+		`{"stream":"` + s.Layout.Calls + `","seq":1,"duplicate":true}`,
+	} {
+		answer.Store(&says)
+		if err := try(); !errors.Is(err, publish.ErrRefused) || p.Unanswered() < publish.DefaultTimeout {
+			t.Errorf("%s stores nothing: error %v, unanswered for %v", says, err, p.Unanswered())
+		}
 	}
 	if err := server.Unsubscribe(); err != nil {
 		t.Fatal(err)
