@@ -91,6 +91,9 @@ func (j *Journal) copyOn(ctx context.Context) error {
 		return err
 	}
 	j.copy.upto.Store(upto)
+	if j.Uncopied() == 0 {
+		j.copy.health.Clear() // what failed is there all the same, and nothing may come for a while that says so
+	}
 	// The first one goes alone, so that what it fails with is known to be its own.
 	for limit := 1; ; limit = maxCopied {
 		entries, err := j.read(ctx, copying, upto+1)

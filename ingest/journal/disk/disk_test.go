@@ -388,6 +388,29 @@ func TestASlowCopyHoldsBackTrimmingAndNoAppend(t *testing.T) {
 	w.copied(t, j)
 }
 
+func TestACopyThatIsCompleteHasNoTroubleThoughNothingComes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.opened(t)
+	appendAll(t, j, 1, 3)
+	w.copied(t, j)
+	copied, err := w.JS.Stream(t.Context(), w.Layout.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := copied.CachedInfo().Config
+	if err := w.JS.DeleteStream(t.Context(), w.Layout.Events); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, 4, 4)
+	eventually(t, "it to be said", func() bool { return j.Copying().Err != nil })
+	again.FirstSeq = 5 // as if the entry that failed had been stored
+	if _, err := w.JS.CreateStream(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the trouble to be over", func() bool { return j.Copying().Err == nil })
+}
+
 func TestAStreamThatSomebodyElseHasWrittenIsNotTakenForTheCopy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
