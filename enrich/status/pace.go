@@ -80,7 +80,9 @@ func (p *pace) slow(sent, now time.Time) {
 	if sent.Before(p.slowed) {
 		return
 	}
-	p.refused = p.perSecond(now, 0)
+	// What the quota allows at this moment is next to nothing, where others have used it up: the rate to come back to is
+	// that beside it.
+	p.refused = p.now
 	p.now = max(p.refused*slowdown, min(slowest, p.most))
 	p.slowed, p.grown = now, now
 }

@@ -251,6 +251,36 @@ func TestALimitThatIsLiftedIsFoundOut(t *testing.T) {
 	})
 }
 
+func TestAQuotaThatOthersUsedUpOnceSlowsNothingAfterItsRenewal(t *testing.T) {
+	for _, latency := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, time.Second} {
+		t.Run(latency.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := &limitedAPI{limit: 1000, window: 10 * time.Second, states: true, latency: latency, begun: time.Now()}
+				client := newClient(t, status.Config{Transport: api, Now: time.Now})
+				var others func()
+				others = func() {
+					api.mu.Lock()
+					defer api.mu.Unlock()
+					if api.own += 30; time.Since(api.begun) < 70*time.Second {
+						time.AfterFunc(100*time.Millisecond, others)
+					}
+				}
+				time.AfterFunc(65*time.Second, others)
+				legs := pour(t, client, 50, 3*time.Minute, 5*time.Minute)
+				if api.bad == 0 {
+					t.Fatal("nothing was refused")
+				}
+				for _, l := range legs {
+					after := l.ended.Sub(api.begun)
+					if after > 100*time.Second && (l.asked.IsZero() || l.asked.Sub(l.ended) > 5*time.Second) {
+						t.Fatalf("a leg that ended after %v was asked about %v later", after, l.asked.Sub(l.ended))
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestTheBacklogSaysForHowLongALegHasWaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
