@@ -64,7 +64,7 @@ func TestCheckReadsAnExternalNATS(t *testing.T) {
 		want checked
 	}{
 		{name: "its version", url: fresh, line: "NATS version", want: checked{Verdict: "ok", Detail: "2."}},
-		{name: "a version without batches", url: oldNATS(t), line: "NATS version", want: checked{Verdict: "warning", Detail: "2.11.4", Do: "2.12"}},
+		{name: "an old version", url: oldNATS(t), line: "NATS version", want: checked{Verdict: "warning", Detail: "2.11.4", Do: "2.12"}},
 		{name: "no streams yet", url: fresh, line: "streams", want: checked{Verdict: "ok", Detail: "serve makes CALL_EVENTS, CALLS, CALL_PARKED"}},
 		{
 			name: "no streams, and serve may not make them", url: fresh, args: []string{"--streams=check"}, line: "streams",
@@ -179,8 +179,7 @@ func streams(t *testing.T, url string, limits natsd.Limits) {
 	}
 }
 
-// oldNATS is a server of a version before atomic batches, as far as a client
-// sees that: it introduces itself, and nobody answers what it is asked.
+// oldNATS is a server of an old version, as far as a client sees that: it introduces itself, and nobody answers what it is asked.
 func oldNATS(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -55,7 +55,7 @@ func notEnabled(err error) error {
 	return fmt.Errorf("ask for the account's limits: %w", err)
 }
 
-// judgeVersion says whether the server takes atomic batches.
+// judgeVersion says whether the server is of a version that Legato is tested with.
 func judgeVersion(nc *nats.Conn) Finding {
 	const name = "NATS version"
 	v := nc.ConnectedServerVersion()
@@ -64,8 +64,7 @@ func judgeVersion(nc *nats.Conn) Finding {
 		return ok(name, "%q is no version", v).but(VerdictWarning, "2.12 or later is wanted.")
 	}
 	if major < 2 || major == 2 && minor < 12 {
-		return ok(name, "%s takes no atomic batches: webhooks are appended one by one", v).
-			but(VerdictWarning, "Update the servers to 2.12 or later.")
+		return ok(name, "%s is older than what is tested", v).but(VerdictWarning, "Update the servers to 2.12 or later.")
 	}
 	return ok(name, "%s", v)
 }
