@@ -209,7 +209,7 @@ func TestSomebodyLooksAtCallsInABrowser(t *testing.T) {
 	b.open(d.console + "/outcomes")
 	legatotest.Eventually(t, "the plots are drawn", func() error {
 		drawn := value[[]bool](b, `[...document.querySelectorAll(".plot canvas")].map((c) => c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v !== 0))`)
-		if len(drawn) != 4 || slices.Contains(drawn, false) {
+		if len(drawn) != 5 || slices.Contains(drawn, false) {
 			return fmt.Errorf("%v", drawn)
 		}
 		return nil
