@@ -101,6 +101,7 @@ const (
 	taskGivenBack  = "given_back"
 	taskNotFolded  = "not_folded"
 	taskNotKnown   = "not_known"
+	taskNotParked  = "not_parked"
 	taskParked     = "parked"
 
 	sweepAlive = "alive"
@@ -119,7 +120,7 @@ func (w *Worker) decode(e call.Entry) (call.Event, error) {
 // beginAtZero makes every series that there can be: of one that begins at 1 the
 // first is never seen to happen.
 func (m *metrics) beginAtZero() {
-	for _, result := range []string{taskNothingDue, taskDone, taskGivenBack, taskNotFolded, taskNotKnown, taskParked} {
+	for _, result := range []string{taskNothingDue, taskDone, taskGivenBack, taskNotFolded, taskNotKnown, taskNotParked, taskParked} {
 		m.tasks.WithLabelValues(result)
 	}
 	for _, topic := range []string{call.TopicCheck, call.TopicStatus, call.TopicBackfill} {

@@ -37,7 +37,7 @@ func (w *Worker) takeUnknown(ctx context.Context, t Task) {
 		w.giveBack(t, taskNotKnown, wait)
 		return
 	}
-	w.park(ctx, t, reasonUnknown)
+	w.parkAside(ctx, t, reasonUnknown)
 }
 
 // runUnknown decides about a strange session without legs, of which nothing is stored, as about a strange leg. The table

@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -206,5 +207,28 @@ func TestACrashWhileALateEventIsParkedLosesNothing(t *testing.T) {
 		w.start()
 		after(2 * time.Minute)
 		w.wantParked("unknown_call", costTopic)
+	})
+}
+
+// A stream of parked messages that gives no answer holds up no call, and what could not be parked is when it does.
+func TestParkingThatGivesNoAnswerHoldsUpNoCall(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.parking.silent = true
+		var topics []string
+		for n := range 200 {
+			l := newLeg(fmt.Sprint("unknown", n), 1)
+			w.deliver(l.event(call.TypeCost, 33*time.Second, fields{"call_session_id": nil, "call_leg_id": nil, "status": "success", "total_cost": "0.01"}))
+			topics = append(topics, costTopic)
+		}
+		after(65 * time.Second)
+		a := newLeg("s1", 1)
+		w.lives(a)
+		after(15 * time.Second)
+		w.wantRevisions(a.key(), "1 completed")
+		w.parking.mu.Lock()
+		w.parking.silent = false
+		w.parking.mu.Unlock()
+		after(2 * time.Minute)
+		w.wantParked("unknown_call", topics...)
 	})
 }

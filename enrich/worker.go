@@ -52,6 +52,8 @@ type Worker struct {
 
 	// passes has a value for each pass over a session that is under way.
 	passes chan struct{}
+	// parking has a value for each task that is being parked beside those.
+	parking chan struct{}
 
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
@@ -64,9 +66,10 @@ func New(cfg Config) *Worker {
 		cfg: cfg,
 		log: cfg.Logger,
 		// Its own janitor would be a goroutine that nobody waits for: keepUp sweeps it.
-		stored: cache.New(rememberStored, 0),
-		jobs:   make(map[call.SessionID]*job),
-		passes: make(chan struct{}, maxPasses),
+		stored:  cache.New(rememberStored, 0),
+		jobs:    make(map[call.SessionID]*job),
+		passes:  make(chan struct{}, maxPasses),
+		parking: make(chan struct{}, maxPasses),
 	}
 	w.table = session.New(session.Config{
 		Rules: cfg.Rules, Decode: w.decode, Changed: w.changed, Unusable: w.unusable,
@@ -243,6 +246,20 @@ func (w *Worker) park(ctx context.Context, t Task, why string) {
 		w.log.Error("a task that cannot be done was parked", "reason", why, "seq", e.Seq, "topic", e.Topic)
 	}
 	w.answer(t.Term())
+}
+
+// parkAside parks a task while others are taken: a stream of parked messages that gives no answer holds up no summary.
+// Beyond as many at once as there are passes the task comes again.
+func (w *Worker) parkAside(ctx context.Context, t Task, why string) {
+	select {
+	case w.parking <- struct{}{}:
+		w.wg.Go(func() {
+			defer func() { <-w.parking }()
+			w.park(ctx, t, why)
+		})
+	default:
+		w.giveBack(t, taskNotParked, time.Second)
+	}
 }
 
 // join gives a task to the job of its session, which is started if there is none.

@@ -241,12 +241,22 @@ type fakeParking struct {
 	parked []call.Parked
 	// fail is how many more times parking fails.
 	fail int
+	// silent: it gives no answer.
+	silent bool
 }
 
 // Park implements enrich.Parking.
-func (p *fakeParking) Park(_ context.Context, what call.Parked) error {
+func (p *fakeParking) Park(ctx context.Context, what call.Parked) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.silent {
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		<-ctx.Done()
+		p.mu.Lock()
+		return ctx.Err()
+	}
 	if p.fail > 0 {
 		p.fail--
 		return errDown

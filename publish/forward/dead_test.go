@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -173,4 +175,43 @@ func metric(t *testing.T, r *prometheus.Registry, name string, labels ...string)
 		}
 	}
 	return sum
+}
+
+// mute is a JetStream that gives no answer to what is recorded of attempts.
+type mute struct {
+	jetstream.JetStream
+	asked  chan struct{}
+	answer chan struct{}
+}
+
+func (m *mute) Publish(ctx context.Context, subject string, body []byte, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	select {
+	case m.asked <- struct{}{}:
+	default:
+	}
+	<-m.answer
+	return m.JetStream.Publish(ctx, subject, body, opts...)
+}
+
+// What cannot be recorded for seconds does not look like a process that was stopped, whose commands would be held back.
+func TestCommandsGoOnWhileAttemptsCannotBeRecorded(t *testing.T) {
+	w := newWorld(t)
+	a := newApp(t, nil)
+	js := &mute{w.nats.JS, make(chan struct{}, 1), make(chan struct{})}
+	_, stop := w.runOn(js, forward.Config{Targets: targets(t, a.server.URL, nil)})
+	w.put(event{typ: "call.dtmf.received", session: "s", leg: "l"})
+	a.awaitCount(1)
+	select {
+	case <-js.asked:
+	case <-time.After(patience):
+		t.Fatal("nothing is recorded")
+	}
+	sent := 1
+	for since := time.Now(); time.Since(since) < 2*time.Second; {
+		w.put(event{typ: "call.dtmf.received", session: "s", leg: "l"})
+		sent++
+		a.awaitCount(sent)
+	}
+	close(js.answer)
+	stop()
 }

@@ -170,6 +170,7 @@ func (r *runner) run(ctx context.Context) {
 	wg.Go(func() { r.bringBack(ctx, handClass, 0) })
 	wg.Go(func() { r.keepUp(ctx) })
 	wg.Go(func() { r.tick(ctx) })
+	wg.Go(func() { r.beat(ctx) })
 
 	<-ctx.Done()
 	r.stop()
@@ -219,8 +220,7 @@ func (r *runner) tick(ctx context.Context) {
 			continue
 		case <-ticker.C:
 		}
-		now := time.Now() // the tick may be from before the process was stopped
-		r.tickAt(now)
+		now := time.Now()
 		want := recordEvery
 		if r.sweep(ctx, now) {
 			want = sweepEvery
@@ -232,6 +232,21 @@ func (r *runner) tick(ctx context.Context) {
 		if now.Sub(recorded) >= recordEvery-sweepEvery {
 			recorded = now
 			r.record(ctx)
+		}
+	}
+}
+
+// beat takes note that this process runs, until ctx ends. It waits for nobody else: what cannot be recorded for a while
+// must not look like a process that was stopped.
+func (r *runner) beat(ctx context.Context) {
+	ticker := time.NewTicker(recordEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			r.beatAt(time.Now()) // the tick may be from before the process was stopped
 		}
 	}
 }
