@@ -91,12 +91,12 @@ func (p *Publisher) Last(ctx context.Context, key summary.Key) (summary.Stored, 
 }
 
 // Publish stores a draft when prev is what stands before it: the zero Stored for revision 1, for a later one the
-// revision just before. The connection of a later revision is that of prev, whatever the draft says. It returns the
-// summary as it is stored. It fails with ErrRefused when something else stands there, with ErrInvalid when no
+// revision just before. The connection of a later revision is that of prev, whatever the draft says, but where nothing of
+// prev is known but its revision. It returns the summary as it is stored. It fails with ErrRefused when something else stands there, with ErrInvalid when no
 // attempt could succeed, with a call.ErrFull where there is no room, and with a wrapped infrastructure error when the
 // outcome is not known.
 func (p *Publisher) Publish(ctx context.Context, d summary.Draft, prev summary.Stored) (summary.Stored, error) {
-	if d.Revision > 1 {
+	if d.Revision > 1 && (prev.Seq > 0 || prev.Connection != "") {
 		d.Connection = prev.Connection
 	}
 	if err := validDraft(d, prev); err != nil {

@@ -186,6 +186,20 @@ func TestRevisionsFormAChainThatIsReadBackAfterARestart(t *testing.T) {
 	}
 }
 
+// Where somebody has emptied the stream, of the revision before nothing may be known but its number.
+func TestARevisionOfALostSummaryStandsOnItsConnection(t *testing.T) {
+	s := natsdtest.Run(t)
+	p := newPublisher(t, s.JS, s.Layout)
+	const connection = "1684641123236054244"
+	stored := mustPublish(t, p, draft(legKey, connection, 3), summary.Stored{Draft: summary.Draft{Key: legKey, Revision: 2}})
+	if stored.Connection != connection || stored.Seq != 1 {
+		t.Errorf("it is stored as %+v", stored)
+	}
+	if last, found, err := p.Last(t.Context(), legKey); err != nil || !found || last.Connection != connection {
+		t.Errorf("the last is %+v, %v", last, err)
+	}
+}
+
 func TestPublishIsRefused(t *testing.T) {
 	// Each row publishes onto a chain of two revisions.
 	tests := []struct {
