@@ -30,39 +30,57 @@ var pages = parquet.NewChunkBufferPool(4 << 10)
 // such writes only.
 const columnRows = 64
 
-// Writer writes one file.
+// Writer writes one file. While rows are gathered, those before them are encoded.
 type Writer struct {
 	out    *parquet.GenericWriter[any]
 	fields []field
-	// values are those of the rows gathered, by leaf.
+	// rowBatch has the rows gathered, and spare is the one that is encoded, until encoded tells how that went. Nil: none is.
+	rowBatch
+	spare   rowBatch
+	encoded chan error
+	// rows and bytes are in the row group so far.
+	rows, bytes int
+}
+
+// rowBatch are rows that each column takes at one go.
+type rowBatch struct {
+	// values are those of the rows, by leaf.
 	values [][]parquet.Value
-	// absent counts, by field, the last of the rows gathered in which it is null: they are not in values. Most fields of a row
+	// absent counts, by field, the last of the rows in which it is null: they are not in values. Most fields of a row
 	// are null, and a list that is null is so in each of its leaves.
 	absent   []int
 	gathered int
-	// rows and bytes are in the row group so far.
-	rows, bytes int
+}
+
+func newRowBatch(fields, leaves int) rowBatch {
+	return rowBatch{values: make([][]parquet.Value, leaves), absent: make([]int, fields)}
+}
+
+func (b *rowBatch) empty() {
+	for leaf := range b.values {
+		b.values[leaf] = b.values[leaf][:0]
+	}
+	clear(b.absent)
+	b.gathered = 0
 }
 
 // New returns a writer of rows of a table. With nested lists are written as such. Close must be called.
 func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 	fields, leaves := fieldsOf(table.Columns(), nested, 0, 0)
 	return &Writer{
-		out:    parquet.NewGenericWriter[any](w, append(options(), schemaOf(fields))...),
-		fields: fields,
-		values: make([][]parquet.Value, leaves),
-		absent: make([]int, len(fields)),
+		out:      parquet.NewGenericWriter[any](w, append(options(), schemaOf(fields))...),
+		fields:   fields,
+		rowBatch: newRowBatch(len(fields), leaves),
+		spare:    newRowBatch(len(fields), leaves),
 	}
 }
 
-// Reset lets a writer that was closed begin another file.
+// Reset lets a writer that was closed, or has failed, begin another file.
 func (w *Writer) Reset(to io.Writer) {
+	_ = w.await() // of the file that is given up
 	w.out.Reset(to)
-	w.gathered, w.rows, w.bytes = 0, 0, 0
-	clear(w.absent)
-	for leaf := range w.values {
-		w.values[leaf] = w.values[leaf][:0]
-	}
+	w.rows, w.bytes = 0, 0
+	w.empty()
 }
 
 func options() []parquet.WriterOption {
@@ -74,15 +92,15 @@ func options() []parquet.WriterOption {
 	}
 }
 
-// Write adds a row. When it fails because a list is not as its columns are, the writer goes on without that row; any other
-// error is one of the file's.
+// Write adds a row, whose texts must not change any more. When it fails because a list is not as its columns are, the
+// writer goes on without that row; any other error is one of the file's, perhaps of rows before this one.
 func (w *Writer) Write(row []flat.Value) error {
 	for i := range w.fields {
 		if !row[i].Known {
 			w.absent[i]++
 			continue
 		}
-		w.present(i)
+		w.present(i, &w.fields[i])
 		if err := w.gather(&w.fields[i], row[i], 0, 0); err != nil {
 			w.forget()
 			return &RowError{err}
@@ -100,15 +118,14 @@ func (w *Writer) Write(row []flat.Value) error {
 var nulls [columnRows]parquet.Value
 
 // present appends the values of the rows in which a field is null.
-func (w *Writer) present(i int) {
-	if w.absent[i] == 0 {
+func (b *rowBatch) present(i int, f *field) {
+	if b.absent[i] == 0 {
 		return
 	}
-	f := &w.fields[i]
 	for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-		w.values[leaf] = append(w.values[leaf], nulls[:w.absent[i]]...)
+		b.values[leaf] = append(b.values[leaf], nulls[:b.absent[i]]...)
 	}
-	w.absent[i] = 0
+	b.absent[i] = 0
 }
 
 // RowError is a row that was not written, though others can be.
@@ -120,32 +137,54 @@ func (e *RowError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *RowError) Unwrap() error { return e.err }
 
-// pass hands what was gathered to the columns, and ends a row group that is full.
+// pass has what was gathered encoded once what was before it is, and a row group that is full ended.
 func (w *Writer) pass() error {
+	if err := w.await(); err != nil {
+		return err
+	}
+	full := w.rows >= groupRows || w.bytes >= groupBytes
+	if full {
+		w.rows, w.bytes = 0, 0
+	}
+	w.rowBatch, w.spare = w.spare, w.rowBatch
+	w.encoded = make(chan error, 1)
+	go func(b *rowBatch, encoded chan<- error) { encoded <- w.encode(b, full) }(&w.spare, w.encoded)
+	return nil
+}
+
+// await waits until what was passed is encoded.
+func (w *Writer) await() error {
+	if w.encoded == nil {
+		return nil
+	}
+	err := <-w.encoded
+	w.encoded = nil
+	w.spare.empty()
+	return err
+}
+
+// encode hands rows to the columns, and ends the row group when it is full.
+func (w *Writer) encode(b *rowBatch, full bool) error {
 	columns := w.out.ColumnWriters()
 	for i := range w.fields {
 		f := &w.fields[i]
-		none := w.absent[i] == w.gathered
+		none := b.absent[i] == b.gathered
 		if !none {
-			w.present(i)
+			b.present(i, f)
 		}
 		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-			values := w.values[leaf]
+			values := b.values[leaf]
 			if none {
-				values = nulls[:w.gathered]
+				values = nulls[:b.gathered]
 			}
 			if _, err := columns[leaf].WriteRowValues(values); err != nil {
 				return err
 			}
-			w.values[leaf] = w.values[leaf][:0]
 		}
-		w.absent[i] = 0
 	}
-	w.gathered = 0
-	if w.rows < groupRows && w.bytes < groupBytes {
+	if !full {
 		return nil
 	}
-	w.rows, w.bytes = 0, 0
 	return w.out.Flush()
 }
 
@@ -155,6 +194,9 @@ func (w *Writer) Close() error {
 		if err := w.pass(); err != nil {
 			return err
 		}
+	}
+	if err := w.await(); err != nil {
+		return err
 	}
 	return w.out.Close()
 }
