@@ -113,6 +113,8 @@ func (l *leg) key() summary.Key { return key(l.pass.view.ID, l.view.ID) }
 
 func (l *leg) published() int { return l.view.Revision }
 
+func (l *leg) headless() bool { return !l.view.Initiated }
+
 func (l *leg) isNew() bool { return l.view.Ending != session.NotOver && l.hangup && !l.again }
 
 func (l *leg) due(stored summary.Stored) verdict {

@@ -17,6 +17,8 @@ type subject interface {
 	key() summary.Key
 	// published is the newest revision that the fold knows to be published, 0 when it knows of none.
 	published() int
+	// headless reports whether the view lacks a beginning: of a call that had left the log it has only what came since.
+	headless() bool
 	// isNew reports whether nothing can be stored yet. Only the holder of the task of the subject's
 	// completion may suppose that, and only the first time; otherwise somebody may have published before.
 	isNew() bool
@@ -94,13 +96,13 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 
 // lost is what is known to have been published about a subject of which nothing is stored any more: somebody has
 // emptied the stream. Revisions go on counting, for consumers pass over what they have seen. The zero Stored: nothing is,
-// or it was of a call that the fold has let go since: what is left of that must not take the place of what consumers have.
+// or the view may know less than what was published, which it must not take the place of: then they count anew.
 func (p *pass) lost(s subject, known known) summary.Stored {
-	if p.after(known.stored) < p.view.Epoch {
+	if p.after(known.stored) < p.view.Epoch { // it was of the call before the fold let it go
 		known.stored = summary.Stored{}
 	}
 	revision := max(s.published(), known.stored.Revision)
-	if revision == 0 {
+	if revision == 0 || s.headless() {
 		return summary.Stored{}
 	}
 	return summary.Stored{Draft: summary.Draft{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/compose"
+	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -20,6 +21,11 @@ type wholeSession struct {
 func (s *wholeSession) key() summary.Key { return key(s.pass.view.ID, "") }
 
 func (s *wholeSession) published() int { return s.pass.view.Revision }
+
+func (s *wholeSession) headless() bool {
+	legs := s.pass.view.Legs
+	return len(legs) == 0 || slices.ContainsFunc(legs, func(l session.LegView) bool { return !l.Initiated })
+}
 
 func (s *wholeSession) isNew() bool {
 	return s.pass.view.Over && s.pass.settled && s.pass.view.Settles <= 1
