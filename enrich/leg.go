@@ -113,8 +113,6 @@ func (l *leg) key() summary.Key { return key(l.pass.view.ID, l.view.ID) }
 
 func (l *leg) published() int { return l.view.Revision }
 
-func (l *leg) headless() bool { return !l.view.Initiated }
-
 func (l *leg) isNew() bool { return l.view.Ending != session.NotOver && l.hangup && !l.again }
 
 func (l *leg) due(stored summary.Stored) verdict {
@@ -135,7 +133,7 @@ func (l *leg) merge(_ context.Context, stored summary.Stored, draft *compose.Dra
 		return m, err
 	}
 	knows := !isLost && compose.Covers(*draft.Leg, *m.before.Leg)
-	m.after, m.again = draft, knows && !l.isConfirmedElsewhere(m.before.Leg)
+	m.after, m.again, m.own = draft, knows && !l.isConfirmedElsewhere(m.before.Leg), knows
 	if !m.again { // the draft alone does not make it again
 		l.trimmed = l.trimmed || !knows
 		m.after = compose.LegDraft(compose.MergeLeg(*m.before.Leg, *draft.Leg), l.pass.w.maxBody())

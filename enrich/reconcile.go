@@ -15,10 +15,8 @@ import (
 // subject is a leg or a session: what has one stored summary that is to say what the view says.
 type subject interface {
 	key() summary.Key
-	// published is the newest revision that the fold knows to be published, 0 when it knows of none.
+	// published is the newest revision that the fold knows to be published of what it has, 0 when it knows of none.
 	published() int
-	// headless reports whether the view lacks a beginning: of a call that had left the log it has only what came since.
-	headless() bool
 	// isNew reports whether nothing can be stored yet. Only the holder of the task of the subject's
 	// completion may suppose that, and only the first time; otherwise somebody may have published before.
 	isNew() bool
@@ -41,8 +39,8 @@ type subject interface {
 // merged is a stored summary, and the one that should stand in its place.
 type merged struct {
 	before, after *compose.Draft
-	// again: the same draft leads to the same summary again.
-	again bool
+	// again: the same draft leads to the same summary again. own: it has nothing that only the stored one had.
+	again, own bool
 }
 
 const (
@@ -76,7 +74,7 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	}
 	draft := s.draft()
 	if isNew {
-		why, err := p.publish(ctx, s, merged{after: draft, again: true}, summary.Stored{})
+		why, err := p.publish(ctx, s, merged{after: draft, again: true, own: true}, summary.Stored{})
 		if why != reasonRefused || err != nil {
 			return why, err
 		}
@@ -91,18 +89,18 @@ func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	case isNew:
 		return reasonRefused, nil // it is not readable yet
 	}
-	return p.publish(ctx, s, merged{after: draft, again: true}, p.lost(s, known))
+	return p.publish(ctx, s, merged{after: draft, again: true, own: true}, p.lost(s, known))
 }
 
 // lost is what is known to have been published about a subject of which nothing is stored any more: somebody has
 // emptied the stream. Revisions go on counting, for consumers pass over what they have seen. The zero Stored: nothing is,
-// or the view may know less than what was published, which it must not take the place of: then they count anew.
+// or it was made of more than the view has, which must not take its place: then revisions count anew.
 func (p *pass) lost(s subject, known known) summary.Stored {
-	if p.after(known.stored) < p.view.Epoch { // it was of the call before the fold let it go
+	if !known.own || p.after(known.stored) < p.view.Epoch { // or it was of the call before the fold let it go
 		known.stored = summary.Stored{}
 	}
 	revision := max(s.published(), known.stored.Revision)
-	if revision == 0 || s.headless() {
+	if revision == 0 {
 		return summary.Stored{}
 	}
 	return summary.Stored{Draft: summary.Draft{
@@ -112,7 +110,7 @@ func (p *pass) lost(s subject, known known) summary.Stored {
 
 // amend holds what is stored against the view, and revises it where the view knows more.
 func (p *pass) amend(ctx context.Context, s subject, draft *compose.Draft, stored summary.Stored) (reason, error) {
-	p.published(s.key(), stored.Revision)
+	p.w.table.Stored(call.SessionID(stored.Key.Session), call.LegID(stored.Key.Leg), stored.Revision, p.after(stored))
 	wait, isLost := p.behind(ctx, stored)
 	if wait {
 		return reasonBehind, nil
@@ -130,9 +128,7 @@ func (p *pass) amend(ctx context.Context, s subject, draft *compose.Draft, store
 		return "", err
 	}
 	if bytes.Equal(was, is) {
-		if m.again {
-			p.w.remember(stored, s.version(), m.after.Truncated)
-		}
+		p.stored(s, m, stored, m.after.Truncated)
 		s.settle(m.before)
 		return reasonUnchanged, nil
 	}
@@ -165,10 +161,7 @@ func (p *pass) publish(ctx context.Context, s subject, m merged, stored summary.
 		return "", err
 	}
 	delete(p.job.refused, try)
-	if m.again {
-		p.w.remember(put, s.version(), next.Truncated)
-	}
-	p.published(s.key(), put.Revision)
+	p.stored(s, m, put, next.Truncated)
 	s.settle(next)
 	s.report(next, d.reason)
 	return d.reason, nil
@@ -199,9 +192,17 @@ func (p *pass) wait(d verdict) reason {
 	return d.reason
 }
 
-// published notes in the fold that a revision is stored.
-func (p *pass) published(k summary.Key, revision int) {
-	p.w.table.Published(call.SessionID(k.Session), call.LegID(k.Leg), revision)
+// stored notes, here and in the fold, that a summary stands.
+func (p *pass) stored(s subject, m merged, put summary.Stored, truncated bool) {
+	if m.again {
+		p.w.remember(known{stored: put, version: s.version(), truncated: truncated, own: m.own})
+	}
+	session, leg := call.SessionID(put.Key.Session), call.LegID(put.Key.Leg)
+	if m.own {
+		p.w.table.Published(session, leg, put.Revision)
+	} else {
+		p.w.table.Stored(session, leg, put.Revision, 0)
+	}
 }
 
 // attempted is a revision that a job has tried to publish.
@@ -266,9 +267,9 @@ func (p *pass) after(stored summary.Stored) uint64 {
 type known struct {
 	stored summary.Stored // without its body
 	// version is that of the draft that was found equal to the stored summary, or was stored as it; truncated: it did
-	// not fit as it was.
-	version   version
-	truncated bool
+	// not fit as it was; own: it has nothing that the view has not.
+	version        version
+	truncated, own bool
 }
 
 // version tells drafts of a subject apart: by how often what they are made of has changed in the fold, and by the
@@ -287,7 +288,7 @@ func (w *Worker) remembered(k summary.Key) (known, bool) {
 }
 
 // remember notes which summary stands for a draft.
-func (w *Worker) remember(s summary.Stored, v version, truncated bool) {
-	s.Body = nil
-	w.stored.SetDefault(cacheKey(s.Key), known{stored: s, version: v, truncated: truncated})
+func (w *Worker) remember(k known) {
+	k.stored.Body = nil
+	w.stored.SetDefault(cacheKey(k.stored.Key), k)
 }

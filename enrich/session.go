@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/compose"
-	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -21,11 +20,6 @@ type wholeSession struct {
 func (s *wholeSession) key() summary.Key { return key(s.pass.view.ID, "") }
 
 func (s *wholeSession) published() int { return s.pass.view.Revision }
-
-func (s *wholeSession) headless() bool {
-	legs := s.pass.view.Legs
-	return len(legs) == 0 || slices.ContainsFunc(legs, func(l session.LegView) bool { return !l.Initiated })
-}
 
 func (s *wholeSession) isNew() bool {
 	return s.pass.view.Over && s.pass.settled && s.pass.view.Settles <= 1
@@ -69,7 +63,11 @@ func (s *wholeSession) merge(ctx context.Context, stored summary.Stored, _ *comp
 	}
 	v := s.pass.view
 	after := compose.SessionDraft(compose.MergeSession(compose.Session(v, legs), before.Session, v, legs), s.pass.w.maxBody())
-	return merged{before: before, after: after, again: true}, nil
+	own := len(legs) == len(s.legs)
+	for _, l := range s.pass.legs {
+		own = own && !l.trimmed
+	}
+	return merged{before: before, after: after, again: true, own: own}, nil
 }
 
 // storedLegs adds the summaries of legs that the stored session lists and the view does not, and lets no

@@ -331,26 +331,40 @@ func TestWhatIsLeftOfADepartedCallIsNoRevisionOfItsLostSummary(t *testing.T) {
 	}
 }
 
-// Nor is it when one late event was merged onto the summary, and another comes when the stream has lost it.
+// Nor is it when what came late was merged onto the summary, and more comes when the stream has lost it.
 func TestWhatIsLeftOfAMergedCallIsNoRevisionOfItsLostSummary(t *testing.T) {
-	for replicas := 1; replicas <= 2; replicas++ {
-		inWorld(t, replicas, func(w *world) {
-			a := newLeg("s1", 1)
-			w.lives(a)
-			w.forgotten()
-			w.deliver(a.event(call.TypePlaybackStarted, 3*time.Second, nil))
-			after(5 * time.Second)
-			w.wantRevisions(a.key(), "1 completed", "2 amended late_event")
-			w.sink.empty()
-			w.deliver(a.event(call.TypePlaybackEnded, 4*time.Second, nil))
-			after(10 * time.Minute)
-			for _, k := range []summary.Key{a.key(), a.sessionKey()} {
-				got := w.revisions(k)
-				if len(got) == 0 || !strings.HasPrefix(got[0], "1 completed") {
-					t.Errorf("%s: got %v, want them to count anew", k.Kind, got)
-				}
-			}
-		})
+	for name, begins := range map[string]bool{"one event": false, "its beginning, again": true} {
+		for replicas := 1; replicas <= 2; replicas++ {
+			t.Run(fmt.Sprint(name, ", ", replicas, " replicas"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.rules.SweepAfter = 20 * time.Second
+					defer w.end()
+					for range replicas {
+						w.start()
+					}
+					a := newLeg("s1", 1)
+					w.lives(a)
+					w.forgotten()
+					w.deliver(a.event(call.TypePlaybackStarted, 3*time.Second, nil))
+					after(10 * time.Second)
+					w.wantRevisions(a.key(), "1 completed", "2 amended late_event")
+					if begins {
+						w.deliver(a.initiated())
+						after(time.Minute)
+					}
+					w.sink.empty()
+					w.deliver(a.event(call.TypePlaybackEnded, 4*time.Second, nil))
+					after(10 * time.Minute)
+					for _, k := range []summary.Key{a.key(), a.sessionKey()} {
+						got := w.revisions(k)
+						if len(got) == 0 || !strings.HasPrefix(got[0], "1 completed") {
+							t.Errorf("%s: got %v, want them to count anew", k.Kind, got)
+						}
+					}
+				})
+			})
+		}
 	}
 }
 

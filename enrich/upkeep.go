@@ -139,5 +139,9 @@ func (w *Worker) published(ctx context.Context, log string, k summary.Key, revis
 	if at.Log == log && !w.awaitFold(ctx, at.Seq) {
 		return
 	}
-	w.table.Published(call.SessionID(k.Session), call.LegID(k.Leg), revision)
+	made := at.Seq
+	if at.Log != log {
+		made = 0
+	}
+	w.table.Stored(call.SessionID(k.Session), call.LegID(k.Leg), revision, made)
 }

@@ -48,7 +48,7 @@ func (c *chaos) check() {
 	c.checkPhantoms(published)
 	for _, played := range c.world.Calls {
 		c.result.Legs += len(played.Legs)
-		if published.again[string(played.Session)] || c.cutOff(played) {
+		if published.again[string(played.Session)] || c.cutOff(played) || c.cameBack(string(played.Session)) {
 			continue
 		}
 		for _, l := range played.Legs {
@@ -202,6 +202,8 @@ func (c *chaos) checkEvents(published told) {
 		case c.has(published.legs[e.Leg], e), slices.ContainsFunc(published.before[e.Leg], func(l *summary.Leg) bool { return c.has(l, e) }):
 		case c.mayBeLost(e), c.strayed[e.ID]:
 			c.result.RolledBack++
+		case c.cameBack(e.Session):
+			c.result.Orphans++
 		case e.Deed == deedControl && !c.near(spans[e.Leg], e):
 			c.result.Orphans++
 		case published.legs[e.Leg] == nil:
@@ -269,7 +271,7 @@ func (c *chaos) checkPhantoms(published told) {
 			seen[identity] = true
 			e := c.ledger.sent[shown.ID]
 			if e == nil && shown.Backfill {
-				if e = c.ledger.recalled(id, shown); e != nil && c.has(l, e) {
+				if e = c.ledger.recalled(id, shown); e != nil && c.has(l, e) && !c.cameBack(l.CallSessionID) {
 					c.find("doubled", "leg %s shows %s %s, and its webhook %s as well", id, shown.Type, shown.ID, e.ID)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -293,6 +294,28 @@ func (o *operators) removedSessions() map[string]bool {
 		}
 	}
 	return removed
+}
+
+// cameBack reports whether summaries of a session were removed, and something of it came after replicas may have let it
+// go. Then one has only what came late, another, which was started since, all that is in the log, and nothing that is
+// stored tells them what the call was.
+func (c *chaos) cameBack(session string) bool {
+	if !c.ops.removedSessions()[session] {
+		return false
+	}
+	var at []time.Time
+	for _, e := range c.ledger.sent {
+		if e.Session == session && e.answered() {
+			at = append(at, e.First, e.Last)
+		}
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	for i := range at {
+		if i > 0 && at[i].Sub(at[i-1]) > c.tempo.amend-3*time.Second {
+			return true
+		}
+	}
+	return false
 }
 
 // mayBeLost reports whether all that was answered about an event is an entry that the log has lost with its end.

@@ -153,18 +153,18 @@ func (p *packs) sort() {
 
 // publish notes that a revision of a leg of a packed session is published, or of the session, and reports whether it is
 // the first that is known of the leg.
-func (p *packs) publish(sid call.SessionID, id call.LegID, revision int) (completed bool) {
+func (p *packs) publish(sid call.SessionID, id call.LegID, revision int, made uint64) (completed bool) {
 	k := p.by[p.hash(ofSession, string(sid))]
 	if k == nil {
 		return false
 	}
 	u, entries := unpack(k.packed)
 	if id == "" {
-		u.revision = max(u.revision, revision)
+		u.revision = newest(u.revision, revision, made >= k.firstSeq)
 	} else if i := slices.Index(u.keys[1:1+len(u.legs)], p.hash(ofLeg, string(id))); i >= 0 {
 		l := &u.legs[i]
 		completed = !l.completed
-		l.completed, l.revision = true, max(l.revision, revision)
+		l.completed, l.revision = true, newest(l.revision, revision, made >= k.firstSeq)
 	}
 	k.packed = u.pack(entries)
 	return completed

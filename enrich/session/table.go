@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -418,25 +419,47 @@ func (t *Table) Needed() uint64 {
 	return t.fold.ids.oldest(t.progress.position.Load() + 1)
 }
 
-// Published states that a revision of a leg's summary is published, or of the session's where no leg is named, whoever
-// has done it. A leg that is not over yet, for all that is folded, counts as completed when it is.
+// Published notes that a revision of a leg is stored, or of the session where id is empty, which was made of what the
+// fold has. A leg that is not over yet, for all that is folded, counts as completed when it is.
 func (t *Table) Published(sid call.SessionID, id call.LegID, revision int) {
+	t.publish(sid, id, revision, math.MaxUint64)
+}
+
+// Stored notes that somebody has stored a revision of a leg, or of the session where id is empty, and at which place in
+// this log it was made; 0: in another log. Whoever made it may have known more: it is one of what the fold has when it is
+// the first, made since the session began, and so are those that follow it.
+func (t *Table) Stored(sid call.SessionID, id call.LegID, revision int, made uint64) {
+	if revision > 1 {
+		made = 0
+	}
+	t.publish(sid, id, revision, made)
+}
+
+func (t *Table) publish(sid call.SessionID, id call.LegID, revision int, made uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if completed := t.fold.ids.packed.publish(sid, id, revision); completed {
+	if completed := t.fold.ids.packed.publish(sid, id, revision, made); completed {
 		t.tally.Completed++
 		t.tally.Pending--
 	}
 	if id == "" {
 		if s := t.fold.ids.session(sid); s != nil {
-			s.revision = max(s.revision, revision)
+			s.revision = newest(s.revision, revision, made >= s.firstSeq)
 		}
 		return
 	}
 	if l := t.fold.ids.leg(sid, id); l != nil {
-		l.completed, l.revision = true, max(l.revision, revision)
+		l.completed, l.revision = true, newest(l.revision, revision, made >= l.session.firstSeq)
 		t.tally.count(l.session)
 	}
+}
+
+// newest is the newest revision of what the fold has, 0 while none is known; own: this one is.
+func newest(known, revision int, own bool) int {
+	if known == 0 && !own {
+		return 0
+	}
+	return max(known, revision)
 }
 
 // clock is the log's clock: the stream's timestamp of an entry, plus what has passed on the monotonic clock since

@@ -31,7 +31,7 @@ type View struct {
 	FirstAt time.Time
 	// Over: all legs are over, and it has been quiet since.
 	Over bool
-	// Revision is the newest of its summary that is known to be published; 0: none is.
+	// Revision is the newest of its summary that is known to be published and was made of what the fold has; 0: none is.
 	Revision int
 	// Settles counts how often a check found it over.
 	Settles int
@@ -75,7 +75,7 @@ type LegView struct {
 	Final bool
 	// Missing are the events that it must have had, once it is over, and that are not known.
 	Missing Missing
-	// Revision is the newest of its summary that is known to be published; 0: none is.
+	// Revision is the newest of its summary that is known to be published and was made of what the fold has; 0: none is.
 	Revision int
 	// Backfilled counts the attempts to complete it from the history that the log has outcomes of: the highest.
 	Backfilled int
