@@ -365,3 +365,47 @@ func TestMessagesThatLegatoDidNotWriteKeepNoCallFromItsSummaries(t *testing.T) {
 	s.Logged("the log's stream has messages that Legato did not write; they are passed over: somebody else may publish there")
 	legatotest.StopsCleanly(t, s)
 }
+
+// The copy of the one process's log is made in order, so what somebody else published into it would stop it for good, and
+// forwarding with it: the server inside lets nobody else.
+func TestNobodyElsePublishesIntoTheLogOfTheOneProcess(t *testing.T) {
+	t.Parallel()
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
+	refused := make(chan error, 16)
+	nc, err := nats.Connect(s.NATS, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	subjects := []string{"calls.event._.call.hangup", "calls.internal.check", "calls.internal.status", "calls.internal.repair", "calls.internal.probe"}
+	for _, subject := range subjects {
+		if err := nc.Publish(subject, []byte("not Legato's")); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-refused:
+			if !errors.Is(err, nats.ErrPermissionViolation) {
+				t.Errorf("publishing on %s: %v", subject, err)
+			}
+		case <-time.After(legatotest.Patience):
+			t.Fatalf("publishing on %s is not refused", subject)
+		}
+	}
+	c := shortCall(1)
+	play(t, world, s, c)
+	legatotest.Completed(t, s.NATS, "calls.session.completed.*."+string(c.Session))
+	legatotest.Eventually(t, "the webhooks are copied", func() error {
+		n := 0
+		for _, m := range legatotest.Stored(t, legatotest.Dial(t, s.NATS), "CALL_EVENTS") {
+			if strings.HasPrefix(m.Subject(), "calls.event.") {
+				n++
+			}
+		}
+		if n != len(c.Deliveries) {
+			return fmt.Errorf("%d of %d are", n, len(c.Deliveries))
+		}
+		return nil
+	})
+	legatotest.StopsCleanly(t, s)
+}

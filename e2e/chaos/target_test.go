@@ -196,6 +196,7 @@ func (c *chaos) checkTargets(began time.Time) {
 		}
 	}
 	slices.Sort(seqs)
+	c.checkFeed()
 	ctx, cancel := context.WithTimeout(c.t.Context(), legatotest.Patience)
 	defer cancel()
 	ended, complete, err := forward.NewDesk(c.js, c.layout).Attempts(ctx, began, time.Time{}, seqs...)
@@ -207,6 +208,20 @@ func (c *chaos) checkTargets(began time.Time) {
 		g.mu.Lock()
 		c.checkTarget(g, seqs, hungUp, ended)
 		g.mu.Unlock()
+	}
+}
+
+// checkFeed looks for every webhook that was stored in the raw feed.
+func (c *chaos) checkFeed() {
+	c.t.Helper()
+	fed := make(map[string]bool, len(c.feed.events))
+	for _, e := range c.feed.events {
+		fed[e.ID] = true
+	}
+	for _, e := range c.sentInOrder() {
+		if e.words["stored"] > 0 && e.words["parked"] == 0 && !fed[e.ID+"/"+e.Type] {
+			c.find("lost", "%s %s (%s, answered %s) never came to CALL_EVENTS", e.Type, e.ID, e.Deed, e.First.Format(time.TimeOnly))
+		}
 	}
 }
 

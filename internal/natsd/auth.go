@@ -58,16 +58,34 @@ func (a Auth) options() []nats.Option {
 	return nil
 }
 
-// gate admits the clients of an embedded server. The server's own check would
-// take a password that looks like a bcrypt hash for one, and warn of every other.
-type gate struct{ auth Auth }
+// gate admits the clients of an embedded server, and keeps those of other processes from publishing on own subjects. The
+// server's own check would take a password that looks like a bcrypt hash for one, and warn of every other.
+type gate struct {
+	auth Auth
+	own  []string
+}
 
 var _ server.Authentication = gate{}
 
 // Check implements server.Authentication.
 func (g gate) Check(c server.ClientAuthentication) bool {
-	shown := c.GetOpts()
-	if g.auth.Token != "" {
+	if !g.admits(c.GetOpts()) {
+		return false
+	}
+	if from := c.RemoteAddress(); len(g.own) > 0 && (from == nil || from.Network() != inProcess) {
+		c.RegisterUser(&server.User{Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: g.own}}})
+	}
+	return true
+}
+
+// inProcess is the network of a connection that does not leave the process: it is a net.Pipe.
+const inProcess = "pipe"
+
+func (g gate) admits(shown *server.ClientOpts) bool {
+	switch {
+	case g.auth == Auth{}:
+		return true
+	case g.auth.Token != "":
 		return same(shown.Token, g.auth.Token)
 	}
 	return same(shown.Username, g.auth.User) && same(shown.Password, g.auth.Password)

@@ -145,14 +145,20 @@ func (l Limits) withDefaults() (Limits, error) {
 	return l, nil
 }
 
+// LogSubjects are the subjects of the log's stream.
+func (n Layout) LogSubjects() []string {
+	subjects := []string{n.Prefix + ".event.>"}
+	for _, topic := range call.InternalTopics() {
+		subjects = append(subjects, n.Prefix+"."+topic)
+	}
+	return subjects
+}
+
 // streams returns the configurations that a deployment wants.
 func (n Layout) streams(l Limits) []jetstream.StreamConfig {
 	events := baseStream(n.Events, l.EventsMaxAge, l.EventsMaxBytes, l.Replicas)
 	events.Description = "Legato's log: call webhooks byte for byte, status answers and checks."
-	events.Subjects = []string{n.Prefix + ".event.>"}
-	for _, topic := range call.InternalTopics() {
-		events.Subjects = append(events.Subjects, n.Prefix+"."+topic)
-	}
+	events.Subjects = n.LogSubjects()
 	if l.Copy {
 		// The log drops what it has stored; the copy is made in order, each message on condition of the one before.
 		events.Description = "The copy of Legato's log: call webhooks byte for byte, status answers and checks."

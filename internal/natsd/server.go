@@ -34,6 +34,8 @@ type Config struct {
 	// Auth is what every client must show, the process's own included, which
 	// Connect sees to. None: everybody is let in, and Listen must be loopback.
 	Auth Auth
+	// Own are subjects on which no client outside the process may publish, as those of a log that is copied in order.
+	Own []string
 	// Logger receives the server's log, warnings and errors as such, its notices as debug. Nil: discarded.
 	Logger *slog.Logger
 	// ReadyTimeout bounds the wait for the server to accept connections after
@@ -113,8 +115,8 @@ func serverOptions(cfg Config) (*server.Options, error) {
 	if err := cfg.Auth.check(); err != nil {
 		return nil, fmt.Errorf("start embedded NATS: %w", err)
 	}
-	if cfg.Auth != (Auth{}) {
-		opts.CustomClientAuthentication = gate{cfg.Auth}
+	if cfg.Auth != (Auth{}) || len(cfg.Own) > 0 {
+		opts.CustomClientAuthentication = gate{cfg.Auth, cfg.Own}
 	}
 	if cfg.Listen == "" {
 		return opts, nil

@@ -168,7 +168,8 @@ func (s *Service) connect(ctx context.Context) (err error) {
 			return err
 		}
 		s.embedded, err = natsd.Start(natsd.Config{ //nolint:contextcheck // it only tries whether an address is free
-			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Auth: auth, Logger: s.log.With("component", "nats"),
+			DataDir: s.settings.DataDir, Listen: s.settings.NATSListen, Auth: auth, Own: s.layout.LogSubjects(),
+			Logger: s.log.With("component", "nats"),
 		})
 		if errors.Is(err, natsd.ErrOpen) {
 			return fmt.Errorf("--nats-listen: %w; set --nats-user and --nats-password, or --nats-token", err)
