@@ -283,7 +283,9 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forw
 			continue
 		}
 		over := hungUp.names(e.Ref)
-		recorded := slices.ContainsFunc(ended[seq][g.name], func(a forward.Attempt) bool { return a.Result == forward.Stale })
+		recorded := slices.ContainsFunc(ended[seq][g.name], func(a forward.Attempt) bool {
+			return a.Result == forward.Stale || a.Result == forward.Expired // it came to be forwarded a minute late
+		})
 		switch {
 		case recorded:
 			stale++

@@ -82,6 +82,12 @@ var errReplaying = errors.New("the log is being replayed")
 
 // Over implements forward.Calls.
 func (c foldedCalls) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error) {
+	// What is further on in the log may have ended the call long ago, while the replay has come to its beginning alone.
+	select {
+	case <-c.table.CaughtUp():
+	case <-ctx.Done():
+		return false, fmt.Errorf("is the leg of entry %d over: %w", seq, errReplaying)
+	}
 	if err := c.table.Wait(ctx, seq); err != nil {
 		return false, err
 	}
