@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait; a loaded machine is slow, not wrong.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 var startedAt = time.Date(2026, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
 

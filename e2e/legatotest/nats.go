@@ -85,12 +85,7 @@ func (n *NATSProcess) signal(s syscall.Signal) {
 // FreeAddr is an address on which nobody listens.
 func FreeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return FreeAddrs(t, 1)[0]
 }
 
 // Stored reads all messages of a stream.
