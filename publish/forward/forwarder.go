@@ -170,7 +170,7 @@ func (r *runner) run(ctx context.Context) {
 	wg.Go(func() { r.bringBack(ctx, handClass, 0) })
 	wg.Go(func() { r.keepUp(ctx) })
 	wg.Go(func() { r.tick(ctx) })
-	wg.Go(func() { r.beat(ctx) })
+	wg.Go(func() { r.heartbeat(ctx) })
 
 	<-ctx.Done()
 	r.stop()
@@ -236,9 +236,9 @@ func (r *runner) tick(ctx context.Context) {
 	}
 }
 
-// beat takes note that this process runs, until ctx ends. It waits for nobody else: what cannot be recorded for a while
+// heartbeat takes note that this process runs, until ctx ends. It waits for nobody else: what cannot be recorded for a while
 // must not look like a process that was stopped.
-func (r *runner) beat(ctx context.Context) {
+func (r *runner) heartbeat(ctx context.Context) {
 	ticker := time.NewTicker(recordEvery)
 	defer ticker.Stop()
 	for {
@@ -246,7 +246,7 @@ func (r *runner) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			r.beatAt(time.Now()) // the tick may be from before the process was stopped
+			r.heartbeatAt(time.Now()) // the tick may be from before the process was stopped
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (r *runner) runProxy(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.bringBack(ctx, handClass, 0) })
 	wg.Go(func() { r.tick(ctx) })
-	wg.Go(func() { r.beat(ctx) })
+	wg.Go(func() { r.heartbeat(ctx) })
 	<-ctx.Done()
 	r.stop()
 	wg.Wait()

@@ -45,9 +45,9 @@ type runner struct {
 	died, recovered time.Time
 	prober          *time.Timer
 	stopped         bool
-	// beaten is when this process was last seen to run, and awake from when on it may be trusted again: one that was
+	// lastBeat is when this process was last seen to run, and awake from when on it may be trusted again: one that was
 	// stopped for a while believes what was so before.
-	beaten, awake time.Time
+	lastBeat, awake time.Time
 
 	pin       string // empty: another replica works the target, or none does yet
 	delivered uint64 // the consumer's count at the last message
@@ -175,17 +175,17 @@ func (r *runner) useless(ctx context.Context, it *item, now time.Time) Result {
 func (r *runner) asleep(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.beaten.IsZero() && now.Sub(r.beaten) > sleptAfter || now.Before(r.awake)
+	return !r.lastBeat.IsZero() && now.Sub(r.lastBeat) > sleptAfter || now.Before(r.awake)
 }
 
-// beatAt takes note that this process runs.
-func (r *runner) beatAt(now time.Time) {
+// heartbeatAt takes note that this process runs.
+func (r *runner) heartbeatAt(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.beaten.IsZero() && now.Sub(r.beaten) > sleptAfter {
+	if !r.lastBeat.IsZero() && now.Sub(r.lastBeat) > sleptAfter {
 		r.awake = now.Add(wakeFor)
 	}
-	r.beaten = now
+	r.lastBeat = now
 }
 
 const (
