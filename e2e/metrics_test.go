@@ -2,8 +2,10 @@ package e2e_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -13,13 +15,13 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/legato-calls/legato/internal/fake"
-
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v4"
 )
 
 // exposed is what a running program exposes: each metric's families by name.
@@ -193,4 +195,343 @@ func TestOneWideLineTellsOfASummary(t *testing.T) {
 			}
 		}
 	}
+}
+
+// settled waits until a process has no leg pending, and returns its metrics, which must balance.
+func settled(t *testing.T, s *legatotest.Server, legs int) legatotest.Metrics {
+	t.Helper()
+	var m legatotest.Metrics
+	legatotest.Eventually(t, fmt.Sprintf("%d legs are over and completed", legs), func() error {
+		m = legatotest.Scrape(t, s.Admin)
+		if err := m.Balance(); err != nil {
+			return err
+		}
+		if over, pending := m["legato_legs_over_total"], m["legato_legs_pending"]; over != float64(legs) || pending != 0 {
+			return fmt.Errorf("%v are over, %v of them pending", over, pending)
+		}
+		return nil
+	})
+	return m
+}
+
+// misuse posts what is parked and what is refused, and returns how much was parked.
+func misuse(t *testing.T, w *legatotest.Telnyx, target string) (parked float64) {
+	t.Helper()
+	for range 3 { // The same bytes again are answered 200 again.
+		for _, body := range []string{"no JSON", `{"data":{"record_type":"event","event_type":"message.received","id":"m1","payload":{}}}`} {
+			if a := w.Post(t, target, time.Now(), []byte(body)); a.Status != http.StatusOK || a.Reason == "" {
+				t.Fatalf("unusable input was answered %+v", a)
+			}
+			parked++
+		}
+	}
+	for i := range uint64(5) {
+		body := legatotest.Ringing(i)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		timestamp, signature := w.Sign(time.Now(), append(body, ' '))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Telnyx-Timestamp", timestamp)
+		request.Header.Set("Telnyx-Signature-Ed25519", signature)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("a wrong signature was answered %d", response.StatusCode)
+		}
+	}
+	return parked
+}
+
+// eventsInLog counts the webhooks that stand in the log.
+func eventsInLog(t *testing.T, url string) (n float64) {
+	t.Helper()
+	stream, err := legatotest.Dial(t, url).Stream(t.Context(), "CALL_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("calls.event.>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, count := range info.State.Subjects {
+		n += float64(count)
+	}
+	return n
+}
+
+func TestTheCountersOfOneProcessBalance(t *testing.T) {
+	t.Parallel()
+	legatotest.Slow(t)
+	world := legatotest.NewTelnyx(t)
+	flags := legatotest.EmbeddedFlags(t.TempDir())
+	s := legatotest.Serve(t, world.Env(), flags...)
+	player := world.Player(t, s.Target(), 30, 51)
+	played := make(chan error, 1)
+	go func() { played <- player.Run(t.Context()) }()
+	parked := misuse(t, world, s.Target())
+	if err := <-played; err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, s.NATS, player.Ledger())
+	totals := player.Ledger().Totals()
+	m := settled(t, s, totals.Legs)
+	if got := m.Sum("legato_webhooks_parked_total"); got != parked {
+		t.Errorf("%v were parked, want %v", got, parked)
+	}
+	if got := m.Sum("legato_log_appends_total", `kind="event"`, `result="duplicate"`); got < float64(totals.Duplicates) || totals.Duplicates == 0 {
+		t.Errorf("%v duplicates were counted, %d were sent", got, totals.Duplicates)
+	}
+	if got, want := m.Sum("legato_log_appends_total", `kind="event"`, `result="stored"`), eventsInLog(t, s.NATS); got != want {
+		t.Errorf("%v events were counted as stored, the log has %v", got, want)
+	}
+	if got := m.Sum("legato_summaries_total", `level="leg"`, `type="completed"`); got != float64(totals.Legs) {
+		t.Errorf("%v completed messages of legs were counted, want %d", got, totals.Legs)
+	}
+	legatotest.StopsCleanly(t, s)
+
+	// A process that was started again has read the history and knows what was published before.
+	s = legatotest.Serve(t, world.Env(), legatotest.Again(flags, s)...)
+	m = settled(t, s, totals.Legs)
+	if got := m.Sum("legato_summaries_total"); got != 0 {
+		t.Errorf("after a start %v summaries were published again", got)
+	}
+}
+
+func TestTheCountersOfEachReplicaBalance(t *testing.T) {
+	t.Parallel()
+	legatotest.Slow(t)
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
+	a, b := legatotest.Serve(t, world.Env(), flags...), legatotest.Serve(t, world.Env(), flags...)
+	player := world.Player(t, a.Target(), 30, 52, over(&spray{hosts: []string{a.Webhooks, b.Webhooks}}))
+	if err := player.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	misuse(t, world, b.Target())
+	world.WantOnce(t, url, player.Ledger())
+	totals := player.Ledger().Totals()
+	one, two := settled(t, a, totals.Legs), settled(t, b, totals.Legs)
+	both := func(name string, labels ...string) float64 {
+		return one.Sum(name, labels...) + two.Sum(name, labels...)
+	}
+	stored := []string{`kind="event"`, `result="stored"`}
+	if got, want := both("legato_log_appends_total", stored...), eventsInLog(t, url); got != want {
+		t.Errorf("both counted %v events as stored, the log has %v", got, want)
+	}
+	if one.Sum("legato_log_appends_total", stored...) == 0 || two.Sum("legato_log_appends_total", stored...) == 0 {
+		t.Error("one of them took all webhooks")
+	}
+	if got := both("legato_summaries_total", `level="leg"`, `type="completed"`); got != float64(totals.Legs) {
+		t.Errorf("both published %v completed messages of legs, want %d", got, totals.Legs)
+	}
+}
+
+// What deploy watches the program with is held against what the program exposes. That
+// Prometheus reads it, and that every alert fires, is seen in deploy/alertstest, whose dependencies are too many
+// for this module.
+
+type dashboard struct {
+	Title      string
+	Panels     []panel
+	Templating struct {
+		List []struct{ Name, Type string }
+	}
+	Annotations struct {
+		List []struct{ Expr string }
+	}
+}
+
+type panel struct {
+	Title      string
+	Type       string
+	Datasource struct{ UID string }
+	Targets    []struct {
+		Expr         string
+		LegendFormat string
+	}
+}
+
+func theDashboard(t *testing.T) dashboard {
+	t.Helper()
+	var board dashboard
+	if err := json.Unmarshal([]byte(legatotest.ReadText(t, "deploy", "grafana", "legato.json")), &board); err != nil {
+		t.Fatal(err)
+	}
+	return board
+}
+
+type alert struct {
+	Alert, Expr         string
+	Labels, Annotations map[string]string
+}
+
+func theAlerts(t *testing.T) []alert {
+	t.Helper()
+	var file struct {
+		Groups []struct{ Rules []alert }
+	}
+	if err := yaml.Unmarshal([]byte(legatotest.ReadText(t, "deploy", "prometheus", "alerts.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	var all []alert
+	for _, group := range file.Groups {
+		all = append(all, group.Rules...)
+	}
+	return all
+}
+
+var (
+	// selector is a metric and what is asked of its labels.
+	selector = regexp.MustCompile(`\b((?:legato|go|process)_[a-z0-9_]+|up)\b(?:\{([^}]*)\})?`)
+	matcher  = regexp.MustCompile(`([a-z_]+)(=~|!=|!~|=)"([^"]*)"`)
+	grouping = regexp.MustCompile(`\b(?:by|on|without|ignoring) \(([^)]*)\)`)
+	shown    = regexp.MustCompile(`\{\{ ?(?:\$labels\.)?([a-z_]+)`)
+)
+
+// exposition is what each label of each metric has been seen to be.
+type exposition map[string]map[string][]string
+
+func expositionOf(families map[string]*dto.MetricFamily) exposition {
+	// Prometheus's own: what every series has, and the metric that it makes for each target.
+	all := exposition{"up": {"job": nil, "instance": nil}}
+	for name, family := range families {
+		labels := map[string][]string{"job": nil, "instance": nil}
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = append(labels[l.GetName()], l.GetValue())
+			}
+			if m.GetSummary() != nil {
+				labels["quantile"] = nil
+			}
+		}
+		all[name] = labels
+		if family.GetType() == dto.MetricType_HISTOGRAM {
+			delete(all, name)
+			for _, part := range []string{"_sum", "_count", "_bucket"} {
+				all[name+part] = maps.Clone(labels)
+			}
+			all[name+"_bucket"]["le"] = nil
+		}
+	}
+	return all
+}
+
+// faultsOf returns what an expression names that is not exposed. used gathers its metrics;
+// texts are templates that show its labels.
+func (e exposition) faultsOf(expr string, used map[string]bool, texts ...string) (faults []string) {
+	known := map[string]bool{}
+	for _, s := range selector.FindAllStringSubmatch(expr, -1) {
+		labels, ok := e[s[1]]
+		if !ok {
+			faults = append(faults, "the metric "+s[1])
+			continue
+		}
+		used[s[1]] = true
+		for name := range labels {
+			known[name] = true
+		}
+		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+			values, ok := labels[m[1]]
+			if !ok {
+				faults = append(faults, "the label "+m[1]+" of "+s[1])
+			}
+			for value := range strings.SplitSeq(m[3], "|") {
+				if values != nil && !slices.Contains(values, value) {
+					faults = append(faults, "the value "+value+" of the label "+m[1]+" of "+s[1])
+				}
+			}
+		}
+	}
+	grouped := map[string]bool{}
+	for _, g := range grouping.FindAllStringSubmatch(expr, -1) {
+		for name := range strings.SplitSeq(g[1], ", ") {
+			grouped[name] = true
+			if !known[name] {
+				faults = append(faults, "the label "+name+" to group by")
+			}
+		}
+	}
+	if len(grouped) > 0 || regexp.MustCompile(`^(sum|max|min)\(`).MatchString(expr) {
+		known = grouped
+	}
+	for _, text := range texts {
+		for _, l := range shown.FindAllStringSubmatch(text, -1) {
+			if !known[l[1]] && !strings.HasPrefix(l[0], "{{ $value") {
+				faults = append(faults, "the label "+l[1]+" to show")
+			}
+		}
+	}
+	return faults
+}
+
+// TestDashboardAndAlertsNameOnlyWhatIsExposed holds both against a running program.
+func TestDashboardAndAlertsNameOnlyWhatIsExposed(t *testing.T) {
+	t.Parallel()
+	s, _ := busyServer(t)
+	families, _ := exposed(t, s)
+	all, used := expositionOf(families), map[string]bool{}
+
+	board := theDashboard(t)
+	expressions := 0
+	for _, p := range board.Panels {
+		if p.Type != "row" && p.Datasource.UID != "${datasource}" {
+			t.Errorf("the panel %q has the data source %q", p.Title, p.Datasource.UID)
+		}
+		for _, target := range p.Targets {
+			expressions++
+			expr := strings.ReplaceAll(target.Expr, `job=~"$job",instance=~"$instance"`, "")
+			if expr == target.Expr {
+				t.Errorf("the panel %q does not heed the variables: %s", p.Title, expr)
+			}
+			for _, fault := range all.faultsOf(expr, used, target.LegendFormat) {
+				t.Errorf("the panel %q names %s, which is not there: %s", p.Title, fault, expr)
+			}
+		}
+	}
+	for _, a := range board.Annotations.List {
+		for _, fault := range all.faultsOf(strings.ReplaceAll(a.Expr, `job=~"$job",instance=~"$instance"`, ""), used) {
+			t.Errorf("an annotation names %s, which is not there", fault)
+		}
+	}
+	if expressions < 60 {
+		t.Errorf("only %d expressions were read", expressions)
+	}
+	for name := range all {
+		if strings.HasPrefix(name, "legato_") && !used[name] && !strings.HasSuffix(name, "_sum") && !strings.HasSuffix(name, "_count") {
+			t.Errorf("the dashboard does not show %s", name)
+		}
+	}
+
+	operations := headings(legatotest.ReadText(t, "docs", "operations.md"))
+	alerts := theAlerts(t)
+	for _, a := range alerts {
+		for _, fault := range all.faultsOf(a.Expr, used, a.Annotations["summary"], a.Annotations["description"]) {
+			t.Errorf("the alert %s names %s, which is not there", a.Alert, fault)
+		}
+		if a.Labels["severity"] == "" || a.Annotations["summary"] == "" || a.Annotations["description"] == "" {
+			t.Errorf("the alert %s lacks severity, summary or description", a.Alert)
+		}
+		page, heading, _ := strings.Cut(a.Annotations["runbook_url"], "#")
+		if !strings.HasSuffix(page, "/docs/operations.md") || !slices.Contains(operations, heading) {
+			t.Errorf("the alert %s leads to %s, which is no part of docs/operations.md", a.Alert, a.Annotations["runbook_url"])
+		}
+	}
+	if len(alerts) < 20 {
+		t.Errorf("only %d alerts were read", len(alerts))
+	}
+}
+
+// headings are the anchors of a page's headings, as GitHub makes them.
+func headings(page string) (all []string) {
+	for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		text := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(h[1]), "")
+		all = append(all, strings.ReplaceAll(text, " ", "-"))
+	}
+	return all
 }

@@ -1,21 +1,30 @@
 package e2e_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // external starts a service on a NATS server of its own process.
@@ -351,5 +360,206 @@ func TestALongCallIsCompletedWithinTheServersLimits(t *testing.T) {
 		t.Errorf("%s was parked", m.Subject())
 	}
 	s.Logged("the server allows fewer tasks to be held at once")
+	legatotest.StopsCleanly(t, s)
+}
+
+// passedOn are the headers of a message that docs/consumers/README.md says to keep: of NATS's own the id alone. The
+// others were conditions of the first publication, or tell where a copy came from.
+func passedOn(h nats.Header) nats.Header {
+	kept := make(nats.Header)
+	for name, values := range h {
+		if !strings.HasPrefix(name, "Nats-") || name == jetstream.MsgIDHeader {
+			kept[name] = values
+		}
+	}
+	return kept
+}
+
+// TestAllMessagesCanBePassedOnTheDocumentedWay copies what a run has published: by a consumer that publishes anew, by
+// a stream that has it as its source, and by a subscriber to what that stream republishes. With all their headers
+// many would be refused.
+func TestAllMessagesCanBePassedOnTheDocumentedWay(t *testing.T) {
+	t.Parallel()
+	legatotest.Slow(t)
+	url := legatotest.ExternalNATS(t)
+	world := legatotest.NewTelnyx(t)
+	s, _ := external(t, world, url)
+	player := world.Player(t, s.Target(), 40, 51)
+	if err := player.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	world.WantOnce(t, url, player.Ledger())
+	world.Post(t, s.Target(), time.Now(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
+	var burst sync.WaitGroup
+	for n := range uint64(200) { // at once, so that they are appended in batches
+		burst.Go(func() {
+			if _, err := world.TryPost(t, s.Target(), time.Now(), legatotest.Ringing(n)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	burst.Wait()
+	legatotest.StopsCleanly(t, s) // what is copied is whole
+
+	js := legatotest.Dial(t, url)
+	stream := func(cfg jetstream.StreamConfig) {
+		t.Helper()
+		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"anew", "naive", "republished"} {
+		stream(jetstream.StreamConfig{Name: strings.ToUpper(name), Subjects: []string{name + ".>"}})
+	}
+	var all []jetstream.Msg
+	var sources []*jetstream.StreamSource
+	for _, name := range []string{"CALLS", "CALL_EVENTS", "CALL_PARKED"} {
+		all = append(all, legatotest.Stored(t, js, name)...)
+		sources = append(sources, &jetstream.StreamSource{Name: name})
+	}
+	republished, err := js.Conn().SubscribeSync("core.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream(jetstream.StreamConfig{Name: "ARCHIVE", Sources: sources, RePublish: &jetstream.RePublish{Source: ">", Destination: "core.>"}})
+	for range all {
+		m, err := republished.NextMsg(legatotest.Patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subject := "republished." + strings.TrimPrefix(m.Subject, "core.")
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: passedOn(m.Header), Data: m.Data}); err != nil {
+			t.Fatalf("a republished message of %s is refused: %v", m.Subject, err)
+		}
+	}
+	refused := 0
+	for _, m := range all {
+		if m.Headers().Get(jetstream.ExpectedStreamHeader) != "" {
+			t.Errorf("a message of %s names its stream in a condition, so that no other takes a copy", m.Subject())
+		}
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "anew." + m.Subject(), Header: passedOn(m.Headers()), Data: m.Data()}); err != nil {
+			t.Fatalf("a message of %s is refused: %v", m.Subject(), err)
+		}
+		_, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "naive." + m.Subject(), Header: m.Headers(), Data: m.Data()})
+		if _, ok := errors.AsType[*jetstream.APIError](err); ok {
+			refused++
+		}
+	}
+	want := subjects(all)
+	for _, name := range []string{"ANEW", "ARCHIVE", "REPUBLISHED"} {
+		legatotest.Eventually(t, "all are in "+name, func() error {
+			got := subjects(legatotest.Stored(t, js, name))
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("%d of %d messages", len(got), len(want))
+			}
+			return nil
+		})
+	}
+	t.Logf("%d messages, %d of them refused with all their headers", len(all), refused)
+}
+
+// subjects are those of messages, without the token that tells copies apart, sorted.
+func subjects(all []jetstream.Msg) []string {
+	var found []string
+	for _, m := range all {
+		found = append(found, strings.TrimPrefix(strings.TrimPrefix(m.Subject(), "anew."), "republished."))
+	}
+	slices.Sort(found)
+	return found
+}
+
+// domainServer runs a nats-server with a JetStream of its own domain in this process.
+func domainServer(t *testing.T, domain string, leaf server.LeafNodeOpts) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		ServerName: domain, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, JetStreamDomain: domain, StoreDir: t.TempDir(), LeafNode: leaf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(legatotest.Patience) {
+		t.Fatal("the server is not ready")
+	}
+	return s
+}
+
+// prints runs a command until it prints a line with some text.
+func prints(t *testing.T, args []string, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
+	defer cancel()
+	run := exec.CommandContext(ctx, legatotest.Program(), args...)
+	out, err := run.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); _ = run.Wait() }()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), want) {
+			return
+		}
+	}
+	t.Errorf("%v did not print %s", args, want)
+}
+
+// TestEveryCommandFindsTheStreamsInTheirDomain connects to a leaf node that has a JetStream of its own: what forgets
+// the domain finds an empty one.
+func TestEveryCommandFindsTheStreamsInTheirDomain(t *testing.T) {
+	t.Parallel()
+	at, err := url.Parse("nats-leaf://" + legatotest.FreeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(at.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := domainServer(t, "hub", server.LeafNodeOpts{Host: "127.0.0.1", Port: port})
+	leaf := domainServer(t, "edge", server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{at}}}})
+	legatotest.Eventually(t, "the leaf node is connected", func() error {
+		if leaf.NumLeafNodes() == 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	application := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(application.Close)
+
+	world := legatotest.NewTelnyx(t)
+	domain := []string{"--nats-url=" + leaf.ClientURL(), "--nats-js-domain=hub"}
+	s, _ := external(t, world, leaf.ClientURL(), "--nats-js-domain=hub", "--forward="+application.URL)
+	c := rings(t, world, s, 1)
+	world.Post(t, s.Target(), time.Now(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
+	legatotest.Completed(t, hub.ClientURL(), "calls.session.completed.*."+string(c.Session))
+	file := filepath.Join(t.TempDir(), "legs.ndjson")
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"check", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}, "are as wanted"},
+		{[]string{"export", "--output=" + file}, "exported 1 leg "},
+		{[]string{"explain", string(c.Session)}, "session r1 busy"},
+		{[]string{"parked", "list"}, "other_product"},
+		{[]string{"forward", "list"}, "app"},
+	} {
+		run := exec.CommandContext(t.Context(), legatotest.Program(), append(tt.args, domain...)...)
+		run.Env = append(os.Environ(), world.Env()...)
+		if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("%v: %v\n%s", tt.args, err, out)
+		}
+	}
+	for _, args := range [][]string{{"tail", "--all"}, {"listen", "--since=1h", "--forward-to=" + application.URL}} {
+		prints(t, append(args, domain...), string(c.Session))
+	}
+	names := legatotest.Dial(t, leaf.ClientURL()).StreamNames(t.Context(), jetstream.WithStreamListSubject(">"))
+	for name := range names.Name() {
+		t.Errorf("the stream %s was made in the domain of the leaf node", name)
+	}
 	legatotest.StopsCleanly(t, s)
 }

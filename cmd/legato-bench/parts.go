@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // portion is how many events are built at once for a large log: 80 MB.
@@ -264,4 +269,135 @@ func (b *benchRun) costWith(ctx context.Context, open, perLeg int) (micros float
 		return err
 	})
 	return micros, err
+}
+
+// steadyPart is how many seconds' worth of webhooks is built at once: their signatures stay valid for minutes.
+const steadyPart = 30
+
+// steady holds a rate for a long time and looks at the memory meanwhile.
+func (b *benchRun) steady(ctx context.Context) error {
+	return b.driven(ctx, targetPipeline, func(ctx context.Context, d *drive) error {
+		s := &bench.Steady{Rate: b.Rates[0]}
+		var p50, p99 []float64
+		w := d.build(d.steadyShape(b.Steady))
+		d.watch.Expect(w)
+		for began := time.Now(); ; {
+			d.api.register(w)
+			// The next is built meanwhile, so that the rate is held without a pause.
+			left := b.Steady - time.Since(began) - steadyPart*time.Second
+			next := make(chan *bench.Workload, 1)
+			go func() {
+				if left <= 0 {
+					next <- nil
+					return
+				}
+				next <- d.build(d.steadyShape(left))
+			}()
+			result, err := bench.Hold(ctx, d.Listen, w, connections, s.Rate)
+			w = <-next
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				return fmt.Errorf("%w%s", err, d.lastWords())
+			}
+			if err := d.unrefused(result); err != nil {
+				return err
+			}
+			l := result.Latency()
+			p50, p99 = append(p50, l.P50), append(p99, l.P99)
+			s.Events, s.Over50 = s.Events+result.Len(), s.Over50+l.Over50
+			s.Seconds = time.Since(began).Seconds()
+			if err := d.sample(s, l); err != nil {
+				return err
+			}
+			if w == nil {
+				break
+			}
+			d.watch.ExpectToo(w)
+		}
+		s.P50, s.P99 = bench.SpreadOf(p50), bench.SpreadOf(p99)
+		b.report.Steady = s
+		return d.watch.Wait(ctx, summaryPatience)
+	})
+}
+
+// steadyShape is of the webhooks of the next part, when so much time is left.
+func (d *drive) steadyShape(left time.Duration) bench.Shape {
+	return bench.Shape{Events: max(1, int(d.Rates[0]*min(left.Seconds(), steadyPart))), Calmly: true}
+}
+
+// sample adds what the memory is now, after a part of that latency.
+func (d *drive) sample(s *bench.Steady, l bench.Latency) error {
+	used, err := d.usage()
+	if err != nil {
+		return err
+	}
+	reply, err := d.ask(askLive)
+	if err != nil {
+		return err
+	}
+	m := bench.MemorySample{Seconds: s.Seconds, RSS: used.rss, Live: float64(reply.LiveBytes) / (1 << 20)}
+	s.Samples = append(s.Samples, m)
+	d.progress("after %4.0f s: RSS %.0f MiB, live heap %.0f MiB; p50 %.2f ms, p99 %.2f ms, greatest %.1f ms", m.Seconds, m.RSS, m.Live, l.P50, l.P99, l.Max)
+	return nil
+}
+
+// statusLatency is how long the status API takes.
+const statusLatency = 20 * time.Millisecond
+
+// slowAPI is the fake status API with its latency, which knows how long it took for each leg.
+type slowAPI struct {
+	*fake.API
+	addr string
+
+	mu   sync.Mutex
+	took map[call.ControlID]time.Duration
+	last map[call.ControlID]time.Time
+}
+
+func serveSlowAPI(ctx context.Context) (*slowAPI, func(), error) {
+	api := &slowAPI{API: fake.NewAPI(fake.APIConfig{}), took: map[call.ControlID]time.Duration{}, last: map[call.ControlID]time.Time{}}
+	addr, stop, err := fake.Serve(ctx, "127.0.0.1:0", api)
+	api.addr = addr
+	return api, stop, err
+}
+
+// ServeHTTP answers after the latency.
+func (a *slowAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	time.Sleep(statusLatency)
+	a.API.ServeHTTP(w, r)
+	id := call.ControlID(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.took[id] += time.Since(began)
+	a.last[id] = time.Now()
+}
+
+// register tells the API of the legs of a workload, as if nobody had asked for any yet.
+func (a *slowAPI) register(w *bench.Workload) {
+	a.mu.Lock()
+	clear(a.took)
+	clear(a.last)
+	a.mu.Unlock()
+	for _, leg := range w.Legs {
+		a.Register(fake.APICall{
+			Ref: leg.Ref, StartTime: leg.Start, EndTime: leg.End, Duration: int(leg.End.Sub(leg.Start) / time.Second),
+		})
+	}
+}
+
+// time returns how long it took over all requests for a leg.
+func (a *slowAPI) time(id call.ControlID) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.took[id]
+}
+
+// answered returns when it last answered about a leg; zero: it was not asked.
+func (a *slowAPI) answered(id call.ControlID) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last[id]
 }

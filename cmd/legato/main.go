@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/legato-calls/legato/internal/service"
 )
 
 // cli is the command line. Flags override the environment.
@@ -81,4 +83,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	return command.Run(&console{stdout: stdout, stderr: stderr})
+}
+
+type versionCmd struct{}
+
+// Run prints one line.
+func (versionCmd) Run(c *console) error {
+	_, err := fmt.Fprintf(c.stdout, "legato %s (commit %s, %s, %s/%s)\n", service.Release(), service.Commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
 }
