@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
 )

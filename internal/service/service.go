@@ -1,3 +1,11 @@
+// Package service wires the rooms into one process and runs it: settings, secrets, the connection to NATS or the
+// embedded server, streams, ingest, enrich, publish, the admin listener with readiness and metrics, questions over
+// NATS, and traces.
+//
+// In go settings; out comes a running service with its addresses. A failed start and a stop tear down the same
+// stack in the same order: webhooks first, then the work, the fold, the log, and NATS last.
+//
+// It knows all rooms and decides nothing about calls.
 package service
 
 import (
@@ -11,11 +19,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/status"
@@ -31,6 +34,10 @@ import (
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/forward"
 	"github.com/legato-calls/legato/publish/parked"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
