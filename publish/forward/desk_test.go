@@ -160,7 +160,7 @@ func TestAProxyAnswersWithTheApplicationsAnswer(t *testing.T) {
 		Targets: targets(t, a.server.URL, func(f *forward.Flags) {
 			f.Modes, f.Only = []string{"app=proxy"}, []string{"app=connection:1"}
 		}),
-		Timeout: 200 * time.Millisecond,
+		Timeout: time.Second,
 	})
 	if !f.Proxies() {
 		t.Error("there is a proxy")

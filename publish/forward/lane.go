@@ -25,9 +25,10 @@ type item struct {
 	state    itemState
 	probe    bool
 
-	// msg is the newest delivery of the consumer, by which it is acknowledged; delivered is the consumer's
-	// count at its first delivery under the pin of now. Nil for an item that was set aside.
+	// msg is the newest delivery of the consumer, by which it is acknowledged; pin is the turn in which it came, and
+	// delivered the consumer's count at its first delivery in that turn. Nil for an item that was set aside.
 	msg       jetstream.Msg
+	pin       string
 	delivered uint64
 	// rounds is how often it was set aside, and ended is told that it needs no more of this occasion (through), or
 	// that nothing is known to have become of it. Nil for one that the consumer handed out.

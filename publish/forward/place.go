@@ -27,8 +27,9 @@ const (
 	ackWait = 3 * time.Second
 	// prefetch is what may be on the way to this replica.
 	prefetch, prefetchBytes = 256, 16 << 20
-	// settleEvery and settleFor bound the wait for what was handed out to the replica before.
-	settleEvery, settleFor = 20 * time.Millisecond, ackWait + 2*time.Second
+	// settleEvery and settleFor bound the wait for what was handed out to the replica before, and giveBackEvery how
+	// often it is asked for: what asks may get lost.
+	settleEvery, settleFor, giveBackEvery = 20 * time.Millisecond, ackWait + 2*time.Second, time.Second
 	// maxGivenBack bounds the events between the acknowledged ones and the last one handed out that giveBack
 	// goes through: one that is tried for a minute, at some thousands a second.
 	maxGivenBack = 200_000
@@ -194,10 +195,10 @@ func (r *runner) take(m jetstream.Msg) {
 		r.takeOver(pin, m)
 	}
 	if it := r.held[heldKey{seq: seq}]; it != nil {
-		it.msg = m
-		if it.state == dropped {
-			it.state, it.delivered = underWay, r.delivered
+		if it.pin != r.pin {
+			it.pin, it.delivered, it.state = r.pin, r.delivered, underWay // see leave: it is none other
 		}
+		it.msg = m
 		return
 	}
 	if r.through.has(seq) {
@@ -212,7 +213,7 @@ func (r *runner) take(m jetstream.Msg) {
 	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
 	e.Data = m.Data()
 	it := r.newItem(seq, e)
-	it.msg, it.delivered = m, r.delivered
+	it.msg, it.pin, it.delivered = m, r.pin, r.delivered
 	if r.settling {
 		r.held[it.heldKey()] = it // admitted in order when all are here
 		return
@@ -221,58 +222,62 @@ func (r *runner) take(m jetstream.Msg) {
 	r.dispatch()
 }
 
-// takeOver begins the turn of this replica. What the one before it holds comes first: nothing is tried until all
-// that was handed out is here. r.mu is held.
+// takeOver begins a turn of this replica. What was handed out before it comes first: nothing is tried until all of
+// that is here. r.mu is held.
 func (r *runner) takeOver(pin string, m jetstream.Msg) {
 	r.log.Debug("this replica works the target")
+	r.leave() // a turn that another one followed, before this replica was told
 	r.pin, r.settling = pin, true
 	consumer, reply := r.place.consumer, m.Reply()
 	r.wg.Go(func() { r.settlePlace(consumer, pin, reply) })
 }
 
-// settlePlace waits until this replica holds all that is handed out, and then lets attempts begin.
+// settlePlace waits until all that is handed out is here, and then lets attempts begin. While the server does not
+// answer there is no telling, and no attempt.
 func (r *runner) settlePlace(consumer jetstream.Consumer, pin, reply string) {
-	ctx, cancel := context.WithTimeout(r.detached(), settleFor)
-	defer cancel()
-	given := false
+	var began, gave time.Time
 	for {
-		info, err := consumer.Info(ctx)
-		if r.settled(pin, info, err) {
+		info, err := r.consumerInfo(consumer)
+		now := time.Now()
+		if err == nil && began.IsZero() {
+			began = now
+		}
+		if err == nil && now.Sub(began) > settleFor {
+			r.log.Warn("the events that another replica held did not all come; going on without them")
+			info = nil
+		}
+		if err == nil && r.settled(pin, info) || !r.turn(pin) {
 			return
 		}
-		if err == nil && !given {
-			given = true
+		if err == nil && now.Sub(gave) > giveBackEvery {
+			gave = now
 			r.giveBack(info, reply)
 		}
-		if !sleep(ctx, settleEvery) {
-			r.log.Warn("the events that another replica held did not all come; going on without them")
-			r.settled(pin, nil, nil)
-			return
-		}
+		sleep(r.detached(), settleEvery)
 	}
 }
 
-// settled lets attempts begin when info says that all that is handed out is here, or unconditionally without
-// info. It reports whether there is no more to wait for.
-func (r *runner) settled(pin string, info *jetstream.ConsumerInfo, err error) bool {
+// consumerInfo asks where the consumer stands.
+func (r *runner) consumerInfo(consumer jetstream.Consumer) (*jetstream.ConsumerInfo, error) {
+	ctx, cancel := context.WithTimeout(r.detached(), storeTimeout)
+	defer cancel()
+	return consumer.Info(ctx)
+}
+
+// turn reports whether the turn that a pin began goes on.
+func (r *runner) turn(pin string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pin != pin || r.stopped {
-		return true
-	}
-	if err != nil {
+	return r.pin == pin && !r.stopped
+}
+
+// settled lets attempts begin when info says that all that is handed out is here, or unconditionally without info. It
+// reports whether they may.
+func (r *runner) settled(pin string, info *jetstream.ConsumerInfo) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pin != pin || r.stopped || info != nil && !r.allHere(info) {
 		return false
-	}
-	if info != nil {
-		here := 0
-		for _, it := range r.held {
-			if it.msg != nil && it.delivered <= info.Delivered.Consumer {
-				here++
-			}
-		}
-		if r.delivered < info.Delivered.Consumer || here < info.NumAckPending {
-			return false
-		}
 	}
 	r.settling = false
 	var fresh []*item
@@ -288,7 +293,24 @@ func (r *runner) settled(pin string, info *jetstream.ConsumerInfo, err error) bo
 	return true
 }
 
-// giveBack asks the server to hand out again what another replica holds: a replica that was killed cannot, and
+// allHere reports whether this replica has all that is handed out, by the count of the server that gave it its turn:
+// another one may answer as long as it has not noticed that it leads no more. What came in an earlier turn does not
+// count, since the server may not know that it was handed out: a new leader lacks what the one before did last.
+// r.mu is held.
+func (r *runner) allHere(info *jetstream.ConsumerInfo) bool {
+	if !slices.ContainsFunc(info.PriorityGroups, func(g jetstream.PriorityGroupState) bool { return g.PinnedClientID == r.pin }) {
+		return false
+	}
+	here := 0
+	for _, it := range r.held {
+		if it.msg != nil && it.pin == r.pin && it.delivered <= info.Delivered.Consumer {
+			here++
+		}
+	}
+	return r.delivered >= info.Delivered.Consumer && here >= info.NumAckPending
+}
+
+// giveBack asks the server to hand out again what did not come in this turn: a replica that was killed cannot, and
 // until ackWait is over its events would come behind later ones of their sessions. The server passes over what
 // is acknowledged. The subject is that of every acknowledgement (NATS ADR-15), for other sequences.
 func (r *runner) giveBack(info *jetstream.ConsumerInfo, reply string) {
@@ -302,7 +324,7 @@ func (r *runner) giveBack(info *jetstream.ConsumerInfo, reply string) {
 	}
 	tokens[at+1] = strconv.FormatUint(info.Delivered.Consumer, 10)
 	for seq := info.AckFloor.Stream + 1; seq <= info.Delivered.Stream; seq++ {
-		if r.holds(seq) {
+		if r.has(seq) {
 			continue
 		}
 		tokens[at] = strconv.FormatUint(seq, 10)
@@ -313,10 +335,12 @@ func (r *runner) giveBack(info *jetstream.ConsumerInfo, reply string) {
 	}
 }
 
-func (r *runner) holds(seq uint64) bool {
+// has reports whether an event came in this turn.
+func (r *runner) has(seq uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.held[heldKey{seq: seq}] != nil
+	it := r.held[heldKey{seq: seq}]
+	return it != nil && it.pin == r.pin
 }
 
 // lost ends the turn of this replica: another one works the target, or will. What is under way is let finish.
@@ -327,17 +351,23 @@ func (r *runner) lost() {
 		return
 	}
 	r.log.Debug("this replica does not work the target any more")
+	r.leave()
+	r.dispatch() // what was set aside goes on
+}
+
+// leave lets go of what came in this turn but what is under way, of which it is known that it is no more this
+// replica's. r.mu is held.
+func (r *runner) leave() {
 	r.pin, r.settling = "", false
 	for _, it := range r.held {
 		switch {
 		case it.msg == nil:
 		case it.state == underWay:
 			it.state = dropped
-		default:
+		case it.state != dropped:
 			r.drop(it)
 		}
 	}
-	r.dispatch() // what was set aside goes on
 }
 
 // giveUp gives all that is held back to the server, and the place free for another replica.

@@ -171,3 +171,77 @@ func TestReplicasThatStartTogetherShareAPlace(t *testing.T) {
 		}
 	}
 }
+
+// A server that becomes the consumer's leader may not know of the last events that the one before it handed out, which
+// its replica works on: they do not stand for what it does know to be handed out, and which the replica waits for.
+func TestWhatTheServerDoesNotKnowToBeHandedOutStandsForNothing(t *testing.T) {
+	w := newWorld(t)
+	hold := make(chan struct{})
+	a := newApp(t, func(_ http.ResponseWriter, r request) {
+		if r.body == "under way" {
+			<-hold
+		}
+	})
+	w.run(forward.Config{Targets: targets(t, a.server.URL, nil), Timeout: patience})
+	for _, session := range []string{"a", "b", "c"} {
+		w.put(event{typ: "call.dtmf.received", session: session, leg: session, body: "under way"})
+	}
+	a.awaitCount(3)
+	w.forgetHandedOut(1, 2, 3)
+
+	killed := w.takeTurn()
+	w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: "{}"})
+	if m, err := killed.NextMsg(patience); err != nil || m.Header.Get("Nats-Pin-Id") == "" {
+		t.Fatalf("the other replica got %v, %v", m, err)
+	}
+	w.unpin() // it has the fourth event, and is no more
+	w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: "{}"})
+	got := a.awaitCount(5)
+	close(hold)
+	if diff := cmp.Diff([]uint64{4, 5}, seqs(got)[3:]); diff != "" {
+		t.Errorf("requests of the session (-want +got):\n%s", diff)
+	}
+	w.settled(w.desk(), "app")
+}
+
+// forgetHandedOut makes the server take the first events of the log, each handed out once, as acknowledged.
+func (w *world) forgetHandedOut(seqs ...uint64) {
+	w.t.Helper()
+	for _, seq := range seqs {
+		if _, err := w.nats.Conn.Request(fmt.Sprintf("$JS.ACK.%s.forward_app.1.%d.%d.0.0", w.nats.Layout.Events, seq, seq), []byte("+ACK"), patience); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// takeTurn is a second replica of the target app, in whose turn it now is: what the consumer hands out comes to it, as
+// long as it is at most one event.
+func (w *world) takeTurn() *nats.Subscription {
+	w.t.Helper()
+	nc, _ := w.nats.Dial()
+	inbox := nats.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+w.nats.Layout.Events+".forward_app", inbox, []byte(`{"batch":1,"expires":15000000000,"group":"legato"}`)); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.unpin()
+	return sub
+}
+
+// unpin ends the turn of whoever works the target app.
+func (w *world) unpin() {
+	w.t.Helper()
+	stream, err := w.nats.JS.Stream(w.t.Context(), w.nats.Layout.Events)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := stream.UnpinConsumer(w.t.Context(), "forward_app", "legato"); err != nil {
+		w.t.Fatal(err)
+	}
+}
