@@ -99,6 +99,11 @@ type Received struct {
 // gone reports whether it says that Telnyx does not know the leg any more.
 func (r *Received) gone() bool { return r.Result == status.NotFound && r.Proven }
 
+// ends reports whether it confirms by itself that the leg ended, whatever else is known.
+func (a *Answer) ends() bool {
+	return a.Result == status.Answered && !a.EndTime.IsZero() && (a.IsAlive == nil || !*a.IsAlive)
+}
+
 // alive reports whether it says that the leg lives.
 func (r *Received) alive() bool {
 	return r.Result == status.Answered && r.EndTime.IsZero() && r.IsAlive != nil && *r.IsAlive
@@ -205,7 +210,7 @@ func (l *leg) confirmation() *Received {
 		case a.Result != status.Answered:
 		case a.IsAlive != nil && *a.IsAlive:
 			alive = true
-		case !a.EndTime.IsZero(), a.IsAlive != nil && (alive || l.hadHungUp(a.FetchedAt)):
+		case a.ends(), a.IsAlive != nil && (alive || l.hadHungUp(a.FetchedAt)):
 			return a
 		}
 	}

@@ -307,10 +307,7 @@ func (t *Table) reopen(ref call.Ref) {
 			return
 		}
 		u, entries := unpack(b)
-		s, unusable, err := t.refold(u, noted(entries))
-		if err == nil && slices.ContainsFunc(packed.keys(s), func(key uint64) bool { return !slices.Contains(u.keys, key) }) {
-			err = errOtherwise
-		}
+		s, unusable, err := t.refold(&packed, u, noted(entries))
 
 		t.mu.Lock()
 		ids := &t.fold.ids
@@ -319,15 +316,14 @@ func (t *Table) reopen(ref call.Ref) {
 			continue
 		}
 		ids.drop(k, u)
-		if err != nil {
-			t.tally.Pending -= u.pending()
+		if t.tally.Pending -= u.pending(); err != nil {
 			ids.countForgotten()
 		} else {
 			t.install(k, s)
-			for seq, err := range unusable {
-				if seq > t.backlog.floor {
-					t.backlog.unusable[seq] = err
-				}
+		}
+		for seq, err := range unusable {
+			if seq > t.backlog.floor {
+				t.backlog.unusable[seq] = err
 			}
 		}
 		t.mu.Unlock()
@@ -337,8 +333,9 @@ func (t *Table) reopen(ref call.Ref) {
 	}
 }
 
-// refold makes a session of its entries, and returns which of them could not be folded.
-func (t *Table) refold(u unpacked, seqs []uint64) (s *session, unusable map[uint64]error, err error) {
+// refold makes a session of its entries, and returns which of them could not be folded. One that was only looked at can
+// have had a leg that none of them makes.
+func (t *Table) refold(packed *packs, u unpacked, seqs []uint64) (s *session, unusable map[uint64]error, err error) {
 	entries, err := t.cfg.Read(seqs)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the entries of a packed session: %w", err)
@@ -360,12 +357,14 @@ func (t *Table) refold(u unpacked, seqs []uint64) (s *session, unusable map[uint
 			s = into
 		}
 	}
-	if s == nil || len(own.ids.inOrder) != 1 || len(s.legs) != len(u.legs) {
-		return nil, nil, errOtherwise
+	if s == nil || len(own.ids.inOrder) != 1 ||
+		slices.ContainsFunc(packed.keys(s), func(key uint64) bool { return !slices.Contains(u.keys, key) }) {
+		return nil, unusable, errOtherwise
 	}
 	s.revision = u.revision
-	for i, l := range s.legs {
-		l.completed, l.tallied, l.revision = u.legs[i].completed, talliedPending, u.legs[i].revision
+	for _, l := range s.legs {
+		was := u.legs[slices.Index(u.keys[1:1+len(u.legs)], packed.hash(ofLeg, string(l.id)))]
+		l.completed, l.tallied, l.revision = was.completed, talliedPending, was.revision
 		if l.completed {
 			l.tallied = talliedCompleted
 		}
@@ -376,6 +375,11 @@ func (t *Table) refold(u unpacked, seqs []uint64) (s *session, unusable map[uint
 // install makes a session live again.
 func (t *Table) install(k *kept, s *session) {
 	ids, now := &t.fold.ids, time.Now()
+	for _, l := range s.legs {
+		if l.tallied == talliedPending {
+			t.tally.Pending++
+		}
+	}
 	// Whoever opens it looks at it, or folds into it, only after this: it must not be packed in between.
 	k.live, s.kept, s.opened = s, k, now
 	ids.sessions.Set(string(s.id), s, cache.NoExpiration)

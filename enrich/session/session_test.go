@@ -98,6 +98,12 @@ func (tp *tape) read(seqs []uint64) (entries []*call.Entry, err error) {
 // replay returns a table that was started now and has read the whole log.
 func (tp *tape) replay() *session.Table {
 	table := tp.newTable()
+	tp.follow(table)
+	return table
+}
+
+// follow hands the whole log to a table.
+func (tp *tape) follow(table *session.Table) {
 	table.Restart(call.Log{ID: "first epoch", First: 1, Last: uint64(len(tp.log))})
 	var all []*call.Entry
 	for i := range tp.log {
@@ -106,7 +112,6 @@ func (tp *tape) replay() *session.Table {
 	table.Skim(all)
 	wants := table.Skimmed()
 	table.FoldAll(slices.DeleteFunc(all, func(e *call.Entry) bool { return wants != nil && !wants(e.Seq) }))
-	return table
 }
 
 // last is the sequence of the last entry.

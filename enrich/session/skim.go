@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
 )
 
@@ -47,8 +46,6 @@ type gap struct {
 type skimmed struct {
 	key  uint64
 	legs []skimmedLeg
-	// others are the control ids of its events that name no leg.
-	others []uint64
 	// lastEvent is its last event, hungUp the last hangup that was a leg's first; settled is as a session's.
 	firstSeq, lastSeq, lastEvent, hungUp, settled uint64
 	lastAt                                        time.Time
@@ -152,7 +149,7 @@ func (k *skim) take(e *call.Entry, event func(call.Entry) (call.Event, error)) *
 			s.open = true
 			return nil
 		}
-		if l := s.leg(k.hash(ofLeg, string(c.answer.Leg))); l != nil && c.answer.Result == status.Answered && !c.answer.EndTime.IsZero() {
+		if l := s.leg(k.hash(ofLeg, string(c.answer.Leg))); l != nil && c.answer.ends() {
 			l.final = true // it confirms the end, whatever other answers say
 		}
 		return c.answer
@@ -174,9 +171,7 @@ func (s *skimmed) leg(key uint64) *skimmedLeg {
 func (k *skim) event(s *skimmed, e *call.Entry, decoded func(call.Entry) (call.Event, error)) {
 	s.lastEvent = e.Seq
 	if e.Ref.Leg == "" {
-		if e.Ref.Control != "" {
-			s.others = append(s.others, k.hash(ofControl, string(e.Ref.Control)))
-		}
+		s.open = s.open || e.Ref.Control != "" // it may be a leg's, and tell of it what any of its events may
 		return
 	}
 	t := call.EventTypeOf(e.EventType())
@@ -257,7 +252,7 @@ func (s *skimmed) keys() []uint64 {
 	for _, l := range s.legs {
 		keys = append(keys, l.controls...)
 	}
-	return append(keys, s.others...)
+	return keys
 }
 
 // finish ends the look.

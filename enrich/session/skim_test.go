@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +100,23 @@ func TestACallInDoubtIsReplayed(t *testing.T) {
 			tp.answer(r, ended(1))
 			tp.settled(r)
 		},
+		"an event of a leg that it does not name came at a second attempt": func(tp *tape) {
+			tp.says(call.TypeInitiated, r)
+			tp.event(call.Event{Type: call.TypeDTMF, Attempt: 2, Ref: call.Ref{Session: r.Session, Control: r.Control}})
+			tp.says(call.TypeAnswered, r)
+			tp.says(call.TypeHangup, r)
+			tp.answer(r, ended(1))
+			tp.settled(r)
+		},
+		"its status has an end, and says that it lives": func(tp *tape) {
+			tp.says(call.TypeInitiated, r)
+			tp.says(call.TypeAnswered, r)
+			tp.says(call.TypeHangup, r)
+			lives := alive(1)
+			lives.EndTime = time.Now().UTC()
+			tp.answer(r, lives)
+			tp.settled(r)
+		},
 		"it lived while nobody wrote the log": func(tp *tape) {
 			tp.says(call.TypeInitiated, r)
 			pass(time.Minute)
@@ -148,6 +166,87 @@ func TestACallInDoubtIsReplayed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnEntryThatCannotBeDecodedIsFoundWhenItsFinishedCallIsRead(t *testing.T) {
+	r, other := ref(0), ref(1)
+	for name, bad := range map[string]map[string]call.Ref{
+		"one event":                             {call.TypeCost: r},
+		"the first event of one leg of several": {call.TypeDTMF: other},
+		"all events of a leg":                   {call.TypeInitiated: other, call.TypeAnswered: other, call.TypeHangup: other},
+		"all events of the leg that was first":  {call.TypeInitiated: r, call.TypeAnswered: r, call.TypeHangup: r},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tp := newTape(t)
+				var unusable []uint64
+				isBad := func(typ string, r call.Ref) bool { of, ok := bad[typ]; return ok && of == r }
+				says := func(typ string, r call.Ref) {
+					if isBad(typ, r) {
+						unusable = append(unusable, tp.fold(call.Entry{Topic: call.TopicEvent + typ, Ref: r, Data: []byte("no number")}))
+					} else if typ != call.TypeDTMF && typ != call.TypeCost {
+						tp.says(typ, r)
+					}
+				}
+				for _, typ := range []string{call.TypeDTMF, call.TypeInitiated, call.TypeAnswered, call.TypeCost, call.TypeHangup} {
+					for _, r := range []call.Ref{r, other} {
+						says(typ, r)
+					}
+				}
+				tp.answer(r, ended(1))
+				tp.answer(other, ended(1))
+				tp.settled(r)
+				tp.probe()
+				table := tp.replay()
+				if got := table.Packed(); got != 1 {
+					t.Fatalf("%d sessions are packed", got)
+				}
+				for i, r := range []call.Ref{r, other} {
+					table.Published(r.Session, r.Leg, i+2)
+				}
+				table.Place(r)
+				for _, seq := range unusable {
+					if table.Unusable(seq) == nil {
+						t.Errorf("entry %d counts as folded", seq)
+					}
+				}
+				want, _ := tp.table.View(r.Session)
+				got, _ := table.View(r.Session)
+				for i := range want.Legs {
+					want.Legs[i].Revision = 2
+					if want.Legs[i].ID == other.Leg {
+						want.Legs[i].Revision = 3
+					}
+				}
+				if diff := cmp.Diff(unversioned(want), unversioned(got)); diff != "" {
+					t.Errorf("(-live +read back):\n%s", diff)
+				}
+				if tally := table.Tally(); tally.Pending != 0 {
+					t.Errorf("%+v", tally)
+				}
+			})
+		})
+	}
+}
+
+func TestAFinishedCallOfWhichNothingCanBeDecodedLeavesItsEntriesToBeParked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.finished(ref(0))
+		tp.probe()
+		table := session.New(session.Config{
+			Rules:  tp.rules,
+			Decode: func(call.Entry) (call.Event, error) { return call.Event{}, errors.New("of another version") },
+			Read:   tp.read,
+		})
+		tp.follow(table)
+		if got := table.Packed(); got != 1 {
+			t.Fatalf("%d sessions are packed", got)
+		}
+		if place := table.Place(ref(0)); place.Session != "" || table.Unusable(1) == nil {
+			t.Errorf("it is at %+v, and its first entry is unusable by %v", place, table.Unusable(1))
+		}
+	})
 }
 
 func TestACallThatWasNotReplayedIsKeptUntilItsSummaryIsFound(t *testing.T) {
