@@ -28,7 +28,7 @@ import (
 
 var update = flag.Bool("update", false, "write what the flows came to into their want files")
 
-// A flow is a file of testdata/flows: a story, and these files.
+// A file of testdata/flows has the flows of one kind. A flow is its story, in a file "flow <name>", and what follows:
 //
 //	<offset> <what> [stays] [backfill]   a webhook's body, delivered at the offset; one that
 //	                                     stays keeps its place when the others are shuffled
@@ -46,7 +46,8 @@ var update = flag.Bool("update", false, "write what the flows came to into their
 // times, events[].received_at and attempt, legs[].revision, of the status
 // fetched_at, attempts and http_status, and of the notes clock_skew and redelivered.
 type flow struct {
-	archive    *txtar.Archive
+	kind       *kind
+	parts      []txtar.File // the story first
 	deliveries []delivery
 	answers    map[call.LegID][]answerFrom
 	history    map[call.LegID][]json.RawMessage
@@ -65,6 +66,13 @@ type answerFrom struct {
 	answer status.Answer
 }
 
+// kind is a file of flows.
+type kind struct {
+	file    string
+	comment []byte
+	flows   []*flow
+}
+
 // flows reads all flows, by name.
 func flows(t *testing.T) map[string]*flow {
 	t.Helper()
@@ -74,7 +82,27 @@ func flows(t *testing.T) map[string]*flow {
 	}
 	all := make(map[string]*flow)
 	for _, file := range files {
-		all[strings.TrimSuffix(filepath.Base(file), ".txtar")] = readFlow(t, file)
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := &kind{file: file, comment: archive.Comment}
+		for _, part := range archive.Files {
+			if name, begins := strings.CutPrefix(part.Name, "flow "); begins {
+				if all[name] != nil {
+					t.Fatalf("%s: there is another flow %s", file, name)
+				}
+				all[name] = &flow{kind: k}
+				k.flows = append(k.flows, all[name])
+			} else if len(k.flows) == 0 {
+				t.Fatalf("%s: file %q belongs to no flow", file, part.Name)
+			}
+			f := k.flows[len(k.flows)-1]
+			f.parts = append(f.parts, part)
+		}
+	}
+	for name, f := range all {
+		f.read(t, name)
 	}
 	return all
 }
@@ -83,7 +111,7 @@ func TestFlows(t *testing.T) {
 	for name, f := range flows(t) {
 		t.Run(name, func(t *testing.T) {
 			if *update {
-				f.update(t, "../testdata/flows/"+name+".txtar")
+				f.update(t)
 			}
 			got := f.run(t, 1, f.deliveries)
 			if diff := gocmp.Diff(f.want, got); diff != "" {
@@ -105,24 +133,21 @@ func TestFlows(t *testing.T) {
 	}
 }
 
-func readFlow(t *testing.T, file string) *flow {
+// read makes the flow of its parts.
+func (f *flow) read(t *testing.T, name string) {
 	t.Helper()
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
+	if len(bytes.TrimSpace(f.parts[0].Data)) == 0 {
+		t.Errorf("%s tells no story", name)
 	}
-	if len(bytes.TrimSpace(archive.Comment)) == 0 {
-		t.Error("it tells no story")
-	}
-	f := &flow{archive: archive, answers: make(map[call.LegID][]answerFrom), history: make(map[call.LegID][]json.RawMessage), want: make(map[string]string)}
-	for _, part := range archive.Files {
+	f.answers, f.history, f.want = make(map[call.LegID][]answerFrom), make(map[call.LegID][]json.RawMessage), make(map[string]string)
+	for _, part := range f.parts[1:] {
 		words := strings.Fields(part.Name)
 		switch {
 		case strings.HasPrefix(part.Name, "want/"):
 			f.want[part.Name] = string(part.Data)
 		case part.Name == "options":
 			if string(part.Data) != "include dtmf\n" {
-				t.Fatalf("options %q", part.Data)
+				t.Fatalf("%s: options %q", name, part.Data)
 			}
 			f.keep = append(f.keep, telnyx.Digits)
 		case words[0] == "status":
@@ -132,7 +157,7 @@ func readFlow(t *testing.T, file string) *flow {
 		default:
 			at, err := time.ParseDuration(words[0])
 			if err != nil {
-				t.Fatalf("file %q: %v", part.Name, err)
+				t.Fatalf("%s: file %q: %v", name, part.Name, err)
 			}
 			f.deliveries = append(f.deliveries, delivery{
 				at: at, stays: slices.Contains(words, "stays"), backfill: slices.Contains(words, "backfill"), body: part.Data,
@@ -140,9 +165,8 @@ func readFlow(t *testing.T, file string) *flow {
 		}
 	}
 	if !slices.IsSortedFunc(f.deliveries, func(a, b delivery) int { return cmp.Compare(a.at, b.at) }) {
-		t.Error("the deliveries are not in order")
+		t.Errorf("%s: the deliveries are not in order", name)
 	}
-	return f
 }
 
 func readAnswers(t *testing.T, data []byte) []answerFrom {
@@ -396,10 +420,10 @@ func normalized(t *testing.T, body []byte) string {
 }
 
 // update rewrites the wanted part of a flow, and nothing else.
-func (f *flow) update(t *testing.T, file string) {
+func (f *flow) update(t *testing.T) {
 	t.Helper()
 	got := f.run(t, 1, f.deliveries)
-	f.archive.Files = slices.DeleteFunc(f.archive.Files, func(part txtar.File) bool {
+	f.parts = slices.DeleteFunc(f.parts, func(part txtar.File) bool {
 		return strings.HasPrefix(part.Name, "want/")
 	})
 	names := make([]string, 0, len(got))
@@ -410,12 +434,21 @@ func (f *flow) update(t *testing.T, file string) {
 		return cmp.Or(first(b, a), cmp.Compare(a, b))
 	})
 	for _, name := range names {
-		f.archive.Files = append(f.archive.Files, txtar.File{Name: name, Data: []byte(got[name])})
+		f.parts = append(f.parts, txtar.File{Name: name, Data: []byte(got[name])})
 	}
-	if err := os.WriteFile(file, txtar.Format(f.archive), 0o644); err != nil {
+	f.kind.write(t)
+	f.want = got
+}
+
+func (k *kind) write(t *testing.T) {
+	t.Helper()
+	archive := &txtar.Archive{Comment: k.comment}
+	for _, f := range k.flows {
+		archive.Files = append(archive.Files, f.parts...)
+	}
+	if err := os.WriteFile(k.file, txtar.Format(archive), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f.want = got
 }
 
 func first(a, b string) int {
