@@ -1,12 +1,15 @@
 package chaos_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -204,11 +207,38 @@ func (c *chaos) checkTargets(began time.Time) {
 		c.find("wrong", "the attempts cannot be read: %v", err)
 		return
 	}
+	logged := c.loggedEnds()
 	for _, g := range c.targets {
 		g.mu.Lock()
-		c.checkTarget(g, seqs, hungUp, ended)
+		c.checkTarget(g, seqs, hungUp, ended, logged)
 		g.mu.Unlock()
 	}
+}
+
+// ending is the end of an event without success, as a replica logs it.
+type ending struct {
+	Target string         `json:"target"`
+	Seq    uint64         `json:"seq"`
+	Result forward.Result `json:"result"`
+}
+
+// loggedEnds are the ends that the replicas have logged: one that is killed may not have recorded them yet.
+func (c *chaos) loggedEnds() map[ending]bool {
+	c.t.Helper()
+	ends := make(map[ending]bool)
+	for _, h := range c.serves {
+		log, err := os.ReadFile(h.log.Name())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for line := range bytes.Lines(log) {
+			var e ending
+			if json.Unmarshal(line, &e) == nil { // a line that a kill has cut is no JSON
+				ends[e] = true
+			}
+		}
+	}
+	return ends
 }
 
 // checkFeed looks for every webhook that was stored in the raw feed.
@@ -244,7 +274,7 @@ func (h hangups) names(ref call.Ref) bool {
 	return ok
 }
 
-func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forward.History) {
+func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forward.History, logged map[ending]bool) {
 	c.t.Helper()
 	first, newest := make(map[uint64]bool), make(map[call.SessionID]uint64)
 	removed := c.ops.removedSessions()
@@ -289,7 +319,7 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forw
 		switch {
 		case recorded:
 			stale++
-		case !forward.Reports(e.EventType()) && over:
+		case logged[ending{g.name, seq, forward.Expired}], !forward.Reports(e.EventType()) && over:
 			unrecorded++ // what a killed replica had not recorded yet
 		default:
 			c.find("lost", "%s never got %s %d", g.name, e.EventType(), seq)
