@@ -167,7 +167,7 @@ func (c *chaos) hosts() {
 }
 
 func (c *chaos) host(name, path string) *host {
-	h := &host{tb: c.t, name: name, path: path, log: c.file(strings.ReplaceAll(name, " ", "-") + ".log")}
+	h := &host{tb: c.t, name: name, path: path, log: c.file(logName(name))}
 	h.due = time.Now().Add(time.Hour) // until up
 	c.t.Cleanup(func() {
 		if h.Process != nil && h.condition != hostDown {
@@ -176,6 +176,9 @@ func (c *chaos) host(name, path string) *host {
 	})
 	return h
 }
+
+// logName is the file of a host's log.
+func logName(host string) string { return strings.ReplaceAll(host, " ", "-") + ".log" }
 
 func (c *chaos) natsHosts(take func() string) (hosts []*host) {
 	c.t.Helper()

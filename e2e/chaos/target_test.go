@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -227,7 +228,7 @@ func (c *chaos) loggedEnds() map[ending]bool {
 	c.t.Helper()
 	ends := make(map[ending]bool)
 	for _, h := range c.serves {
-		log, err := os.ReadFile(h.log.Name())
+		log, err := os.ReadFile(filepath.Join(c.dir, logName(h.name)))
 		if err != nil {
 			c.t.Fatal(err)
 		}
