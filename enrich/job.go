@@ -38,6 +38,8 @@ type job struct {
 	poisoned int
 	// unknown are those of the tasks that are done that have events of a call that nobody knows.
 	unknown map[Task]bool
+	// awaited is until when the rest of such a call is waited for; zero: it is not.
+	awaited time.Time
 	// refused are the publications that were refused in a row.
 	refused map[attempted]refusal
 	// held is when the tasks were last reported in progress, behind since when this fold

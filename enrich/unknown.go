@@ -3,6 +3,7 @@ package enrich
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -12,6 +13,31 @@ import (
 // unknownAfter is how long events that cannot begin a call wait for others of it: Telnyx repeats a webhook for about as
 // long.
 const unknownAfter = time.Minute
+
+// maxUnknown bounds how many calls that nobody knows are waited for at one time: their tasks are held, and a queue of which
+// all tasks are held hands out no other.
+const maxUnknown = 8192
+
+// unknowns are the times until which calls that nobody knows are waited for, by the log's clock.
+type unknowns struct {
+	mu    sync.Mutex
+	until []time.Time // about in order
+}
+
+// admit reports whether another one may be waited for.
+func (u *unknowns) admit(now, until time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	passed := 0
+	for passed < len(u.until) && !u.until[passed].After(now) {
+		passed++
+	}
+	if u.until = u.until[passed:]; len(u.until) >= maxUnknown {
+		return false
+	}
+	u.until = append(u.until, until)
+	return true
+}
 
 // beginsNothing reports whether an event of a type comes when its call may be over: a cost, a recording, insights.
 func beginsNothing(eventType string) bool { return call.EventTypeOf(eventType).After }
@@ -33,11 +59,27 @@ func (w *Worker) takeUnknown(ctx context.Context, t Task) {
 		w.answer(t.Ack())
 		return
 	}
-	if wait := e.ReceivedAt.Add(unknownAfter).Sub(w.table.Now()); wait > 0 {
-		w.giveBack(t, taskNotKnown, wait)
+	now, until := w.table.Now(), e.ReceivedAt.Add(unknownAfter)
+	if now.Before(until) && w.unknowns.admit(now, until) {
+		w.giveBack(t, taskNotKnown, until.Sub(now))
 		return
 	}
 	w.parkAside(ctx, t, reasonUnknown)
+}
+
+// awaits reports whether the rest of a call that nobody knows is waited for, of which an event was received first at a
+// time.
+func (p *pass) awaits(first time.Time) bool {
+	until := first.Add(unknownAfter)
+	if !p.now.Before(until) {
+		return false
+	}
+	if p.job.awaited.IsZero() && !p.w.unknowns.admit(p.now, until) {
+		return false
+	}
+	p.job.awaited = until
+	p.later(until) // its tasks are held: they have the events that may be parked
+	return true
 }
 
 // runUnknown decides about a strange session without legs, of which nothing is stored, as about a strange leg. The table
@@ -46,8 +88,7 @@ func (p *pass) runUnknown(ctx context.Context) (bool, error) {
 	if len(p.legs) > 0 || !isStrange(p.view) {
 		return false, nil
 	}
-	if until := firstReceived(p.view.Events, 0).Add(unknownAfter); p.now.Before(until) {
-		p.later(until)
+	if p.awaits(firstReceived(p.view.Events, 0)) {
 		return true, nil
 	}
 	if _, found, err := p.w.cfg.Sink.Last(ctx, key(p.view.ID, "")); err != nil || found {
@@ -72,8 +113,7 @@ func (l *leg) runUnknown(ctx context.Context) (bool, error) {
 	if v.Ending != session.NotOver {
 		return false, nil
 	}
-	if until := firstReceived(v.Events, 0).Add(unknownAfter); p.now.Before(until) {
-		p.later(until) // its tasks are held: they have the events that may be parked
+	if p.awaits(firstReceived(v.Events, 0)) {
 		return true, nil
 	}
 	if _, found, err := p.w.cfg.Sink.Last(ctx, key(p.view.ID, "")); err != nil || found {

@@ -2,6 +2,7 @@ package enrich_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -231,4 +232,29 @@ func TestParkingThatGivesNoAnswerHoldsUpNoCall(t *testing.T) {
 		after(2 * time.Minute)
 		w.wantParked("unknown_call", topics...)
 	})
+}
+
+// Calls that nobody knows are not waited for without bound: a queue whose tasks are all held hands out no others, and the
+// summaries of all calls would wait.
+func TestCallsThatNobodyKnowsDoNotHoldTheQueue(t *testing.T) {
+	for name, ids := range map[string]fields{
+		"that name an id alone": {"call_session_id": nil, "call_leg_id": nil},
+		"that name a leg":       {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				const bound, more = 8192, 20
+				for n := range bound + more {
+					stated := fields{"status": "success", "total_cost": "0.01"}
+					maps.Copy(stated, ids)
+					w.deliver(newLeg(fmt.Sprint("unknown", n), 1).event(call.TypeCost, 33*time.Second, stated))
+				}
+				after(10 * time.Second)
+				if held := len(w.queue.held()); held > bound {
+					t.Errorf("%d tasks are held", held)
+				}
+				w.wantParked("unknown_call", slices.Repeat([]string{costTopic}, more)...)
+			})
+		})
+	}
 }

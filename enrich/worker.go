@@ -55,6 +55,8 @@ type Worker struct {
 	// parking has a value for each task that is being parked beside those.
 	parking chan struct{}
 
+	unknowns unknowns
+
 	mu   sync.Mutex
 	jobs map[call.SessionID]*job
 	wg   sync.WaitGroup
