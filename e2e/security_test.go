@@ -292,6 +292,11 @@ func TestServiceRunsAsAnotherUserAndWritesToItsDirectoryOnly(t *testing.T) {
 	legatotest.StopsCleanly(t, s)
 }
 
+// asUser runs a process as another user, without groups.
+func asUser(id uint32) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+}
+
 // wantOwner reads from /proc as whom a process runs.
 func wantOwner(t *testing.T, pid, uid int) {
 	t.Helper()
