@@ -8,9 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/console"
+	"github.com/legato-calls/legato/internal/story"
+	"github.com/legato-calls/legato/publish/parked"
 )
 
 // secrets stand in the call of secretCall, and on no page that masks.
@@ -175,6 +179,22 @@ func TestACallInALongLogIsShownAtOnceAndThenCompleted(t *testing.T) {
 	}
 	if page := w.get("/calls/gone?whole=1").body; !strings.Contains(page, "has nothing of this call") {
 		t.Errorf("the log is not said to have nothing of it: %s", page)
+	}
+}
+
+func TestACallOfWhichAPartOfTheLogWasReadDoesNotLive(t *testing.T) {
+	w := open(t, console.Access{})
+	secretCall(w)
+	sources := story.Sources{
+		Log: stream.NewReader(w.nats.JS, w.nats.Layout.Events, w.nats.Layout.Prefix), Summaries: w.calls,
+		Parked: parked.New(w.nats.JS, w.nats.Layout), Rules: session.Rules{SweepAfter: time.Minute}, Decode: decode,
+	}
+	told, err := sources.Story(t.Context(), story.Query{ID: "secret-session", MaxScanned: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(told.Next) > 0 || told.Legs[0].State != "hangup" {
+		t.Errorf("its leg is %q, and %v is to come", told.Legs[0].State, told.Next)
 	}
 }
 

@@ -24,6 +24,8 @@ type Known struct {
 	// Entries are those of the log about the call, in order. Read: they are all that there are.
 	Entries []call.Entry
 	Read    bool
+	// Part: View was made of a part of the entries that there are.
+	Part bool
 	// Cut: the log was not read to its end for want of time.
 	Cut bool
 	// Summaries are the stored revisions of the session and its legs, in the order of their stream.
@@ -47,15 +49,15 @@ type composer struct {
 	session *summary.Session
 	// seen are the events of the view, by identity.
 	seen map[eventKey]bool
-	// partial: an event is known from a summary only.
-	partial bool
+	// partial are the legs of which an event is known from a summary only; the empty one is the session.
+	partial map[string]bool
 }
 
 type eventKey struct{ id, typ string }
 
 // Compose makes the story. A summary that cannot be read is left out and remarked on.
 func Compose(k Known) Story {
-	c := &composer{known: k, last: make(map[string]*summary.Leg), seen: make(map[eventKey]bool)}
+	c := &composer{known: k, last: make(map[string]*summary.Leg), seen: make(map[eventKey]bool), partial: make(map[string]bool)}
 	c.story = Story{
 		ID: k.ID, CallSessionID: string(k.Session), AsOf: k.At.UTC(), Legs: []Leg{}, Timeline: []Item{},
 		Parked: k.Parked, Remarks: slices.Clone(k.Remarks), Cut: k.Cut,
@@ -241,7 +243,7 @@ func (c *composer) summarizedEvents(leg string, events []summary.Event) {
 		if c.seen[eventKey{e.ID, e.Type}] {
 			continue
 		}
-		c.partial = true
+		c.partial[leg] = true
 		item := Item{At: e.ReceivedAt.Time, Kind: KindEvent, CallLegID: leg, Event: &Event{
 			ID: e.ID, Type: e.Type, OccurredAt: stated(e.OccurredAt.Known()), Attempt: e.Attempt, Backfill: e.Backfill,
 		}}
@@ -365,7 +367,7 @@ func (c *composer) coverage() {
 			break
 		}
 		c.remark("the log has nothing of this call (any more): this is told from its summaries alone")
-	case c.partial:
+	case len(c.partial) > 0:
 		l.Coverage = CoveragePartial
 		c.remark("the log has only a part of this call: what lacks its place in the log is told from its summaries")
 	case !c.known.Read:

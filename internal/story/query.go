@@ -191,6 +191,9 @@ func (l *lookup) entries(ctx context.Context) error {
 	}
 	if !l.inTable {
 		k.View, k.Schedule = Fold(log, k.Entries, k.Session, l.Rules, l.Decode)
+		if k.Part = !k.Read; k.Part {
+			k.Schedule = nil // what is to come by a part may have come
+		}
 	}
 	return nil
 }

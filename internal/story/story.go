@@ -265,7 +265,8 @@ func (c *composer) legs() {
 			leg.folded(v)
 		}
 		if s := c.last[id]; s != nil {
-			leg.summarized(s, !known)
+			// A fold that lacks events does not know that the leg is over, and its summary does.
+			leg.summarized(s, !known || v.Ending == session.NotOver && (c.known.Part || c.partial[id]))
 		}
 		c.story.Legs = append(c.story.Legs, leg)
 	}

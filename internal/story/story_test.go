@@ -235,6 +235,9 @@ func TestAStorySaysHowMuchOfTheLogItHas(t *testing.T) {
 	if s := story.Compose(story.Known{ID: "s", Session: "s", At: at(1), View: view}); s.Log.Coverage != story.CoverageMemory {
 		t.Errorf("a view alone covers %+v", s.Log)
 	}
+	if s := tell(t, l, stored); s.Legs[0].State != "hangup" {
+		t.Errorf("a leg of which the log has a part is %q", s.Legs[0].State)
+	}
 	alone := tell(t, nil, stored)
 	want := []string{"0.1 a event call.initiated", "9 a missing call.answered", "9 a event call.hangup", "10 a published leg 1", "11 a status"}
 	if diff := cmp.Diff(want, lines(&alone)); diff != "" {
