@@ -384,7 +384,7 @@ func TestReadmeShowsWhatTailPrints(t *testing.T) {
 // TestReadmeShowsALadder holds the README's ladder against what explain draws of the call.
 func TestReadmeShowsALadder(t *testing.T) {
 	t.Parallel()
-	drawn := readText(t, filepath.Join(root, "testdata", "ladders", "bridged_call.txt"))
+	drawn := readText(t, filepath.Join(root, "testdata", "ladders.txtar"))
 	if shown := block(t, "text", 1); !strings.Contains(drawn, shown) {
 		t.Errorf("the README shows what is no part of the ladder:\n%s", shown)
 	}

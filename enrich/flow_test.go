@@ -572,17 +572,22 @@ func TestARepairedCallIsExplained(t *testing.T) {
 // compareScreen holds a text against testdata, and against a screen of 120 × 40.
 func compareScreen(t *testing.T, name, got string) {
 	t.Helper()
-	file := filepath.Join("..", "testdata", "ladders", name+".txt")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
+	const file = "../testdata/ladders.txtar"
+	archive, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := gocmp.Diff(string(want), got); diff != "" {
+	i := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == name })
+	if i < 0 {
+		t.Fatalf("%s has no %s", file, name)
+	}
+	if *update {
+		archive.Files[i].Data = []byte(got)
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := gocmp.Diff(string(archive.Files[i].Data), got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	for line := range strings.Lines(got) {
