@@ -3,12 +3,14 @@ package console_test
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -347,4 +349,81 @@ func BenchmarkFindByNumber(b *testing.B) {
 			}
 		})
 	}
+}
+
+// slowly removes one consumer only when it is released.
+type slowly struct {
+	jetstream.JetStream
+	armed              *atomic.Bool
+	removing, released chan struct{}
+}
+
+func (s slowly) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := s.JetStream.Stream(ctx, name)
+	return slowStream{stream, s}, err
+}
+
+type slowStream struct {
+	jetstream.Stream
+	slowly
+}
+
+func (s slowStream) DeleteConsumer(ctx context.Context, name string) error {
+	if s.armed.CompareAndSwap(true, false) {
+		close(s.removing)
+		<-s.released
+	}
+	return s.Stream.DeleteConsumer(ctx, name)
+}
+
+func TestWhoeverLooksWhileReadingEndsHasAReadingOfHisOwn(t *testing.T) {
+	w := open(t, console.Access{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	js := slowly{w.nats.JS, new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+	took := make(chan uint64, 100)
+	r := console.NewReading(ctx, js, w.nats.Layout.Calls, time.Second, took)
+	wait := func(what string, c <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-c:
+		case <-time.After(10 * time.Second):
+			t.Fatal(what)
+		}
+	}
+	take := func(want uint64) {
+		t.Helper()
+		for {
+			select {
+			case seq := <-took:
+				if seq == want {
+					return
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("message %d is not read", want)
+			}
+		}
+	}
+	wait("nothing is read", r.Look())
+	take(w.session("one", "+12025550111", "+12025550122"))
+	js.armed.Store(true)
+	wait("reading does not end", js.removing)
+	wait("nothing is read again", r.Look())
+	next := w.session("two", "+12025550111", "+12025550122")
+	// It is read by the one that has ended, or by none as long as that has not.
+	for waits, waited := time.After(600*time.Millisecond), false; !waited; {
+		select {
+		case seq := <-took:
+			if seq == next {
+				t.Error("two read with one consumer")
+			}
+		case <-waits:
+			waited = true
+		}
+	}
+	r.Look()
+	close(js.released)
+	take(next)
+	cancel()
+	r.Wait()
 }

@@ -293,20 +293,26 @@ func (f *follower) followAll() {
 		case <-f.now:
 		case <-f.life.Done():
 		}
-		f.following.Lock()
-		f.readings = slices.DeleteFunc(f.readings, (*reading).ends)
-		readings := slices.Clone(f.readings)
-		f.following.Unlock()
+		readings := f.wanted()
 		if len(readings) == 0 {
-			if f.of != nil {
-				f.tail.End(f.life, f.of)
-			}
 			return
 		}
 		if err := f.readFor(readings); err != nil && f.life.Err() == nil {
 			f.log.Debug("the stream of summaries could not be read for the console", "error", err)
 		}
 	}
+}
+
+// wanted are the readings that somebody looks at. Where there is none it has let go of the stream: the next reading
+// begins to follow anew.
+func (f *follower) wanted() []*reading {
+	f.following.Lock()
+	defer f.following.Unlock()
+	f.readings = slices.DeleteFunc(f.readings, (*reading).ends)
+	if len(f.readings) == 0 && f.of != nil {
+		f.tail.End(f.life, f.of)
+	}
+	return slices.Clone(f.readings)
 }
 
 // readFor reads what is new for any of some readings.
