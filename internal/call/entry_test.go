@@ -8,9 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
-
 	"github.com/legato-calls/legato/internal/call"
+	"pgregory.net/rapid"
 )
 
 // stated sets every field of a struct to a value of its own, so that a field which the codec forgets is missed.
