@@ -190,9 +190,16 @@ func (r *runner) take(m jetstream.Msg) {
 	if r.stopped {
 		return // given back with all that is held
 	}
+	gap := meta.Sequence.Consumer != r.delivered+1
 	r.delivered = meta.Sequence.Consumer
 	if pin := m.Headers().Get(headerPin); pin != r.pin {
-		r.takeOver(pin, m)
+		r.log.Debug("this replica works the target")
+		r.leave() // a turn that another one followed, before this replica was told
+		r.pin = pin
+		r.await(m)
+	} else if gap && !r.settling {
+		r.log.Debug("events were lost on their way")
+		r.await(m)
 	}
 	if it := r.held[heldKey{seq: seq}]; it != nil {
 		if it.pin != r.pin {
@@ -222,13 +229,11 @@ func (r *runner) take(m jetstream.Msg) {
 	r.dispatch()
 }
 
-// takeOver begins a turn of this replica. What was handed out before it comes first: nothing is tried until all of
-// that is here. r.mu is held.
-func (r *runner) takeOver(pin string, m jetstream.Msg) {
-	r.log.Debug("this replica works the target")
-	r.leave() // a turn that another one followed, before this replica was told
-	r.pin, r.settling = pin, true
-	consumer, reply := r.place.consumer, m.Reply()
+// await lets no attempt begin until all that was handed out is here: what came before this delivery comes first. So
+// does a turn begin, and so does it go on when deliveries were lost with a connection. r.mu is held.
+func (r *runner) await(m jetstream.Msg) {
+	r.settling = true
+	consumer, pin, reply := r.place.consumer, r.pin, m.Reply()
 	r.wg.Go(func() { r.settlePlace(consumer, pin, reply) })
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish/forward"
@@ -204,6 +205,34 @@ func TestWhatTheServerDoesNotKnowToBeHandedOutStandsForNothing(t *testing.T) {
 	w.settled(w.desk(), "app")
 }
 
+// What is on its way to a replica is lost with its connection, and may be back within its turn.
+func TestWhatIsLostOnItsWayKeepsItsPlaceInTheOrder(t *testing.T) {
+	w, a := newWorld(t), newApp(t, nil)
+	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
+	put := func() uint64 { return w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: "{}"}) }
+	put()
+	a.awaitCount(1)
+	w.settled(w.desk(), "app")
+
+	info, err := w.consumer("app").Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := w.pull(fmt.Sprintf(`{"batch":1,"expires":15000000000,"group":"legato","id":%q}`, info.PriorityGroups[0].PinnedClientID))
+	var want []uint64
+	eventually(t, "an event is handed out and does not come to the replica", func() bool {
+		seq := put()
+		want = append(want, seq)
+		m, err := lost.NextMsg(20 * time.Millisecond)
+		return err == nil && len(m.Data) > 0
+	})
+	want = append(want, put())
+	if diff := cmp.Diff(want, seqs(a.awaitCount(1 + len(want)))[1:]); diff != "" {
+		t.Errorf("requests of the session (-want +got):\n%s", diff)
+	}
+	w.settled(w.desk(), "app")
+}
+
 // forgetHandedOut makes the server take the first events of the log, each handed out once, as acknowledged.
 func (w *world) forgetHandedOut(seqs ...uint64) {
 	w.t.Helper()
@@ -218,20 +247,37 @@ func (w *world) forgetHandedOut(seqs ...uint64) {
 // long as it is at most one event.
 func (w *world) takeTurn() *nats.Subscription {
 	w.t.Helper()
+	sub := w.pull(`{"batch":1,"expires":15000000000,"group":"legato"}`)
+	w.unpin()
+	return sub
+}
+
+// pull asks for events of the target app past its replicas.
+func (w *world) pull(request string) *nats.Subscription {
+	w.t.Helper()
 	nc, _ := w.nats.Dial()
 	inbox := nats.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+w.nats.Layout.Events+".forward_app", inbox, []byte(`{"batch":1,"expires":15000000000,"group":"legato"}`)); err != nil {
+	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+w.nats.Layout.Events+".forward_app", inbox, []byte(request)); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := nc.Flush(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.unpin()
 	return sub
+}
+
+// consumer is where a target stands.
+func (w *world) consumer(target string) jetstream.Consumer {
+	w.t.Helper()
+	c, err := w.nats.JS.Consumer(w.t.Context(), w.nats.Layout.Events, "forward_"+target)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
 }
 
 // unpin ends the turn of whoever works the target app.
