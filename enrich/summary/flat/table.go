@@ -105,18 +105,24 @@ func (t *Table) Columns() []Column { return t.columns }
 // another type than its column. Values share memory with the text.
 func (t *Table) Row(body string, row []Value) error {
 	clear(row)
-	if !gjson.Valid(body) {
-		return errors.New("not JSON")
-	}
 	at := space(body, 0)
-	if body[at] != '{' {
+	if !is(body, at, '{') {
+		if !gjson.Valid(body) {
+			return errSyntax
+		}
 		return errors.New("not a JSON object")
 	}
-	_, err := t.fill(body, at, row)
+	end, err := t.fill(body, at, row)
+	if err == nil && space(body, end) < len(body) {
+		return errSyntax
+	}
+	if err != nil && !gjson.Valid(body) {
+		return errSyntax // whatever was found first
+	}
 	return err
 }
 
-// fill reads the object at a place of valid JSON into row, and returns where it ends.
+// fill reads the object at a place into row, and returns where it ends.
 func (t *Table) fill(json string, at int, row []Value) (end int, err error) {
 	if end, err = t.object(json, at, t.root, row); err != nil {
 		return 0, err

@@ -1,6 +1,7 @@
 package flat
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,19 +10,32 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// This file walks JSON that gjson has found valid, once, and without making anything: where it looks for a byte, there is one.
+// This file walks JSON once, finds whether it is any, and makes nothing. A place that is negative stands for what is no JSON.
+
+// errSyntax is of a body that is no JSON.
+var errSyntax = errors.New("not JSON")
 
 // object reads the fields of the object at a place into row, and returns where the object ends.
 func (t *Table) object(json string, at int, in *place, row []Value) (end int, err error) {
 	expected := 0
 	at = space(json, at+1)
-	for json[at] != '}' {
-		if json[at] == ',' {
-			at = space(json, at+1)
+	if is(json, at, '}') {
+		return at + 1, nil
+	}
+	for {
+		if !is(json, at, '"') {
+			return 0, errSyntax
 		}
 		var key string
-		key, at = textAt(json, at)
-		at = space(json, space(json, at)+1) // behind the colon
+		if key, at = textAt(json, at); at < 0 {
+			return 0, errSyntax
+		}
+		if at = space(json, at); !is(json, at, ':') {
+			return 0, errSyntax
+		}
+		if at = space(json, at+1); at == len(json) {
+			return 0, errSyntax
+		}
 		var p *place
 		p, expected = in.field(key, expected)
 		switch {
@@ -38,13 +52,25 @@ func (t *Table) object(json string, at int, in *place, row []Value) (end int, er
 				err = fmt.Errorf("%s: %w", c.Name, err)
 			}
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return 0, err
+		case at < 0:
+			return 0, errSyntax
 		}
 		at = space(json, at)
+		if is(json, at, '}') {
+			return at + 1, nil
+		}
+		if !is(json, at, ',') {
+			return 0, errSyntax
+		}
+		at = space(json, at+1)
 	}
-	return at + 1, nil
 }
+
+// is reports whether a byte stands at a place.
+func is(json string, at int, b byte) bool { return at < len(json) && json[at] == b }
 
 // read reads the value at a place, and returns where it ends.
 func read(typ Type, json string, at int) (v Value, end int, err error) {
@@ -53,8 +79,12 @@ func read(typ Type, json string, at int) (v Value, end int, err error) {
 	if first == '"' {
 		v.Text, end = textAt(json, at)
 	} else {
-		end = past(json, at)
-		v.Text = json[at:end]
+		if end = past(json, at); end >= 0 {
+			v.Text = json[at:end]
+		}
+	}
+	if end < 0 {
+		return Value{}, 0, errSyntax
 	}
 	switch typ {
 	case Text:
@@ -98,7 +128,7 @@ func isNumber(first byte) bool { return first == '-' || '0' <= first && first <=
 
 // space returns the first place from at on that is no white space.
 func space(json string, at int) int {
-	for at < len(json) && json[at] <= ' ' {
+	for at < len(json) && (json[at] == ' ' || json[at] == '\n' || json[at] == '\t' || json[at] == '\r') {
 		at++
 	}
 	return at
@@ -106,49 +136,147 @@ func space(json string, at int) int {
 
 // textAt returns the text whose opening quote is at a place, and where it ends.
 func textAt(json string, at int) (text string, end int) {
-	quote := at + 1 + strings.IndexByte(json[at+1:], '"')
-	if text = json[at+1 : quote]; strings.IndexByte(text, '\\') < 0 {
-		return text, quote + 1
+	for i := at + 1; i < len(json); i++ {
+		switch c := json[i]; {
+		case c == '"':
+			return json[at+1 : i], i + 1
+		case c == '\\':
+			if end = pastText(json, at); end < 0 {
+				return "", end
+			}
+			return gjson.Parse(json[at:end]).Str, end
+		case c < ' ':
+			return "", -1
+		}
 	}
-	end = pastText(json, at)
-	return gjson.Parse(json[at:end]).Str, end
+	return "", -1
 }
 
 // pastText returns where the text ends whose opening quote is at a place.
 func pastText(json string, at int) int {
-	for at++; json[at] != '"'; at++ {
-		if json[at] == '\\' {
+	for at++; at < len(json); at++ {
+		switch c := json[at]; {
+		case c == '"':
+			return at + 1
+		case c < ' ':
+			return -1
+		case c == '\\':
 			at++
+			if !escape(json, at) {
+				return -1
+			}
 		}
 	}
-	return at + 1
+	return -1
 }
+
+// escape reports whether an escape goes on at a place, behind its backslash.
+func escape(json string, at int) bool {
+	if at >= len(json) {
+		return false
+	}
+	if json[at] != 'u' {
+		return strings.IndexByte(`"\/bfnrt`, json[at]) >= 0
+	}
+	for i := at + 1; i <= at+4; i++ {
+		if i >= len(json) || !isHex(json[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(b byte) bool { return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f' }
 
 // past returns where the value at a place ends.
 func past(json string, at int) int {
-	switch json[at] {
-	case '"':
+	switch first := json[at]; {
+	case first == '"':
 		return pastText(json, at)
-	case '{', '[':
-	default: // a number, true, false or null
-		for at < len(json) && json[at] > ' ' && json[at] != ',' && json[at] != '}' && json[at] != ']' {
-			at++
-		}
-		return at
+	case first == '{' || first == '[':
+		return pastMany(json, at)
+	case isNumber(first):
+		return pastNumber(json, at)
 	}
-	depth := 0
-	for {
-		switch json[at] {
-		case '"':
-			at = pastText(json, at)
-			continue
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return at + 1
-			}
+	for _, word := range [...]string{"true", "false", "null"} {
+		if strings.HasPrefix(json[at:], word) {
+			return at + len(word)
 		}
+	}
+	return -1
+}
+
+// pastMany returns where the object or list at a place ends.
+func pastMany(json string, at int) int {
+	last, named := byte(']'), false
+	if json[at] == '{' {
+		last, named = '}', true
+	}
+	at = space(json, at+1)
+	if is(json, at, last) {
+		return at + 1
+	}
+	for {
+		if named {
+			if !is(json, at, '"') {
+				return -1
+			}
+			if at = pastText(json, at); at < 0 {
+				return -1
+			}
+			if at = space(json, at); !is(json, at, ':') {
+				return -1
+			}
+			at = space(json, at+1)
+		}
+		if at == len(json) {
+			return -1
+		}
+		if at = past(json, at); at < 0 {
+			return -1
+		}
+		at = space(json, at)
+		if is(json, at, last) {
+			return at + 1
+		}
+		if !is(json, at, ',') {
+			return -1
+		}
+		at = space(json, at+1)
+	}
+}
+
+// pastNumber returns where the number at a place ends.
+func pastNumber(json string, at int) int {
+	if is(json, at, '-') {
 		at++
 	}
+	whole := at
+	if at = pastDigits(json, at); at < 0 || json[whole] == '0' && at > whole+1 {
+		return -1
+	}
+	if is(json, at, '.') {
+		if at = pastDigits(json, at+1); at < 0 {
+			return -1
+		}
+	}
+	if is(json, at, 'e') || is(json, at, 'E') {
+		if at++; is(json, at, '+') || is(json, at, '-') {
+			at++
+		}
+		return pastDigits(json, at)
+	}
+	return at
+}
+
+// pastDigits returns where the digits at a place end, of which there has to be one.
+func pastDigits(json string, at int) int {
+	first := at
+	for at < len(json) && '0' <= json[at] && json[at] <= '9' {
+		at++
+	}
+	if at == first {
+		return -1
+	}
+	return at
 }
