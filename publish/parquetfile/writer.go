@@ -32,14 +32,18 @@ const columnRows = 64
 
 // Writer writes one file. While rows are gathered, those before them are encoded.
 type Writer struct {
+	// PageRows bounds, roughly, the rows of a page, which are in memory as they are; of pages that are ended the compressed form is. Zero:
+	// only their bytes do.
+	PageRows int
+
 	out    *parquet.GenericWriter[any]
 	fields []field
 	// rowBatch has the rows gathered, and spare is the one that is encoded, until encoded tells how that went. Nil: none is.
 	rowBatch
 	spare   rowBatch
 	encoded chan error
-	// rows and bytes are in the row group so far.
-	rows, bytes int
+	// rows and bytes are in the row group so far, paged are those of the rows whose pages are ended.
+	rows, bytes, paged int
 }
 
 // rowBatch are rows that each column takes at one go.
@@ -79,13 +83,16 @@ func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 func (w *Writer) Reset(to io.Writer) {
 	_ = w.await() // of the file that is given up
 	w.out.Reset(to)
-	w.rows, w.bytes = 0, 0
+	w.rows, w.bytes, w.paged = 0, 0, 0
 	w.empty()
 }
 
+// pageCodec is what pages are compressed with.
+var pageCodec = new(codec)
+
 func options() []parquet.WriterOption {
 	return []parquet.WriterOption{
-		parquet.Compression(&parquet.Zstd),
+		parquet.Compression(pageCodec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.ColumnPageBuffers(pages),
 		parquet.KeyValueMetadata("legato.schema", strconv.Itoa(summary.Schema)),
@@ -101,7 +108,7 @@ func (w *Writer) Write(row []flat.Value) error {
 			continue
 		}
 		w.present(i, &w.fields[i])
-		if err := w.gather(&w.fields[i], row[i], 0, 0); err != nil {
+		if err := w.gather(&w.fields[i], &row[i], 0, 0); err != nil {
 			w.forget()
 			return &RowError{err}
 		}
@@ -142,13 +149,16 @@ func (w *Writer) pass() error {
 	if err := w.await(); err != nil {
 		return err
 	}
-	full := w.rows >= groupRows || w.bytes >= groupBytes
-	if full {
-		w.rows, w.bytes = 0, 0
+	ends := nothing
+	switch {
+	case w.rows >= groupRows || w.bytes >= groupBytes:
+		ends, w.rows, w.bytes, w.paged = group, 0, 0, 0
+	case w.PageRows > 0 && w.rows-w.paged >= w.PageRows:
+		ends, w.paged = page, w.rows
 	}
 	w.rowBatch, w.spare = w.spare, w.rowBatch
 	w.encoded = make(chan error, 1)
-	go func(b *rowBatch, encoded chan<- error) { encoded <- w.encode(b, full) }(&w.spare, w.encoded)
+	go func(b *rowBatch, encoded chan<- error) { encoded <- w.encode(b, ends) }(&w.spare, w.encoded)
 	return nil
 }
 
@@ -163,8 +173,17 @@ func (w *Writer) await() error {
 	return err
 }
 
-// encode hands rows to the columns, and ends the row group when it is full.
-func (w *Writer) encode(b *rowBatch, full bool) error {
+// ending is what ends with some rows.
+type ending int
+
+const (
+	nothing ending = iota
+	page
+	group
+)
+
+// encode hands rows to the columns, and ends the pages or the row group.
+func (w *Writer) encode(b *rowBatch, ends ending) error {
 	columns := w.out.ColumnWriters()
 	for i := range w.fields {
 		f := &w.fields[i]
@@ -180,9 +199,15 @@ func (w *Writer) encode(b *rowBatch, full bool) error {
 			if _, err := columns[leaf].WriteRowValues(values); err != nil {
 				return err
 			}
+			if ends != page {
+				continue
+			}
+			if err := columns[leaf].Flush(); err != nil {
+				return err
+			}
 		}
 	}
-	if !full {
+	if ends != group {
 		return nil
 	}
 	return w.out.Flush()
@@ -203,16 +228,19 @@ func (w *Writer) Close() error {
 
 // gather appends the values of a field. Its repetition level is that of the first of them, its definition level that of a
 // value which is null.
-func (w *Writer) gather(f *field, v flat.Value, repetition, definition int) error {
+func (w *Writer) gather(f *field, v *flat.Value, repetition, definition int) error {
 	if f.list != nil {
 		if err := w.gatherList(f, v, repetition, definition); err != nil {
 			return fmt.Errorf("%s: %w", f.column.Name, err)
 		}
 		return nil
 	}
-	value, ok := w.cell(f.column.Type, v)
-	if ok {
-		definition++
+	var value parquet.Value
+	if v.Known {
+		var ok bool
+		if value, ok = w.cell(f.column.Type, v); ok {
+			definition++
+		}
 	}
 	w.append(f.leaf, value, repetition, definition)
 	return nil
@@ -229,7 +257,7 @@ func (w *Writer) append(leaf int, value parquet.Value, repetition, definition in
 
 // gatherList appends the elements of a list. A list that is null has the definition level of what it is in, one that is empty the next,
 // and an element the one after that.
-func (w *Writer) gatherList(f *field, v flat.Value, repetition, definition int) (err error) {
+func (w *Writer) gatherList(f *field, v *flat.Value, repetition, definition int) (err error) {
 	none := definition
 	if v.Known {
 		none++
@@ -239,7 +267,7 @@ func (w *Writer) gatherList(f *field, v flat.Value, repetition, definition int) 
 				at := next
 				next = f.list.repetition
 				for i := range f.list.fields {
-					if err := w.gather(&f.list.fields[i], f.list.scratch[i], at, definition+2); err != nil {
+					if err := w.gather(&f.list.fields[i], &f.list.scratch[i], at, definition+2); err != nil {
 						return err
 					}
 				}
@@ -263,11 +291,8 @@ func (w *Writer) gatherList(f *field, v flat.Value, repetition, definition int) 
 	return nil
 }
 
-// cell is a value of a type; false when it is null.
-func (w *Writer) cell(typ flat.Type, v flat.Value) (parquet.Value, bool) {
-	if !v.Known {
-		return parquet.Value{}, false
-	}
+// cell is a value that is known; false when it is null all the same.
+func (w *Writer) cell(typ flat.Type, v *flat.Value) (parquet.Value, bool) {
 	switch typ {
 	case flat.Integer, flat.Timestamp:
 		return parquet.Int64Value(v.Int), true
