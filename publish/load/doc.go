@@ -11,7 +11,7 @@
 //     So a crash, a redelivery and a second loader of the same name change nothing.
 //   - A row that the target refuses never stops those behind it: the batch is halved until the row stands alone.
 //   - A target that is away is waited for, with back-off, and holds no messages back from another loader meanwhile.
-//   - Memory is bounded by two batches, whatever the backlog.
+//   - Memory is bounded by three batches, whatever the backlog.
 //   - A consumer belongs to one target: a name is never shared by two targets, of which each would get a part.
 //   - No error, log line or metric shows what is in a summary.
 //

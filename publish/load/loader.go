@@ -31,6 +31,8 @@ type Config struct {
 const (
 	// ahead bounds what the server sends before it is asked for.
 	aheadMessages, aheadBytes = 500, 1 << 20
+	// waiting is how many batches wait, beside the one that is gathered, while the target has another.
+	waiting = 1
 
 	// Pauses after a failure; they double, with jitter.
 	firstPause, maxPause = 250 * time.Millisecond, 30 * time.Second
@@ -123,7 +125,7 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 	// What was sent ahead is the next reader's.
 	defer messages.Stop(func(m jetstream.Msg) { l.nak(m.Reply()) })
 	origin := Origin{Stream: stream.Config.Name, Created: stream.Created}
-	batches := make(chan *batch)
+	batches := make(chan *batch, waiting)
 	group, gathering := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(batches)

@@ -115,8 +115,8 @@ func (m *manifest) has(origin load.Origin) bool {
 	return s != nil && s.Sequences.has(origin.Seq)
 }
 
-// next returns a manifest that follows m and has the messages in it, too. m remains as it is.
-func (m *manifest) next(origins []load.Origin) *manifest {
+// next returns a manifest that follows m, which remains as it is.
+func (m *manifest) next() *manifest {
 	n := *m
 	n.Commit++
 	n.Files, n.Replaced = slices.Clone(m.Files), slices.Clone(m.Replaced)
@@ -124,12 +124,17 @@ func (m *manifest) next(origins []load.Origin) *manifest {
 	for _, s := range m.Streams {
 		n.Streams = append(n.Streams, &source{s.Stream, s.Created, s.Sequences})
 	}
+	return &n
+}
+
+// add notes that messages are in.
+func (m *manifest) add(origins []load.Origin) {
 	for len(origins) > 0 {
 		first := origins[0]
-		s := n.of(first)
+		s := m.of(first)
 		if s == nil {
 			s = &source{Stream: first.Stream, Created: first.Created}
-			n.Streams = append(n.Streams, s)
+			m.Streams = append(m.Streams, s)
 		}
 		var numbers []uint64
 		var others []load.Origin
@@ -142,14 +147,6 @@ func (m *manifest) next(origins []load.Origin) *manifest {
 		}
 		s.Sequences, origins = s.Sequences.with(numbers), others
 	}
-	return &n
-}
-
-// before returns next, which follows m, with the messages in it, too. next remains as it is.
-func (m *manifest) before(next *manifest, origins []load.Origin) *manifest {
-	n := next.next(origins)
-	n.Commit = m.Commit + 1
-	return n
 }
 
 // readManifest returns the manifest of a dataset, nil when it has none.

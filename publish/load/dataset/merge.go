@@ -83,7 +83,7 @@ func fitting(files []file) (some []file) {
 
 // merge puts the rows of files of one hour into one.
 func (t *Target) merge(files []file, now time.Time) error {
-	next := t.manifest.next(nil)
+	next := t.manifest.next()
 	p := &part{folder: path.Dir(files[0].Path)}
 	p.file = file{Path: path.Join(p.folder, newName(next.Commit)), Kind: files[0].Kind, Columns: files[0].Columns, At: now.UTC()}
 	p.temp = filepath.Join(t.dir, tempDir, path.Base(p.file.Path))
@@ -129,7 +129,7 @@ func (t *Target) sweep(now time.Time) error {
 	if len(old) == 0 {
 		return nil
 	}
-	next := t.manifest.next(nil)
+	next := t.manifest.next()
 	next.Replaced = slices.DeleteFunc(next.Replaced, func(r replaced) bool { return now.Sub(r.At) >= keepReplaced })
 	if err := next.write(t.dir); err != nil {
 		return fmt.Errorf("write the manifest: %w", err)

@@ -1,7 +1,6 @@
 package dataset
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -14,23 +13,20 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/internal/filelock"
 	"github.com/legato-calls/legato/publish/load"
-	"github.com/legato-calls/legato/publish/parquetfile"
 )
 
 const (
-	// batchMessages and batchBytes bound what is in memory: the batch that is gathered, the one that is written, and once more what its
-	// rows are in the columns. With half of it each file would cost a tenth more, with twice of it there would be too much.
-	batchMessages, batchBytes = 2000, 4 << 20
-	// linger is how old news may be: a file for each batch is small when calls are few.
+	// batchMessages and batchBytes bound the messages in memory: those that are gathered, and those that are written.
+	batchMessages, batchBytes = 500, 1 << 20
+	// linger is how old news may be: a file for each commit is small when calls are few.
 	linger = 2 * time.Second
-	// commitMessages are committed together while many come: a commit waits for the disk a few times.
+	// commitMessages are committed together while many come: a commit waits for the disk a few times, and each file that it has says
+	// anew what each of some 200 columns is.
 	commitMessages = 16_000
 )
 
@@ -50,36 +46,13 @@ type Target struct {
 	lock   *os.File
 	// manifest is what the folder's says; nil when that is not known.
 	manifest *manifest
-	// next is the manifest with what is written and not committed yet, which the parts are; nil when there is nothing.
-	next  *manifest
-	parts []*part
+	// next is the manifest with what is written and not committed yet; nil when there is nothing.
+	next *manifest
 	// rejected are messages that were set aside since the last commit.
 	rejected []load.Origin
 	// unmergeable are files that could not be merged: they are not tried again.
 	unmergeable map[string]bool
 	now         func() time.Time
-}
-
-// table is how the rows of a kind are written.
-type table struct {
-	kind string
-	flat *flat.Table
-	// columns identifies the schema.
-	columns string
-	// out writes the files of this kind, one after another: its buffers are large. Nil: it has to be made.
-	out *parquetfile.Writer
-	// cells has room for the row in hand.
-	cells []flat.Value
-}
-
-// writer returns the writer, which writes into a file.
-func (t *table) writer(f *os.File) *parquetfile.Writer {
-	if t.out == nil {
-		t.out = parquetfile.New(f, t.flat, true)
-	} else {
-		t.out.Reset(f)
-	}
-	return t.out
 }
 
 // New returns a target for a folder, which need not exist.
@@ -94,11 +67,9 @@ func New(dir string) (*Target, error) {
 	}
 	t := &Target{dir: abs, reader: reader, tables: make(map[string]*table), unmergeable: make(map[string]bool), now: time.Now}
 	for _, kind := range kinds {
-		of, err := flat.Of(kind)
-		if err != nil {
+		if t.tables[kind], err = newTable(kind); err != nil {
 			return nil, err
 		}
-		t.tables[kind] = &table{kind: kind, flat: of, columns: parquetfile.Fingerprint(of, true), cells: make([]flat.Value, len(of.Columns()))}
 	}
 	return t, nil
 }
@@ -115,7 +86,7 @@ func (t *Target) Open(context.Context) (identity string, err error) {
 			return "", err
 		}
 	}
-	t.next, t.parts, t.rejected = nil, nil, nil
+	t.forget()
 	// What lies there was never whole.
 	temp := filepath.Join(t.dir, tempDir)
 	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, dirMode)); err != nil {
@@ -184,45 +155,17 @@ func (t *Target) release() {
 
 // Close implements load.Target.
 func (t *Target) Close(context.Context) error {
+	t.forget()
 	t.release()
 	return nil
 }
 
-// hour is what one file of a batch is of.
-type hour struct {
-	kind string
-	// began is when it began, in Unix time.
-	began int64
-}
-
-// hourOf returns the hour in which a row has to stand: that in which its first event was received. Of a row that will be found
-// to be none it is any hour.
-func hourOf(r *load.Row) hour {
-	at, err := time.Parse(time.RFC3339Nano, gjson.Get(r.Body, "first_received_at").Str)
-	if err != nil {
-		at = time.Unix(0, 0)
+// forget gives up what is not committed.
+func (t *Target) forget() {
+	t.manifest, t.next, t.rejected = nil, nil, nil
+	for _, of := range t.tables {
+		of.forget()
 	}
-	return hour{r.Key.Kind, at.Truncate(time.Hour).Unix()}
-}
-
-func (h hour) folder() string {
-	at := time.Unix(h.began, 0).UTC()
-	return path.Join("kind="+h.kind, at.Format("date=2006-01-02"), at.Format("hour=15"))
-}
-
-// part are the rows of a batch that go into one file.
-type part struct {
-	folder string
-	table  *table
-	rows   []*load.Row
-	// places are those of the rows in the batch, refused why some of them are none, by place.
-	places  []int
-	refused map[int]string
-	// origins are the messages whose rows are in the file.
-	origins []load.Origin
-	// temp is where the file is until it has its name.
-	temp string
-	file file
 }
 
 // Load implements load.Target.
@@ -230,49 +173,114 @@ func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err er
 	if t.manifest == nil {
 		return 0, errors.New("not open")
 	}
-	next := t.next
-	if next == nil {
-		next = t.manifest
+	if t.next == nil {
+		t.next = t.manifest.next()
 	}
-	byHour := make(map[hour]*part)
-	for i := range rows {
-		if next.has(rows[i].Origin) {
-			continue
-		}
-		h := hourOf(&rows[i])
-		p := byHour[h]
-		if p == nil {
-			p = &part{folder: h.folder(), table: t.tables[h.kind]}
-			p.file.Path = path.Join(p.folder, newName(t.manifest.Commit+1))
-			p.temp = filepath.Join(t.dir, tempDir, path.Base(p.file.Path))
-			byHour[h] = p
-		}
-		p.rows, p.places = append(p.rows, &rows[i]), append(p.places, i)
+	news := t.news(rows)
+	refused := make(map[string]map[int]string)
+	group, ctx := errgroup.WithContext(ctx)
+	for kind, places := range news {
+		of, bad := t.tables[kind], make(map[int]string)
+		refused[kind] = bad
+		group.Go(func() error { return t.write(ctx, of, rows, places, bad) })
 	}
-	if len(byHour) == 0 {
-		return 0, nil
-	}
-	parts := slices.SortedFunc(maps.Values(byHour), func(a, b *part) int { return cmp.Compare(a.folder, b.folder) })
-	if err := t.encode(ctx, parts); err != nil {
+	if err := group.Wait(); err != nil {
+		t.forget() // what the files have is not known
 		return 0, err
 	}
-	var origins []load.Origin
-	var written []*part
-	for _, p := range parts {
-		if p.file.Rows == 0 {
-			_ = os.Remove(p.temp) // what remains is removed by the next process
-			continue
+	var in []load.Origin
+	all := load.Refusal{Rows: make(map[int]string)}
+	for kind, places := range news {
+		for _, i := range places {
+			if reason, bad := refused[kind][i]; bad {
+				all.Reason, all.Rows[i] = reason, reason
+				continue
+			}
+			in = append(in, rows[i].Origin)
 		}
-		origins, written = append(origins, p.origins...), append(written, p)
-		p.origins = nil
 	}
-	if len(written) > 0 {
-		t.next, t.parts = t.manifest.before(next, origins), append(t.parts, written...)
+	t.next.add(in)
+	if len(all.Rows) > 0 {
+		return len(in), &all
 	}
-	return len(origins), refusal(parts)
+	return len(in), nil
 }
 
-// Commit implements load.Batching: it makes the files last, puts the manifest that names them in its place, and merges what is small.
+// news are the places of rows that are not in yet, by kind.
+func (t *Target) news(rows []load.Row) map[string][]int {
+	news := make(map[string][]int)
+	type message struct {
+		stream  string
+		created int64
+		seq     uint64
+	}
+	seen := make(map[message]bool, len(rows))
+	for i := range rows {
+		origin := &rows[i].Origin
+		of := message{origin.Stream, origin.Created.UnixNano(), origin.Seq}
+		if !seen[of] && !t.next.has(*origin) {
+			seen[of] = true
+			news[rows[i].Key.Kind] = append(news[rows[i].Key.Kind], i)
+		}
+	}
+	return news
+}
+
+// write writes rows of a kind, those at the places, and notes by place why some are none. Those of other hours than that of the open
+// file come last, hour by hour.
+func (t *Target) write(ctx context.Context, of *table, rows []load.Row, places []int, refused map[int]string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	later := make(map[int64][]int)
+	for _, i := range places {
+		if err := t.reader.Read(&rows[i], of.cells); err != nil {
+			refused[i] = err.Error()
+			continue
+		}
+		hour := of.hour()
+		if of.open == nil {
+			if err := t.begin(of, hour); err != nil {
+				return err
+			}
+		}
+		if hour != of.open.hour {
+			rows[i].Cells = nil // the next row has them
+			later[hour] = append(later[hour], i)
+			continue
+		}
+		if err := of.add(i, &rows[i], refused); err != nil {
+			return err
+		}
+	}
+	for _, hour := range slices.Sorted(maps.Keys(later)) {
+		if err := t.begin(of, hour); err != nil {
+			return err
+		}
+		for _, i := range later[hour] {
+			if err := t.reader.Read(&rows[i], of.cells); err != nil {
+				return err // it was read before
+			}
+			if err := of.add(i, &rows[i], refused); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begin ends the open file of a kind, and opens one for the rows of an hour.
+func (t *Target) begin(of *table, hour int64) error {
+	if err := of.end(); err != nil {
+		return err
+	}
+	p := &part{hour: hour, folder: folderOf(of.kind, hour)}
+	p.file = file{Path: path.Join(p.folder, newName(t.next.Commit)), Kind: of.kind, Columns: of.columns}
+	p.temp = filepath.Join(t.dir, tempDir, path.Base(p.file.Path))
+	return of.begin(p)
+}
+
+// Commit implements load.Committing: it makes the files last, puts the manifest that names them in its place, and merges what is small.
 func (t *Target) Commit(ctx context.Context) error {
 	if t.manifest == nil {
 		return errors.New("not open")
@@ -284,106 +292,42 @@ func (t *Target) Commit(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		t.manifest = nil // what the folder's says is not known
+		t.forget() // what the folder's manifest says is not known
 	}
 	return err
 }
 
 func (t *Target) commitParts() error {
-	next := t.next
-	switch {
-	case len(t.rejected) > 0 && next == nil:
-		next = t.manifest.next(t.rejected)
-	case len(t.rejected) > 0:
-		next = t.manifest.before(next, t.rejected)
-	case next == nil:
+	var group errgroup.Group
+	for _, of := range t.tables {
+		group.Go(of.end)
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	var parts []*part
+	for _, kind := range kinds {
+		parts = append(parts, t.tables[kind].ended...)
+		t.tables[kind].ended = nil
+	}
+	if len(parts) == 0 && len(t.rejected) == 0 {
+		t.next = nil
 		return nil
 	}
-	for _, p := range t.parts {
+	next := t.next
+	if next == nil {
+		next = t.manifest.next()
+	}
+	next.add(t.rejected)
+	for _, p := range parts {
 		p.file.At = t.now().UTC()
 		next.Files = append(next.Files, p.file)
 	}
-	if err := t.commit(t.parts, next); err != nil {
+	if err := t.commit(parts, next); err != nil {
 		return err
 	}
-	t.manifest, t.next, t.parts, t.rejected = next, nil, nil, nil
+	t.manifest, t.next, t.rejected = next, nil, nil
 	return nil
-}
-
-// encode writes the files, those of legs beside those of sessions.
-func (t *Target) encode(ctx context.Context, parts []*part) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, of := range t.tables {
-		group.Go(func() error {
-			for _, p := range parts {
-				if p.table != of {
-					continue
-				}
-				err := ctx.Err()
-				if err == nil {
-					err = p.encode(t.reader)
-				}
-				if err != nil {
-					of.out = nil // it is in the middle of a file
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
-// refusal is the error of rows that are none; nil when all are.
-func refusal(parts []*part) error {
-	all := load.Refusal{Rows: make(map[int]string)}
-	for _, p := range parts {
-		for i, reason := range p.refused {
-			all.Reason, all.Rows[i] = reason, reason
-		}
-	}
-	if len(all.Rows) == 0 {
-		return nil
-	}
-	return &all
-}
-
-// encode writes the rows into a file.
-func (p *part) encode(reader *load.Reader) (err error) {
-	f, err := os.OpenFile(p.temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	w, cells := p.table.writer(f), p.table.cells
-	for i, r := range p.rows {
-		reason := reader.Read(r, cells)
-		if reason == nil {
-			err := w.Write(cells)
-			if bad, ok := errors.AsType[*parquetfile.RowError](err); ok {
-				reason = bad
-			} else if err != nil {
-				return err
-			}
-		}
-		if reason == nil {
-			p.origins = append(p.origins, r.Origin)
-			r.Release()
-			continue
-		}
-		r.Cells = nil // the next row has them
-		if p.refused == nil {
-			p.refused = make(map[int]string)
-		}
-		p.refused[p.places[i]] = reason.Error()
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	p.file.Kind, p.file.Rows, p.file.Columns = p.table.kind, int64(len(p.origins)), p.table.columns
-	p.rows, p.places = nil, nil
-	p.file.Bytes, err = f.Seek(0, 1)
-	return err
 }
 
 // commit gives the files their names, and then puts the manifest in its place.

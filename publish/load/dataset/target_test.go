@@ -138,7 +138,7 @@ func TestEachMessageIsInOnce(t *testing.T) {
 	rows, want := parsed(t, loadtest.Plan{Legs: 40, Every: 20 * time.Minute})
 	target := open(t, dir)
 	apply(t, target, rows[:50], 50)
-	apply(t, target, rows[30:70], 20)
+	apply(t, target, append(slices.Clone(rows[30:70]), rows[60]), 20)
 	if err := target.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
