@@ -229,7 +229,7 @@ func TestHowFastADatasetIsWritten(t *testing.T) {
 // copied measures what psql needs to copy the same rows from files into empty tables.
 func copied(t *testing.T, pg *postgrestest.Server, conn *pgx.Conn) {
 	t.Helper()
-	tables := []string{"legs", "sessions", "events", "recordings", "cost_parts", "bridges"}
+	tables := []string{"legs", "sessions", "events", "recordings", "cost_parts", "transfers", "bridges"}
 	dir := t.TempDir()
 	psql := func(statement string) {
 		t.Helper()

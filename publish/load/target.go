@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,11 +116,14 @@ type Child struct {
 
 // children are the lists that become tables of their own, by kind of summary: the columns that hold them.
 var children = map[string][]string{
-	summary.KindLeg:     {"recordings", "events", "cost_parts"},
+	summary.KindLeg:     {"recordings", "events", "cost_parts", "refers"},
 	summary.KindSession: {"recordings", "events", "bridges"},
 }
 
-// Children returns the lists of a kind of summary that become tables, in a fixed order. A list has the name of its column.
+// tableNames are the tables of lists that have another name than their column. Handing a leg over by REFER is a transfer.
+var tableNames = map[string]string{"refers": "transfers"}
+
+// Children returns the lists of a kind of summary that become tables, in a fixed order.
 func Children(kind string) ([]Child, error) {
 	table, err := flat.Of(kind)
 	if err != nil {
@@ -135,7 +139,7 @@ func Children(kind string) ([]Child, error) {
 			if !ok {
 				return nil, fmt.Errorf("column %s of a %s is no list of objects", name, kind)
 			}
-			found = append(found, Child{Table: name, Column: i, Elements: elements})
+			found = append(found, Child{Table: cmp.Or(tableNames[name], name), Column: i, Elements: elements})
 		}
 	}
 	if len(found) != len(children[kind]) {

@@ -50,6 +50,12 @@ func (c *call) leg(i, revision int) summary.Leg {
 	if c.answered && n%5 == 0 {
 		l.Recordings = []summary.Recording{{ID: fmt.Sprintf("rec-%d", n), Channels: "dual", Format: "mp3", StartedAt: at(c.ring), URLs: map[string]string{"mp3": "https://example.com/r.mp3"}}}
 	}
+	if c.answered && n%7 == 0 {
+		l.Refers = []summary.Refer{
+			{ID: fmt.Sprintf("5f1c0a04-ref0-4a00-8a00-%012d", n), At: at(c.ring + c.talk/2), State: "started"},
+			{ID: fmt.Sprintf("5f1c0a04-ref1-4a00-8a00-%012d", n), At: at(c.ring + c.talk), State: "completed", SIPCode: "200"},
+		}
+	}
 	for e, typ := range types {
 		occurred := at(time.Duration(e) * time.Second)
 		l.Events = append(l.Events, summary.Event{ID: fmt.Sprintf("5f1c0a04-e00%d-4a00-8a00-%012d", e, n), Type: typ, OccurredAt: occurred, ReceivedAt: *occurred, Attempt: 1})

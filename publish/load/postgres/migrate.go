@@ -90,7 +90,7 @@ WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.atti
 	}
 	for _, table := range t.model.tables {
 		if have[table.name] == nil {
-			statements = append(statements, table.create()...)
+			statements = append(append(statements, table.create()...), t.model.fill(table)...)
 			continue
 		}
 		for _, c := range table.columns {

@@ -197,6 +197,34 @@ func (t table) names() []string {
 	return names
 }
 
+// fill returns the statements that give a table of lists, which is new in a warehouse that has rows, the elements that legs and
+// sessions have in their columns. None: it has columns of other types than text and time, whose values are not always those of the JSON.
+func (m *model) fill(t table) (all []string) {
+	for _, p := range m.parents {
+		for _, l := range p.lists {
+			if l.name != t.name {
+				continue
+			}
+			leg, values := "p.call_leg_id", make([]string, 0, len(l.columns))
+			if p.kind == summary.KindSession {
+				leg = "NULL"
+			}
+			values = append(values, "'"+p.kind+"'", "p."+p.id, "e.position", "p.call_session_id", leg)
+			for _, c := range l.Elements.Columns() {
+				if c.Type != flat.Text && c.Type != flat.Timestamp {
+					return nil
+				}
+				values = append(values, fmt.Sprintf("(e.element #>> '{%s}')::%s", strings.Join(c.Path, ","), typeOf(c)))
+			}
+			all = append(all, fmt.Sprintf(`INSERT INTO %s.%s (%s)
+SELECT %s
+FROM %s.%s p, jsonb_array_elements(p.%q) WITH ORDINALITY AS e (element, position)
+ON CONFLICT DO NOTHING`, Schema, t.name, quoted(t.names()), strings.Join(values, ", "), Schema, p.name, p.cells[l.Column].Name))
+		}
+	}
+	return all
+}
+
 // create returns the statements that make the table.
 func (t table) create() []string {
 	var b strings.Builder

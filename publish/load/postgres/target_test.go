@@ -195,6 +195,23 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 	}
 }
 
+func TestTransfersThatWereLoadedBeforeTheirTableStandInIt(t *testing.T) {
+	pg := postgrestest.Run(t, "fsync=off")
+	s := natsdtest.Run(t)
+	loadtest.Plan{Legs: 60}.Publish(t, s.Conn)
+	loader(t, s, pg.Admin(), "warehouse")
+	settled(t, s.JS, s.Layout.Calls, "warehouse")
+	conn := pg.Connect(pg.Admin())
+	if got := text(t, conn, "SELECT (count(*) > 5)::text FROM legato.transfers"); got != "true" {
+		t.Fatalf("there are transfers: %s", got)
+	}
+	exec(t, conn, "DROP TABLE legato.transfers")
+	if err := open(t, pg.Admin()); err != nil {
+		t.Fatal(err)
+	}
+	postgrestest.Compare(t.Context(), t, conn, loadtest.Fold(t.Context(), t, s.JS, s.Layout.Calls))
+}
+
 func TestThePrintedSchemaIsWhatALoaderMakes(t *testing.T) {
 	pg := postgrestest.Run(t, "fsync=off")
 	conn := pg.Connect(pg.Admin())

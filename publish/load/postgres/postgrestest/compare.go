@@ -54,7 +54,7 @@ func Compare(ctx context.Context, tb testing.TB, conn *pgx.Conn, fold map[string
 			tb.Errorf("%d of %d rows of %s are missing, as %v", len(rest), len(fold[kind]), in.table, slices.Sorted(maps.Keys(rest))[0])
 		}
 	}
-	for _, table := range []string{"recordings", "events", "cost_parts", "bridges"} {
+	for _, table := range []string{"recordings", "events", "cost_parts", "transfers", "bridges"} {
 		var got []map[string]any
 		each(ctx, tb, conn, "SELECT to_jsonb(t) FROM legato."+table+" t", func(row map[string]any) { got = append(got, row) })
 		want := lists[table]
@@ -127,7 +127,7 @@ func wantRow(tb testing.TB, kind string, of loadtest.Newest, lists map[string][]
 		if kind == summary.KindLeg {
 			parent = body["call_leg_id"]
 		}
-		elements, _ := want[c.Table].([]any)
+		elements, _ := want[table.Columns()[c.Column].Name].([]any)
 		for i, e := range elements {
 			row := columns(c.Elements, e.(map[string]any))
 			row["kind"], row["parent_id"], row["position"] = kind, parent, json.Number(fmt.Sprint(i+1))
