@@ -199,6 +199,23 @@ func TestOneCallIsErased(t *testing.T) {
 	}
 }
 
+// Half an id is an id of no call, and a part of those of many.
+func TestAPartOfAnIDErasesNothing(t *testing.T) {
+	t.Parallel()
+	e := newErasing(t)
+	for _, part := range []string{"session", "session-on", "one", "control-one", "v3", "e"} {
+		out, err := e.erase(part)
+		if err != nil || !strings.Contains(out, "CALL_PARKED: 0 messages erased") {
+			t.Errorf("%s: %v\n%s", part, err, out)
+		}
+	}
+	for _, id := range []string{"one", "two"} {
+		if got := e.left("CALL_PARKED", id); got != 2 {
+			t.Errorf("%d parked messages of call %s are left", got, id)
+		}
+	}
+}
+
 // Single entries of the log cannot be removed, by nobody: a hole would look like a lost event to every replica.
 func TestTheLogLetsNoSingleEntryBeRemoved(t *testing.T) {
 	t.Parallel()

@@ -152,10 +152,30 @@ func (s *Store) Erase(ctx context.Context, ids []string, dryRun bool) (int, erro
 	return natsd.Erase(ctx, s.js, scan, dryRun, func(m *jetstream.RawStreamMsg) (bool, error) {
 		k := s.message(m)
 		return slices.ContainsFunc(ids, func(id string) bool {
-			return string(k.Ref.Session) == id || string(k.Ref.Leg) == id || string(k.Ref.Control) == id || bytes.Contains(m.Data, []byte(id))
+			return string(k.Ref.Session) == id || string(k.Ref.Leg) == id || string(k.Ref.Control) == id || names(m.Data, id)
 		}), nil
 	})
 }
+
+// names reports whether a body has an id, and not as a part of another one: what is begun to be typed, or half copied, is
+// a part of many.
+func names(body []byte, id string) bool {
+	for at := 0; ; at++ {
+		next := bytes.Index(body[at:], []byte(id))
+		if next < 0 {
+			return false
+		}
+		at += next
+		before, after := body[:at], body[at+len(id):]
+		if (at == 0 || !goesOn(before[at-1])) && (len(after) == 0 || after[0] != ':' && !goesOn(after[0])) {
+			return true
+		}
+	}
+}
+
+// goesOn reports whether an id that has c beside it is a part of another one. A colon may stand before it, as after the
+// name of a field.
+func goesOn(c byte) bool { return c != ':' && call.ValidToken("a"+string(rune(c))) }
 
 func (s *Store) stream(ctx context.Context) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
