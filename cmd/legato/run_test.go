@@ -1,8 +1,11 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,9 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/schema"
 	"github.com/legato-calls/legato/internal/fake"
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/publish"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }
@@ -219,5 +227,235 @@ func TestSimulateWaitsForItsTarget(t *testing.T) {
 	}
 	if p.Err != nil || !strings.Contains(out.String(), "played 2 calls") || !strings.Contains(out.String(), " 0 failed") {
 		t.Errorf("simulate ended with %v:\n%s%s", p.Err, out.String(), p.Text())
+	}
+}
+
+// library is a NATS server with summaries that nobody called for.
+type library struct {
+	t         *testing.T
+	url       string
+	publisher *publish.Publisher
+}
+
+func newLibrary(t *testing.T) *library {
+	t.Helper()
+	l := &library{t: t, url: legatotest.ExternalNATS(t)}
+	js := legatotest.Dial(t, l.url)
+	if _, err := natsd.Manage(t.Context(), js, layout(t), natsd.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if l.publisher, err = publish.New(t.Context(), js, layout(t)); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// put stores revision 1 of a leg or session; token is the connection in its subject.
+func (l *library) put(ctx context.Context, kind, id, token, connection string, outcome summary.Outcome, padding int) error {
+	key := summary.Key{Kind: kind, Session: "s-" + id}
+	body := map[string]any{
+		"kind": kind, "schema": 1, "revision": 1, "call_session_id": key.Session, "outcome": outcome,
+		"published_at": "2026-03-14T15:09:26.535897Z", "client_state": strings.Repeat("x", padding),
+	}
+	if kind == summary.KindLeg {
+		key.Leg = id
+		body["call_leg_id"] = id
+	}
+	if connection != "" {
+		body["connection_id"] = connection
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	_, err = l.publisher.Publish(ctx, summary.Draft{
+		Key: key, Connection: token, Revision: 1, PublishedAt: time.Now(), Body: data, Position: summary.Position{Log: "x", Seq: 1},
+	}, summary.Stored{})
+	return err
+}
+
+func TestTailShowsWhatItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	put := func(kind, id, token, connection string, outcome summary.Outcome) {
+		t.Helper()
+		if err := l.put(t.Context(), kind, id, token, connection, outcome, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(summary.KindLeg, "l1", "11", "11", summary.OutcomeBusy)
+	put(summary.KindSession, "l1", "11", "11", summary.OutcomeBusy)
+	put(summary.KindLeg, "l2", "22", "22", summary.OutcomeNoAnswer)
+	put(summary.KindLeg, "l3", "", "11", summary.OutcomeAnswered) // known only later: the subject does not say so
+	put(summary.KindLeg, "l4", "", "", summary.OutcomeBusy)
+	between := time.Now()
+	put(summary.KindLeg, "l5", "33", "33", summary.OutcomeFailed)
+	put(summary.KindSession, "l5", "33", "33", summary.OutcomeFailed)
+	put(summary.KindLeg, "l6", "11", "11", summary.OutcomeBusy)
+	put(summary.KindSession, "l6", "11", "11", summary.OutcomeBusy)
+	tests := []struct {
+		name  string
+		flags []string
+		want  []string
+	}{
+		{name: "all", flags: []string{"--all"}, want: []string{"leg l1", "session l1", "leg l2", "leg l3", "leg l4", "leg l5", "session l5", "leg l6", "session l6"}},
+		{name: "legs", flags: []string{"--all", "--level=leg"}, want: []string{"leg l1", "leg l2", "leg l3", "leg l4", "leg l5", "leg l6"}},
+		{name: "sessions", flags: []string{"--all", "--level=session"}, want: []string{"session l1", "session l5", "session l6"}},
+		{name: "outcomes", flags: []string{"--all", "--outcome=no_answer", "--outcome=failed", "--level=leg"}, want: []string{"leg l2", "leg l5"}},
+		{name: "several outcomes in one flag", flags: []string{"--all", "--outcome=no_answer,failed"}, want: []string{"leg l2", "leg l5", "session l5"}},
+		{name: "a connection", flags: []string{"--all", "--connection=11"}, want: []string{"leg l1", "session l1", "leg l3", "leg l6", "session l6"}},
+		{name: "connections and an outcome", flags: []string{"--all", "--connection=11", "--connection=22", "--outcome=busy,no_answer", "--level=leg"}, want: []string{"leg l1", "leg l2", "leg l6"}},
+		{name: "since an instant", flags: []string{"--since=" + between.UTC().Format(time.RFC3339Nano), "--level=leg"}, want: []string{"leg l5", "leg l6"}},
+		{name: "since a while", flags: []string{"--since=1h", "--connection=33"}, want: []string{"leg l5", "session l5"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := readTail(t, len(tt.want), append(tt.flags, "--nats-url="+l.url)...)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// readTail returns the first lines that tail prints.
+func readTail(t *testing.T, lines int, flags ...string) (got []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
+	defer cancel()
+	tail := exec.CommandContext(ctx, legatotest.Program(), append([]string{"tail", "--json"}, flags...)...)
+	stdout, err := tail.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tail.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = tail.Process.Kill()
+		_ = tail.Wait()
+	}()
+	scanner := bufio.NewScanner(stdout)
+	for len(got) < lines && scanner.Scan() {
+		var p legatotest.Published
+		if err := json.Unmarshal(scanner.Bytes(), &p); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, p.Kind+" "+strings.TrimPrefix(p.Session, "s-"))
+	}
+	return got
+}
+
+func TestReadingRefusesWhatItCannotUnderstand(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "legs.csv")
+	for _, tt := range []struct{ args, want string }{
+		{args: "tail --since=soon", want: `--since: "soon" is neither a duration`},
+		{args: "tail --since=-1h", want: "is negative"},
+		{args: "tail --since=2999-01-01", want: "lies in the future"},
+		{args: "tail --since=1h --all", want: "can't be used together"},
+		{args: "tail --outcome=fine", want: "--outcome"},
+		{args: "tail --connection=a.b", want: `"a.b" is no connection id`},
+		{args: "tail --level=call", want: "--level"},
+		{args: "export", want: "--output"},
+		{args: "export --output=" + file + " --level=all", want: "--level"},
+		{args: "export --output=" + file + ".txt", want: "--format"},
+		{args: "export --output=" + file + " --format=xlsx", want: "--format"},
+		{args: "export --output=" + file + " --since=1h --until=2h", want: "--until must be later than --since"},
+		{args: "export --output=" + file + " --until=never", want: "--until"},
+		{args: "export --output=" + file + " --subject-prefix=A.B", want: "--subject-prefix"},
+	} {
+		out, err := exec.CommandContext(t.Context(), legatotest.Program(), strings.Fields(tt.args)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("legato %s: %v, want %q in:\n%s", tt.args, err, tt.want, out)
+		}
+	}
+}
+
+// brake forwards connections to NATS, and stops what comes from there after so many bytes.
+func brake(t *testing.T, url string, after int64) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			upstream, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() {
+				_, _ = io.Copy(upstream, client)
+				_ = upstream.Close() // the client is gone
+			}()
+			go func() { _, _ = io.CopyN(client, upstream, after) }()
+		}
+	}()
+	return "nats://" + listener.Addr().String()
+}
+
+func TestAnExportThatWasKilledGoesOn(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	const legs, size = 4000, 8 << 10
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(64)
+	for i := range legs {
+		group.Go(func() error {
+			return l.put(ctx, summary.KindLeg, fmt.Sprintf("l%d", i), "11", "11", summary.OutcomeBusy, size)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	braked := brake(t, l.url, legs*size*3/4)
+	for _, format := range []string{"ndjson", "csv", "parquet"} {
+		t.Run(format, func(t *testing.T) {
+			dir := t.TempDir()
+			undisturbed, file := filepath.Join(dir, "undisturbed."+format), filepath.Join(dir, "killed."+format)
+			export := func(url, file, says string) []byte {
+				t.Helper()
+				out, err := exec.CommandContext(t.Context(), legatotest.Program(), "export", "--nats-url="+url, "--since=24h", "--output="+file).CombinedOutput()
+				if err != nil || !strings.Contains(string(out), says) {
+					t.Fatalf("%v, want %q\n%s", err, says, out)
+				}
+				data, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return data
+			}
+			want := export(l.url, undisturbed, "exported 400")
+			killed := legatotest.Launch(t, nil, legatotest.Program(), "export", "--nats-url="+braked, "--since=24h", "--output="+file)
+			legatotest.Eventually(t, "some of the export is on disk", func() error {
+				data, err := os.ReadFile(file + ".state")
+				if err == nil && !strings.Contains(string(data), `"bytes": `) || strings.Contains(string(data), `"bytes": 0`) {
+					return fmt.Errorf("%s", data)
+				}
+				return err
+			})
+			killed.Kill()
+			if _, err := os.Stat(file); err == nil {
+				t.Fatal("the export was whole before it was killed")
+			}
+			if err := l.put(t.Context(), summary.KindLeg, "late-"+format, "11", "11", summary.OutcomeBusy, 0); err != nil {
+				t.Fatal(err)
+			}
+			if got := export(l.url, file, "had been fetched before"); !bytes.Equal(want, got) {
+				t.Errorf("%d bytes are not the %d of an undisturbed export", len(got), len(want))
+			}
+			left, err := filepath.Glob(file + ".*")
+			if err != nil || len(left) > 0 {
+				t.Errorf("it left %v, %v", left, err)
+			}
+		})
 	}
 }

@@ -1,3 +1,21 @@
+// Package load keeps a warehouse current: it follows the stream of summaries and
+// hands the newest revision of each leg and session to a [Target].
+//
+// In go the messages of a durable consumer that is the loader's own; out come batches of rows, and
+// what cannot be a row, set aside with the reason.
+//
+// What it guarantees:
+//   - A message is acknowledged only after the target has made its effect last, so whatever is killed when, nothing is missed.
+//   - The effect of a message does not depend on how often or in which order it is delivered: a [Target] keeps
+//     the highest revision, or knows which messages it has.
+//     So a crash, a redelivery and a second loader of the same name change nothing.
+//   - A row that the target refuses never stops those behind it: the batch is halved until the row stands alone.
+//   - A target that is away is waited for, with back-off, and holds no messages back from another loader meanwhile.
+//   - Memory is bounded by three batches, whatever the backlog.
+//   - A consumer belongs to one target: a name is never shared by two targets, of which each would get a part.
+//   - No error, log line or metric shows what is in a summary.
+//
+// It knows neither SQL nor files: packages postgres, clickhouse and dataset are the targets.
 package load
 
 import (
@@ -5,13 +23,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/legato-calls/legato/internal/natsd"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -187,4 +205,66 @@ func (l *Loader) wait(b *batch) time.Duration {
 		return idleFor
 	}
 	return max(time.Millisecond, l.batches.Linger-time.Since(b.began))
+}
+
+const (
+	// metadataTarget is the key in a consumer's metadata under which stands the identity of its target.
+	metadataTarget = "legato.load.target"
+	// ackWait is when a message that was delivered to a loader that died goes to another.
+	ackWait = 20 * time.Second
+	// maxAckPending bounds what is delivered and not acknowledged, over all loaders of a name. What a killed
+	// loader held counts until ackWait is over.
+	maxAckPending = 40_000
+)
+
+// consumerName is what names of consumers are made of: they are subject tokens.
+var consumerName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// ValidName fails when a name cannot be that of a loader.
+func ValidName(name string) error {
+	if !consumerName.MatchString(name) {
+		return errors.New("must have 1 to 64 letters, digits, '-' and '_'")
+	}
+	return nil
+}
+
+// open returns the stream and the durable consumer of this name, which is made when it is missing. It fails with
+// ErrConfig when the consumer is somebody else's.
+func (l *Loader) open(ctx context.Context, identity string) (*jetstream.StreamInfo, jetstream.Consumer, error) {
+	stream, err := l.cfg.JetStream.Stream(ctx, l.cfg.Stream)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look up stream %s: %w", l.cfg.Stream, err)
+	}
+	consumer, err := stream.Consumer(ctx, l.cfg.Name)
+	switch {
+	case err == nil:
+		owner, ours := consumer.CachedInfo().Config.Metadata[metadataTarget]
+		if !ours {
+			return nil, nil, fmt.Errorf("consumer %s of %s was not made by legato load; use another --name: %w", l.cfg.Name, l.cfg.Stream, ErrConfig)
+		}
+		if owner != identity {
+			return nil, nil, fmt.Errorf("consumer %s of %s loads another warehouse, or this one before it was made anew; use another --name, "+
+				"or remove the consumer (nats consumer rm %s %s) to begin with what the stream still holds: %w",
+				l.cfg.Name, l.cfg.Stream, l.cfg.Stream, l.cfg.Name, ErrConfig)
+		}
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, nil, fmt.Errorf("look up consumer %s of %s: %w", l.cfg.Name, l.cfg.Stream, err)
+	}
+	want := jetstream.ConsumerConfig{
+		Durable:       l.cfg.Name,
+		Description:   "legato load: hands summaries to a warehouse.",
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxDeliver:    -1,
+		Metadata:      map[string]string{metadataTarget: identity},
+	}
+	consumer, err = natsd.WithAckPending(maxAckPending, func(pending int) (jetstream.Consumer, error) {
+		want.MaxAckPending = pending
+		return stream.CreateOrUpdateConsumer(ctx, want)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("make consumer %s of %s: %w", l.cfg.Name, l.cfg.Stream, err)
+	}
+	return stream.CachedInfo(), consumer, nil
 }

@@ -147,3 +147,88 @@ func (c *call) add(to *[]Message, s any) error {
 	}
 	return nil
 }
+
+// names are texts that a format has to escape.
+var names = []string{"Ada \"Countess\"", "tab\there\nline \\N \\", "{a,\"b\"}", "", "Zoë 🎵", "O'Hara; --"}
+
+func (c *call) leg(i, revision int) summary.Leg {
+	n := c.n + i
+	at := func(after time.Duration) *summary.Time { return summary.At(c.began.Add(after)) }
+	yes, rate, packets, mos := n%3 == 0, int64(8000), int64(3000+n), summary.Number(4.25)
+	l := summary.Leg{
+		Kind: summary.KindLeg, Schema: summary.Schema, Revision: revision,
+		CallSessionID: c.sessionID(), CallLegID: c.legID(i), CallControlID: fmt.Sprintf("v3:5f1c0a04Nq1_notARealControlId-Legato%015d", n),
+		ConnectionID: c.connection(), Direction: []string{"incoming", "outgoing"}[i], From: fmt.Sprintf("+1202555%04d", n%10_000), To: "+12025550199",
+		CallerName: names[n%len(names)], STIRShaken: &summary.STIRShaken{Attestation: "A", Validated: &yes}, Codec: "PCMU", SamplingRate: &rate,
+		Outcome: summary.OutcomeNoAnswer, FirstReceivedAt: *at(0), PublishedAt: *summary.At(c.ended().Add(time.Duration(revision) * time.Second)),
+		StartedAt: at(0), EndedAt: summary.At(c.ended()), DurationSeconds: summary.Lasting(c.ended().Sub(c.began)), RingSeconds: summary.Lasting(c.ring),
+		Sources: map[string]summary.Source{"started_at": summary.SourceWebhook, "ended_at": summary.SourceStatus},
+		Hangup:  &summary.Hangup{Cause: "timeout", Source: "caller", SIPCode: "487", Party: summary.PartyLocal},
+		EndedBy: summary.EndedByHangup,
+		Status:  summary.Status{State: summary.StatusConfirmed, Final: true, StartTime: at(0), RecordType: "call", Attempts: 1, HTTPStatus: 200},
+		Times:   &summary.Times{HangupReceivedAt: summary.At(c.ended().Add(time.Duration(n%50) * time.Millisecond)), EnrichedAt: summary.At(c.ended().Add(time.Duration(1000+n%977*10) * time.Millisecond))},
+		Quality: &summary.Quality{Inbound: &summary.StreamQuality{MOS: &mos, Packets: &packets}},
+	}
+	types := []string{"call.initiated", "call.hangup"}
+	if c.answered {
+		l.Outcome, l.AnsweredAt, l.TalkSeconds = summary.OutcomeAnswered, at(c.ring), summary.Lasting(c.talk)
+		l.Hangup = &summary.Hangup{Cause: "normal_clearing", Source: []string{"caller", "callee"}[n/2%2], SIPCode: "200", Party: summary.PartyRemote}
+		types = []string{"call.initiated", "call.answered", "call.bridged", "call.hangup"}
+	} else {
+		l.TalkSeconds = summary.Lasting(0)
+	}
+	if n%10 == 0 {
+		l.Notes = []summary.Note{summary.NoteRedelivered, summary.NoteClockSkew}
+		l.Tags = []string{"spring", names[n/10%len(names)]}
+	}
+	if revision > 1 {
+		l.Reasons, l.Changed = []summary.Reason{summary.ReasonCost}, []string{"/cost"}
+		billed := int64(c.talk/time.Minute+1) * 60
+		l.Cost = &summary.Cost{Status: "success", BilledSeconds: &billed, Parts: []summary.CostPart{{Part: "sip-trunking", Amount: c.amount, Currency: "USD", Rate: "0.0070"}}}
+		l.Cost.Totals = []summary.Amount{{Currency: "USD", Amount: c.amount}}
+		types = append(types, "call.cost")
+	}
+	if c.answered && n%5 == 0 {
+		l.Recordings = []summary.Recording{{ID: fmt.Sprintf("rec-%d", n), Channels: "dual", Format: "mp3", StartedAt: at(c.ring), URLs: map[string]string{"mp3": "https://example.com/r.mp3"}}}
+	}
+	if c.answered && n%7 == 0 {
+		l.Refers = []summary.Refer{
+			{ID: fmt.Sprintf("5f1c0a04-ref0-4a00-8a00-%012d", n), At: at(c.ring + c.talk/2), State: "started"},
+			{ID: fmt.Sprintf("5f1c0a04-ref1-4a00-8a00-%012d", n), At: at(c.ring + c.talk), State: "completed", SIPCode: "200"},
+		}
+	}
+	for e, typ := range types {
+		occurred := at(time.Duration(e) * time.Second)
+		l.Events = append(l.Events, summary.Event{ID: fmt.Sprintf("5f1c0a04-e00%d-4a00-8a00-%012d", e, n), Type: typ, OccurredAt: occurred, ReceivedAt: *occurred, Attempt: 1})
+	}
+	return l
+}
+
+func (c *call) session(revision int) summary.Session {
+	s := summary.Session{
+		Kind: summary.KindSession, Schema: summary.Schema, Revision: revision, CallSessionID: c.sessionID(), ConnectionID: c.connection(),
+		Direction: "incoming", From: fmt.Sprintf("+1202555%04d", c.n%10_000), To: "+12025550199", Outcome: summary.OutcomeNoAnswer,
+		FirstReceivedAt: *summary.At(c.began), PublishedAt: *summary.At(c.ended().Add(time.Duration(5+revision) * time.Second)),
+		StartedAt: summary.At(c.began), EndedAt: summary.At(c.ended()), DurationSeconds: summary.Lasting(c.ended().Sub(c.began)),
+		TalkSeconds: summary.Lasting(0), LegCount: c.legs, StatusState: summary.StatusConfirmed,
+	}
+	if c.answered {
+		s.Outcome, s.AnsweredLegs, s.AnsweredAt, s.TalkSeconds = summary.OutcomeAnswered, c.legs, summary.At(c.began.Add(c.ring)), summary.Lasting(c.talk)
+		if c.legs == 2 {
+			s.Bridges = []summary.Bridge{{At: *summary.At(c.began.Add(c.ring)), Legs: []string{c.legID(0), c.legID(1)}}}
+		}
+	}
+	if revision > 1 {
+		s.Reasons, s.Changed = []summary.Reason{summary.ReasonLegRevised}, []string{"/legs", "/cost"}
+		s.Cost = &summary.SessionCost{LegsCosted: c.legs, LegsTotal: c.legs, Totals: []summary.Amount{{Currency: "USD", Amount: c.amount}}}
+	}
+	for i := range c.legs {
+		l := c.leg(i, revision)
+		s.Legs = append(s.Legs, summary.SessionLeg{
+			CallLegID: l.CallLegID, CallControlID: l.CallControlID, ConnectionID: l.ConnectionID, Direction: l.Direction, From: l.From, To: l.To,
+			Outcome: l.Outcome, StartedAt: l.StartedAt, AnsweredAt: l.AnsweredAt, EndedAt: l.EndedAt, DurationSeconds: l.DurationSeconds,
+			TalkSeconds: l.TalkSeconds, EndedBy: l.EndedBy, StatusState: l.Status.State, Revision: revision,
+		})
+	}
+	return s
+}

@@ -1,3 +1,14 @@
+// Package postgres is the warehouse in a PostgreSQL database: the schema legato.
+//
+// In go rows; out come the tables legs and sessions with the columns of docs/export.md and the whole
+// summary in body, a table for each list that is often asked about, and rejected.
+//
+// What it guarantees:
+//   - A batch is one transaction. The rows of a list change in the transaction of the row that they belong to.
+//   - A row gives way only to a higher revision, also when several loaders write at once.
+//   - Migrations only add, under an advisory lock, and only where something is missing: a role that may
+//     write the rows and nothing else is enough once the tables are there.
+//   - What PostgreSQL says about the content of a row is not repeated; its SQLSTATE is.
 package postgres
 
 import (
@@ -8,9 +19,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
-
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/legato-calls/legato/publish/load"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -261,4 +272,62 @@ func (p parent) replace(ctx context.Context, tx pgx.Tx, l list, rows []load.Row,
 		return bad
 	}
 	return err
+}
+
+// Reject implements load.Target.
+func (t *Target) Reject(ctx context.Context, messages []load.Rejected) error {
+	if t.conns == nil {
+		return errors.New("not connected")
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	var batch pgx.Batch
+	for _, m := range messages {
+		batch.Queue(`INSERT INTO legato.rejected (stream, stream_created, seq, subject, reason, body) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING`, m.Stream, m.Created, int64(m.Seq), storable(m.Subject), storable(m.Reason), m.Body)
+	}
+	if err := t.conns[0].SendBatch(ctx, &batch).Close(); err != nil {
+		return t.failed(ctx, err)
+	}
+	return nil
+}
+
+// storable is a text that PostgreSQL takes: a subject may be any bytes.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// Classes of SQLSTATE: what a value is guilty of, and what only people can put right.
+const (
+	classData       = "22" // data exception
+	classConstraint = "23" // integrity constraint violation
+	classLimit      = "54" // program limit exceeded: a row that is too large
+	classLogin      = "28" // invalid authorization
+	classCatalog    = "3D" // the database does not exist
+	classAccess     = "42" // syntax error or access rule violation
+)
+
+// plain returns an error of PostgreSQL without what it says about values: its detail, its context, and for errors of
+// content its message, too.
+func plain(err error) error {
+	var from *pgconn.PgError
+	if !errors.As(err, &from) {
+		return err
+	}
+	at := ""
+	for _, part := range []string{from.TableName, from.ColumnName, from.ConstraintName} {
+		if part != "" {
+			at += " " + part
+		}
+	}
+	if at != "" {
+		at = " at" + at
+	}
+	switch class := from.Code[:min(2, len(from.Code))]; class {
+	case classData, classConstraint, classLimit:
+		return &load.Refusal{Reason: "PostgreSQL does not take it" + at + " (SQLSTATE " + from.Code + ")"}
+	case classLogin, classCatalog, classAccess:
+		return fmt.Errorf("%s%s (SQLSTATE %s): %w", from.Message, at, from.Code, load.ErrConfig)
+	}
+	return fmt.Errorf("%s (SQLSTATE %s)", strings.TrimSpace(from.Message), from.Code)
 }

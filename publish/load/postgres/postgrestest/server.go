@@ -5,18 +5,26 @@ package postgrestest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/flat"
+	"github.com/legato-calls/legato/publish/load"
+	"github.com/legato-calls/legato/publish/load/loadtest"
 	"github.com/prometheus/procfs"
 )
 
@@ -200,4 +208,162 @@ func (s *Server) Crash() {
 	}
 	<-s.ended
 	s.cmd = nil
+}
+
+// maxDifferences is after how many a comparison says no more.
+const maxDifferences = 5
+
+// Compare holds the tables against a fold of the stream, row by row and column by column. What a row must say is read from
+// the JSON by encoding/json: it shares the names of the columns with what is tested, and nothing else.
+func Compare(ctx context.Context, tb testing.TB, conn *pgx.Conn, fold map[string]map[string]loadtest.Newest) {
+	tb.Helper()
+	if _, err := conn.Exec(ctx, "SET timezone = 'UTC'; SET extra_float_digits = 1"); err != nil {
+		tb.Fatal(err)
+	}
+	lists := make(map[string][]map[string]any)
+	for kind, in := range map[string]struct{ table, id string }{
+		summary.KindLeg: {"legs", "call_leg_id"}, summary.KindSession: {"sessions", "call_session_id"},
+	} {
+		rest := maps.Clone(fold[kind])
+		differences := 0
+		each(ctx, tb, conn, "SELECT to_jsonb(t) FROM legato."+in.table+" t", func(got map[string]any) {
+			id := fmt.Sprint(got[in.id])
+			of, ok := rest[id]
+			delete(rest, id)
+			if !ok {
+				tb.Errorf("a row of %s is in no message, or twice: %s", in.table, id)
+				return
+			}
+			want := wantRow(tb, kind, of, lists)
+			if diff := cmp.Diff(want, got); diff != "" && differences < maxDifferences {
+				differences++
+				tb.Errorf("%s %s (-want +got):\n%s", kind, id, diff)
+			}
+		})
+		if len(rest) > 0 {
+			tb.Errorf("%d of %d rows of %s are missing, as %v", len(rest), len(fold[kind]), in.table, slices.Sorted(maps.Keys(rest))[0])
+		}
+	}
+	for _, table := range []string{"recordings", "events", "cost_parts", "transfers", "bridges"} {
+		var got []map[string]any
+		each(ctx, tb, conn, "SELECT to_jsonb(t) FROM legato."+table+" t", func(row map[string]any) { got = append(got, row) })
+		want := lists[table]
+		sortRows(want)
+		sortRows(got)
+		if len(want) != len(got) {
+			tb.Errorf("%s has %d rows, want %d", table, len(got), len(want))
+		}
+		differences := 0
+		for i := range min(len(want), len(got)) {
+			if diff := cmp.Diff(want[i], got[i]); diff != "" && differences < maxDifferences {
+				differences++
+				tb.Errorf("%s, row %d (-want +got):\n%s", table, i, diff)
+			}
+		}
+	}
+}
+
+func sortRows(rows []map[string]any) {
+	key := func(r map[string]any) string {
+		return fmt.Sprintf("%v %v %6v", r["kind"], r["parent_id"], r["position"])
+	}
+	slices.SortFunc(rows, func(a, b map[string]any) int { return bytes.Compare([]byte(key(a)), []byte(key(b))) })
+}
+
+// each decodes the one column of each row, less its nulls.
+func each(ctx context.Context, tb testing.TB, conn *pgx.Conn, sql string, do func(map[string]any)) {
+	tb.Helper()
+	rows, err := conn.Query(ctx, sql)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var text []byte
+	if _, err := pgx.ForEachRow(rows, []any{&text}, func() error {
+		row := decode(tb, text)
+		maps.DeleteFunc(row, func(_ string, v any) bool { return v == nil })
+		do(row)
+		return nil
+	}); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func decode(tb testing.TB, text []byte) (row map[string]any) {
+	tb.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&row); err != nil {
+		tb.Fatal(err)
+	}
+	return row
+}
+
+// wantRow is the row that a body makes. The rows of its lists are added to lists.
+func wantRow(tb testing.TB, kind string, of loadtest.Newest, lists map[string][]map[string]any) map[string]any {
+	tb.Helper()
+	body := decode(tb, of.Body)
+	table, err := flat.Of(kind)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	want := columns(table, body)
+	want["body"] = body
+	children, err := load.Children(kind)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, c := range children {
+		parent := body["call_session_id"]
+		if kind == summary.KindLeg {
+			parent = body["call_leg_id"]
+		}
+		elements, _ := want[table.Columns()[c.Column].Name].([]any)
+		for i, e := range elements {
+			row := columns(c.Elements, e.(map[string]any))
+			row["kind"], row["parent_id"], row["position"] = kind, parent, json.Number(fmt.Sprint(i+1))
+			row["call_session_id"] = body["call_session_id"]
+			if kind == summary.KindLeg {
+				row["call_leg_id"] = body["call_leg_id"]
+			}
+			lists[c.Table] = append(lists[c.Table], row)
+		}
+	}
+	return want
+}
+
+// columns are the known values of a table in an object, as PostgreSQL shows them in JSON.
+func columns(table *flat.Table, object map[string]any) map[string]any {
+	row := make(map[string]any)
+	for _, c := range table.Columns() {
+		var v any = object
+		for _, name := range c.Path {
+			at, _ := v.(map[string]any)
+			v = at[name]
+		}
+		if field := c.Path[len(c.Path)-1]; field == "totals" && c.Name != "cost_totals" {
+			totals, _ := v.([]any)
+			v = nil
+			if len(totals) == 1 {
+				v = totals[0].(map[string]any)[c.Name[len("cost_"):]]
+			}
+		}
+		if v == nil {
+			continue
+		}
+		switch c.Type {
+		case flat.Timestamp:
+			if at, err := time.Parse(time.RFC3339Nano, v.(string)); err == nil {
+				v = at.Format("2006-01-02T15:04:05.999999+00:00")
+			}
+		case flat.Decimal:
+			v = json.Number(v.(string))
+		case flat.Number: // a double precision loses the decimal of a whole one
+			if n, err := v.(json.Number).Float64(); err == nil {
+				v = json.Number(strconv.FormatFloat(n, 'f', -1, 64))
+			}
+		case flat.Text, flat.Integer, flat.Boolean, flat.JSON:
+		}
+		row[c.Name] = v
+	}
+	return row
 }
