@@ -234,6 +234,27 @@ func TestParkingThatGivesNoAnswerHoldsUpNoCall(t *testing.T) {
 	})
 }
 
+// Nor does it where entries cannot be decoded.
+func TestParkingOfUndecodableEntriesThatGivesNoAnswerHoldsUpNoCall(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.parking.silent = true
+		var topics []string
+		for n := range 20 {
+			w.log.store(call.Entry{Topic: costTopic, ID: fmt.Sprint("bad", n), Ref: call.Ref{Session: "bad"}, Data: []byte("{")})
+			topics = append(topics, costTopic)
+		}
+		a := newLeg("s1", 1)
+		w.lives(a)
+		after(15 * time.Second)
+		w.wantRevisions(a.key(), "1 completed")
+		w.parking.mu.Lock()
+		w.parking.silent = false
+		w.parking.mu.Unlock()
+		after(time.Minute)
+		w.wantParked("undecodable", topics...)
+	})
+}
+
 // Calls that nobody knows are not waited for without bound: a queue whose tasks are all held hands out no others, and the
 // summaries of all calls would wait.
 func TestCallsThatNobodyKnowsDoNotHoldTheQueue(t *testing.T) {

@@ -171,7 +171,7 @@ func (w *Worker) take(ctx context.Context, t Task) {
 	}
 	place := w.table.Place(e.Ref) // first: whether it is unusable is known when its session was read
 	if err := w.table.Unusable(e.Seq); err != nil {
-		w.park(ctx, t, reasonUndecodable)
+		w.parkAside(ctx, t, reasonUndecodable)
 		return
 	}
 	switch {
