@@ -62,7 +62,8 @@ type Sink interface {
 }
 
 // Watch reports every revision of a leg that was stored since a time, whoever
-// stored it, until ctx ends: its key, and the position that it was made from.
+// stored it, until ctx ends: its key, and the position that it was made from. Where this process publishes alone it
+// returns nil once all is reported that was stored before.
 type Watch func(ctx context.Context, since time.Time, seen func(k summary.Key, revision int, at summary.Position)) error
 
 // Parking keeps what cannot be processed.
@@ -79,7 +80,7 @@ type Config struct {
 	Parking Parking
 	// MaxBody returns the largest body that Sink takes, in bytes. Nil: compose.MaxBody.
 	MaxBody func() int
-	// Watch reports what all replicas publish. Nil: this one publishes alone.
+	// Watch reports what all replicas publish, and this one did before its start. Nil: nobody else does, nor did it.
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)

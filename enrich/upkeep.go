@@ -113,8 +113,8 @@ const (
 	watchAgain = time.Second
 )
 
-// watch notes in the table which of its legs are completed, until ctx ends: other
-// replicas publish as well, and so did this one before its last start. It decides nothing.
+// watch notes in the table which of its legs are completed, until ctx ends or nobody else publishes: other
+// replicas do, and so did this one before its last start. It decides nothing.
 func (w *Worker) watch(ctx context.Context) error {
 	log, began := w.table.Epoch()
 	if began.IsZero() {
@@ -124,7 +124,7 @@ func (w *Worker) watch(ctx context.Context) error {
 		err := w.cfg.Watch(ctx, began.Add(-watchMargin), func(k summary.Key, revision int, at summary.Position) {
 			w.published(ctx, log, k, revision, at)
 		})
-		if ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		w.log.Debug("watching the summaries was interrupted", "error", err)

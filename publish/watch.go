@@ -37,11 +37,8 @@ var errWatchMissed = errors.New("a summary was lost on its way")
 func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(k summary.Key, revision int, at summary.Position)) error {
 	fail := func(err error) error { return fmt.Errorf("watch stream %s: %w", p.layout.Calls, err) }
 	consumer, err := p.js.CreateConsumer(ctx, p.layout.Calls, jetstream.ConsumerConfig{
-		Description: "tells Legato of published summaries",
-		FilterSubjects: []string{
-			subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"}),
-			subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: "*"}),
-		},
+		Description:       "tells Legato of published summaries",
+		FilterSubjects:    p.all(),
 		DeliverPolicy:     jetstream.DeliverByStartTimePolicy,
 		OptStartTime:      &since,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -73,6 +70,26 @@ func (p *Publisher) Watch(ctx context.Context, since time.Time, seen func(k summ
 	}
 	defer c.Stop()
 	return fail(c.Wait(ctx))
+}
+
+// Published tells of every revision that was stored since a time, in order, each once, up to the last one that is stored
+// when it begins. It reads headers only. Errors are that of ctx and those of infrastructure.
+func (p *Publisher) Published(ctx context.Context, since time.Time, seen func(k summary.Key, revision int, at summary.Position)) error {
+	scan := natsd.Scan{Stream: p.layout.Calls, Subjects: p.all(), Since: since, HeadersOnly: true}
+	return scan.Each(ctx, p.js, func(m *jetstream.RawStreamMsg) error {
+		if d, err := decodeHeader(m.Subject, m.Header); err == nil { // else it is not Legato's
+			seen(d.Key, d.Revision, d.Position)
+		}
+		return ctx.Err()
+	})
+}
+
+// all are the subjects of all summaries.
+func (p *Publisher) all() []string {
+	return []string{
+		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindLeg, Session: "*", Leg: "*"}),
+		subject(p.layout.Prefix, "*", "*", summary.Key{Kind: summary.KindSession, Session: "*"}),
+	}
 }
 
 // release spares the server a consumer that nobody asks any more.

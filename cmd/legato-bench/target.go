@@ -339,7 +339,7 @@ func logging(ctx context.Context, dir string) (store func(context.Context, []byt
 		stopNATS(ns)
 		return nil, nil, err
 	}
-	opts := &pebble.Options{MemTableSize: 8 << 20, FormatMajorVersion: pebble.FormatNewest}
+	opts := &pebble.Options{MemTableSize: 2 << 20, MemTableStopWritesThreshold: 8, FormatMajorVersion: pebble.FormatNewest}
 	for i := range opts.Levels {
 		opts.Levels[i].Compression = func() *block.CompressionProfile { return block.NoCompression }
 	}

@@ -76,15 +76,17 @@ func (t *Table) Fold(e call.Entry) {
 // FoldAll takes the next entries of the log. They are decoded on all processors: that is most of the work of a replay.
 func (t *Table) FoldAll(entries []*call.Entry) {
 	contents := make([]content, len(entries))
-	var decoding sync.WaitGroup
 	each := max((len(entries)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), decodedAlone)
-	for begin := 0; begin < len(entries); begin += each {
-		decoding.Go(func() {
-			for i := begin; i < min(begin+each, len(entries)); i++ {
-				contents[i] = decode(entries[i], t.cfg.Decode)
-			}
-		})
+	part := func(begin int) {
+		for i := begin; i < min(begin+each, len(entries)); i++ {
+			contents[i] = decode(entries[i], t.cfg.Decode)
+		}
 	}
+	var decoding sync.WaitGroup
+	for begin := each; begin < len(entries); begin += each {
+		decoding.Go(func() { part(begin) })
+	}
+	part(0)
 	decoding.Wait()
 	for i, e := range entries {
 		t.take(e, &contents[i])

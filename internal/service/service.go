@@ -299,7 +299,7 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		Logger: s.log.With("component", "enrich"), Registerer: s.registry, Tracer: s.tracer,
 	}
 	if log, ok := s.journal.(*disk.Journal); ok {
-		config.Read = log.Read
+		config.Read, config.Watch = log.Read, publisher.Published
 	} else {
 		config.Stagger = stagger
 	}

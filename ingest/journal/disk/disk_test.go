@@ -482,19 +482,22 @@ func TestTheLogOfAnEarlierReleaseIsTakenOver(t *testing.T) {
 	}
 }
 
-func TestOtherSummariesAreHeldAgainstTheWholeLog(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+// whereItGoesOn opens a log and returns after which entry its queue goes on.
+func whereItGoesOn(t *testing.T, w *world) uint64 {
+	t.Helper()
+	j := w.open(t)
+	defer end(t, j)
+	d, _ := j.Queue().Depth(t.Context(), 0)
+	return d.Floor
+}
+
+// trimmedTo has the log's floor noted at 20 and the log begin at 11.
+func trimmedTo(t *testing.T, w *world) {
+	t.Helper()
 	j := w.open(t)
 	appendAll(t, j, 1, 20)
 	w.copied(t, j)
 	through(t, j, 20)
-	noted := func() uint64 {
-		j := w.open(t)
-		defer end(t, j)
-		d, _ := j.Queue().Depth(t.Context(), 0)
-		return d.Floor
-	}
 	eventually(t, "the floor to be noted", func() bool {
 		if err := j.Trim(t.Context(), 11); err != nil {
 			t.Fatal(err)
@@ -503,17 +506,58 @@ func TestOtherSummariesAreHeldAgainstTheWholeLog(t *testing.T) {
 		return log.First == 11
 	})
 	end(t, j)
-	if got := noted(); got != 20 {
+	if got := whereItGoesOn(t, w); got != 20 {
 		t.Errorf("after a restart the queue goes on after %d", got)
 	}
+}
+
+func TestOtherSummariesAreHeldAgainstTheWholeLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	trimmedTo(t, w)
 	if err := w.JS.DeleteStream(t.Context(), w.Layout.Calls); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := natsd.Manage(t.Context(), w.JS, w.Layout, natsd.Limits{Copy: true}); err != nil {
 		t.Fatal(err)
 	}
-	if got := noted(); got != 10 {
+	if got := whereItGoesOn(t, w); got != 10 {
 		t.Errorf("with other summaries the queue goes on after %d", got)
+	}
+}
+
+func TestWhereTheFloorIsNotKnownTheWholeLogIsGoneThrough(t *testing.T) {
+	t.Parallel()
+	for what, text := range map[string]string{
+		"torn by a power cut": `{"flo`, "of a log that was longer": `{"floor":21,"summaries":""}`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			trimmedTo(t, w)
+			if err := os.WriteFile(filepath.Join(w.dir, "floor.json"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := whereItGoesOn(t, w); got != 10 {
+				t.Errorf("the queue goes on after %d", got)
+			}
+		})
+	}
+}
+
+func TestALogIsNeverTrimmedToNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	trimmedTo(t, w)
+	j := w.open(t)
+	if err := j.Trim(t.Context(), 21); err != nil {
+		t.Fatal(err)
+	}
+	end(t, j)
+	j = w.open(t)
+	defer end(t, j)
+	if log, _ := j.State(t.Context()); log.First != 20 || log.Last != 20 {
+		t.Errorf("after a restart the log goes from %d to %d, want its last entry, which says where it goes on", log.First, log.Last)
 	}
 }
 

@@ -21,25 +21,24 @@ type floors []struct {
 
 // floor returns up to where nothing needs to be done again. What NATS may not have synced before its end lies above, and
 // so does everything where the summaries are not the ones that it was said of.
-func (j *Journal) floor(ctx context.Context, first uint64) (uint64, error) {
-	floor, err := j.store.number(noteFloor, first-1)
-	if err != nil || j.cfg.Summaries == "" {
-		return max(floor, first-1), err
+func (j *Journal) floor(ctx context.Context, first, last uint64) (uint64, error) {
+	p := j.store.passed()
+	if p.Floor < first-1 || p.Floor > last { // of a log that has lost its end nothing is known to be done
+		p.Floor = first - 1
+	}
+	if j.cfg.Summaries == "" {
+		return p.Floor, nil
 	}
 	stream, err := j.js.Stream(ctx, j.cfg.Summaries)
 	if err != nil {
 		return 0, fmt.Errorf("look at the summaries: %w", err)
 	}
-	summaries := journal.Describe(stream.CachedInfo()).ID
-	was, err := j.store.noted(noteSummaries)
-	if err != nil || was == summaries {
-		return max(floor, first-1), err
-	}
-	if was != "" {
+	j.summaries = journal.Describe(stream.CachedInfo()).ID
+	if p.Summaries != "" && p.Summaries != j.summaries {
 		j.log.Warn("the stream of summaries is another one: those of all calls in the log are held against it")
-		floor = first - 1
+		p.Floor = first - 1
 	}
-	return max(floor, first-1), j.store.notes(true, map[string]any{noteSummaries: summaries, noteFloor: max(floor, first-1)})
+	return p.Floor, j.store.pass(passed{p.Floor, j.summaries})
 }
 
 // noteFloor notes on the disk where the floor was some time ago: NATS has synced by now what came of what lies below.
@@ -57,11 +56,10 @@ func (j *Journal) noteFloor(now time.Time) error {
 		synced = j.floors[0].seq
 		j.floors = j.floors[1:]
 	}
-	was, err := j.store.number(noteFloor, 0)
-	if err != nil || synced <= was {
-		return err
+	if synced <= j.store.passed().Floor {
+		return nil
 	}
-	return j.store.notes(false, map[string]any{noteFloor: synced})
+	return j.store.pass(passed{synced, j.summaries})
 }
 
 // begin makes the log of an empty directory. Where an earlier release has left its log in the stream it is taken over,
@@ -74,7 +72,7 @@ func (j *Journal) begin(ctx context.Context) error {
 	info := stream.CachedInfo()
 	if info.State.LastSeq == 0 {
 		j.id = newID()
-		return j.store.notes(true, map[string]any{noteID: j.id, noteFormat: uint64(format), noteFirst: uint64(1)})
+		return j.store.begin(j.id, 1)
 	}
 	old := journal.Describe(info)
 	j.id = old.ID
@@ -82,7 +80,7 @@ func (j *Journal) begin(ctx context.Context) error {
 	if info.State.Msgs > 0 {
 		j.log.Info("taking over the log of an earlier release", "entries", info.State.Msgs, "from", first, "to", old.Last)
 	}
-	if err := j.store.drop(first); err != nil {
+	if err := j.store.drop(ctx, first); err != nil {
 		return err
 	}
 	if err := j.takeOver(ctx, first, old.Last); err != nil {
@@ -92,7 +90,7 @@ func (j *Journal) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := j.store.notes(true, map[string]any{noteFloor: floor, noteID: old.ID, noteFormat: uint64(format), noteFirst: first}); err != nil {
+	if err := errors.Join(j.store.pass(passed{Floor: floor}), j.store.begin(old.ID, first)); err != nil {
 		return err
 	}
 	if err := stream.DeleteConsumer(ctx, j.cfg.Queue); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {

@@ -48,9 +48,10 @@ type Journal struct {
 	tail  *tail
 	queue *Queue
 	copy  copier
-	// floors is for the survey alone.
-	floors floors
-	buf    []byte // of the one write under way
+	// floors is for the survey alone; summaries is the life of the stream that they are said of.
+	floors    floors
+	summaries string
+	buf       []byte // of the one write under way
 
 	stopCopy context.CancelFunc
 	copied   chan struct{} // closed when nothing is copied any more
@@ -104,7 +105,7 @@ func (j *Journal) open(ctx context.Context) error {
 	if last, err = j.heal(ctx, last); err != nil {
 		return err
 	}
-	floor, err := j.floor(ctx, first)
+	floor, err := j.floor(ctx, first, last)
 	if err != nil {
 		return err
 	}
@@ -177,15 +178,11 @@ func (j *Journal) State(context.Context) (call.Log, error) {
 // Trim removes the entries before seq from the log and from its copy, as far as they are copied and NATS has synced what
 // came of them.
 func (j *Journal) Trim(ctx context.Context, seq uint64) error {
-	synced, err := j.store.number(noteFloor, 0)
-	if err != nil {
-		return err
-	}
-	seq = min(seq, synced+1)
-	if first, _, _ := j.tail.bounds(); seq <= first {
+	first, last, _ := j.tail.bounds()
+	if seq = min(seq, j.store.passed().Floor+1, last); seq <= first { // the last one says where the log goes on
 		return nil
 	}
-	if err := j.store.drop(seq); err != nil {
+	if err := j.store.drop(ctx, seq); err != nil {
 		return fmt.Errorf("trim the log below %d: %w", seq, err)
 	}
 	j.tail.trim(seq)

@@ -13,6 +13,10 @@ import (
 // maxHeld bounds the tasks that are handed out and not done: as many as the queue of replicas allows.
 const maxHeld = 32_768
 
+// queueGathers is how long the next entries are gathered where few came: most ask for nothing, and what they begin waits
+// for a settle time. An entry that changes what is under way reaches that by the fold, at once.
+const queueGathers = 5 * time.Millisecond
+
 // errWoken: a task is to be handed out again.
 var errWoken = errors.New("a task comes again")
 
@@ -170,6 +174,9 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 			if len(q.wake) > 0 {
 				break
 			}
+		}
+		if len(entries) < fewCopied && !journal.Sleep(ctx, queueGathers) {
+			return ctx.Err()
 		}
 	}
 }

@@ -3,10 +3,12 @@ package disk
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -22,21 +24,31 @@ const (
 	keySize  = 1 + 8
 )
 
-// Notes.
+// Notes. They are written when the log begins and not again: a table of entries and notes would overlap all later ones.
 const (
-	noteFormat    = "format"    // of the directory: a number
-	noteID        = "id"        // of the log: its presence says that the directory is whole
-	noteFirst     = "first"     // the first sequence that is kept
-	noteFloor     = "floor"     // up to where nothing needs to be done again after a start
-	noteSummaries = "summaries" // the life of the stream of summaries that the floor was said of
+	noteFormat = "format" // of the directory: a number
+	noteID     = "id"     // of the log: its presence says that the directory is whole
+	noteFirst  = "first"  // the first sequence that the log had
 )
+
+// floorFile has what a start goes by, beside the store: it is written all the time, and what the power takes of it is
+// found out again.
+const floorFile = "floor.json"
+
+// passed is up to where nothing needs to be done again after a start, and the life of the stream of summaries that this
+// was said of; empty: of whichever there is.
+type passed struct {
+	Floor     uint64 `json:"floor"`
+	Summaries string `json:"summaries"`
+}
 
 const (
 	// format is the one that this release writes.
 	format = 1
-	// memory is what pebble gathers in memory before it writes a table, twice at most, and cacheBytes what it keeps of
-	// tables: the log is read once, at the start.
-	memory, cacheBytes = 8 << 20, 1 << 20
+	// memory is what pebble gathers in memory before it writes a table, for some 10 ms of a processor, which webhooks
+	// must not feel; memories is how many may wait for a slow disk. cacheBytes is what it keeps of tables: the log is
+	// read once, at the start.
+	memory, memories, cacheBytes = 2 << 20, 8, 1 << 20
 	// most is how many entries are read at once, mostBytes the size at which fewer are.
 	most, mostBytes = 512, 1 << 20
 )
@@ -60,7 +72,7 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		Logger: quiet{s, log}, MemTableSize: memory, Cache: cache, MaxOpenFiles: 64,
+		Logger: quiet{s, log}, MemTableSize: memory, MemTableStopWritesThreshold: memories, Cache: cache, MaxOpenFiles: 64,
 		// Entries come in order and are dropped in order: tables never overlap, and moving them down costs nothing.
 		FormatMajorVersion: pebble.FormatNewest,
 	}
@@ -109,8 +121,20 @@ func (s *store) failure() error {
 	return nil
 }
 
-// write commits what fill puts into a batch. pebble panics where it cannot write its own log.
-func (s *store) write(sync bool, fill func(*pebble.Batch) error) (err error) {
+// write commits what fill puts into a batch, and syncs.
+func (s *store) write(fill func(*pebble.Batch) error) error {
+	return s.try(func() (err error) {
+		b := s.db.NewBatch()
+		defer func() { err = errors.Join(err, b.Close()) }()
+		if err := fill(b); err != nil {
+			return err
+		}
+		return b.Commit(pebble.Sync)
+	})
+}
+
+// try changes the store. pebble panics where it cannot write its own log.
+func (s *store) try(change func() error) (err error) {
 	if err := s.failure(); err != nil {
 		return err
 	}
@@ -120,15 +144,10 @@ func (s *store) write(sync bool, fill func(*pebble.Batch) error) (err error) {
 			err = s.failure()
 		}
 	}()
-	b := s.db.NewBatch()
-	defer func() { err = errors.Join(err, b.Close()) }()
-	if err := fill(b); err != nil {
+	if err := change(); err != nil {
 		return err
 	}
-	if err := b.Commit(&pebble.WriteOptions{Sync: sync}); err != nil {
-		return err
-	}
-	// Commit returns no error after a fatal one: it expects the process to have ended.
+	// pebble returns no error after a fatal one: it expects the process to have ended.
 	return s.failure()
 }
 
@@ -136,7 +155,7 @@ func key(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{entryK
 
 // append writes entries, whose sequences follow each other, and syncs.
 func (s *store) append(entries []*call.Entry, buf *[]byte) error {
-	return s.write(true, func(b *pebble.Batch) error {
+	return s.write(func(b *pebble.Batch) error {
 		for _, e := range entries {
 			*buf = appendRecord((*buf)[:0], e)
 			op := b.SetDeferred(keySize, len(*buf))
@@ -250,16 +269,20 @@ func (s *store) bounds() (first, last uint64, err error) {
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	last = first - 1
+	if it.First() {
+		first = binary.BigEndian.Uint64(it.Key()[1:])
+	}
 	if it.Last() {
 		last = binary.BigEndian.Uint64(it.Key()[1:])
 	}
 	return first, last, it.Error()
 }
 
-// drop removes all entries before a sequence.
-func (s *store) drop(seq uint64) error {
-	return s.write(false, func(b *pebble.Batch) error {
-		return errors.Join(b.DeleteRange(key(0), key(seq), nil), b.Set(note(noteFirst), binary.BigEndian.AppendUint64(nil, seq), nil))
+// drop removes all entries before a sequence: whole tables, without reading them or merging them with others. What is
+// begun is finished, whatever ctx says.
+func (s *store) drop(ctx context.Context, seq uint64) error {
+	return s.try(func() error {
+		return s.db.Excise(context.WithoutCancel(ctx), pebble.KeyRange{Start: key(0), End: key(seq)})
 	})
 }
 
@@ -292,19 +315,44 @@ func (s *store) number(name string, otherwise uint64) (uint64, error) {
 	return binary.BigEndian.Uint64([]byte(v)), nil
 }
 
-// notes writes what is to be noted at once. Values are texts or numbers.
-func (s *store) notes(sync bool, values map[string]any) error {
-	return s.write(sync, func(b *pebble.Batch) (err error) {
-		for name, value := range values {
-			switch v := value.(type) {
-			case uint64:
-				err = errors.Join(err, b.Set(note(name), binary.BigEndian.AppendUint64(nil, v), nil))
-			case string:
-				err = errors.Join(err, b.Set(note(name), []byte(v), nil))
-			}
-		}
+// begin notes what log the directory has, in a table of its own.
+func (s *store) begin(id string, first uint64) error {
+	if err := s.try(s.db.Flush); err != nil {
 		return err
+	}
+	err := s.write(func(b *pebble.Batch) error {
+		number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+		return errors.Join(b.Set(note(noteFormat), number(format), nil), b.Set(note(noteFirst), number(first), nil),
+			b.Set(note(noteID), []byte(id), nil))
 	})
+	if err != nil {
+		return err
+	}
+	return s.try(s.db.Flush)
+}
+
+// passed returns what was noted of the floor last; zero where that is lost.
+func (s *store) passed() (p passed) {
+	if text, err := os.ReadFile(filepath.Join(s.dir, floorFile)); err != nil || json.Unmarshal(text, &p) != nil {
+		return passed{}
+	}
+	return p
+}
+
+// pass notes the floor.
+func (s *store) pass(p passed) error {
+	path := filepath.Join(s.dir, floorFile)
+	text, err := json.Marshal(p)
+	if err == nil {
+		err = os.WriteFile(path+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return fmt.Errorf("note the log's floor: %w", err)
+	}
+	return nil
 }
 
 // close ends the store. One that has failed is left as it is: it would wait for what never comes.

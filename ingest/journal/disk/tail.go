@@ -34,21 +34,22 @@ type tail struct {
 	folded  uint64
 	// passed is up to where each has read.
 	passed [readers]uint64
-	// changed is closed by the next change.
-	changed chan struct{}
+	// added is closed when entries come, moved when the fold has moved: who reads only what is folded is not woken before.
+	added, moved chan struct{}
 }
 
 func newTail(first, last uint64) *tail {
-	t := &tail{first: first, last: last, folded: first - 1, changed: make(chan struct{})}
+	t := &tail{first: first, last: last, folded: first - 1, added: make(chan struct{}), moved: make(chan struct{})}
 	for i := range t.passed {
 		t.passed[i] = last
 	}
 	return t
 }
 
-func (t *tail) tell() {
-	close(t.changed)
-	t.changed = make(chan struct{})
+// tell wakes who waits for a change.
+func tell(changed *chan struct{}) {
+	close(*changed)
+	*changed = make(chan struct{})
 }
 
 // add appends entries that are durable.
@@ -61,7 +62,7 @@ func (t *tail) add(entries []*call.Entry) {
 	}
 	t.entries = append(t.entries, entries...)
 	t.prune()
-	t.tell()
+	tell(&t.added)
 }
 
 // prune lets go of what everybody has read, and of what is too much. What was handed out stays as it is.
@@ -93,7 +94,7 @@ func (t *tail) fold(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.folded = seq
-	t.tell()
+	tell(&t.moved)
 }
 
 // trim notes that the log begins later.
@@ -110,11 +111,10 @@ func (t *tail) next(ctx context.Context, who int, from uint64, wake <-chan struc
 	for {
 		t.mu.Lock()
 		t.passed[who] = from - 1
-		upto := t.last
+		upto, changed := t.last, t.added
 		if who == working {
-			upto = min(upto, t.folded)
+			upto, changed = min(upto, t.folded), t.moved
 		}
-		changed := t.changed
 		if from <= upto {
 			defer t.mu.Unlock()
 			begin := t.last + 1 - uint64(len(t.entries))
