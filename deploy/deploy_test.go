@@ -20,8 +20,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/e2e/legatotest"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 )
 
 func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }

@@ -20,11 +20,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+	"golang.org/x/tools/txtar"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
-	"go.yaml.in/yaml/v4"
-	"golang.org/x/tools/txtar"
 )
 
 func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }

@@ -18,14 +18,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/parked"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // natsCluster is three nats-servers, each a process of its own.

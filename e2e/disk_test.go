@@ -17,8 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
 )
 
 // disk is an ext4 of its own in a file. What the file holds at a moment is what a

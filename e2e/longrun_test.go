@@ -11,11 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
-	"github.com/legato-calls/legato/internal/fake"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 var longRun = flag.Duration("long-run", 0, "how long TestALongRunStaysFlat runs; the log is trimmed from the fourth minute on")

@@ -14,14 +14,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-	"github.com/legato-calls/legato/internal/fake"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // exposed is what a running program exposes: each metric's families by name.

@@ -13,12 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
-	"github.com/legato-calls/legato/internal/fake"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // permissions are those that a page of the documents recommends.

@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/legato-calls/legato/internal/fake"
 )
 

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"
 )

@@ -19,12 +19,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-	"github.com/legato-calls/legato/internal/fake"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // external starts a service on a NATS server of its own process.

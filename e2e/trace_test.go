@@ -15,16 +15,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/legato-calls/legato/internal/fake"
-
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // otlpCollector receives spans as an OpenTelemetry collector does.

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // newPauses pace what is tried again because the infrastructure fails.

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // HistorySource reads what Telnyx has on record of a leg when its turn has come, as status.Client does. The error that

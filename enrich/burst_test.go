@@ -14,12 +14,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/prometheus/client_golang/prometheus"
-	"pgregory.net/rapid"
 )
 
 // burstAPI is the status API as a transport: it answers at its own pace, in virtual time.

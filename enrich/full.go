@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/internal/call"
 )

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/legato-calls/legato/internal/call"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (

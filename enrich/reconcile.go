@@ -6,10 +6,11 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // subject is a leg or a session: what has one stored summary that is to say what the view says.

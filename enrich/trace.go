@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 
-	"github.com/legato-calls/legato/enrich/session"
-	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/enrich/summary"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/enrich/summary"
 )
 
 // noSpan stands for a span where there is no tracer.

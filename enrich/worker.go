@@ -24,12 +24,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/patrickmn/go-cache"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/patrickmn/go-cache"
-	"golang.org/x/sync/errgroup"
 )
 
 const (

@@ -17,12 +17,13 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/internal/call"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // observation gathers what is worth telling about one request: the handler fills it in, observe reports it.

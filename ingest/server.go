@@ -40,10 +40,11 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Path is where webhooks are received by default.

@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/legato-calls/legato/ingest"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // now is the clock of every server under test.

@@ -9,9 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +17,10 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // Headers of a summary message that are Legato's own. The others are NATS's

@@ -15,11 +15,10 @@ import (
 	"strings"
 	"time"
 
-	telnyxfake "github.com/legato-calls/legato/internal/fake"
-
 	"github.com/prometheus/procfs"
 
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
+	telnyxfake "github.com/legato-calls/legato/internal/fake"
 )
 
 // stopPatience bounds the stop of a target, above what serve takes at most.

@@ -10,11 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/cmd/legato-bench/bench"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/procfs"
+
+	"github.com/legato-calls/legato/cmd/legato-bench/bench"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // rows are what is measured, in the order in which they take turns.

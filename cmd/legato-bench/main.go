@@ -18,11 +18,12 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/prometheus/procfs"
+
 	"github.com/legato-calls/legato/cmd/legato-bench/bench"
 	"github.com/legato-calls/legato/ingest"
 	telnyxfake "github.com/legato-calls/legato/internal/fake"
 	"github.com/legato-calls/legato/internal/service"
-	"github.com/prometheus/procfs"
 )
 
 // console is where a command writes.

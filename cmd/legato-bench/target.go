@@ -23,14 +23,15 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/labstack/echo/v4"
-	"github.com/legato-calls/legato/cmd/legato-bench/bench"
-	"github.com/legato-calls/legato/ingest"
-	"github.com/legato-calls/legato/ingest/telnyx"
-	"github.com/legato-calls/legato/internal/service"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/legato-calls/legato/cmd/legato-bench/bench"
+	"github.com/legato-calls/legato/ingest"
+	"github.com/legato-calls/legato/ingest/telnyx"
+	"github.com/legato-calls/legato/internal/service"
 )
 
 // What bench measures, each in a process of its own.

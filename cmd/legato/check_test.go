@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // checked is one line of legato check.

@@ -15,14 +15,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/fake"

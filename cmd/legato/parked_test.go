@@ -14,10 +14,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/journal/stream"

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
 	"github.com/legato-calls/legato/internal/fake"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // told is what was published in the whole run: the newest revisions.

@@ -9,11 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/legato-calls/legato/e2e/legatotest"
-
-	"github.com/legato-calls/legato/internal/fake"
-
 	"golang.org/x/time/rate"
+
+	"github.com/legato-calls/legato/e2e/legatotest"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // statusAPI is the status API, well or ill.

@@ -13,9 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/internal/fake"
-	"golang.org/x/time/rate"
 )
 
 // mib of a body of 100 MB are written at a time.

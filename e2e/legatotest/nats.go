@@ -20,12 +20,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
-	"github.com/legato-calls/legato/internal/fake"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/schema/schematest"
+	"github.com/legato-calls/legato/internal/fake"
 )
 
 // NATSServer builds nats-server once and returns its path.

@@ -18,6 +18,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/internal/natsd"
@@ -25,8 +28,6 @@ import (
 	"github.com/legato-calls/legato/publish/load/loadtest"
 	"github.com/legato-calls/legato/publish/load/postgres/postgrestest"
 	"github.com/legato-calls/legato/publish/parquetfile"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestMain(m *testing.M) { os.Exit(legatotest.Main(m)) }

@@ -5,9 +5,10 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/shopspring/decimal"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/shopspring/decimal"
 )
 
 func composeCost(d *call.Cost) *summary.Cost {

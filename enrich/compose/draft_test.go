@@ -7,9 +7,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/summary"
-	"pgregory.net/rapid"
 )
 
 func TestBookkeepingIsNoContent(t *testing.T) {

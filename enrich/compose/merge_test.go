@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/summary"
-	"pgregory.net/rapid"
 )
 
 func sorted[T any](list []T, order func(a, b T) int) []T {

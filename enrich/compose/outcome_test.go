@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/summary"
-	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the table of outcomes into docs/messages.md")

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
-	"pgregory.net/rapid"
 )
 
 // party is a leg of a session, with its times in seconds: when it began, was answered (0: never) and ended.

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
-	"pgregory.net/rapid"
 )
 
 // backfilling are the rules of the service.

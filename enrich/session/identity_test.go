@@ -9,6 +9,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/internal/call"
 )

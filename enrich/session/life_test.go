@@ -10,10 +10,11 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
-	"pgregory.net/rapid"
 )
 
 // world is calls, the provider's status API and a queue with a worker that does

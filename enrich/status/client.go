@@ -33,8 +33,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Client asks for the status of calls. It is safe for concurrent use.

@@ -10,8 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 const (

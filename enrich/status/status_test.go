@@ -16,10 +16,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/enrich/status"
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"github.com/legato-calls/legato/enrich/status"
+	"github.com/legato-calls/legato/internal/call"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -12,9 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
-	"pgregory.net/rapid"
 )
 
 // crossing is a request on its way: it waits from entered, was sent at sent, and answered at answered.

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Metrics are those of the log. The forms set what is exported.

@@ -5,8 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/patrickmn/go-cache"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Recent remembers the ids that were stored lately, so that a redelivery costs no write.

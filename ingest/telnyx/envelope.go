@@ -26,6 +26,7 @@ import (
 	"strings"
 
 	json "github.com/go-json-experiment/json/v1"
+
 	"github.com/legato-calls/legato/internal/call"
 )
 

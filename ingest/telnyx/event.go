@@ -9,6 +9,7 @@ import (
 	"time"
 
 	json "github.com/go-json-experiment/json/v1"
+
 	"github.com/legato-calls/legato/internal/call"
 )
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	json "github.com/go-json-experiment/json/v1"
+
 	"github.com/legato-calls/legato/internal/call"
 )
 

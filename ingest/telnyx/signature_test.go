@@ -17,8 +17,9 @@ import (
 
 	"filippo.io/edwards25519"
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/ingest/telnyx"
 	"pgregory.net/rapid"
+
+	"github.com/legato-calls/legato/ingest/telnyx"
 )
 
 var signedAt = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/legato-calls/legato/internal/call"
 	"pgregory.net/rapid"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // stated sets every field of a struct to a value of its own, so that a field which the codec forgets is missed.

@@ -22,10 +22,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish/forward"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Config is what a console needs. Without a comment on it a field is required.

@@ -22,11 +22,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
 
 // lockedBuffer takes log lines of several goroutines.

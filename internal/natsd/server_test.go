@@ -16,11 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"github.com/legato-calls/legato/internal/natsd"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
 
 func TestMain(m *testing.M) {

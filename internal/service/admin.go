@@ -13,12 +13,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/summary/schema"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/legato-calls/legato/enrich/summary/schema"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // admin is the listener for operators: /healthz, /readyz, /metrics, and the

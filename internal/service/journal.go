@@ -5,12 +5,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/journal/disk"
 	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // eventLog is the log, in whichever form.

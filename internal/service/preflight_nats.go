@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/legato-calls/legato/ingest/journal/stream"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/ingest/journal/stream"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // checkNATS connects as serve would, and asks the server about itself, the

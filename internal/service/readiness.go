@@ -8,12 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
+
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/journal/disk"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go"
-	"golang.org/x/time/rate"
 )
 
 const (

@@ -20,6 +20,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legato-calls/legato/enrich"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/ingest"
@@ -34,10 +39,6 @@ import (
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/forward"
 	"github.com/legato-calls/legato/publish/parked"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 )
 
 const (

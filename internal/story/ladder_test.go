@@ -9,11 +9,12 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pgregory.net/rapid"
+
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/story"
-	"pgregory.net/rapid"
 )
 
 // anyStory draws a story of a few legs with all that can happen.

@@ -30,9 +30,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrInUse is wrapped by the error of an export whose file another one is making.

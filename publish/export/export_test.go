@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/publish/export"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/parquet-go/parquet-go"
 )
 
 // newest reads the stream by itself and returns the last body of each leg or session, in order.

@@ -13,11 +13,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
+
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/filelock"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/tidwall/gjson"
 )
 
 // A checkpoint costs two syncs of the disk, its absence the repetition of what

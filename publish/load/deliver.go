@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // commit is what is acknowledged together: batches that the target was handed.

@@ -22,10 +22,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 var (

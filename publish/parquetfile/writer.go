@@ -25,11 +25,12 @@ import (
 	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/parquet-go/parquet-go"
 	parquetzstd "github.com/parquet-go/parquet-go/compress/zstd"
 	"github.com/tidwall/gjson"
+
+	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/enrich/summary/flat"
 )
 
 // A row group is held in memory until it is written; it ends at whichever comes first.

@@ -12,12 +12,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
+	"golang.org/x/tools/txtar"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/publish/load/loadtest"
 	"github.com/legato-calls/legato/publish/parquetfile"
-	"github.com/parquet-go/parquet-go"
-	"golang.org/x/tools/txtar"
 )
 
 // bodies are the summaries of a kind that the flows of testdata end in, and some that a generator makes.

@@ -22,9 +22,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/enrich/summary"
 )
 
 const (

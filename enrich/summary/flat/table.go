@@ -14,8 +14,9 @@ import (
 	"fmt"
 	"reflect"
 
-	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/tidwall/gjson"
+
+	"github.com/legato-calls/legato/enrich/summary"
 )
 
 // Table makes rows of the summaries of one kind. It is safe for concurrent use.

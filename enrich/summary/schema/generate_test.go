@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/invopop/jsonschema"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/publish"
 )

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/schema"
 	"github.com/legato-calls/legato/enrich/summary/schema/schematest"

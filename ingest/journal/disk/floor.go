@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // floors are how far the log was through with at moments: everything up to there was copied, and what came of it

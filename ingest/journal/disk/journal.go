@@ -23,9 +23,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrNewer is the error of a directory that was written by a later release.

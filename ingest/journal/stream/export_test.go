@@ -3,9 +3,10 @@ package stream
 import (
 	"time"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // Paced returns the config of a journal that looks at its log as often as watch says,

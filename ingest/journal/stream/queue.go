@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/journal"
-
-	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/ingest/journal"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 const (

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/legato-calls/legato/ingest/journal"
-
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 )

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/ingest/journal/stream"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 func scanned(tb testing.TB, r *stream.Reader, from stream.From) (all []call.Entry) {

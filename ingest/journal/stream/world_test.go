@@ -17,14 +17,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/legato-calls/legato/ingest/journal/stream"
-	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
+
+	"github.com/legato-calls/legato/ingest/journal/stream"
+	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // Server is an embedded server of a test, and a connection to it.

@@ -23,6 +23,7 @@ import (
 
 	client "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/legato-calls/legato/publish/load"
 )
 

@@ -28,10 +28,11 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/filelock"
 	"github.com/legato-calls/legato/publish/load"
-	"golang.org/x/sync/errgroup"
 )
 
 const (

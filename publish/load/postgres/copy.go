@@ -5,10 +5,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/publish/load"
-	"github.com/tidwall/gjson"
 )
 
 // lines is what COPY reads: it asks fill for the next piece whenever it has nothing left.

@@ -20,8 +20,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/legato-calls/legato/publish/load"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/legato-calls/legato/publish/load"
 )
 
 const (

@@ -21,11 +21,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/procfs"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/publish/load"
 	"github.com/legato-calls/legato/publish/load/loadtest"
-	"github.com/prometheus/procfs"
 )
 
 // patience bounds every wait; a loaded machine is slow, not wrong.
