@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -202,6 +203,50 @@ func TestRevisionsGoOnCountingWhereTheSummariesWereEmptied(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Somebody empties the stream twice. In between another replica has published what was missing, which this one has been
+// told, and whose number a session must not fall behind.
+func TestASessionShowsTheRevisionsOfItsLegsThatAnotherReplicaPublished(t *testing.T) {
+	inWorld(t, 0, func(w *world) {
+		told := make(chan message, 8)
+		w.watch = func(ctx context.Context, _ time.Time, seen func(summary.Key, int, summary.Position)) error {
+			for {
+				select {
+				case m := <-told:
+					seen(m.Key, m.Revision, m.Position)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		w.start()
+		a, b := newLeg("s1", 1), newLeg("s1", 2)
+		w.lives(a)
+		w.lives(b)
+		after(30 * time.Second)
+		w.wantRevisions(a.key(), "1 completed")
+		stood := w.sink.all()
+		w.sink.empty()
+		w.sink.publishedElsewhere(stood)
+		for _, m := range w.sink.all() {
+			told <- m
+		}
+		after(10 * time.Second)
+		w.wantRevisions(a.key(), "2 amended")
+		w.sink.empty()
+		w.deliver(b.cost("0.01"))
+		after(time.Minute)
+		last := 2
+		for _, m := range w.sink.of(a.key()) {
+			last = m.Revision
+		}
+		session := w.sessionOf(a)
+		i := slices.IndexFunc(session.Legs, func(l summary.SessionLeg) bool { return l.CallLegID == a.key().Leg })
+		if got := session.Legs[i].Revision; got != last {
+			t.Errorf("revision %d of the session shows revision %d of the leg, which is at %d", session.Revision, got, last)
+		}
+	})
 }
 
 // What is refused again and again, and cannot be read, is tried with a pause that grows: each try is seen by everybody

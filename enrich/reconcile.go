@@ -63,7 +63,8 @@ const (
 // published, or what kept it from that; where time changes the decision, the pass is repeated then.
 func (p *pass) reconcile(ctx context.Context, s subject) (reason, error) {
 	known, isKnown := p.w.remembered(s.key())
-	if isKnown && known.version == s.version() {
+	// Of a later revision of another replica this one only knows that there is one, and it need not be there any more.
+	if isKnown && known.version == s.version() && known.stored.Revision >= s.published() {
 		return reasonUnchanged, s.resume(known)
 	}
 	isNew := !isKnown && s.isNew()

@@ -153,6 +153,26 @@ func (s *fakeSink) store(r *replica, d summary.Draft, prev summary.Stored) (summ
 	return stored, nil
 }
 
+// publishedElsewhere has another replica publish the next revisions of what stood, with nothing else in them.
+func (s *fakeSink) publishedElsewhere(stood []message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range stood {
+		var body map[string]any
+		if err := json.Unmarshal(m.Body, &body); err != nil {
+			s.t.Fatal(err)
+		}
+		d, prev := m.Draft, m.Stored
+		d.Revision++
+		body["revision"] = d.Revision
+		d.Body, _ = json.Marshal(body) // it was JSON before
+		prev.Seq = 0
+		if _, err := s.store(nil, d, prev); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // valid fails the test on a draft that the real sink would never take.
 func (s *fakeSink) valid(d summary.Draft, prev summary.Stored) {
 	if d.Revision != prev.Revision+1 || d.Revision > 1 && prev.Key != d.Key {
