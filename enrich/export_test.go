@@ -24,6 +24,9 @@ func (v verdict) Act() bool { return v.act }
 // Until returns when to look again.
 func (v verdict) Until() time.Time { return v.until }
 
+// AwaitUnknown bounds how many calls that nobody knows are waited for.
+func (w *Worker) AwaitUnknown(most int) { w.unknowns.most = most }
+
 // Past is an event of a history or one that is known.
 type Past struct {
 	Type, ID string

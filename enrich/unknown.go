@@ -20,6 +20,7 @@ const maxUnknown = 8192
 
 // unknowns are the times until which calls that nobody knows are waited for, by the log's clock.
 type unknowns struct {
+	most  int
 	mu    sync.Mutex
 	until []time.Time // about in order
 }
@@ -32,7 +33,7 @@ func (u *unknowns) admit(now, until time.Time) bool {
 	for passed < len(u.until) && !u.until[passed].After(now) {
 		passed++
 	}
-	if u.until = u.until[passed:]; len(u.until) >= maxUnknown {
+	if u.until = u.until[passed:]; len(u.until) >= u.most {
 		return false
 	}
 	u.until = append(u.until, until)

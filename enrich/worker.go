@@ -84,10 +84,11 @@ func New(cfg Config) *Worker {
 		cfg: cfg,
 		log: cfg.Logger,
 		// Its own janitor would be a goroutine that nobody waits for: keepUp sweeps it.
-		stored:  cache.New(rememberStored, 0),
-		jobs:    make(map[call.SessionID]*job),
-		passes:  make(chan struct{}, maxPasses),
-		parking: make(chan struct{}, maxPasses),
+		stored:   cache.New(rememberStored, 0),
+		jobs:     make(map[call.SessionID]*job),
+		passes:   make(chan struct{}, maxPasses),
+		parking:  make(chan struct{}, maxPasses),
+		unknowns: unknowns{most: maxUnknown},
 	}
 	w.table = session.New(session.Config{
 		Rules: cfg.Rules, Decode: w.decode, Changed: w.changed, Unusable: w.unusable,
