@@ -79,12 +79,12 @@ type Server struct {
 const serverName = "legato"
 
 const (
-	// syncEvery is how often the embedded server syncs what it has stored. The log's own syncs wait for the disk
-	// meanwhile: a little every second is not felt, ten times as much at once is.
-	syncEvery = time.Second
+	// syncEvery is how often the embedded server syncs what it has stored. Were it a second, nats-server's timer could
+	// run while a store that takes long is still being opened, which its race detector sees.
+	syncEvery = 10 * time.Second
 	// SyncedAfter is how long after its acknowledgement a message is surely synced: a round begins syncEvery after the
 	// one before has ended, and may take long on a slow disk.
-	SyncedAfter = 25 * time.Second
+	SyncedAfter = 2*syncEvery + 5*time.Second
 )
 
 // Start runs an embedded nats-server with JetStream and returns when it accepts connections, its streams recovered.

@@ -9,7 +9,9 @@
 //     expired; each such end is counted, logged and recorded. An event is sent twice only around a crash of
 //     Legato, of NATS or of the target.
 //   - The events of one session reach a target in the order of the log, one after another. The exception is an
-//     event that only reports: when it fails it is set aside, and is tried again later than its followers.
+//     event that only reports: when it fails it is set aside, and is tried again later than its followers. Where a
+//     replica is followed by another with an attempt under way, and that one finds the leg over, the attempt can
+//     arrive behind what follows.
 //   - An event on which the application commands is never sent once its leg is over.
 //   - One replica at a time works a target; another one takes its place within about two seconds.
 //   - A target that is slow or dead costs bounded memory, and one probe at a time.
