@@ -322,7 +322,7 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forw
 		switch {
 		case recorded:
 			stale++
-		case logged[ending{g.name, seq, forward.Expired}], !forward.Reports(e.EventType()) && over:
+		case logged[ending{g.name, seq, forward.Expired}], logged[ending{g.name, seq, forward.Stale}], !forward.Reports(e.EventType()) && over:
 			unrecorded++ // what a killed replica had not recorded yet
 		default:
 			c.find("lost", "%s never got %s %d", g.name, e.EventType(), seq)
