@@ -15,7 +15,7 @@ import (
 // One replica at a time works a target: its turn begins with a delivery under a pin that it did not know, and ends when
 // the server refuses that pin.
 const (
-	// settleEvery and settleFor bound the wait for what was handed out to the replica before, and giveBackEvery how
+	// settleEvery and settleFor bound the wait for what was handed out before, and giveBackEvery how
 	// often it is asked for: what asks may get lost.
 	settleEvery, settleFor, giveBackEvery = 20 * time.Millisecond, ackWait + 2*time.Second, time.Second
 	// maxGivenBack bounds the events between the acknowledged ones and the last one handed out that giveBack
@@ -50,7 +50,7 @@ func (r *runner) take(m jetstream.Msg) {
 	}
 	if it := r.held[heldKey{seq: seq}]; it != nil {
 		if it.pin != r.pin {
-			it.pin, it.delivered, it.state = r.pin, r.delivered, underWay // see leave: it is none other
+			it.pin, it.delivered, it.state = r.pin, r.delivered, underWay // leave keeps no other state
 		}
 		it.msg = m
 		return
@@ -95,7 +95,7 @@ func (r *runner) settlePlace(consumer jetstream.Consumer, pin, reply string) {
 			began = now
 		}
 		if err == nil && now.Sub(began) > settleFor {
-			r.log.Warn("the events that another replica held did not all come; going on without them")
+			r.log.Warn("not all events that were handed out came; going on without them")
 			info = nil
 		}
 		if err == nil && r.settled(pin, info) || !r.turn(pin) {
