@@ -40,7 +40,7 @@ func (l *Loader) load(ctx context.Context, batches <-chan *batch, progressed fun
 			if err := l.hand(ctx, b, &c); err != nil {
 				return err
 			}
-			if b.full && len(c.replies) < l.batches.Commit {
+			if b.full && !b.caughtUp && len(c.replies) < l.batches.Commit {
 				continue
 			}
 		} else if b != nil {
@@ -185,6 +185,8 @@ type batch struct {
 	began   time.Time
 	// full tells that it ended because it was: more messages come at once.
 	full bool
+	// caughtUp tells that it ends with what the stream held when the loader began: there is nothing to wait for.
+	caughtUp bool
 	// newest are the rows by id: an older revision of the same batch is acknowledged with the newer one.
 	newest map[id]Row
 	// every has all rows instead, unread, where the target wants them.

@@ -192,7 +192,9 @@ func (l *Loader) gather(ctx context.Context, messages *natsd.Receiver, origin Or
 		}
 		origin.Seq, origin.Subject = meta.Sequence.Stream, m.Subject()
 		b.add(m, meta, origin, l.read)
-		if b.full = len(b.replies) == l.batches.Messages || b.bytes >= l.batches.Bytes; b.full {
+		b.full = len(b.replies) == l.batches.Messages || b.bytes >= l.batches.Bytes
+		b.caughtUp = meta.NumPending == 0 && l.Progress().CaughtUp.IsZero()
+		if b.full || b.caughtUp {
 			if err := hand(); err != nil {
 				return err
 			}

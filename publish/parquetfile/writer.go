@@ -62,6 +62,9 @@ type Writer struct {
 	rowBatch
 	spare   rowBatch
 	encoded chan error
+	// owed counts, by field, the last of the rows that were encoded in which it is null: its columns do not have them yet. Most fields
+	// of a table are null in all rows of a file, which so costs each of their leaves one page, and not one for so many rows.
+	owed []int
 	// rows and bytes are in the row group so far, paged are those of the rows whose pages are ended.
 	rows, bytes, paged int
 }
@@ -96,6 +99,7 @@ func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 		fields:   fields,
 		rowBatch: newRowBatch(len(fields), leaves),
 		spare:    newRowBatch(len(fields), leaves),
+		owed:     make([]int, len(fields)),
 	}
 }
 
@@ -104,6 +108,7 @@ func (w *Writer) Reset(to io.Writer) {
 	_ = w.await() // of the file that is given up
 	w.out.Reset(to)
 	w.rows, w.bytes, w.paged = 0, 0, 0
+	clear(w.owed)
 	w.empty()
 }
 
@@ -142,7 +147,7 @@ func (w *Writer) Write(row []flat.Value) error {
 }
 
 // nulls are the values of a leaf in rows in which its field is null.
-var nulls [columnRows]parquet.Value
+var nulls [2048]parquet.Value
 
 // present appends the values of the rows in which a field is null.
 func (b *rowBatch) present(i int, f *field) {
@@ -207,30 +212,69 @@ func (w *Writer) encode(b *rowBatch, ends ending) error {
 	columns := w.out.ColumnWriters()
 	for i := range w.fields {
 		f := &w.fields[i]
-		none := b.absent[i] == b.gathered
-		if !none {
-			b.present(i, f)
+		if b.absent[i] == b.gathered {
+			w.owed[i] += b.gathered
+			continue
 		}
+		b.present(i, f)
 		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-			values := b.values[leaf]
-			if none {
-				values = nulls[:b.gathered]
-			}
-			if _, err := columns[leaf].WriteRowValues(values); err != nil {
+			if err := writeNulls(columns[leaf], w.owed[i]); err != nil {
 				return err
 			}
-			if ends != page {
-				continue
+			if _, err := columns[leaf].WriteRowValues(b.values[leaf]); err != nil {
+				return err
 			}
-			if err := columns[leaf].Flush(); err != nil {
+		}
+		w.owed[i] = 0
+	}
+	switch ends {
+	case page:
+		for _, column := range columns {
+			if err := column.Flush(); err != nil {
+				return err
+			}
+		}
+	case group:
+		if err := w.pay(); err != nil {
+			return err
+		}
+		return w.out.Flush()
+	case nothing:
+	}
+	return nil
+}
+
+// pay writes the values that the columns do not have yet.
+func (w *Writer) pay() error {
+	columns := w.out.ColumnWriters()
+	for i := range w.fields {
+		f := &w.fields[i]
+		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
+			if err := writeNulls(columns[leaf], w.owed[i]); err != nil {
 				return err
 			}
 		}
 	}
-	if ends != group {
-		return nil
+	clear(w.owed)
+	return nil
+}
+
+// writeNulls writes the values of a leaf in rows in which its field is null.
+func writeNulls(column *parquet.ColumnWriter, rows int) error {
+	for rows > 0 {
+		some := min(rows, len(nulls))
+		if _, err := column.WriteRowValues(nulls[:some]); err != nil {
+			return err
+		}
+		if rows -= some; some < len(nulls) {
+			return nil
+		}
+		// The library keeps the room that the longest page had, of each column.
+		if err := column.Flush(); err != nil {
+			return err
+		}
 	}
-	return w.out.Flush()
+	return nil
 }
 
 // Close writes what is left. It does not close what it writes to.
@@ -241,6 +285,9 @@ func (w *Writer) Close() error {
 		}
 	}
 	if err := w.await(); err != nil {
+		return err
+	}
+	if err := w.pay(); err != nil {
 		return err
 	}
 	return w.out.Close()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish"
 	"github.com/legato-calls/legato/publish/load"
 	"github.com/legato-calls/legato/publish/load/dataset"
@@ -306,6 +307,36 @@ func TestBadRowsAreRefusedAndTheOthersLoaded(t *testing.T) {
 	}
 	if spans := read(t, dir).Streams[0].Sequences; len(spans) != 1 || spans[0] != [2]uint64{1, uint64(len(rows))} {
 		t.Errorf("the manifest has %v", spans)
+	}
+}
+
+// TestWhatTheStreamHeldIsCommittedWithoutWaitingForMore has a loader that gathers news for an hour.
+func TestWhatTheStreamHeldIsCommittedWithoutWaitingForMore(t *testing.T) {
+	s, dir := natsdtest.Run(t), t.TempDir()
+	published := loadtest.Plan{Legs: 300}.Publish(t, s.Conn)
+	target, err := dataset.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := load.New(load.Config{JetStream: s.JS, Stream: s.Layout.Calls, Name: "dataset", Target: target, Linger: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	if err := loadtest.Settled(t.Context(), s.JS, s.Layout.Calls, "dataset", time.Minute); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := errors.Join(<-ended, target.Close(context.WithoutCancel(t.Context()))); err != nil {
+		t.Error(err)
+	}
+	if in := len(ids(t, dir)); in != published {
+		t.Errorf("%d messages are in, want %d", in, published)
+	}
+	if p := l.Progress(); p.CaughtUp.IsZero() || p.Loaded != int64(published) {
+		t.Errorf("the loader says %+v", p)
 	}
 }
 
