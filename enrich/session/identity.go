@@ -299,9 +299,7 @@ func (i *identity) oldest(next uint64) uint64 {
 // The session is kept until Release: there is no task in the queue that would keep it.
 func (t *Table) Learn(e call.Entry) (call.Entry, bool) {
 	content := decode(&e, t.cfg.Decode)
-	t.reopen(e.Ref)
-
-	t.mu.Lock()
+	t.lockWith(e.Ref, &t.mu)
 	now := t.clock.now(time.Now())
 	e.Seq, e.ReceivedAt = t.progress.position.Load(), now.UTC()
 	known := t.fold.ids.session(e.Ref.Session)

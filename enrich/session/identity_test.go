@@ -319,6 +319,27 @@ func TestALegIsOverForWhoeverAsksByAnyOfItsIDs(t *testing.T) {
 	over(true, "after both hangups", second, call.Ref{Session: "s"})
 }
 
+func TestASessionThatIsPackedWhileLateNewsComesIsNoSecondOne(t *testing.T) {
+	tp := newTape(t)
+	tp.finished(ref(0))
+	packed := tp.table.PackBefore(func() { tp.says(call.TypeCost, ref(0)) })
+	if st := tp.table.Stats(); packed != 1 || st.Sessions != 1 {
+		t.Errorf("%d were packed, and there are %d sessions; want 1", packed, st.Sessions)
+	}
+	if got := len(tp.leg(ref(0)).Events); got != 4 {
+		t.Errorf("its leg has %d events; want 4", got)
+	}
+	answer := call.Entry{Topic: call.TopicStatus, ID: "learned", Ref: ref(0)}
+	a := ended(2)
+	a.Session, a.Leg = ref(0).Session, ref(0).Leg
+	answer.Data = encode(t, a)
+	tp.table.PackBefore(func() {
+		if _, known := tp.table.Learn(answer); !known {
+			t.Error("nothing is learned of it")
+		}
+	})
+}
+
 func TestAPackedSessionThatCannotBeReadBackIsForgotten(t *testing.T) {
 	tp := newTape(t)
 	gone, said := errors.New("the disk is damaged"), error(nil)

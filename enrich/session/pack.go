@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/patrickmn/go-cache"
@@ -292,44 +293,46 @@ func (i *identity) drop(k *kept, u unpacked) {
 // errOtherwise: what was read is not what was folded.
 var errOtherwise = errors.New("the log's entries make another session")
 
-// reopen makes every packed session live that a ref leads to. One whose entries cannot be read is forgotten, as if its
-// call had left the log: what comes of it is merged onto its stored summary.
-func (t *Table) reopen(ref call.Ref) {
-	for {
-		t.mu.RLock()
-		k, packed := t.fold.ids.packed.find(ref), t.fold.ids.packed
-		var b []byte
-		if k != nil {
-			b = k.packed
-		}
-		t.mu.RUnlock()
+// lockWith takes a lock of the table when every session is live that a ref leads to: of one that is packed nothing is
+// found, and another of the same id would be made.
+func (t *Table) lockWith(ref call.Ref, lock sync.Locker) {
+	for lock.Lock(); ; lock.Lock() {
+		k := t.fold.ids.packed.find(ref)
 		if k == nil {
 			return
 		}
-		u, entries := unpack(b)
-		s, unusable, err := t.refold(&packed, u, noted(entries))
+		packed, b := t.fold.ids.packed, k.packed
+		lock.Unlock()
+		t.reopen(k, &packed, b)
+	}
+}
 
-		t.mu.Lock()
-		ids := &t.fold.ids
-		if ids.packed.by[u.keys[0]] != k || !bytes.Equal(k.packed, b) {
-			t.mu.Unlock() // somebody was quicker, or its summary was published
-			continue
+// reopen makes a session live that is packed as b. One whose entries cannot be read is forgotten, as if its call had left
+// the log: what comes of it is merged onto its stored summary.
+func (t *Table) reopen(k *kept, packed *packs, b []byte) {
+	u, entries := unpack(b)
+	s, unusable, err := t.refold(packed, u, noted(entries))
+
+	t.mu.Lock()
+	ids := &t.fold.ids
+	if ids.packed.by[u.keys[0]] != k || !bytes.Equal(k.packed, b) {
+		t.mu.Unlock() // somebody was quicker, or its summary was published
+		return
+	}
+	ids.drop(k, u)
+	if t.tally.Pending -= u.pending(); err != nil {
+		ids.countForgotten()
+	} else {
+		t.install(k, s)
+	}
+	for seq, err := range unusable {
+		if seq > t.backlog.floor {
+			t.backlog.unusable[seq] = err
 		}
-		ids.drop(k, u)
-		if t.tally.Pending -= u.pending(); err != nil {
-			ids.countForgotten()
-		} else {
-			t.install(k, s)
-		}
-		for seq, err := range unusable {
-			if seq > t.backlog.floor {
-				t.backlog.unusable[seq] = err
-			}
-		}
-		t.mu.Unlock()
-		if err != nil && t.cfg.Unreadable != nil {
-			t.cfg.Unreadable(err)
-		}
+	}
+	t.mu.Unlock()
+	if err != nil && t.cfg.Unreadable != nil {
+		t.cfg.Unreadable(err)
 	}
 }
 

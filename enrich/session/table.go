@@ -98,9 +98,7 @@ const decodedAlone = 32
 
 // take folds what an entry holds.
 func (t *Table) take(e *call.Entry, content *content) {
-	t.reopen(content.ref())
-
-	t.mu.Lock()
+	t.lockWith(content.ref(), &t.mu)
 	outage := false
 	if t.skim != nil && !t.skim.ended() {
 		t.skim = nil // it was broken off
@@ -228,8 +226,7 @@ func (t *Table) Wait(ctx context.Context, seq uint64) error {
 // View returns a session as it is folded now; false when the table does not know it: then the view says only up to
 // which position it does not.
 func (t *Table) View(id call.SessionID) (View, bool) {
-	t.reopen(call.Ref{Session: id})
-	t.mu.RLock()
+	t.lockWith(call.Ref{Session: id}, t.mu.RLocker())
 	defer t.mu.RUnlock()
 	var v View
 	s := t.fold.ids.session(id)
@@ -259,8 +256,7 @@ func (t *Table) Proven(c call.ConnectionID) bool {
 // Wants reports whether an attempt to get the status of a leg would be of use if it were made now: nobody has made it,
 // the result is not final, and there is time for an answer.
 func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
-	t.reopen(call.Ref{Session: sid})
-	t.mu.RLock()
+	t.lockWith(call.Ref{Session: sid}, t.mu.RLocker())
 	defer t.mu.RUnlock()
 	l := t.fold.ids.leg(sid, id)
 	return l != nil && l.wants(t.cfg.Rules, attempt, t.clock.now(time.Now()))
@@ -268,8 +264,7 @@ func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
 
 // WantsBackfill is Wants for an attempt to complete a leg from the history.
 func (t *Table) WantsBackfill(sid call.SessionID, id call.LegID, attempt int) bool {
-	t.reopen(call.Ref{Session: sid})
-	t.mu.RLock()
+	t.lockWith(call.Ref{Session: sid}, t.mu.RLocker())
 	defer t.mu.RUnlock()
 	l := t.fold.ids.leg(sid, id)
 	return l != nil && attempt > l.record.highest()
@@ -293,8 +288,7 @@ type Place struct {
 
 // Place finds the call that a ref names, through its control id or leg id where it names no session.
 func (t *Table) Place(ref call.Ref) Place {
-	t.reopen(ref)
-	t.mu.RLock()
+	t.lockWith(ref, t.mu.RLocker())
 	defer t.mu.RUnlock()
 	p := Place{Idle: true, Position: t.progress.position.Load()}
 	s, l := t.fold.ids.find(ref)
@@ -323,8 +317,7 @@ type Standing struct {
 
 // Standing returns how the call that a ref names stands.
 func (t *Table) Standing(ref call.Ref) Standing {
-	t.reopen(ref)
-	t.mu.RLock()
+	t.lockWith(ref, t.mu.RLocker())
 	defer t.mu.RUnlock()
 	s, l := t.fold.ids.find(ref)
 	st := Standing{Known: s != nil, Position: t.progress.position.Load()}
@@ -340,8 +333,7 @@ func (t *Table) Standing(ref call.Ref) Standing {
 // Schedule returns the next check of each kind of a session and its legs, the soonest first; none when nothing is to
 // come or the session is not known. It changes nothing, unlike Due.
 func (t *Table) Schedule(id call.SessionID) []Scheduled {
-	t.reopen(call.Ref{Session: id})
-	t.mu.RLock()
+	t.lockWith(call.Ref{Session: id}, t.mu.RLocker())
 	defer t.mu.RUnlock()
 	s := t.fold.ids.session(id)
 	if s == nil {
