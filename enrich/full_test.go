@@ -186,6 +186,24 @@ func TestNoSessionIsForgottenBeforeItsSummariesAreStored(t *testing.T) {
 	}
 }
 
+// However long there is no room for a summary, its tasks stay with the replica that has them.
+func TestTasksAreHeldWhileThereIsNoRoomForSummaries(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.sink.failing(func(*replica, summary.Draft, int) fault { return noRoom })
+		a := newLeg("s1", 1)
+		w.deliver(a.initiated())
+		hangup := w.deliver(a.hangup()).Seq
+		after(3 * time.Minute)
+		if n := w.queue.deliveries(hangup); n != 1 {
+			t.Errorf("the task of the hangup was handed out %d times", n)
+		}
+		w.sink.failing(nil)
+		after(time.Minute)
+		w.wantRevisions(a.key(), "1 completed")
+		w.wantRevisions(a.sessionKey(), "1 completed")
+	})
+}
+
 // An answer for which the log had no room is known to the replica that got it alone. The others take nothing back that was
 // published by it.
 func TestAConfirmationThatOneReplicaKnowsAloneIsNotTakenBack(t *testing.T) {

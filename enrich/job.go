@@ -194,15 +194,31 @@ func (j *job) pace(ctx context.Context, err error, until time.Time) time.Duratio
 	default:
 		j.pauses = newPauses()
 	}
-	// A nudge must not turn a failing job into a busy loop.
-	pause(ctx, j.pauses.NextBackOff(), nil)
+	j.rest(ctx, j.pauses.NextBackOff())
 	return time.Millisecond
+}
+
+// rest waits with the tasks held. A nudge does not end it: that must not turn a failing job into a busy loop.
+func (j *job) rest(ctx context.Context, d time.Duration) {
+	for ; d > keepAlive && pause(ctx, keepAlive, nil); d -= keepAlive {
+		j.hold()
+	}
+	pause(ctx, d, nil)
 }
 
 func (j *job) snapshot() []Task {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	return slices.Clone(j.tasks)
+}
+
+// add takes a task, in place of one of the same entry: of that the queue hears no more. The entry of one that no queue has
+// handed out has no place of its own. The worker's lock is held.
+func (j *job) add(t Task) {
+	if e := t.Entry(); t.Again() {
+		j.tasks = slices.DeleteFunc(j.tasks, func(other Task) bool { o := other.Entry(); return o.Seq == e.Seq && o.ID == e.ID })
+	}
+	j.tasks = append(j.tasks, t)
 }
 
 // finish removes what is done and reports whether the job has ended. Both under

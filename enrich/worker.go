@@ -294,7 +294,7 @@ func (w *Worker) join(ctx context.Context, place session.Place, t Task) {
 		w.wg.Go(func() { j.run(ctx) })
 	}
 	w.link(ctx, j.span, t)
-	j.tasks = append(j.tasks, t)
+	j.add(t)
 	j.nudge()
 }
 
