@@ -51,6 +51,27 @@ func TestAReplicaThatComesBackTakesNothingBack(t *testing.T) {
 	}
 }
 
+// A crash between the end of a call and its summary: the next start finds the call finished in the log, and reads it back
+// for the tasks that come again.
+func TestACallThatCannotBeReadBackAtOnceIsPublished(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.sink.failing(func(*replica, summary.Draft, int) fault { return notStored })
+		a := newLeg("s1", 1)
+		w.lives(a)
+		after(20 * time.Second)
+		w.replicas[0].kill()
+		w.sink.failing(nil)
+		w.log.unreadable = 1
+		w.start()
+		after(time.Minute)
+		if w.log.unreadable > 0 {
+			t.Error("nothing was read back")
+		}
+		w.wantRevisions(a.key(), "1 completed")
+		w.wantRevisions(a.sessionKey(), "1 completed")
+	})
+}
+
 // What comes when a call is over does not make an expired leg live again.
 func TestALateRecordingOfAnExpiredLegIsPublishedAtOnce(t *testing.T) {
 	inWorld(t, 1, func(w *world) {

@@ -192,8 +192,8 @@ func (w *Worker) take(ctx context.Context, t Task) {
 		return
 	}
 	switch {
-	case place.Position < e.Seq:
-		// The table was discarded since: that it knows of nothing to do says nothing.
+	case place.Position < e.Seq, place.Unread:
+		// The table was discarded since, or its call cannot be read: that it knows of nothing to do says nothing.
 		w.giveBack(t, taskNotFolded, time.Second)
 	case place.Session == "" && e.Topic == call.TopicCheck && !t.Again():
 		// Somebody knows this call, or nothing would have become due: a replica that has just replayed the

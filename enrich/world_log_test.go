@@ -32,6 +32,8 @@ type fakeLog struct {
 	// need is what was last said to be needed, and scarce what that is answered.
 	need   call.Need
 	scarce bool
+	// unreadable is how many more times entries cannot be read by their places.
+	unreadable int
 	// refuse is asked before an entry of a replica is stored. Nil: never.
 	refuse func(r *replica, e call.Entry) error
 }
@@ -93,6 +95,10 @@ func (l *fakeLog) all() []call.Entry {
 func (l *fakeLog) read(seqs []uint64) (entries []*call.Entry, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.unreadable > 0 {
+		l.unreadable--
+		return nil, errDown
+	}
 	for _, seq := range seqs {
 		if seq < l.first || seq >= l.first+uint64(len(l.entries)) {
 			return nil, fmt.Errorf("there is no entry %d", seq)

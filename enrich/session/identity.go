@@ -299,7 +299,7 @@ func (i *identity) oldest(next uint64) uint64 {
 // The session is kept until Release: there is no task in the queue that would keep it.
 func (t *Table) Learn(e call.Entry) (call.Entry, bool) {
 	content := decode(&e, t.cfg.Decode)
-	t.lockWith(e.Ref, &t.mu)
+	t.lock(e.Ref)
 	now := t.clock.now(time.Now())
 	e.Seq, e.ReceivedAt = t.progress.position.Load(), now.UTC()
 	known := t.fold.ids.session(e.Ref.Session)

@@ -372,3 +372,33 @@ func TestAPackedSessionThatCannotBeReadBackIsForgotten(t *testing.T) {
 		t.Errorf("the table holds %+v, and needs the log from %d", st, table.Needed())
 	}
 }
+
+func TestAPackedSessionThatIsToBePublishedIsTriedToBeReadForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.finished(ref(0))
+		tp.probe()
+		gone, said := errors.New("the disk is damaged"), error(nil)
+		table := session.New(session.Config{
+			Rules:      tp.rules,
+			Decode:     func(call.Entry) (call.Event, error) { return tp.events[0], nil },
+			Read:       func([]uint64) ([]*call.Entry, error) { return nil, gone },
+			Unreadable: func(err error) { said = err },
+		})
+		tp.follow(table)
+		for range 60 {
+			if p := table.Place(ref(0)); !p.Unread || p.Session != "" || said != nil || table.Packed() != 1 || table.Unusable(1) != nil {
+				t.Fatalf("it is at %+v, and it was said: %v", p, said)
+			}
+			pass(time.Second)
+		}
+		if p := table.Place(ref(0)); p.Unread || !errors.Is(said, gone) || table.Packed() != 0 || table.Tally().Pending != 0 {
+			t.Errorf("after a minute it is at %+v, and it was said: %v; %+v", p, said, table.Tally())
+		}
+		for seq := range tp.last() - 1 {
+			if table.Unusable(seq+1) == nil {
+				t.Errorf("the task of entry %d would be taken for done", seq+1)
+			}
+		}
+	})
+}

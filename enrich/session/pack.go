@@ -28,6 +28,8 @@ type packs struct {
 	// queue are those that were packed, in that order, and when each expired then; of those that are no more, or were
 	// packed again since, some are still in it.
 	queue []expiry
+	// unread are those that could not be read, and since when.
+	unread map[*kept]time.Time
 	// sessions and legs count them.
 	sessions, legs int
 }
@@ -37,7 +39,9 @@ type expiry struct {
 	at int64 // unix nanoseconds on the log's clock
 }
 
-func newPacks() packs { return packs{seed: maphash.MakeSeed(), by: make(map[uint64]*kept)} }
+func newPacks() packs {
+	return packs{seed: maphash.MakeSeed(), by: make(map[uint64]*kept), unread: make(map[*kept]time.Time)}
+}
 
 // Kinds of ids: two of different kinds may be the same text.
 const (
@@ -285,6 +289,7 @@ func (i *identity) drop(k *kept, u unpacked) {
 	for _, key := range u.keys {
 		delete(i.packed.by, key)
 	}
+	delete(i.packed.unread, k)
 	k.packed = nil
 	i.packed.sessions--
 	i.packed.legs -= len(u.legs)
@@ -293,34 +298,56 @@ func (i *identity) drop(k *kept, u unpacked) {
 // errOtherwise: what was read is not what was folded.
 var errOtherwise = errors.New("the log's entries make another session")
 
-// lockWith takes a lock of the table when every session is live that a ref leads to: of one that is packed nothing is
-// found, and another of the same id would be made.
-func (t *Table) lockWith(ref call.Ref, lock sync.Locker) {
-	for lock.Lock(); ; lock.Lock() {
+// readWithin is how long it is tried to read a packed session of which a leg is to be published yet.
+const readWithin = time.Minute
+
+// lock locks the table with every session live that a ref leads to: of one that is packed nothing is found, and another
+// of the same id would be made.
+func (t *Table) lock(ref call.Ref) { t.lockWith(ref, &t.mu, 0) }
+
+// rlock is lock for reading. unread: a session is packed yet, and to be asked for again.
+func (t *Table) rlock(ref call.Ref) (unread bool) { return t.lockWith(ref, t.mu.RLocker(), readWithin) }
+
+func (t *Table) lockWith(ref call.Ref, lock sync.Locker, patience time.Duration) (unread bool) {
+	for lock.Lock(); !unread; lock.Lock() {
 		k := t.fold.ids.packed.find(ref)
 		if k == nil {
-			return
+			return false
 		}
 		packed, b := t.fold.ids.packed, k.packed
 		lock.Unlock()
-		t.reopen(k, &packed, b)
+		unread = t.reopen(k, &packed, b, patience)
 	}
+	return true
 }
 
 // reopen makes a session live that is packed as b. One whose entries cannot be read is forgotten, as if its call had left
-// the log: what comes of it is merged onto its stored summary.
-func (t *Table) reopen(k *kept, packed *packs, b []byte) {
+// the log: what comes of it is merged onto its stored summary. Where that is not stored, it may be left packed for a
+// while; in the end tasks of it are not done, but parked.
+func (t *Table) reopen(k *kept, packed *packs, b []byte, patience time.Duration) (unread bool) {
 	u, entries := unpack(b)
-	s, unusable, err := t.refold(packed, u, noted(entries))
+	seqs := noted(entries)
+	s, unusable, err := t.refold(packed, u, seqs)
 
 	t.mu.Lock()
 	ids := &t.fold.ids
 	if ids.packed.by[u.keys[0]] != k || !bytes.Equal(k.packed, b) {
 		t.mu.Unlock() // somebody was quicker, or its summary was published
-		return
+		return false
+	}
+	pending := u.pending()
+	if err != nil && pending > 0 {
+		if ids.packed.isLeft(k, err, patience) {
+			t.mu.Unlock()
+			return true
+		}
+		unusable = make(map[uint64]error, len(seqs))
+		for _, seq := range seqs {
+			unusable[seq] = err
+		}
 	}
 	ids.drop(k, u)
-	if t.tally.Pending -= u.pending(); err != nil {
+	if t.tally.Pending -= pending; err != nil {
 		ids.countForgotten()
 	} else {
 		t.install(k, s)
@@ -334,6 +361,20 @@ func (t *Table) reopen(k *kept, packed *packs, b []byte) {
 	if err != nil && t.cfg.Unreadable != nil {
 		t.cfg.Unreadable(err)
 	}
+	return false
+}
+
+// isLeft reports whether a session that could not be read is left packed, to be read later.
+func (p *packs) isLeft(k *kept, err error, patience time.Duration) bool {
+	if errors.Is(err, errOtherwise) {
+		return false // it was read
+	}
+	since, known := p.unread[k]
+	if !known {
+		since = time.Now()
+		p.unread[k] = since
+	}
+	return time.Since(since) < patience
 }
 
 // refold makes a session of its entries, and returns which of them could not be folded. One that was only looked at can

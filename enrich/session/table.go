@@ -25,8 +25,8 @@ type Config struct {
 	// Read returns the entries at places in the log, which rise. Sessions that are over, published and quiet are packed, and
 	// read back when something comes of them. Nil: none is packed.
 	Read func(seqs []uint64) ([]*call.Entry, error)
-	// Unreadable is called for a packed session that could not be read back, and is forgotten. It must not block. Nil: it
-	// is not wanted.
+	// Unreadable is called for a packed session that could not be read back, and is forgotten; one of which a leg is to be
+	// published yet only when that has failed for a minute. It must not block. Nil: it is not wanted.
 	Unreadable func(err error)
 }
 
@@ -98,7 +98,7 @@ const decodedAlone = 32
 
 // take folds what an entry holds.
 func (t *Table) take(e *call.Entry, content *content) {
-	t.lockWith(content.ref(), &t.mu)
+	t.lock(content.ref())
 	outage := false
 	if t.skim != nil && !t.skim.ended() {
 		t.skim = nil // it was broken off
@@ -226,7 +226,7 @@ func (t *Table) Wait(ctx context.Context, seq uint64) error {
 // View returns a session as it is folded now; false when the table does not know it: then the view says only up to
 // which position it does not.
 func (t *Table) View(id call.SessionID) (View, bool) {
-	t.lockWith(call.Ref{Session: id}, t.mu.RLocker())
+	t.rlock(call.Ref{Session: id})
 	defer t.mu.RUnlock()
 	var v View
 	s := t.fold.ids.session(id)
@@ -256,7 +256,7 @@ func (t *Table) Proven(c call.ConnectionID) bool {
 // Wants reports whether an attempt to get the status of a leg would be of use if it were made now: nobody has made it,
 // the result is not final, and there is time for an answer.
 func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
-	t.lockWith(call.Ref{Session: sid}, t.mu.RLocker())
+	t.rlock(call.Ref{Session: sid})
 	defer t.mu.RUnlock()
 	l := t.fold.ids.leg(sid, id)
 	return l != nil && l.wants(t.cfg.Rules, attempt, t.clock.now(time.Now()))
@@ -264,7 +264,7 @@ func (t *Table) Wants(sid call.SessionID, id call.LegID, attempt int) bool {
 
 // WantsBackfill is Wants for an attempt to complete a leg from the history.
 func (t *Table) WantsBackfill(sid call.SessionID, id call.LegID, attempt int) bool {
-	t.lockWith(call.Ref{Session: sid}, t.mu.RLocker())
+	t.rlock(call.Ref{Session: sid})
 	defer t.mu.RUnlock()
 	l := t.fold.ids.leg(sid, id)
 	return l != nil && attempt > l.record.highest()
@@ -276,6 +276,8 @@ type Place struct {
 	// for one whose call is not known.
 	Session call.SessionID
 	Leg     call.LegID
+	// Unread: the call may be known, and could not be read back from the log. It is to be asked for again.
+	Unread bool
 	// Idle: neither the leg nor the session is over, the session has legs, and the leg's history begins with its
 	// call.initiated. Nothing is to be published.
 	Idle bool
@@ -288,9 +290,9 @@ type Place struct {
 
 // Place finds the call that a ref names, through its control id or leg id where it names no session.
 func (t *Table) Place(ref call.Ref) Place {
-	t.lockWith(ref, t.mu.RLocker())
+	unread := t.rlock(ref)
 	defer t.mu.RUnlock()
-	p := Place{Idle: true, Position: t.progress.position.Load()}
+	p := Place{Unread: unread, Idle: true, Position: t.progress.position.Load()}
 	s, l := t.fold.ids.find(ref)
 	if s != nil {
 		// A session without legs may be one whose call has left the log.
@@ -317,7 +319,7 @@ type Standing struct {
 
 // Standing returns how the call that a ref names stands.
 func (t *Table) Standing(ref call.Ref) Standing {
-	t.lockWith(ref, t.mu.RLocker())
+	t.rlock(ref)
 	defer t.mu.RUnlock()
 	s, l := t.fold.ids.find(ref)
 	st := Standing{Known: s != nil, Position: t.progress.position.Load()}
@@ -333,7 +335,7 @@ func (t *Table) Standing(ref call.Ref) Standing {
 // Schedule returns the next check of each kind of a session and its legs, the soonest first; none when nothing is to
 // come or the session is not known. It changes nothing, unlike Due.
 func (t *Table) Schedule(id call.SessionID) []Scheduled {
-	t.lockWith(call.Ref{Session: id}, t.mu.RLocker())
+	t.rlock(call.Ref{Session: id})
 	defer t.mu.RUnlock()
 	s := t.fold.ids.session(id)
 	if s == nil {
