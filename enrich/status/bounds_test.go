@@ -241,6 +241,24 @@ func TestDenialsAreSeenUntilTheKeyIsAccepted(t *testing.T) {
 	}
 }
 
+func TestAKeyThatMayNotReadListsIsNotRefused(t *testing.T) {
+	var log bytes.Buffer
+	for code, refused := range map[int]bool{403: false, 401: true} {
+		client := newClient(t, status.Config{
+			Rate: math.Inf(1), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) { return respond(code, "{}") }),
+		})
+		log.Reset()
+		past, err := historyOf(t.Context(), client, ref)
+		if err != nil || past.Result != status.Denied {
+			t.Fatalf("the history is answered %s (%v)", past.Result, err)
+		}
+		if _, denied := client.LastDenied(); denied != refused || strings.Contains(log.String(), "level=ERROR") != refused {
+			t.Errorf("after a %d of the history the key counts as refused: %t; log: %s", code, denied, &log)
+		}
+	}
+}
+
 // A key that may see some calls and not others is refused again and again, with answers between.
 func TestAKeyThatMayNotSeeSomeCallsIsSaidOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

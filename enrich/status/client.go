@@ -238,7 +238,7 @@ func (c *Client) finish(
 	if took > 0 {
 		c.metrics.latency.Observe(took.Seconds())
 	}
-	if c.noteDenial(*answer, key) {
+	if c.noteDenial(*answer, key, counter == c.metrics.requests) {
 		what := "Telnyx refuses the API key: calls go unconfirmed until it is put right"
 		if answer.HTTPStatus == http.StatusForbidden {
 			what = "the API key may not see some calls: they go unconfirmed"
@@ -268,10 +268,12 @@ const shoutEvery = time.Minute
 // noteDenial keeps LastDenied and reports whether a denial is to be logged: the
 // first, and one a minute. An answer that the key had to be accepted for ends the denial and not the minute: a key may
 // see some calls and others not.
-func (c *Client) noteDenial(answer Answer, key *func(*http.Request)) (shout bool) {
+//
+// The status is what calls are confirmed by: a key that may not read lists is no key that is refused.
+func (c *Client) noteDenial(answer Answer, key *func(*http.Request), ofStatus bool) (shout bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if key != c.key.Load() {
+	if key != c.key.Load() || answer.HTTPStatus == http.StatusForbidden && !ofStatus {
 		return false // It says nothing about the key of now.
 	}
 	switch answer.Result {
