@@ -223,22 +223,25 @@ func (r *requests) join(what request, before *attempt, number int, class status.
 // called.
 func (r *requests) begin(what request, a *attempt, wanted func(number int) bool) bool {
 	r.mu.Lock()
-	number := a.number
-	r.mu.Unlock()
-	wants := wanted(number)
-	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ended || r.by[what] != a {
-		return false
+	for {
+		number := a.number
+		r.mu.Unlock()
+		wants := wanted(number)
+		r.mu.Lock()
+		switch {
+		case r.ended || r.by[what] != a:
+			return false
+		case wants:
+			a.begun = true
+			r.wg.Add(1)
+			return true
+		case a.number == number: // else another was asked for meanwhile
+			delete(r.by, what)
+			a.over = true
+			return false
+		}
 	}
-	if !wants {
-		delete(r.by, what)
-		a.over = true
-		return false
-	}
-	a.begun = true
-	r.wg.Add(1)
-	return true
 }
 
 // number returns the number under which the outcome of an attempt is recorded.

@@ -3,6 +3,7 @@ package enrich
 import (
 	"time"
 
+	"github.com/legato-calls/legato/enrich/status"
 	"github.com/legato-calls/legato/internal/call"
 )
 
@@ -26,6 +27,17 @@ func (v verdict) Until() time.Time { return v.until }
 
 // AwaitUnknown bounds how many calls that nobody knows are waited for.
 func (w *Worker) AwaitUnknown(most int) { w.unknowns.most = most }
+
+// BeginJoined reports whether the turn of an attempt is wanted that is asked for once more, as the next one, while it is
+// found not to be wanted.
+func BeginJoined() bool {
+	r, what := newRequests(), request{}
+	a, _ := r.join(what, nil, 1, status.Again, time.Time{})
+	return r.begin(what, a, func(number int) bool {
+		r.join(what, nil, 2, status.Again, time.Time{})
+		return number == 2
+	})
+}
 
 // Past is an event of a history or one that is known.
 type Past struct {
