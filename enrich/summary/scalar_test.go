@@ -66,6 +66,14 @@ func TestAnyRFC3339TimeCanBeRead(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoTimeIsNotTold(t *testing.T) {
+	var got summary.Time
+	err := json.Unmarshal([]byte(`"+12025550111"`), &got)
+	if err == nil || strings.Contains(err.Error(), "12025550111") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestSecondsHaveOneToThreeDecimals(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                              "0.0",
