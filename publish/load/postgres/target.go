@@ -26,7 +26,8 @@ import (
 )
 
 const (
-	// connectWithin and writeWithin bound a connection attempt and a batch: a network that swallows everything is found out.
+	// connectWithin bounds a connection attempt whose connect_timeout nobody has set, and writeWithin a batch: a network that swallows
+	// everything is found out.
 	connectWithin, writeWithin = 10 * time.Second, 5 * time.Minute
 	closeWithin                = 2 * time.Second
 )
@@ -53,6 +54,9 @@ func New(connection string) (*Target, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "legato load"
 	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectWithin
+	}
 	m, err := newModel()
 	if err != nil {
 		return nil, err
@@ -64,10 +68,9 @@ func New(connection string) (*Target, error) {
 	return t, nil
 }
 
-// Open connects and completes the tables, unless the connection still stands. It implements load.Target.
+// Open connects and completes the tables, unless the connection still stands. It implements load.Target. Only connecting is bounded: a
+// table that is new in a warehouse with many rows is filled from them, and waits for whoever has locked them.
 func (t *Target) Open(ctx context.Context) (identity string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, connectWithin)
-	defer cancel()
 	if t.stand(ctx) {
 		return t.identity, nil
 	}
@@ -92,6 +95,8 @@ func (t *Target) Open(ctx context.Context) (identity string, err error) {
 
 // stand reports whether the connections do.
 func (t *Target) stand(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, t.config.ConnectTimeout)
+	defer cancel()
 	for _, conn := range t.conns {
 		if conn.Ping(ctx) != nil {
 			return false

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func publish(t *testing.T, js jetstream.JetStream, subject, body string) {
 	t.Helper()
-	if _, err := js.Publish(t.Context(), subject, []byte(body)); err != nil {
+	if _, err := js.PublishMsg(t.Context(), loadtest.Message{Subject: subject, Body: []byte(body)}.Msg()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -37,6 +37,20 @@ func text(t *testing.T, conn *pgx.Conn, sql string, args ...any) (s string) {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return s
+}
+
+// until waits until a query says true.
+func until(t *testing.T, conn *pgx.Conn, what, sql string) {
+	t.Helper()
+	tick, late := time.NewTicker(10*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for text(t, conn, sql) != "true" {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%s: not so after %v", what, patience)
+		}
+	}
 }
 
 func exec(t *testing.T, conn *pgx.Conn, sql string) {
@@ -216,6 +230,28 @@ func TestTransfersThatWereLoadedBeforeTheirTableStandInIt(t *testing.T) {
 	postgrestest.Compare(t.Context(), t, conn, loadtest.Fold(t.Context(), t, s.JS, s.Layout.Calls))
 }
 
+func TestTablesAreCompletedHoweverLongThatTakes(t *testing.T) {
+	pg := postgrestest.Run(t, "fsync=off")
+	if err := open(t, pg.Admin()); err != nil {
+		t.Fatal(err)
+	}
+	conn, locker := pg.Connect(pg.Admin()), pg.Connect(pg.Admin())
+	exec(t, conn, "DROP TABLE legato.transfers")
+	exec(t, locker, "BEGIN; LOCK TABLE legato.legs IN ACCESS EXCLUSIVE MODE")
+	done := make(chan error, 1)
+	go func() { done <- open(t, pg.Admin()+"&connect_timeout=1") }()
+	// The new table is filled from the legs, which takes longer than a connection may.
+	until(t, conn, "the new table waits for the legs", `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'legato load'
+		AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '1500 ms')::text`)
+	exec(t, locker, "COMMIT")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := text(t, conn, "SELECT count(*)::text FROM legato.transfers"); got != "0" {
+		t.Errorf("of no legs there are %s transfers", got)
+	}
+}
+
 func TestThePrintedSchemaIsWhatALoaderMakes(t *testing.T) {
 	pg := postgrestest.Run(t, "fsync=off")
 	conn := pg.Connect(pg.Admin())
@@ -250,22 +286,8 @@ func TestAMessageIsAcknowledgedWhenLegsAndSessionsAreStored(t *testing.T) {
 	const legs = 20
 	loadtest.Plan{Legs: legs}.Publish(t, s.Conn)
 	l, _ := loader(t, s, pg.Admin(), "warehouse")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	until := func(what, sql string) {
-		t.Helper()
-		for text(t, conn, sql) != "true" {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				t.Fatalf("%s: not so after %v", what, patience)
-			}
-		}
-	}
 	for _, again := range []bool{false, true} {
-		until("legs are there while sessions wait", `SELECT ((SELECT count(*) FROM legato.legs) = 20
+		until(t, conn, "legs are there while sessions wait", `SELECT ((SELECT count(*) FROM legato.legs) = 20
 			AND EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'legato load' AND wait_event_type = 'Lock'))::text`)
 		consumer, err := s.JS.Consumer(t.Context(), s.Layout.Calls, "warehouse")
 		if err != nil {
@@ -278,7 +300,7 @@ func TestAMessageIsAcknowledgedWhenLegsAndSessionsAreStored(t *testing.T) {
 			break
 		}
 		exec(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'legato load' AND wait_event_type = 'Lock'")
-		until("the connection that waited is gone", "SELECT (NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted))::text")
+		until(t, conn, "the connection that waited is gone", "SELECT (NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted))::text")
 	}
 	exec(t, locker, "COMMIT")
 	settled(t, s.JS, s.Layout.Calls, "warehouse")
