@@ -75,7 +75,8 @@ type eraser struct {
 	layout  natsd.Layout
 	log     *stream.Reader
 	calls   *publish.Publisher
-	// session and ids are what the call goes by: session, legs, control ids.
+	// session and ids are what the call goes by: session, legs, control ids. The session is empty where nothing names it, and
+	// then there are no summaries: their subjects do.
 	session string
 	ids     []string
 }
@@ -90,7 +91,9 @@ func (e *eraser) identify(ctx context.Context) error {
 	told, err := sources.Story(ctx, story.Query{ID: e.cmd.ID, Since: time.Now().Add(-set.CallsMaxAge), Search: true})
 	switch {
 	case errors.Is(err, story.ErrUnknownCall):
-		e.session, e.ids = e.cmd.ID, []string{e.cmd.ID}
+		if e.ids = []string{e.cmd.ID}; call.ValidToken(e.cmd.ID) {
+			e.session = e.cmd.ID
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("find the call: %w", err)
@@ -127,7 +130,12 @@ func (e *eraser) erase(ctx context.Context, seqs []uint64, newest time.Time) err
 		what  string
 		erase func() (int, error)
 	}{
-		{e.layout.Calls + ": %d summaries %s", func() (int, error) { return e.calls.Erase(ctx, e.session, e.cmd.DryRun) }},
+		{e.layout.Calls + ": %d summaries %s", func() (int, error) {
+			if e.session == "" {
+				return 0, nil
+			}
+			return e.calls.Erase(ctx, e.session, e.cmd.DryRun)
+		}},
 		{e.layout.Parked + ": %d messages %s", func() (int, error) { return parked.New(e.js, e.layout).Erase(ctx, e.ids, e.cmd.DryRun) }},
 		{e.layout.Forward + ": %d records of attempts %s", func() (int, error) { return forward.NewDesk(e.js, e.layout).Erase(ctx, seqs, e.cmd.DryRun) }},
 	} {

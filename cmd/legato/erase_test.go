@@ -57,6 +57,13 @@ func newErasing(t *testing.T) *erasing {
 		t.Fatal(err)
 	}
 	store := parked.New(e.js, names)
+	// Of these nobody knows the session: the first is not even a token of a subject, the second is all that an entry of the log names.
+	for _, control := range []call.ControlID{"AgDI+/==", "v3:control-alone"} {
+		body := []byte(numberOf("alone") + " " + string(control))
+		if err := store.Park(t.Context(), call.Parked{Reason: "poison", Ref: call.Ref{Control: control}, Data: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var attempts []map[string]any
 	for _, id := range []string{"one", "two"} {
 		ref := call.Ref{Session: call.SessionID("session-" + id), Leg: call.LegID("leg-" + id), Control: call.ControlID("v3:control-" + id)}
@@ -96,6 +103,9 @@ func newErasing(t *testing.T) *erasing {
 				}
 			}
 		}
+	}
+	if _, err := log.Append(t.Context(), call.Entry{Topic: call.TopicEvent + call.TypeHangup, ID: "alone", Ref: call.Ref{Control: "v3:control-alone"}, Data: []byte(`{}`)}); err != nil {
+		t.Fatal(err)
 	}
 	record, err := json.Marshal(map[string]any{"attempts": attempts})
 	if err != nil {
@@ -196,6 +206,31 @@ func TestOneCallIsErased(t *testing.T) {
 				t.Errorf("when the log has let it go: %v\n%s", err, out)
 			}
 		})
+	}
+}
+
+func TestWhatIsParkedOfACallWithoutAKnownSessionIsErased(t *testing.T) {
+	t.Parallel()
+	e := newErasing(t)
+	for i, tt := range []struct {
+		control, log string
+		fails        bool
+	}{
+		{"AgDI+/==", "CALL_EVENTS: no entries", false},
+		{"v3:control-alone", "CALL_EVENTS: 1 entries stay until", true},
+	} {
+		out, err := e.erase(tt.control)
+		if (err != nil) != tt.fails {
+			t.Errorf("%s: %v", tt.control, err)
+		}
+		for _, want := range []string{"CALLS: 0 summaries erased", "CALL_PARKED: 1 messages erased", tt.log} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: it does not say %q:\n%s", tt.control, want, out)
+			}
+		}
+		if got := e.left("CALL_PARKED", "alone"); got != 1-i {
+			t.Errorf("after %s %d messages are left", tt.control, got)
+		}
 	}
 }
 
