@@ -119,7 +119,8 @@ func (cmd *demoCmd) play(ctx context.Context, c *console, s *service.Service, ke
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return follow(ctx, s.JetStream(), s.Layout(), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, watch.summary)
+		all := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}
+		return follow(ctx, s.JetStream(), s.Layout(), all, cmd.Logger(c.stderr), watch.summary)
 	})
 	g.Go(func() error {
 		defer stop()
@@ -210,7 +211,7 @@ func (w *watch) summary(_ string, data []byte) error {
 		Notes    []summary.Note `json:"notes"`
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("read a summary: %w", err)
+		return fmt.Errorf("%w: %w", errNoSummary, err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,6 +127,17 @@ func TestVersionAndHealthAndSchemas(t *testing.T) {
 	}
 }
 
+func TestHealthAsksNoProxy(t *testing.T) {
+	t.Parallel()
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the proxy is asked for %s", r.URL) }))
+	defer proxy.Close()
+	health := exec.CommandContext(t.Context(), legatotest.Program(), "health", "--admin-listen=legato.invalid:8081")
+	health.Env = append(os.Environ(), "HTTP_PROXY="+proxy.URL, "NO_PROXY=")
+	if out, err := health.CombinedOutput(); err == nil {
+		t.Errorf("a service that does not exist is ready: %s", out)
+	}
+}
+
 // wantSchemas reads the schemas as a consumer would.
 func wantSchemas(t *testing.T, s *legatotest.Server) {
 	t.Helper()
@@ -186,6 +198,51 @@ func TestTailPrintsWhatIsPublished(t *testing.T) {
 		}
 		_ = tail.Process.Kill()
 		_ = tail.Wait()
+	}
+}
+
+// Whoever may publish there may publish anything, and callers choose what they call from.
+func TestTailGoesOnAfterWhatIsNoSummaryAndPrintsNoControlCharacter(t *testing.T) {
+	t.Parallel()
+	url := legatotest.ExternalNATS(t)
+	js := legatotest.Dial(t, url)
+	if _, err := natsd.Manage(t.Context(), js, layout(t), natsd.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{
+		`{"kind":"leg"}`, `+12025550123 \x1b[2J`, `{"kind":"leg","connection_id":"17","from":"\u001b[2J\nx","to":"last","reasons":["\u001b"],"revision":2}`,
+	} {
+		if _, err := js.Publish(t.Context(), "calls.leg.amended._.s.l", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, flags := range [][]string{{"--json"}, {}, {"--connection=17"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
+		defer cancel()
+		tail := exec.CommandContext(ctx, legatotest.Program(), append([]string{"tail", "--nats-url=" + url, "--all"}, flags...)...)
+		var said bytes.Buffer
+		tail.Stderr = &said
+		stdout, err := tail.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tail.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() && !strings.Contains(lines.Text(), "last") {
+			if strings.Contains(lines.Text(), "2025550123") {
+				t.Errorf("tail %v prints %q", flags, lines.Text())
+			}
+		}
+		if got := lines.Text(); !strings.Contains(got, "last") || strings.Contains(got, "\x1b") || len(flags) == 0 && !strings.Contains(got, `\x1b[2J\nx → last`) {
+			t.Errorf("tail %v prints %q", flags, got)
+		}
+		_ = tail.Process.Kill()
+		_ = tail.Wait()
+		if got := said.String(); strings.Count(got, "a message is no summary") != 1 || strings.Contains(got, "2025550123") {
+			t.Errorf("tail %v says %q", flags, got)
+		}
 	}
 }
 

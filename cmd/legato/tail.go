@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,8 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	nc, js, layout, err := cmd.Reach(ctx, "legato tail", 0, cmd.Logger(c.stderr))
+	log := cmd.Logger(c.stderr)
+	nc, js, layout, err := cmd.Reach(ctx, "legato tail", 0, log)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func (cmd *tailCmd) Run(ctx context.Context, c *console) error {
 	if cmd.JSON {
 		show = printJSON
 	}
-	return follow(ctx, js, layout, from, func(subject string, data []byte) error {
+	return follow(ctx, js, layout, from, log, func(subject string, data []byte) error {
 		if wanted, err := which.wants(subject, data); !wanted {
 			return err
 		}
@@ -74,8 +76,13 @@ func (cmd *tailCmd) from(which filter, now time.Time) (jetstream.OrderedConsumer
 	return cfg, nil
 }
 
-// follow hands every summary to do, in the order of the stream, until ctx ends or do fails.
-func follow(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, from jetstream.OrderedConsumerConfig, do func(subject string, data []byte) error) error {
+// errNoSummary is wrapped by the error of a body that cannot be read: it is somebody else's.
+var errNoSummary = errors.New("not a summary")
+
+// follow hands every summary to do, in the order of the stream, until ctx ends or do fails. What is no summary is passed over.
+func follow(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, from jetstream.OrderedConsumerConfig, log *slog.Logger,
+	do func(subject string, data []byte) error,
+) error {
 	consumer, err := js.OrderedConsumer(ctx, layout.Calls, from)
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", layout.Calls, err)
@@ -96,13 +103,24 @@ func follow(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, fr
 		if err != nil {
 			continue // the ordered consumer makes itself anew
 		}
-		if err := do(m.Subject(), m.Data()); err != nil {
+		switch err := do(m.Subject(), m.Data()); {
+		case errors.Is(err, errNoSummary):
+			meta, err := m.Metadata()
+			if err != nil {
+				return fmt.Errorf("follow %s: %w", layout.Calls, err)
+			}
+			// Where it is, and not why it is none: that may show the content.
+			log.Warn("a message is no summary, and is passed over", "stream", layout.Calls, "seq", meta.Sequence.Stream)
+		case err != nil:
 			return err
 		}
 	}
 }
 
 func printJSON(w io.Writer, data []byte) error {
+	if !json.Valid(data) {
+		return errNoSummary
+	}
 	_, err := fmt.Fprintf(w, "%s\n", data)
 	return err
 }
@@ -112,11 +130,11 @@ func printJSON(w io.Writer, data []byte) error {
 func printSummary(w io.Writer, data []byte) error {
 	var s struct {
 		summary.Session
-		Status *summary.Status `json:"status"`
-		Leg    string          `json:"call_leg_id"`
+		Status summary.Status `json:"status"`
+		Leg    string         `json:"call_leg_id"`
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("read a summary: %w", err)
+		return fmt.Errorf("%w: %w", errNoSummary, err)
 	}
 	state, level, id, detail := s.StatusState, "session", s.CallSessionID, fmt.Sprintf("%d legs", s.LegCount)
 	if s.LegCount == 1 {
@@ -133,6 +151,7 @@ func printSummary(w io.Writer, data []byte) error {
 		detail = fmt.Sprintf("revision %d: %s", s.Revision, strings.Join(reasons, ", "))
 	}
 	word := func(width int, word string) string {
+		word = oneLine(word)
 		return paint(w, colorOf(word), word) + strings.Repeat(" ", max(0, width-len(word)))
 	}
 	if detail != "" {
@@ -140,11 +159,18 @@ func printSummary(w io.Writer, data []byte) error {
 	}
 	_, err := fmt.Fprintf(w, "%s  %-7s  %-27s  %s  %7s  %s  %s\n",
 		s.PublishedAt.Local().Format(time.TimeOnly), level, parties(s.From, s.To),
-		word(9, string(s.Outcome)), lasting(s.DurationSeconds), word(9, string(state)), paint(w, dim, id))
+		word(9, string(s.Outcome)), lasting(s.DurationSeconds), word(9, string(state)), paint(w, dim, oneLine(id)))
 	return err
 }
 
-func parties(from, to string) string { return cmp.Or(from, "?") + " → " + cmp.Or(to, "?") }
+func parties(from, to string) string {
+	return oneLine(cmp.Or(from, "?")) + " → " + oneLine(cmp.Or(to, "?"))
+}
+
+// oneLine is printable for a text in a line: callers choose what they call from.
+func oneLine(text string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(printable(text))
+}
 
 func lasting(s *summary.Seconds) string {
 	if s == nil {
@@ -201,7 +227,7 @@ func (f filter) wants(subject string, data []byte) (bool, error) {
 		Outcome    string `json:"outcome"`
 	}
 	if err := json.Unmarshal(data, &body); err != nil {
-		return false, fmt.Errorf("read a summary: %w", err)
+		return false, fmt.Errorf("%w: %w", errNoSummary, err)
 	}
 	if len(f.outcomes) > 0 && !slices.Contains(f.outcomes, body.Outcome) {
 		return false, nil
