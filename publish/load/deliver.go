@@ -80,6 +80,7 @@ func (l *Loader) next(batches <-chan *batch, c *commit) (b *batch, more bool) {
 func (l *Loader) hand(ctx context.Context, b *batch, c *commit) error {
 	ctx, cancel := finishing(ctx)
 	defer cancel()
+	l.state.took()
 	began := time.Now()
 	if c.began.IsZero() {
 		c.began = began
@@ -226,7 +227,7 @@ func (b *batch) add(m jetstream.Msg, meta *jetstream.MsgMetadata, origin Origin,
 	b.replies = append(b.replies, m.Reply())
 	b.bytes += len(m.Data())
 	b.pending, b.stored = meta.NumPending, meta.Timestamp
-	row, err := rowOf(origin, m.Data())
+	row, err := rowOf(origin, m.Headers(), m.Data())
 	if err == nil && b.wantsAll {
 		b.every = append(b.every, row)
 		return

@@ -1,14 +1,180 @@
 package load_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 	"unicode/utf8"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish/load"
+	"github.com/legato-calls/legato/publish/load/loadtest"
 )
+
+// memory is a target that takes two messages at a time. What it answers is decided by load.
+type memory struct {
+	load func(rows []load.Row) error
+
+	mu       sync.Mutex
+	stored   []load.Row
+	rejected []load.Rejected
+}
+
+func (*memory) Open(context.Context) (string, error) { return "memory", nil }
+
+func (*memory) Close(context.Context) error { return nil }
+
+func (*memory) Batches() load.Batches {
+	return load.Batches{Messages: 2, Bytes: 1 << 20, Linger: time.Second}
+}
+
+func (m *memory) Load(_ context.Context, rows []load.Row) (int, error) {
+	if err := m.load(rows); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stored = append(m.stored, rows...)
+	return len(rows), nil
+}
+
+func (m *memory) Reject(_ context.Context, rejected []load.Rejected) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rejected = append(m.rejected, rejected...)
+	return nil
+}
+
+// patience bounds every wait; a loaded machine is slow, not wrong.
+const patience = time.Minute
+
+// run loads until the test ends.
+func run(t *testing.T, s *natsdtest.Server, target load.Target) *load.Loader {
+	t.Helper()
+	l, err := load.New(load.Config{JetStream: s.JS, Stream: s.Layout.Calls, Name: "warehouse", Target: target})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// until waits until something is so.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick, late := time.NewTicker(5*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%s: not so after %v", what, patience)
+		}
+	}
+}
+
+// publish publishes so many messages, as Legato does.
+func publish(t *testing.T, s *natsdtest.Server, messages int) {
+	t.Helper()
+	loadtest.Plan{Legs: 2 * messages}.Feed(t, s.Conn).Publish(messages)
+}
+
+func TestALoaderIsNotIdleWhileItsWarehouseHangs(t *testing.T) {
+	s := natsdtest.Run(t)
+	entered, proceed := make(chan struct{}), make(chan struct{})
+	l := run(t, s, &memory{load: func([]load.Row) error {
+		entered <- struct{}{}
+		<-proceed
+		return nil
+	}})
+	publish(t, s, 2)
+	<-entered
+	before := l.Progress().LastBatch
+	l.Idle()
+	if p := l.Progress(); p.LastBatch != before {
+		t.Errorf("while the warehouse hangs the loader says %+v", p)
+	}
+	close(proceed)
+	if err := loadtest.Settled(t.Context(), s.JS, s.Layout.Calls, "warehouse", patience); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the loader has loaded both", func() bool { return l.Progress().Loaded == 2 })
+	before = l.Progress().LastBatch
+	l.Idle()
+	if p := l.Progress(); !p.LastBatch.After(before) {
+		t.Errorf("with nothing to do the loader says %+v", p)
+	}
+}
+
+func TestWhatWaitedForATargetThatFailedComesAgainAtOnce(t *testing.T) {
+	s := natsdtest.Run(t)
+	const messages = 6
+	entered, fail := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	run(t, s, &memory{load: func([]load.Row) (err error) {
+		once.Do(func() {
+			close(entered)
+			<-fail
+			err = errors.New("the warehouse is away")
+		})
+		return err
+	}})
+	publish(t, s, messages)
+	<-entered
+	consumer, err := s.JS.Consumer(t.Context(), s.Layout.Calls, "warehouse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One batch is being loaded, one waits, and one is gathered.
+	until(t, "all are under way", func() bool {
+		info, err := consumer.Info(t.Context())
+		return err == nil && info.NumAckPending == messages
+	})
+	close(fail)
+	// Well before the server would deliver again what nobody has given back.
+	if err := loadtest.Settled(t.Context(), s.JS, s.Layout.Calls, "warehouse", 15*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatLegatoDidNotWriteReplacesNothing(t *testing.T) {
+	s := natsdtest.Run(t)
+	target := &memory{load: func([]load.Row) error { return nil }}
+	run(t, s, target)
+	leg := loadtest.Message{Subject: legSubject, Body: []byte(`{"kind":"leg","schema":1,"revision":1,"call_session_id":"s1","call_leg_id":"l1"}`)}
+	foreign := nats.Msg{Subject: "calls.leg.amended.17.s1.l1", Data: []byte(strings.Replace(string(leg.Body), `"revision":1`, `"revision":999`, 1))}
+	for _, m := range []*nats.Msg{leg.Msg(), &foreign} {
+		if _, err := s.JS.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := loadtest.Settled(t.Context(), s.JS, s.Layout.Calls, "warehouse", patience); err != nil {
+		t.Fatal(err)
+	}
+	target.mu.Lock()
+	defer target.mu.Unlock()
+	if len(target.stored) != 1 || target.stored[0].Revision != 1 {
+		t.Errorf("stored is %+v", target.stored)
+	}
+	if len(target.rejected) != 1 || string(target.rejected[0].Body) != string(foreign.Data) {
+		t.Errorf("set aside is %+v", target.rejected)
+	}
+}
 
 const legSubject = "calls.leg.completed.17.s1.l1"
 
@@ -16,6 +182,7 @@ func TestAMessageThatIsNoRowSaysWhy(t *testing.T) {
 	tests := []struct{ name, subject, body, want string }{
 		{"a leg", legSubject, `{"kind":"leg","schema":1,"revision":2,"call_session_id":"s1","call_leg_id":"l1"}`, ""},
 		{"a session", "emea.session.amended._.s1", `{"kind":"session","schema":1,"revision":2,"call_session_id":"s1"}`, ""},
+		{"without the headers", legSubject, `{"kind":"leg","schema":1,"revision":999,"call_session_id":"s1","call_leg_id":"l1"}`, "the headers are none of a summary"},
 		{"another subject", "calls.other.s1", `{}`, "the subject is none of a summary"},
 		{"nothing", legSubject, ``, "the message is empty"},
 		{"half a body", legSubject, `{"kind":"leg"`, "not JSON"},
@@ -29,7 +196,11 @@ func TestAMessageThatIsNoRowSaysWhy(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			row, err := load.Parse(load.Origin{Subject: tt.subject}, []byte(tt.body))
+			header := loadtest.Message{Subject: tt.subject, Body: []byte(tt.body)}.Msg().Header
+			if tt.name == "without the headers" {
+				header = nil
+			}
+			row, err := load.Parse(load.Origin{Subject: tt.subject}, header, []byte(tt.body))
 			got := ""
 			if err != nil {
 				got = err.Error()

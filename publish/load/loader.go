@@ -151,7 +151,12 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 		return l.gather(gathering, messages, origin, batches)
 	})
 	group.Go(func() error { return l.load(gathering, batches, progressed) })
-	return group.Wait()
+	err = group.Wait()
+	// One that waited for a target that failed.
+	for b := range batches {
+		l.nak(b.replies...)
+	}
+	return err
 }
 
 // gather makes batches of the messages until ctx ends or they cannot be read.

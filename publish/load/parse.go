@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/publish"
@@ -52,13 +54,16 @@ func NewReader() (*Reader, error) {
 }
 
 // rowOf makes a row of a message, which is not read yet. Its errors show nothing of the content.
-func rowOf(origin Origin, data []byte) (Row, error) {
+func rowOf(origin Origin, header nats.Header, data []byte) (Row, error) {
 	of, ok := publish.ParseSubject(origin.Subject)
 	if !ok {
 		return Row{}, errors.New("the subject is none of a summary")
 	}
 	if len(data) == 0 {
 		return Row{}, errors.New("the message is empty")
+	}
+	if !publish.Wrote(origin.Subject, header) {
+		return Row{}, errors.New("the headers are none of a summary")
 	}
 	// Not copied: the message stays in memory until it is acknowledged, and nobody writes into it.
 	return Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin, data: data}, nil

@@ -32,6 +32,8 @@ type state struct {
 	failures int64
 	batches  int64
 	seconds  float64
+	// handed: the target has rows that are not acknowledged.
+	handed bool
 }
 
 // Progress returns how far the loader is.
@@ -46,7 +48,7 @@ func (l *Loader) Progress() Progress {
 func (s *state) opened(pending uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failure = nil
+	s.failure, s.handed = nil, false
 	s.progress.Pending = pending
 	s.catchUp()
 }
@@ -58,16 +60,26 @@ func (s *state) failed(err error) {
 	s.failures++
 }
 
-// idle notes that there is nothing to load.
+// took notes that the target is handed rows.
+func (s *state) took() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handed = true
+}
+
+// idle notes that there is nothing to load, unless the target still has rows: nobody knows whether it ever takes them.
 func (s *state) idle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.progress.LastBatch = time.Now()
+	if !s.handed {
+		s.progress.LastBatch = time.Now()
+	}
 }
 
 func (s *state) loaded(c *commit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.handed = false
 	p := &s.progress
 	p.Loaded += int64(len(c.replies))
 	p.Applied += int64(c.applied)

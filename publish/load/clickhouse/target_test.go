@@ -178,7 +178,7 @@ func TestABadRowNeverStopsThoseBehindIt(t *testing.T) {
 		"calls.leg.completed.17.s.list": `{"kind":"leg","schema":1,"revision":1,"call_session_id":"s","call_leg_id":"list","events":[{"id":"e","occurred_at":"a secret name"}]}`,
 	}
 	for subject, body := range bad {
-		if _, err := s.JS.Publish(t.Context(), subject, []byte(body)); err != nil {
+		if _, err := s.JS.PublishMsg(t.Context(), loadtest.Message{Subject: subject, Body: []byte(body)}.Msg()); err != nil {
 			t.Fatal(err)
 		}
 	}

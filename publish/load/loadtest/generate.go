@@ -4,9 +4,14 @@ package loadtest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/tidwall/gjson"
+
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/publish"
 )
 
 // Began is when the first call of every stream starts.
@@ -27,6 +32,27 @@ type Plan struct {
 type Message struct {
 	Subject string
 	Body    []byte
+}
+
+// Msg is a message as Legato publishes it, without the conditions on which it does. Of a body that does not say its revision the
+// headers say the first that its subject has.
+func (m Message) Msg() *nats.Msg {
+	of, _ := publish.ParseSubject(m.Subject)
+	revision := int64(1)
+	if !of.Completed {
+		revision = max(2, gjson.GetBytes(m.Body, "revision").Int())
+	}
+	ids := of.Key.Session
+	if of.Key.Leg != "" {
+		ids += "/" + of.Key.Leg
+	}
+	return &nats.Msg{Subject: m.Subject, Data: m.Body, Header: nats.Header{
+		publish.HeaderRevision: {strconv.FormatInt(revision, 10)},
+		publish.HeaderPosition: {"1"},
+		publish.HeaderLog:      {"loadtest"},
+		"ce-id":                {fmt.Sprintf("%s/%s/%d", of.Key.Kind, ids, revision)},
+		"ce-time":              {Began.Format(time.RFC3339Nano)},
+	}}
 }
 
 // window is within how many messages disorder moves one.

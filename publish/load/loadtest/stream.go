@@ -66,7 +66,7 @@ func (f *Feed) Publish(n int) (published int) {
 		if !ok {
 			break
 		}
-		if _, err := f.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Body}, jetstream.WithStallWait(stall)); err != nil {
+		if _, err := f.js.PublishMsgAsync(m.Msg(), jetstream.WithStallWait(stall)); err != nil {
 			f.tb.Fatal(err)
 		}
 		published++
