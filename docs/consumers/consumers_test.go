@@ -53,6 +53,13 @@ func TestNodeConsumerKeepsEachRevisionOnce(t *testing.T) {
 	}
 	want = append(want, string(data))
 	sort.Strings(want)
+	// What somebody else may publish: no summaries, and one that stands on two lines.
+	foreign := []string{"5", "null", "{}", `"text"`, "half a {", "{\"kind\":\"other\",\n\"call_session_id\":\"s\",\"revision\":1}"}
+	for _, body := range foreign {
+		if _, err := s.JS.Publish(t.Context(), "calls.session.completed.17.s", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	file := filepath.Join(dir, "calls.ndjson")
 	// The second run is given everything again, as after a crash before any acknowledgement.
@@ -66,7 +73,7 @@ func TestNodeConsumerKeepsEachRevisionOnce(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
-		acknowledged(t, s.JS, ended, &output)
+		acknowledged(t, s.JS, 7+len(foreign), ended, &output)
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -83,6 +90,9 @@ func TestNodeConsumerKeepsEachRevisionOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+		if n := strings.Count(output.String(), "not a summary: calls.session.completed.17.s\n"); n != len(foreign)-1 || strings.Contains(output.String(), "trying again") {
+			t.Errorf("run %d: the consumer says:\n%s", run+1, output.String())
+		}
 		var legs []string
 		for _, line := range lines {
 			if strings.HasPrefix(line, `{"kind":"leg"`) {
@@ -90,7 +100,7 @@ func TestNodeConsumerKeepsEachRevisionOnce(t *testing.T) {
 			}
 		}
 		sort.Strings(legs)
-		if diff := cmp.Diff(want, legs); diff != "" || len(lines) != 7 {
+		if diff := cmp.Diff(want, legs); diff != "" || len(lines) != 8 {
 			t.Errorf("run %d: %d lines, legs (-want +got):\n%s", run+1, len(lines), diff)
 		}
 		if err := s.JS.DeleteConsumer(t.Context(), s.Layout.Calls, "warehouse-node"); err != nil {
@@ -127,7 +137,7 @@ from consumer import Store
 store = Store("calls.ndjson")
 with open("messages.ndjson", "rb") as messages:
     kept = sum(store.put(line.rstrip(b"\n")) for line in messages)
-for body in (b"half", b"[]", b'{"kind":"leg"}'):
+for body in (b"half", b"[]", b"5", b"null", b'{"kind":"leg"}', b'{"kind":[],"call_session_id":"s","revision":1}'):
     try:
         store.put(body)
         sys.exit("no summary was kept: %r" % body)
@@ -151,6 +161,46 @@ os._exit(0)
 	lines := strings.Split(mustRead(t, filepath.Join(dir, "calls.ndjson")), "\n")
 	if want := strings.Split(messages.String(), "\n")[:3]; !cmp.Equal(want, lines[:3]) || len(lines) != 4 {
 		t.Errorf("the file has %d lines: %.300s", len(lines), lines)
+	}
+}
+
+// A pause after a disturbance is the shortest again when something was taken down before it, also what the file has already.
+func TestThePythonConsumerPausesNoLongerAfterAMessage(t *testing.T) {
+	t.Parallel()
+	program, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skipf("python3 is not at hand: %v", err)
+	}
+	dir := t.TempDir()
+	place(t, filepath.Join("python", "consumer.py"), dir)
+	// A client of NATS that delivers one message, always the same, and loses its connection.
+	const run = `
+import asyncio, os, signal, sys
+from unittest.mock import AsyncMock, MagicMock
+message = MagicMock(data=b'{"kind":"leg","call_session_id":"s","call_leg_id":"l","revision":1}', ack=AsyncMock())
+fetch = AsyncMock(side_effect=[[message], ConnectionError("away")] * 3)
+js = MagicMock(add_consumer=AsyncMock(), pull_subscribe_bind=AsyncMock(return_value=MagicMock(fetch=fetch)))
+nats = MagicMock(connect=AsyncMock(return_value=MagicMock(jetstream=lambda: js, drain=AsyncMock())))
+sys.modules.update({"nats": nats, "nats.js": nats.js, "nats.js.api": nats.js.api, "nats.errors": MagicMock(TimeoutError=TimeoutError)})
+import consumer
+pauses, wait_for = [], asyncio.wait_for
+async def paused(event, seconds):
+    pauses.append(seconds)
+    if len(pauses) < 3:
+        event.close()
+        raise asyncio.TimeoutError
+    os.kill(os.getpid(), signal.SIGTERM)
+    await wait_for(event, 60)
+asyncio.wait_for = paused
+asyncio.run(consumer.main("calls.ndjson"))
+print(*pauses, message.ack.await_count)
+`
+	cmd := exec.CommandContext(t.Context(), program, "-c", run)
+	cmd.Dir = dir
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if out, err := cmd.Output(); err != nil || strings.TrimSpace(string(out)) != "1.0 1.0 1.0 3" {
+		t.Errorf("pauses and messages acknowledged: %s (%v)\n%s", out, err, said.String())
 	}
 }
 
@@ -531,8 +581,8 @@ func node(t *testing.T, dir string, args ...string) []byte {
 	return out
 }
 
-// acknowledged waits until the Node consumer has acknowledged everything.
-func acknowledged(t *testing.T, js jetstream.JetStream, ended <-chan error, output *bytes.Buffer) {
+// acknowledged waits until the Node consumer has acknowledged so many messages.
+func acknowledged(t *testing.T, js jetstream.JetStream, messages int, ended <-chan error, output *bytes.Buffer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -540,7 +590,7 @@ func acknowledged(t *testing.T, js jetstream.JetStream, ended <-chan error, outp
 	defer tick.Stop()
 	for {
 		consumer, err := js.Consumer(ctx, "CALLS", "warehouse-node")
-		if err == nil && consumer.CachedInfo().AckFloor.Consumer >= 7 {
+		if err == nil && consumer.CachedInfo().AckFloor.Consumer >= uint64(messages) {
 			return
 		}
 		select {

@@ -74,6 +74,9 @@ while (!stop.signal.aborted) {
       try {
         s = m.json();
       } catch {
+        // it stays undefined
+      }
+      if (!(s?.revision >= 1) || !s.kind || !s.call_session_id) {
         console.error(`not a summary: ${m.subject}`); // never the body: it has phone numbers
         m.term();
         continue;
@@ -81,7 +84,8 @@ while (!stop.signal.aborted) {
       taken.push(m);
       if (s.revision <= (newest.get(id(s)) ?? 0)) continue;
       newest.set(id(s), s.revision);
-      lines += m.string() + "\n"; // as it was published, on one line: JSON.stringify would write 56.0 as 56
+      // As it was published, on one line: JSON.stringify would write 56.0 as 56.
+      lines += m.string().replaceAll("\n", " ") + "\n";
     }
   } catch (err) {
     broken = err;

@@ -32,6 +32,7 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self.newest: dict[tuple[str, str, str], int] = {}
+        self.taken = 0  # how many messages were made last
         self.file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
         whole = 0
         for line in self.file:
@@ -48,13 +49,14 @@ class Store:
         summary = json.loads(body)
         try:
             of, revision = key(summary), int(summary["revision"])
+            known = self.newest.get(of, 0)
         except (KeyError, TypeError) as err:
             raise ValueError("not a summary") from err
-        if revision <= self.newest.get(of, 0):
+        if revision <= known:
             return False
         self.newest[of] = revision
         try:
-            self.file.write(body + b"\n")
+            self.file.write(body.replace(b"\n", b" ") + b"\n")
         except OSError as err:
             raise StoreError(str(err)) from err
         return True
@@ -92,6 +94,7 @@ async def take(js, store: Store, stop: asyncio.Event) -> None:
                 continue
             taken.append(message)
         store.sync()
+        store.taken += len(taken)
         for message in taken:
             await message.ack()  # one that is lost brings the message again, which then changes nothing
 
@@ -106,14 +109,14 @@ async def main(path: str) -> None:
     connection = await nats.connect(servers, max_reconnect_attempts=-1)
     pause = FIRST_PAUSE
     while not stop.is_set():
-        before = len(store.newest)
+        before = store.taken
         # What NATS does not do passes: a server restarts, a leader steps down, the stream is made anew.
         try:
             await take(connection.jetstream(), store, stop)
         except StoreError:
             raise
         except Exception as err:
-            if len(store.newest) > before:
+            if store.taken > before:
                 pause = FIRST_PAUSE
             print(f"interrupted, trying again in {pause:.0f} s: {err}", file=sys.stderr)
             try:
