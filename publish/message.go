@@ -164,20 +164,16 @@ func refused(err error) bool {
 	return errors.As(err, &api) && slices.Contains(refusals, api.ErrorCode)
 }
 
-// Option changes a Publisher.
-type Option func(*Publisher)
-
-// Telling has a Publisher count and log what it meets that Legato did not write. A nil Registerer counts nothing.
-func Telling(log *slog.Logger, r prometheus.Registerer) Option {
-	return func(p *Publisher) {
-		p.foreign = foreign{
-			log:  log,
-			said: rate.Sometimes{Interval: time.Minute},
-			met: promauto.With(r).NewCounter(prometheus.CounterOpts{
-				Name: "legato_summaries_foreign_total",
-				Help: "Times that a message was met among the summaries that Legato did not write, and was passed over or overtaken.",
-			}),
-		}
+// Tell has p count and log what it meets that Legato did not write. A nil Registerer counts nothing. It is called before any other
+// method, if at all.
+func (p *Publisher) Tell(log *slog.Logger, r prometheus.Registerer) {
+	p.foreign = foreign{
+		log:  log,
+		said: rate.Sometimes{Interval: time.Minute},
+		met: promauto.With(r).NewCounter(prometheus.CounterOpts{
+			Name: "legato_summaries_foreign_total",
+			Help: "Times that a message was met among the summaries that Legato did not write, and was passed over or overtaken.",
+		}),
 	}
 }
 

@@ -54,10 +54,11 @@ func TestWhatLegatoDidNotWriteIsOvertaken(t *testing.T) {
 				t.Parallel()
 				s := natsdtest.Run(t)
 				registry, logged := prometheus.NewRegistry(), &strings.Builder{}
-				p, err := publish.New(t.Context(), s.JS, s.Layout, publish.Telling(slog.New(slog.NewTextHandler(logged, nil)), registry))
+				p, err := publish.New(t.Context(), s.JS, s.Layout)
 				if err != nil {
 					t.Fatal(err)
 				}
+				p.Tell(slog.New(slog.NewTextHandler(logged, nil)), registry)
 				put := func() {
 					if _, err := s.JS.PublishMsg(t.Context(), m); err != nil {
 						t.Fatal(err)

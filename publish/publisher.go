@@ -73,7 +73,7 @@ type Publisher struct {
 
 // New returns a Publisher onto the stream of summaries. It fails when the stream cannot be looked up, or allows
 // direct gets: those are answered by any replica, and a publication must be decided on what the leader has.
-func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, options ...Option) (*Publisher, error) {
+func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout) (*Publisher, error) {
 	stream, err := js.Stream(ctx, layout.Calls)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", layout.Calls, err)
@@ -81,11 +81,7 @@ func New(ctx context.Context, js jetstream.JetStream, layout natsd.Layout, optio
 	if stream.CachedInfo().Config.AllowDirect {
 		return nil, fmt.Errorf("stream %s allows direct gets, which may be stale", layout.Calls)
 	}
-	p := &Publisher{js: js, stream: stream, layout: layout}
-	for _, o := range options {
-		o(p)
-	}
-	return p, nil
+	return &Publisher{js: js, stream: stream, layout: layout}, nil
 }
 
 // Last returns the newest revision that is stored for the key, and whether there is

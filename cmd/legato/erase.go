@@ -83,7 +83,7 @@ type eraser struct {
 
 // identify finds all ids of the call. One that is known to nobody may stand in what is parked.
 func (e *eraser) identify(ctx context.Context) error {
-	set, err := environment()
+	set, err := service.Environment()
 	if err != nil {
 		return err
 	}

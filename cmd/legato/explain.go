@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"github.com/legato-calls/legato/ingest/journal/stream"
@@ -38,7 +37,7 @@ func (cmd *explainCmd) Run(ctx context.Context, c *console) error {
 	if cmd.Since <= 0 {
 		return errors.New("--since must be more than 0")
 	}
-	set, err := environment()
+	set, err := service.Environment()
 	if err != nil {
 		return err
 	}
@@ -81,19 +80,6 @@ func printIndented(w io.Writer, v any) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(v)
-}
-
-// environment is what serve would read from the environment alone: the times by which it decides.
-func environment() (*service.Settings, error) {
-	set := new(service.Settings)
-	parser, err := kong.New(set)
-	if err == nil {
-		_, err = parser.Parse(nil)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the settings of serve from the environment: %w", err)
-	}
-	return set, nil
 }
 
 // width is that of the terminal, at most screenWidth.

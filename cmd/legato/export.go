@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"github.com/legato-calls/legato/internal/service"
 	"github.com/legato-calls/legato/publish/export"
@@ -35,9 +32,9 @@ func (cmd *exportCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer nc.Close()
-	bar := &progress{out: c.stderr, shown: service.IsTerminal(c.stderr)}
+	bar := progressBar{out: c.stderr, shown: service.IsTerminal(c.stderr)}
 	began := time.Now()
-	result, err := export.Run(ctx, js, layout, plan, bar.watch)
+	result, err := export.Run(ctx, js, layout, plan, func(step export.Step, done, all int64) { bar.draw(string(step), done, all) })
 	bar.end()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return fmt.Errorf("interrupted; the same command goes on where it was (%d rows)", result.Rows)
@@ -84,38 +81,4 @@ func exported(p export.Plan, r export.Result, took time.Duration) string {
 		text += fmt.Sprintf("; %d had left the stream before they could be read", r.Gone)
 	}
 	return text
-}
-
-// progress shows a bar for each step, on a terminal.
-type progress struct {
-	out   io.Writer
-	shown bool
-	step  export.Step
-	bar   *progressbar.ProgressBar
-}
-
-func (p *progress) watch(step export.Step, done, all int64) {
-	if !p.shown {
-		return
-	}
-	if p.step != step {
-		p.end()
-		if all == 0 {
-			all = -1 // a spinner
-		}
-		p.step = step
-		p.bar = progressbar.NewOptions64(all, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(string(step)),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
-	}
-	// A bar that cannot be drawn is no reason to end.
-	_ = p.bar.Set64(done)
-}
-
-// end takes the bar away.
-func (p *progress) end() {
-	if p.bar != nil {
-		_ = p.bar.Clear()
-		p.bar = nil
-	}
 }

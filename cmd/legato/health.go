@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/legato-calls/legato/internal/service"
 )
 
 // healthCmd is what a container's health check runs: the image has no shell and no curl.
@@ -17,16 +19,12 @@ type healthCmd struct {
 
 // Run asks /readyz once.
 func (cmd *healthCmd) Run(ctx context.Context, c *console) error {
-	host, port, err := net.SplitHostPort(cmd.AdminListen)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(cmd.AdminListen); err != nil {
 		return fmt.Errorf("--admin-listen: %w", err)
-	}
-	if host == "" || host == "0.0.0.0" || host == "::" {
-		host = "127.0.0.1"
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+service.Dialable(cmd.AdminListen)+"/readyz", nil)
 	if err != nil {
 		return fmt.Errorf("--admin-listen: %w", err)
 	}

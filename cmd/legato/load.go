@@ -88,7 +88,7 @@ const (
 func watchLoad(ctx context.Context, l *load.Loader, log *slog.Logger, out io.Writer) error {
 	tick := time.NewTicker(drawEvery)
 	defer tick.Stop()
-	bar := loadBar{out: out, shown: service.IsTerminal(out)}
+	bar := progressBar{out: out, shown: service.IsTerminal(out)}
 	defer bar.end()
 	began := time.Now()
 	var said, caughtUp time.Time
@@ -106,8 +106,8 @@ func watchLoad(ctx context.Context, l *load.Loader, log *slog.Logger, out io.Wri
 					"took", p.CaughtUp.Sub(began).Round(time.Millisecond).String())
 				continue
 			}
-			if caughtUp.IsZero() {
-				bar.draw(p)
+			if all := p.Loaded + int64(p.Pending); caughtUp.IsZero() && all > 0 {
+				bar.draw("catching up", p.Loaded, all) // new summaries are published meanwhile
 			}
 			if said.IsZero() {
 				said = began
@@ -120,32 +120,39 @@ func watchLoad(ctx context.Context, l *load.Loader, log *slog.Logger, out io.Wri
 	}
 }
 
-// loadBar is shown on a terminal only.
-type loadBar struct {
+// progressBar is shown on a terminal only, and taken away when it ends.
+type progressBar struct {
 	out   io.Writer
 	shown bool
-	bar   *progressbar.ProgressBar
+	step  string
+	drawn *progressbar.ProgressBar
 }
 
-func (b *loadBar) draw(p load.Progress) {
-	all := p.Loaded + int64(p.Pending)
-	if !b.shown || all == 0 {
+// draw shows how far a step is; where nobody knows how long it is (all is 0), that it goes on.
+func (b *progressBar) draw(step string, done, all int64) {
+	if !b.shown {
 		return
 	}
-	if b.bar == nil {
-		b.bar = progressbar.NewOptions64(all, progressbar.OptionSetWriter(b.out), progressbar.OptionSetDescription("catching up"),
+	if all == 0 {
+		all = -1
+	}
+	if b.step != step || b.drawn == nil {
+		b.end()
+		b.step = step
+		b.drawn = progressbar.NewOptions64(all, progressbar.OptionSetWriter(b.out), progressbar.OptionSetDescription(step),
 			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(drawEvery/2),
 			progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
 	}
-	// New summaries are published meanwhile.
-	b.bar.ChangeMax64(all)
+	if all > 0 {
+		b.drawn.ChangeMax64(all) // there may be more to do than there was
+	}
 	// A bar that cannot be drawn is no reason to end.
-	_ = b.bar.Set64(p.Loaded)
+	_ = b.drawn.Set64(done)
 }
 
-func (b *loadBar) end() {
-	if b.bar != nil {
-		_ = b.bar.Clear()
-		b.bar = nil
+func (b *progressBar) end() {
+	if b.drawn != nil {
+		_ = b.drawn.Clear()
+		b.drawn = nil
 	}
 }

@@ -76,7 +76,7 @@ func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.L
 	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainWithin)
 	defer cancel()
 	// What is not acknowledged is loaded again, without effect.
-	_ = nc.FlushWithContext(flushing)
+	_ = closeConn(flushing, nc)
 	return errors.Join(err, target.Close(flushing))
 }
 

@@ -107,14 +107,14 @@ func checkListener(ctx context.Context, name, addr string, isLegato func(context
 		return ok(name, "%s is free", addr)
 	case !errors.Is(err, syscall.EADDRINUSE):
 		return fault(name, err, "Choose an address of this machine, as :8080, and a port that this user may listen on.")
-	case isLegato(ctx, dialable(addr)):
+	case isLegato(ctx, Dialable(addr)):
 		return ok(name, "%s is taken by a running Legato", addr)
 	}
 	return fault(name, fmt.Errorf("%s is taken by another program", addr), "Stop that program, or choose another address.")
 }
 
-// dialable turns an address to listen on into one to dial.
-func dialable(addr string) string {
+// Dialable turns an address to listen on into one to dial.
+func Dialable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr
@@ -194,7 +194,7 @@ func checkEmbedded(ctx context.Context, set *Settings, layout natsd.Layout) []Fi
 	if set.NATSListen == "" {
 		return append(found, ok("NATS", "embedded in the running Legato, and not to be reached from outside of it"))
 	}
-	return append(found, checkNATS(ctx, set, []string{"nats://" + dialable(set.NATSListen)}, layout)...)
+	return append(found, checkNATS(ctx, set, []string{"nats://" + Dialable(set.NATSListen)}, layout)...)
 }
 
 // judgeDisk says whether the log has room, and stops before the disk does.

@@ -273,12 +273,13 @@ func (s *Service) rooms(ctx context.Context, keys []ed25519.PublicKey, targets [
 		if queue, err = s.openLog(ctx); err != nil {
 			return err
 		}
-		publisher, err = publish.New(ctx, s.js, s.layout, publish.Telling(s.log.With("component", "publish"), s.registry))
+		publisher, err = publish.New(ctx, s.js, s.layout)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	publisher.Tell(s.log.With("component", "publish"), s.registry)
 	s.unanswered = publisher.Unanswered
 	s.registry.MustRegister(s.failingMetrics()...)
 	store := parked.New(s.js, s.layout)
@@ -421,7 +422,7 @@ func (s *Service) WebhookURL() string {
 }
 
 // reachable turns the address of a listener on all interfaces into one that can be dialled here.
-func reachable(a net.Addr) string { return dialable(a.String()) }
+func reachable(a net.Addr) string { return Dialable(a.String()) }
 
 // Announce says what a new user needs next: where webhooks go in and summaries come out.
 func (s *Service) Announce(log *slog.Logger) {

@@ -23,7 +23,7 @@ import (
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
-// Settings are the flags of the service, shared by serve and demo.
+// Settings are the flags of the service, shared by serve and check; demo starts from their defaults.
 type Settings struct {
 	Listen      string `default:":8080" env:"LEGATO_LISTEN" help:"Address of the webhook listener; it serves nothing but webhooks."`
 	Path        string `default:"/webhooks/telnyx" env:"LEGATO_PATH" help:"Path at which webhooks are taken."`
@@ -104,18 +104,29 @@ func (r StatusRate) String() string {
 // Defaults returns the settings of a service that nobody has configured: what the flags say by themselves,
 // whatever the environment says.
 func Defaults() *Settings {
-	var set Settings
-	parser, err := kong.New(&set)
-	if err == nil {
-		for _, f := range parser.Model.Flags {
+	set, err := Environment(kong.PostBuild(func(k *kong.Kong) error {
+		for _, f := range k.Model.Flags {
 			f.Tag.Envs = nil
 		}
-		_, err = parser.Parse(nil)
-	}
+		return nil
+	}))
 	if err != nil {
 		panic(fmt.Sprintf("the defaults of the settings: %v", err)) // they are tags above
 	}
-	return &set
+	return set
+}
+
+// Environment returns what serve would read from the environment alone. It fails when that is none of its settings.
+func Environment(options ...kong.Option) (*Settings, error) {
+	set := new(Settings)
+	parser, err := kong.New(set, options...)
+	if err == nil {
+		_, err = parser.Parse(nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the settings of serve from the environment: %w", err)
+	}
+	return set, nil
 }
 
 func (s *Settings) readAPIKey() (string, error) {

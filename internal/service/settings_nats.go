@@ -10,7 +10,8 @@ import (
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
-// NATSSettings say which NATS to use and how to log in to it; tail shares them.
+// NATSSettings say which NATS to use and how to log in to it; every command that reads NATS shares them, by
+// ReaderSettings.
 type NATSSettings struct {
 	NATSURL          string `env:"LEGATO_NATS_URL" help:"External NATS, several servers separated by commas; empty: embedded." name:"nats-url" placeholder:"URL"`
 	NATSUser         string `env:"LEGATO_NATS_USER" help:"User of NATS; the embedded one then asks for it." name:"nats-user" placeholder:"USER"`

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 )
 
@@ -188,8 +188,8 @@ type batch struct {
 	full bool
 	// caughtUp tells that it ends with what the stream held when the loader began: there is nothing to wait for.
 	caughtUp bool
-	// newest are the rows by id: an older revision of the same batch is acknowledged with the newer one.
-	newest map[id]Row
+	// newest are the rows by kind and ID: an older revision of the same batch is acknowledged with the newer one.
+	newest map[[2]string]Row
 	// every has all rows instead, unread, where the target wants them.
 	every    []Row
 	wantsAll bool
@@ -199,22 +199,12 @@ type batch struct {
 	stored  time.Time
 }
 
-// id is what a row is known by in a warehouse.
-type id struct{ kind, id string }
-
-func (r *Row) id() id {
-	if r.Key.Kind == summary.KindLeg {
-		return id{r.Key.Kind, r.Key.Leg}
-	}
-	return id{r.Key.Kind, r.Key.Session}
-}
-
 func newBatch(of Batches) *batch {
 	b := &batch{replies: make([]string, 0, of.Messages), wantsAll: of.Every}
 	if b.wantsAll {
 		b.every = make([]Row, 0, of.Messages)
 	} else {
-		b.newest = make(map[id]Row)
+		b.newest = make(map[[2]string]Row)
 	}
 	return b
 }
@@ -239,8 +229,9 @@ func (b *batch) add(m jetstream.Msg, meta *jetstream.MsgMetadata, origin Origin,
 		b.rejected = append(b.rejected, Rejected{Origin: origin, Reason: err.Error(), Body: m.Data()})
 		return
 	}
-	if have, ok := b.newest[row.id()]; !ok || have.Revision < row.Revision {
-		b.newest[row.id()] = row
+	id := [2]string{row.Key.Kind, row.ID()}
+	if have, ok := b.newest[id]; !ok || have.Revision < row.Revision {
+		b.newest[id] = row
 	}
 }
 
@@ -250,15 +241,7 @@ func (b *batch) rows() []Row {
 	if b.wantsAll {
 		return b.every
 	}
-	rows := make([]Row, 0, len(b.newest))
-	for _, r := range b.newest {
-		rows = append(rows, r)
-	}
-	slices.SortFunc(rows, func(a, b Row) int {
-		if c := strings.Compare(a.Key.Kind, b.Key.Kind); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id().id, b.id().id)
+	return slices.SortedFunc(maps.Values(b.newest), func(a, b Row) int {
+		return cmp.Or(strings.Compare(a.Key.Kind, b.Key.Kind), strings.Compare(a.ID(), b.ID()))
 	})
-	return rows
 }

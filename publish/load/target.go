@@ -26,6 +26,14 @@ type Row struct {
 	data []byte
 }
 
+// ID is what the row is known by among those of its kind: its call_leg_id or call_session_id.
+func (r *Row) ID() string {
+	if r.Key.Kind == summary.KindSession {
+		return r.Key.Session
+	}
+	return r.Key.Leg
+}
+
 // Release lets go of what a row says. A target that has written it down needs it no more, even when it fails afterwards.
 func (r *Row) Release() { r.Body, r.Cells, r.data = "", nil, nil }
 
@@ -80,8 +88,8 @@ type Committing interface {
 type Batches struct {
 	// Messages and Bytes bound a batch: it ends at whichever comes first.
 	Messages, Bytes int
-	// Linger is how long a batch waits for more messages, and how long one that is full waits for others that are committed with it. It
-	// is well below the time after which they are delivered again.
+	// Linger is how long a batch waits for more messages, and, for a Committing target, how long a full one may wait to be committed
+	// together with later ones. It is well below the time after which they are delivered again.
 	Linger time.Duration
 	// Commit is how many messages are committed together while many come, to a Committing target.
 	Commit int

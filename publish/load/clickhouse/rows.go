@@ -19,8 +19,6 @@ type values interface {
 	cut()
 	// put hands rows, or rows of lists, to the client.
 	put(to driver.BatchColumn, lists bool) error
-	// back forgets all but the first rows, and what was not cut.
-	back(rows int)
 }
 
 // typed is a column whose values are of one Go type.
@@ -43,10 +41,6 @@ func (c *typed[T]) add(v flat.Value) {
 func (c *typed[T]) cut() {
 	c.lists = append(c.lists, c.all)
 	c.all = nil
-}
-
-func (c *typed[T]) back(rows int) {
-	c.lists, c.all = c.lists[:min(rows, len(c.lists))], c.all[:min(rows, len(c.all))]
 }
 
 func (c *typed[T]) put(to driver.BatchColumn, lists bool) error {
@@ -122,7 +116,8 @@ func newBlock(t *table) *block {
 	return b
 }
 
-// add appends a row. It fails with a load.Refusal when a list is not as its columns are; then the row is not in.
+// add appends a row. It fails with a load.Refusal when a list is not as its columns are; then a part of the row is in, and the block is
+// of no more use.
 func (b *block) add(r load.Row) error {
 	at := 0
 	for i, f := range b.table.fields {
@@ -137,9 +132,6 @@ func (b *block) add(r load.Row) error {
 				return nil
 			})
 			if err != nil {
-				for _, c := range b.columns {
-					c.back(b.rows)
-				}
 				return &load.Refusal{Reason: f.column.Name + ": " + err.Error()}
 			}
 			for j := range n {

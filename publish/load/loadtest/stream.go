@@ -84,7 +84,6 @@ func (f *Feed) Publish(n int) (published int) {
 
 // Newest is what a warehouse must hold of a leg or a session.
 type Newest struct {
-	Kind     string
 	Revision int
 	Body     []byte
 }
@@ -108,7 +107,7 @@ func Fold(ctx context.Context, tb testing.TB, js jetstream.JetStream, stream str
 			id = head.Session
 		}
 		if found[head.Kind][id].Revision < head.Revision {
-			found[head.Kind][id] = Newest{Kind: head.Kind, Revision: head.Revision, Body: m.Data}
+			found[head.Kind][id] = Newest{Revision: head.Revision, Body: m.Data}
 		}
 		return nil
 	})

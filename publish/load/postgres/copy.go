@@ -7,7 +7,6 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
 	"github.com/legato-calls/legato/publish/load"
 )
@@ -96,14 +95,6 @@ var arrayEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 func appendInt(to []byte, n int64) []byte { return strconv.AppendInt(to, n, 10) }
 
-// idOf returns the id of a row.
-func idOf(r load.Row) string {
-	if r.Key.Kind == summary.KindSession {
-		return r.Key.Session
-	}
-	return r.Key.Leg
-}
-
 // scratch has room for an element.
 func (l list) scratch() []flat.Value { return make([]flat.Value, len(l.Elements.Columns())) }
 
@@ -113,7 +104,7 @@ func (l list) append(to []byte, r load.Row, scratch []flat.Value) ([]byte, error
 	err := l.Elements.Each(r.Cells[l.Column].Text, scratch, func(i int) error {
 		to = append(to, r.Key.Kind...)
 		to = append(to, '\t')
-		to = append(to, idOf(r)...)
+		to = append(to, r.ID()...)
 		to = append(to, '\t')
 		to = append(appendInt(to, int64(i)+1), '\t')
 		to = append(to, r.Key.Session...)

@@ -4,7 +4,8 @@
 // summary in body, a table for each list that is often asked about, and rejected.
 //
 // What it guarantees:
-//   - A batch is one transaction. The rows of a list change in the transaction of the row that they belong to.
+//   - The legs of a batch are one transaction and its sessions another. The rows of a list change in the transaction of the row
+//     that they belong to.
 //   - A row gives way only to a higher revision, also when several loaders write at once.
 //   - Migrations only add, under an advisory lock, and only where something is missing: a role that may
 //     write the rows and nothing else is enough once the tables are there.
@@ -257,7 +258,7 @@ func (p parent) replace(ctx context.Context, tx pgx.Tx, l list, rows []load.Row,
 	var bad error
 	elements := &lines{fill: func(to []byte) ([]byte, bool) {
 		for len(to) == 0 && next < len(rows) && bad == nil {
-			if r := rows[next]; changed[idOf(r)] && r.Cells[l.Column].Known {
+			if r := rows[next]; changed[r.ID()] && r.Cells[l.Column].Known {
 				to, bad = l.append(to, r, scratch)
 			}
 			next++
@@ -265,7 +266,7 @@ func (p parent) replace(ctx context.Context, tx pgx.Tx, l list, rows []load.Row,
 		return to, len(to) > 0 && bad == nil
 	}}
 	for _, r := range rows {
-		if v := r.Cells[l.Column]; v.Known && v.Text != "[]" && changed[idOf(r)] {
+		if v := r.Cells[l.Column]; v.Known && v.Text != "[]" && changed[r.ID()] {
 			empty = false
 			break
 		}
