@@ -183,7 +183,7 @@ INSERT INTO sessions SELECT * FROM file('sessions.csv', 'CSVWithNames')
 SELECT toStartOfHour(started_at) AS hour, outcome, count() AS legs, avg(talk_seconds) AS talk_seconds
 FROM legs FINAL GROUP BY hour, outcome ORDER BY hour, outcome;
 
--- What they cost. Money is text: make a decimal of it, never a float.
+-- What they cost. cost_amount is a decimal; in cost_parts and cost_totals money is text, to be cast to a decimal and never to a float.
 SELECT cost_currency, sum(cost_amount) AS cost FROM legs FINAL WHERE cost_amount IS NOT NULL GROUP BY cost_currency;
 
 -- Lists are JSON text: the timeline, an event a row.

@@ -192,7 +192,7 @@ CREATE OR REPLACE VIEW newest_sessions AS
 SELECT date_trunc('hour', started_at) AS hour, outcome, count(*) AS legs, avg(talk_seconds) AS talk_seconds
 FROM newest_legs GROUP BY ALL ORDER BY hour, outcome;
 
--- What they cost. Money is text: make a decimal of it, never a double.
+-- What they cost. cost_amount is a decimal; in cost_parts and cost_totals money is text, to be cast to a decimal and never to a double.
 SELECT cost_currency, sum(cost_amount) AS cost FROM newest_legs WHERE cost_amount IS NOT NULL GROUP BY ALL;
 
 -- Lists are JSON text: the timeline, an event a row.
