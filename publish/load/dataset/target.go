@@ -9,7 +9,7 @@
 //     a reader of the manifest sees all of it or nothing.
 //   - Each message is in once. The manifest names the messages that are in, too, so one that is delivered again is known.
 //   - A file has its name only when it is whole, and is never changed. One that was merged into another stays for some minutes.
-//   - Small files are merged, those of an hour that is over until they are large.
+//   - Small files are merged; those of a past hour are merged until they are large.
 //   - One process writes at a time. Others wait until it ends.
 //
 // What is killed leaves files that no manifest names; the next process removes them.
@@ -26,6 +26,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -382,7 +383,7 @@ func (t *Target) commit(parts []*part, next *manifest) error {
 // makeFolder makes the folder of an hour last.
 func (t *Target) makeFolder(folder string) error {
 	at := t.dir
-	for step := range slices.Values(splitPath(folder)) {
+	for step := range strings.SplitSeq(folder, "/") {
 		next := filepath.Join(at, step)
 		err := os.Mkdir(next, dirMode)
 		switch {
@@ -397,14 +398,6 @@ func (t *Target) makeFolder(folder string) error {
 		at = next
 	}
 	return nil
-}
-
-func splitPath(p string) []string {
-	dir, last := path.Split(p)
-	if dir == "" {
-		return []string{last}
-	}
-	return append(splitPath(path.Clean(dir)), last)
 }
 
 // rejected is a message that was set aside, as it is kept.
