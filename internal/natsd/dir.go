@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/legato-calls/legato/internal/filelock"
+	"github.com/legato-calls/legato/internal/files"
 )
 
 // ErrDirInUse is wrapped by the error of Start when another process, or another
@@ -127,11 +127,11 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock of NATS data directory: %w", err)
 	}
-	err = filelock.Lock(f)
+	err = files.Lock(f)
 	if err == nil {
 		return &dirLock{file: f}, nil
 	}
-	if errors.Is(err, filelock.ErrHeld) {
+	if errors.Is(err, files.ErrHeld) {
 		err = fmt.Errorf("%w: another process holds %s", ErrDirInUse, path)
 	} else {
 		err = fmt.Errorf("lock %s: %w", path, err)

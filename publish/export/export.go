@@ -33,6 +33,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/legato-calls/legato/enrich/summary"
+	"github.com/legato-calls/legato/internal/files"
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -141,7 +142,7 @@ func (s *spool) finish(ctx context.Context, watch Watch) error {
 	if err := os.Rename(whole, s.plan.Output); err != nil {
 		return fmt.Errorf("put the export in its place: %w", err)
 	}
-	if err := syncDir(s.plan.Output); err != nil {
+	if err := files.SyncDir(filepath.Dir(s.plan.Output)); err != nil {
 		return fmt.Errorf("put the export in its place: %w", err)
 	}
 	// The state first: alone it would make the next export repeat this one.

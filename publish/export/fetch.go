@@ -10,14 +10,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
 
 	"github.com/legato-calls/legato/internal/call"
-	"github.com/legato-calls/legato/internal/filelock"
+	"github.com/legato-calls/legato/internal/files"
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -49,8 +48,8 @@ func openSpool(p Plan, s state) (*spool, error) {
 	fail := func(err error) (*spool, error) {
 		return nil, errors.Join(fmt.Errorf("open what was fetched: %w", err), f.Close())
 	}
-	switch err := filelock.Lock(f); {
-	case errors.Is(err, filelock.ErrHeld):
+	switch err := files.Lock(f); {
+	case errors.Is(err, files.ErrHeld):
 		return fail(ErrInUse)
 	case err != nil:
 		return fail(err)
@@ -215,37 +214,11 @@ func (s state) save(p Plan) error {
 	if err != nil {
 		return fmt.Errorf("note how far the export came: %w", err)
 	}
-	temp := p.statePath() + ".tmp"
-	if err := writeSynced(temp, append(data, '\n')); err != nil {
-		return fmt.Errorf("note how far the export came: %w", err)
-	}
-	if err := os.Rename(temp, p.statePath()); err != nil {
+	if err := files.Put(p.statePath()+".tmp", p.statePath(), append(data, '\n'), fileMode); err != nil {
 		return fmt.Errorf("note how far the export came: %w", err)
 	}
 	return nil
 }
 
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
 // fileMode keeps personal data from others.
 const fileMode = 0o600
-
-// syncDir makes a rename last.
-func syncDir(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	// Some systems cannot sync a directory; the file itself is on disk.
-	_ = dir.Sync()
-	return dir.Close()
-}

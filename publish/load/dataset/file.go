@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/enrich/summary/flat"
+	"github.com/legato-calls/legato/internal/files"
 	"github.com/legato-calls/legato/publish/load"
 	"github.com/legato-calls/legato/publish/parquetfile"
 )
@@ -161,22 +162,7 @@ func newName(commit int64) string {
 
 // put makes a file last under its name, relative to dir, whole or not at all.
 func put(dir, name string, data []byte) error {
-	temp := filepath.Join(dir, tempDir, filepath.Base(name))
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(filepath.Join(dir, name)))
+	return files.Put(filepath.Join(dir, tempDir, filepath.Base(name)), filepath.Join(dir, name), data, fileMode)
 }
 
 // syncFile makes a file last.
@@ -186,17 +172,6 @@ func syncFile(path string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
-}
-
-// syncDir makes the names in a folder last.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	// Some systems cannot sync a folder; the files themselves are on disk.
-	_ = dir.Sync()
-	return dir.Close()
 }
 
 // orphans returns the data files below dir that are not among the names.

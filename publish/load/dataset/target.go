@@ -32,7 +32,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/enrich/summary"
-	"github.com/legato-calls/legato/internal/filelock"
+	"github.com/legato-calls/legato/internal/files"
 	"github.com/legato-calls/legato/publish/load"
 )
 
@@ -152,8 +152,8 @@ func (t *Target) take() error {
 	if err != nil {
 		return err
 	}
-	if err := filelock.Lock(f); err != nil {
-		if errors.Is(err, filelock.ErrHeld) {
+	if err := files.Lock(f); err != nil {
+		if errors.Is(err, files.ErrHeld) {
 			err = fmt.Errorf("another loader writes into %s; this one takes over when that one ends", t.dir)
 		}
 		return errors.Join(err, f.Close())
@@ -369,7 +369,7 @@ func (t *Target) commit(parts []*part, next *manifest) error {
 		}
 	}
 	for folder := range folders {
-		group.Go(func() error { return syncDir(folder) })
+		group.Go(func() error { return files.SyncDir(folder) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -391,7 +391,7 @@ func (t *Target) makeFolder(folder string) error {
 		case err != nil:
 			return err
 		default:
-			if err := syncDir(at); err != nil {
+			if err := files.SyncDir(at); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package filelock
+package files
 
 import (
 	"errors"
