@@ -10,7 +10,7 @@
 //     meanwhile is left out. Rows are in the order of the stream.
 //   - Killed and run again with the same plan it gives the file that an
 //     undisturbed run would have given. What it needs for that lies beside the file, as FILE.state and FILE.part.
-//   - Memory does not grow with the bodies: 24 bytes and some a summary.
+//   - Memory does not grow with the bodies: some 100 bytes for each leg or session, at most.
 //
 // What has left the stream by its age before it was read is missing from the
 // file, and counted. It does not know what a summary means.
