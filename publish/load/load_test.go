@@ -180,7 +180,7 @@ const legSubject = "calls.leg.completed.17.s1.l1"
 
 func TestAMessageThatIsNoRowSaysWhy(t *testing.T) {
 	tests := []struct{ name, subject, body, want string }{
-		{"a leg", legSubject, `{"kind":"leg","schema":1,"revision":2,"call_session_id":"s1","call_leg_id":"l1"}`, ""},
+		{"a leg", "calls.leg.amended.17.s1.l1", `{"kind":"leg","schema":1,"revision":2,"call_session_id":"s1","call_leg_id":"l1"}`, ""},
 		{"a session", "emea.session.amended._.s1", `{"kind":"session","schema":1,"revision":2,"call_session_id":"s1"}`, ""},
 		{"without the headers", legSubject, `{"kind":"leg","schema":1,"revision":999,"call_session_id":"s1","call_leg_id":"l1"}`, "the headers are none of a summary"},
 		{"another subject", "calls.other.s1", `{}`, "the subject is none of a summary"},
@@ -192,6 +192,7 @@ func TestAMessageThatIsNoRowSaysWhy(t *testing.T) {
 		{"another session", legSubject, `{"kind":"leg","schema":1,"revision":1,"call_session_id":"+12025550111","call_leg_id":"l1"}`, "call_session_id is not that of the subject"},
 		{"another leg", legSubject, `{"kind":"leg","schema":1,"revision":1,"call_session_id":"s1","call_leg_id":"+12025550111"}`, "call_leg_id is not that of the subject"},
 		{"no revision", legSubject, `{"kind":"leg","schema":1,"call_session_id":"s1","call_leg_id":"l1"}`, "revision is less than 1"},
+		{"another revision", legSubject, `{"kind":"leg","schema":1,"revision":999,"call_session_id":"s1","call_leg_id":"l1"}`, "revision is not that of the header"},
 		{"a time that is none", legSubject, `{"kind":"leg","started_at":"+12025550111"}`, "started_at: is not of type timestamp"},
 	}
 	for _, tt := range tests {

@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
@@ -65,8 +66,12 @@ func rowOf(origin Origin, header nats.Header, data []byte) (Row, error) {
 	if !publish.Wrote(origin.Subject, header) {
 		return Row{}, errors.New("the headers are none of a summary")
 	}
+	said, err := strconv.ParseInt(header.Get(publish.HeaderRevision), 10, 64)
+	if err != nil {
+		return Row{}, fmt.Errorf("header %s is no number", publish.HeaderRevision)
+	}
 	// Not copied: the message stays in memory until it is acknowledged, and nobody writes into it.
-	return Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin, data: data}, nil
+	return Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin, data: data, said: said}, nil
 }
 
 // Columns returns the columns of a kind of summary.
@@ -91,6 +96,8 @@ func (read *Reader) Read(r *Row, cells []flat.Value) error {
 		return errors.New("call_leg_id is not that of the subject")
 	case cells[s.revision].Int < 1:
 		return errors.New("revision is less than 1")
+	case r.said != 0 && cells[s.revision].Int != r.said:
+		return errors.New("revision is not that of the header")
 	}
 	r.Cells, r.Revision = cells, cells[s.revision].Int
 	return nil

@@ -22,8 +22,9 @@ type Row struct {
 	Cells []flat.Value
 	// Origin is where the message stands.
 	Origin Origin
-	// data is the message as it came.
+	// data is the message as it came, said the revision that its header says.
 	data []byte
+	said int64
 }
 
 // ID is what the row is known by among those of its kind: its call_leg_id or call_session_id.
