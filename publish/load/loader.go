@@ -198,7 +198,8 @@ func (l *Loader) gather(ctx context.Context, messages *natsd.Receiver, origin Or
 		origin.Seq, origin.Subject = meta.Sequence.Stream, m.Subject()
 		b.add(m, meta, origin, l.read)
 		b.full = len(b.replies) == l.batches.Messages || b.bytes >= l.batches.Bytes
-		b.caughtUp = meta.NumPending == 0 && l.Progress().CaughtUp.IsZero()
+		// One that comes again stands behind the end, with others that do.
+		b.caughtUp = meta.NumPending == 0 && meta.NumDelivered == 1 && l.Progress().CaughtUp.IsZero()
 		if b.full || b.caughtUp {
 			if err := hand(); err != nil {
 				return err
