@@ -52,7 +52,7 @@ func TestServeRefusesToStartAndSaysWhatIsMissing(t *testing.T) {
 		{"replicas without a cluster", []string{"TELNYX_PUBLIC_KEY=" + key, "TELNYX_API_KEY=KEY-secret"}, []string{"--nats-replicas=3"}, "--nats-url"},
 		{"a negative time", []string{"TELNYX_PUBLIC_KEY=" + key, "TELNYX_API_KEY=KEY-secret"}, []string{"--sweep-after=-1s"}, "--sweep-after"},
 		{"an application that is no URL", []string{"TELNYX_PUBLIC_KEY=" + key, "TELNYX_API_KEY=KEY-secret"}, []string{"--forward=ivr:3000"}, "--forward: the URL of app"},
-		{"a header without an application", []string{"TELNYX_PUBLIC_KEY=" + key, "TELNYX_API_KEY=KEY-secret", "LEGATO_FORWARD_HEADER=app=X: KEY-secret"}, nil, "no target is named \"app\""},
+		{"a header without an application", []string{"TELNYX_PUBLIC_KEY=" + key, "TELNYX_API_KEY=KEY-secret", "LEGATO_FORWARD_HEADER=app=X: KEY-secret"}, nil, "--forward-header: an item must begin with a target's name"},
 		{"an unknown flag", nil, []string{"--no-such-flag"}, "unknown flag"},
 	}
 	for _, row := range rows {

@@ -128,15 +128,16 @@ func parseTarget(item string) (Target, error) {
 	return Target{Name: name, URL: u, Mode: After}, nil
 }
 
+// errUnnamed is the error of an item that names no target. What stands there in place of a name is not part of it: of a
+// header it may be the secret.
+var errUnnamed = errors.New("an item must begin with a target's name, as NAME=…")
+
 // named splits NAME=rest and finds the target.
 func named(targets []Target, item string) (*Target, string, error) {
-	name, rest, ok := strings.Cut(item, "=")
-	if !ok {
-		return nil, "", errors.New("an item must begin with a target's name, as NAME=…")
-	}
+	name, rest, _ := strings.Cut(item, "=")
 	t := find(targets, strings.TrimSpace(name))
 	if t == nil {
-		return nil, "", fmt.Errorf("no target is named %.40q", name)
+		return nil, "", errUnnamed
 	}
 	return t, strings.TrimSpace(rest), nil
 }
@@ -168,7 +169,7 @@ func parseOnly(targets []Target, items []string) error {
 			connection = false
 		}
 		if t == nil {
-			return errors.New("the first item must begin with a target's name, as NAME=…")
+			return errUnnamed
 		}
 		id, prefixed := strings.CutPrefix(condition, "connection:")
 		connection = prefixed || connection && digits(condition)
