@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,21 +19,28 @@ import (
 )
 
 // secrets stand in the call of secretCall, and on no page that masks.
-var secrets = []string{"+12025550111", "12025550122", "Ada Lovelace", "c2VjcmV0IHN0YXRl", "secret state", "recordings.example/1.mp3", "a tag", "X-Customer", "4711", "said something"}
+var secrets = []string{"+12025550111", "12025550122", "Ada Lovelace", "c2VjcmV0IHN0YXRl", "secret state", "recordings.example/1.mp3", "a tag", "X-Customer", "4711", "said something", "asked about a refund", "0815", "7716325"}
 
-// secretCall plays a call with all that a page must not show, and returns its hangup in the log, and its revisions.
-func secretCall(w *world) (entry uint64, revisions []uint64) {
+// secretCall plays a call with all that a page must not show, and returns entries of it in the log, and its revisions.
+func secretCall(w *world) (entries, revisions []uint64) {
 	ref := call.Ref{Session: "secret-session", Leg: "secret-leg", Control: "v3:secret-control", Connection: "1700000000000000042"}
 	parties := map[string]any{
 		"from": "+12025550111", "to": "+12025550122", "direction": "incoming", "caller_id_name": "Ada Lovelace", "client_state": "c2VjcmV0IHN0YXRl",
 		"tags": []string{"a tag"}, "custom_headers": []map[string]any{{"name": "X-Customer", "value": "4711"}}, "state": "parked",
 	}
 	w.event("call.initiated", ref, parties)
-	entry = w.event("call.hangup", ref, map[string]any{
+	for typ, payload := range map[string]map[string]any{
+		call.TypeInsights:        {"results": []map[string]any{{"insight_id": "i", "result": "The caller asked about a refund."}}},
+		call.TypeAIGatherPartial: {"partial_results": map[string]any{"code": "0815"}},
+		call.TypeAIGatherEnded:   {"status": "valid", "result": map[string]any{"code": "0815", "amount": 7716325}},
+	} {
+		entries = append(entries, w.event(typ, ref, payload))
+	}
+	entries = append(entries, w.event("call.hangup", ref, map[string]any{
 		"from": "+12025550111", "to": "+12025550122", "hangup_cause": "normal_clearing", "hangup_source": "caller", "sip_hangup_cause": "200",
 		"client_state": "c2VjcmV0IHN0YXRl", "transcription_data": map[string]any{"transcript": "said something"},
 		"recording_urls": map[string]any{"mp3": "https://recordings.example/1.mp3"},
-	})
+	}))
 	leg := summary.Leg{
 		Kind: summary.KindLeg, Schema: 1, Revision: 1, CallSessionID: "secret-session", CallLegID: "secret-leg", CallControlID: "v3:secret-control",
 		From: "+12025550111", To: "+12025550122", CallerName: "Ada Lovelace", Outcome: summary.OutcomeAnswered, EndedBy: summary.EndedByHangup,
@@ -46,19 +54,22 @@ func secretCall(w *world) (entry uint64, revisions []uint64) {
 	leg.Recordings = []summary.Recording{{ID: "1", Format: "mp3", URLs: map[string]string{"mp3": "https://recordings.example/1.mp3"}}}
 	revisions = append(revisions, w.publish(key, 2, &leg))
 	w.session("secret-session", "+12025550111", "+12025550122")
-	return entry, revisions
+	return entries, revisions
 }
 
 func TestWhatIsPersonalIsMaskedUntilSomebodyWhoMayRevealsItByALineInTheLog(t *testing.T) {
 	w := open(t, console.Access{User: "ada", Password: "x", Reveal: []string{"ada"}})
-	entry, revisions := secretCall(w)
+	entries, revisions := secretCall(w)
 	as := func(method, path string, form url.Values) answer {
 		t.Helper()
 		r := w.request(method, path, form)
 		r.SetBasicAuth("ada", "x")
 		return w.do(r)
 	}
-	pages := []string{"/calls/secret-session", fmt.Sprintf("/calls/secret-session/entries/%d", entry), fmt.Sprintf("/calls/secret-session/revisions/%d", revisions[1])}
+	pages := []string{"/calls/secret-session", fmt.Sprintf("/calls/secret-session/revisions/%d", revisions[1])}
+	for _, entry := range entries {
+		pages = append(pages, fmt.Sprintf("/calls/secret-session/entries/%d", entry))
+	}
 	for _, path := range append(pages, "/") {
 		got := as(http.MethodGet, path, nil)
 		if got.status != http.StatusOK {
@@ -78,7 +89,7 @@ func TestWhatIsPersonalIsMaskedUntilSomebodyWhoMayRevealsItByALineInTheLog(t *te
 	}
 	for i, path := range pages {
 		got := as(http.MethodPost, path, url.Values{"reveal": {"1"}})
-		if got.status != http.StatusOK || !strings.Contains(got.body, "12025550111") {
+		if got.status != http.StatusOK || !slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(got.body, s) }) {
 			t.Errorf("%s reveals nothing: %d %s", path, got.status, got.body)
 		}
 		if n := strings.Count(w.log.String(), "somebody sees what is masked"); n != i+1 {
@@ -92,8 +103,8 @@ func TestWhatIsPersonalIsMaskedUntilSomebodyWhoMayRevealsItByALineInTheLog(t *te
 
 func TestWhoMayNotRevealIsRefused(t *testing.T) {
 	w := open(t, console.Access{Reveal: []string{"somebody else"}})
-	entry, _ := secretCall(w)
-	for _, path := range []string{"/calls/secret-session", fmt.Sprintf("/calls/secret-session/entries/%d", entry)} {
+	entries, _ := secretCall(w)
+	for _, path := range []string{"/calls/secret-session", fmt.Sprintf("/calls/secret-session/entries/%d", entries[0])} {
 		if got := w.post(path, url.Values{"reveal": {"1"}}); got.status != http.StatusForbidden || strings.Contains(got.body, "12025550111") {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}

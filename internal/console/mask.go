@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,11 +32,23 @@ var plain = set(
 	"cause", "changed", "channels", "code", "codec", "conference_id", "connection_id", "creator_call_session_id",
 	"currency", "digest", "direction", "ended_by", "event_type", "far_leg", "far_outcome", "field", "format", "greeting", "hangup_cause",
 	"hangup_source", "id", "jitter_max_variance", "jitter_packets", "kind", "legs", "mos", "notes", "offered_codecs", "outcome",
-	"packets", "part", "party", "queue_id", "reason", "reasons", "record_type", "recording_id", "result", "screening", "sip_code",
+	"packets", "part", "party", "queue_id", "reason", "reasons", "record_type", "recording_id", "screening", "sip_code",
 	"sip_hangup_cause", "skipped_packets", "source", "started_at", "state", "status", "status_state", "title", "type",
 	"unread_fields", "received", "expected", "webhook_id", "amount", "rate", "total_cost", "cost",
 	"answered_at_source", "bridged_at", "answered_at", "ended_at", "omitted", "what", "problem", "call_quality_stats",
 )
+
+// results are a word of Telnyx's, or what a conversation was about, or what somebody was asked for: an object with the
+// application's own keys, of which neither these nor numbers can be known to be harmless.
+var results = set("result", "partial_results")
+
+// resultWord is a result that is a word of Telnyx's, as human.
+var resultWord = regexp.MustCompile(`^[a-z_]{1,32}$`)
+
+// hidesAll reports whether a value is hidden as a whole.
+func hidesAll(field string, v gjson.Result, reveal bool) bool {
+	return results[field] && v.Type != gjson.String && v.Type != gjson.Null && !reveal
+}
 
 func set(words ...string) map[string]bool {
 	m := make(map[string]bool, len(words))
@@ -48,7 +61,7 @@ func set(words ...string) map[string]bool {
 // shownText is a text of a field as it may be shown.
 func shownText(field, text string, reveal bool) string {
 	switch {
-	case reveal || plain[field] || isTime(text):
+	case reveal || plain[field] || results[field] && resultWord.MatchString(text) || isTime(text):
 		return text
 	case parties[field]:
 		return story.Masked(text)
@@ -91,6 +104,8 @@ func (d *bodyDrawing) value(field string, v gjson.Result, depth int) {
 	switch {
 	case d.out.Len() > maxShown:
 		d.cut = true
+	case hidesAll(field, v, d.reveal):
+		d.out.WriteString(hidden)
 	case v.IsObject(), v.IsArray():
 		d.nested(field, v, depth)
 	case v.Type == gjson.String:
@@ -162,7 +177,8 @@ func leaves(data []byte, reveal bool) (shown, raw map[string]string) {
 	shown, raw = make(map[string]string), make(map[string]string)
 	var walk func(at, field string, v gjson.Result, depth int)
 	walk = func(at, field string, v gjson.Result, depth int) {
-		if depth < maxDepth && (v.IsObject() || v.IsArray()) {
+		hide := hidesAll(field, v, reveal)
+		if depth < maxDepth && (v.IsObject() || v.IsArray()) && !hide {
 			i := 0
 			v.ForEach(func(key, value gjson.Result) bool {
 				of, name := field, strconv.Itoa(i)
@@ -176,11 +192,14 @@ func leaves(data []byte, reveal bool) (shown, raw map[string]string) {
 			return
 		}
 		raw[at] = v.Raw
-		if v.Type == gjson.String {
+		switch {
+		case hide:
+			shown[at] = hidden
+		case v.Type == gjson.String:
 			shown[at] = strconv.Quote(shownText(field, v.Str, reveal))
-			return
+		default:
+			shown[at] = shownScalar(field, v.Raw, reveal)
 		}
-		shown[at] = shownScalar(field, v.Raw, reveal)
 	}
 	walk("", "", gjson.ParseBytes(data), 0)
 	return shown, raw
