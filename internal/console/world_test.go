@@ -310,5 +310,5 @@ func callsOf(page string) (ids []string) {
 // forwardStream is the stream that holds attempts, where there is an application.
 func forwardStream(w *world) jetstream.StreamConfig {
 	p := w.nats.Layout.Prefix + ".internal."
-	return jetstream.StreamConfig{Name: w.nats.Layout.Forward, Subjects: []string{p + "forward.*", p + "later.>"}, AllowDirect: true}
+	return jetstream.StreamConfig{Name: w.nats.Layout.Forward, Subjects: []string{p + "forward.>", p + "later.>"}, AllowDirect: true}
 }

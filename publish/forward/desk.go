@@ -200,63 +200,81 @@ func (h History) settled() bool {
 	return true
 }
 
+// records are what was recorded since a time.
+func (d *Desk) records(since time.Time, suffixes ...string) natsd.Scan {
+	s := natsd.Scan{Stream: d.cfg.Layout.Forward, Since: since}
+	for _, suffix := range suffixes {
+		s.Subjects = append(s.Subjects, attemptsSubject(d.cfg.Layout.Prefix, "*")+suffix)
+	}
+	return s
+}
+
+// errSettled ends a look at what was recorded early: every event that was asked for has come to its end.
+var errSettled = errors.New("settled")
+
+// each hands what was recorded since a time, by target and with when it was stored, to do. What lacks is told of a
+// record may be left out. complete is false where ctx ended first.
+func (d *Desk) each(
+	ctx context.Context, since time.Time, suffix string, lacks func(data []byte) bool, do func(target string, stored time.Time, all []Attempt) error,
+) (complete bool, err error) {
+	prefix := attemptsSubject(d.cfg.Layout.Prefix, "")
+	err = d.records(since, suffix).Each(ctx, d.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
+		var r record
+		if lacks == nil || !lacks(m.Data) {
+			_ = json.Unmarshal(m.Data, &r) // what cannot be read was never written by us
+		}
+		return do(strings.TrimSuffix(strings.TrimPrefix(m.Subject, prefix), suffix), m.Time, r.Attempts)
+	})
+	switch {
+	case err == nil, errors.Is(err, errSettled), errors.Is(err, jetstream.ErrStreamNotFound):
+		return true, nil
+	case ctx.Err() != nil:
+		return false, nil //nolint:nilerr // the caller's time is over; what is found so far is the answer
+	default:
+		return false, fmt.Errorf("read the attempts: %w", err)
+	}
+}
+
 // Attempts reads the attempts at events, oldest first, from what was recorded since a time. Records are stored up to
 // some 250 ms after their attempts. It reads to the end, or, where until is not zero, until then and as much longer
 // as an event that was tried has not come to its end. complete is false where ctx ended first.
 func (d *Desk) Attempts(ctx context.Context, since, until time.Time, events ...uint64) (found History, complete bool, err error) {
-	s := scan{found: make(History), prefix: attemptsSubject(d.cfg.Layout.Prefix, ""), events: make(map[uint64]bool, len(events))}
-	for _, seq := range events {
-		s.events[seq] = true
-		s.marks = append(s.marks, []byte(`"seq":`+strconv.FormatUint(seq, 10)+","))
+	found = make(History)
+	wanted, marks := make(map[uint64]bool, len(events)), make([][]byte, len(events))
+	for i, seq := range events {
+		wanted[seq], marks[i] = true, []byte(`"seq":`+strconv.FormatUint(seq, 10)+",")
 	}
-	records := natsd.Scan{Stream: d.cfg.Layout.Forward, Subjects: []string{attemptsSubject(d.cfg.Layout.Prefix, "*")}, Since: since}
-	err = records.Each(ctx, d.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
-		s.read(m)
-		if !until.IsZero() && m.Time.After(until) && s.found.settled() {
+	lacks := func(data []byte) bool { // decoding each would take as long as reading ten
+		return len(marks) < 16 && !slices.ContainsFunc(marks, func(mark []byte) bool { return bytes.Contains(data, mark) })
+	}
+	take := func(target string, stored time.Time, all []Attempt) error {
+		for _, a := range all {
+			if !wanted[a.Seq] {
+				continue
+			}
+			if found[a.Seq] == nil {
+				found[a.Seq] = make(map[string][]Attempt)
+			}
+			found[a.Seq][target] = append(found[a.Seq][target], a)
+		}
+		if !until.IsZero() && stored.After(until) && found.settled() {
 			return errSettled
 		}
 		return nil
+	}
+	// What is left of an old record is stored at any time later.
+	complete, err = d.each(ctx, since, restSuffix, lacks, func(target string, _ time.Time, all []Attempt) error {
+		return take(target, time.Time{}, all)
 	})
-	switch {
-	case err == nil, errors.Is(err, errSettled), errors.Is(err, jetstream.ErrStreamNotFound):
-		return s.found, true, nil
-	case ctx.Err() != nil:
-		return s.found, false, nil //nolint:nilerr // the caller's time is over; what is found so far is the answer
-	default:
-		return s.found, false, fmt.Errorf("read the attempts: %w", err)
+	if complete {
+		complete, err = d.each(ctx, since, "", lacks, take)
 	}
-}
-
-// errSettled ends a scan early: every event that was asked for has come to its end.
-var errSettled = errors.New("settled")
-
-// scan looks for attempts at some events in records.
-type scan struct {
-	found  History
-	prefix string
-	events map[uint64]bool
-	marks  [][]byte
-}
-
-func (s *scan) read(m *jetstream.RawStreamMsg) {
-	marked := func(mark []byte) bool { return bytes.Contains(m.Data, mark) }
-	if len(s.marks) < 16 && !slices.ContainsFunc(s.marks, marked) {
-		return // decoding each would take as long as reading ten
-	}
-	var r record
-	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return // never written by us
-	}
-	target := strings.TrimPrefix(m.Subject, s.prefix)
-	for _, a := range r.Attempts {
-		if !s.events[a.Seq] {
-			continue
+	for _, targets := range found {
+		for _, attempts := range targets {
+			slices.SortStableFunc(attempts, func(a, b Attempt) int { return a.At.Compare(b.At) })
 		}
-		if s.found[a.Seq] == nil {
-			s.found[a.Seq] = make(map[string][]Attempt)
-		}
-		s.found[a.Seq][target] = append(s.found[a.Seq][target], a)
 	}
+	return found, complete, err
 }
 
 // Undelivered is an event that has come to its end at a target without success, or has not come to it, by what is
@@ -275,33 +293,45 @@ func (d *Desk) Undelivered(ctx context.Context, since time.Time, most int) (all 
 		target string
 		seq    uint64
 	}
-	last, complete := make(map[place]Attempt), true
-	prefix := attemptsSubject(d.cfg.Layout.Prefix, "")
-	records := natsd.Scan{Stream: d.cfg.Layout.Forward, Subjects: []string{prefix + "*"}, Since: since}
-	err = records.Each(ctx, d.cfg.JetStream, func(m *jetstream.RawStreamMsg) error {
-		var r record
-		_ = json.Unmarshal(m.Data, &r) // what cannot be read was never written by us
-		for _, a := range r.Attempts {
-			p := place{strings.TrimPrefix(m.Subject, prefix), a.Seq}
-			if a.Result == Done {
+	last, cut := make(map[place]Attempt), false
+	newest := make(map[place]time.Time) // of what is left of records, which is stored behind what followed it
+	take := func(target string, _ time.Time, attempts []Attempt) error {
+		for _, a := range attempts {
+			p := place{target, a.Seq}
+			switch {
+			case a.At.Before(newest[p]):
+			case a.Result == Done:
 				delete(last, p)
-			} else if last[p] = a; len(last) > 2*most {
-				complete = false
-				for p, old := range last {
-					if old.At.Before(a.At.Add(-time.Second)) && len(last) > most {
-						delete(last, p)
-					}
+			default:
+				last[p] = a
+			}
+			if len(last) <= 2*most {
+				continue
+			}
+			cut = true
+			for p, old := range last {
+				if old.At.Before(a.At.Add(-time.Second)) && len(last) > most {
+					delete(last, p)
 				}
 			}
 		}
 		return nil
-	})
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		if ctx.Err() == nil {
-			return nil, false, fmt.Errorf("read the attempts: %w", err)
-		}
-		complete = false
 	}
+	complete, err = d.each(ctx, since, restSuffix, nil, func(target string, stored time.Time, attempts []Attempt) error {
+		// What came after an older one may have been recorded before the time, and is not read then.
+		attempts = slices.DeleteFunc(attempts, func(a Attempt) bool { return a.At.Before(since) || a.At.Before(newest[place{target, a.Seq}]) })
+		for _, a := range attempts {
+			newest[place{target, a.Seq}] = a.At
+		}
+		return take(target, stored, attempts)
+	})
+	if complete {
+		complete, err = d.each(ctx, since, "", nil, take)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	complete = complete && !cut
 	for p, a := range last {
 		all = append(all, Undelivered{p.target, a})
 	}
@@ -314,14 +344,17 @@ func (d *Desk) Undelivered(ctx context.Context, since time.Time, most int) (all 
 	return all, complete, nil
 }
 
+// restSuffix ends the subjects of what is left of records that Erase took something out of. Under the subject of the
+// record itself it would look like what was recorded last.
+const restSuffix = ".rest"
+
 // Erase takes the attempts at events out of what is recorded, answers of applications with them, overwrites them where
 // they are stored, and returns how many records had some; what else these tell is recorded anew. A dry run only counts.
 func (d *Desk) Erase(ctx context.Context, events []uint64, dryRun bool) (int, error) {
 	if len(events) == 0 {
 		return 0, nil
 	}
-	records := natsd.Scan{Stream: d.cfg.Layout.Forward, Subjects: []string{attemptsSubject(d.cfg.Layout.Prefix, "*")}}
-	return natsd.Erase(ctx, d.cfg.JetStream, records, dryRun, func(m *jetstream.RawStreamMsg) (bool, error) {
+	return natsd.Erase(ctx, d.cfg.JetStream, d.records(time.Time{}, "", restSuffix), dryRun, func(m *jetstream.RawStreamMsg) (bool, error) {
 		var r record
 		if err := json.Unmarshal(m.Data, &r); err != nil {
 			return false, nil //nolint:nilerr // never written by us
@@ -338,7 +371,7 @@ func (d *Desk) Erase(ctx context.Context, events []uint64, dryRun bool) (int, er
 		if err != nil {
 			return false, fmt.Errorf("encode the rest of a record: %w", err)
 		}
-		_, err = d.cfg.JetStream.Publish(ctx, m.Subject, body)
+		_, err = d.cfg.JetStream.Publish(ctx, strings.TrimSuffix(m.Subject, restSuffix)+restSuffix, body)
 		return err == nil, err
 	})
 }

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
@@ -68,6 +69,55 @@ func TestTheDeskOfADeploymentWithoutForwardingIsEmpty(t *testing.T) {
 	}
 	if got, complete, err := w.desk().Attempts(t.Context(), time.Now(), time.Time{}, 1); len(got) != 0 || !complete || err != nil {
 		t.Errorf("attempts: got %v, %v, %v", got, complete, err)
+	}
+}
+
+// recorded stores a record of attempts at the target app, as the service does.
+func (w *world) recorded(dead bool, attempts ...forward.Attempt) {
+	w.t.Helper()
+	body, err := json.Marshal(map[string]any{"attempts": attempts, "dead": dead})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.nats.JS.Publish(w.t.Context(), w.nats.Layout.Prefix+".internal.forward.app", body); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestWhatIsLeftOfAnErasedRecordIsNotTakenForTheNewest(t *testing.T) {
+	w := newWorld(t)
+	_, stop := w.run(forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
+	stop()
+	began := time.Now().UTC().Truncate(time.Millisecond).Add(-2 * time.Hour)
+	at := func(seq uint64, number int, result forward.Result) forward.Attempt {
+		return forward.Attempt{Seq: seq, Number: number, At: began.Add(time.Duration(number) * time.Millisecond), Result: result}
+	}
+	const erased, taken, lost = 11, 12, 13
+	w.recorded(true, at(erased, 1, forward.Refused), at(taken, 1, forward.Failed), at(lost, 1, forward.Failed))
+	w.recorded(false, at(taken, 2, forward.Done))
+	for range 2 { // again what is left has nothing of it
+		if n, err := w.desk().Erase(t.Context(), []uint64{erased}, false); n > 1 || err != nil {
+			t.Fatalf("erase: got %d, %v", n, err)
+		}
+	}
+	since := began.Add(-time.Hour)
+	all, complete, err := w.desk().Undelivered(t.Context(), since, 10)
+	if want := []forward.Undelivered{{Target: "app", Attempt: at(lost, 1, forward.Failed)}}; err != nil || !complete || !cmp.Equal(all, want) {
+		t.Errorf("undelivered: got %+v, complete %v, %v, want %+v", all, complete, err, want)
+	}
+	if all, complete, err := w.desk().Undelivered(t.Context(), began.Add(time.Hour), 10); err != nil || !complete || len(all) != 0 {
+		t.Errorf("undelivered of a time after all attempts: got %+v, complete %v, %v", all, complete, err)
+	}
+	for _, until := range []time.Time{{}, began.Add(-time.Minute)} {
+		found, complete, err := w.desk().Attempts(t.Context(), since, until, erased, taken)
+		want := forward.History{taken: {"app": {at(taken, 1, forward.Failed), at(taken, 2, forward.Done)}}}
+		if diff := cmp.Diff(want, found); err != nil || !complete || diff != "" {
+			t.Errorf("attempts until %v: complete %v, %v (-want +got)\n%s", until, complete, err, diff)
+		}
+	}
+	states, err := w.desk().List(t.Context())
+	if err != nil || len(states) != 1 || states[0].Dead || len(states[0].Last) != 1 || states[0].Last[0] != at(taken, 2, forward.Done) {
+		t.Errorf("list: got %+v, %v, want what was recorded last", states, err)
 	}
 }
 
