@@ -126,26 +126,16 @@ func (d *Desk) complete(ctx context.Context, forward jetstream.Stream, s *State)
 	}
 	info := consumer.CachedInfo()
 	s.Floor, s.Waiting, s.Held = info.AckFloor.Stream, info.NumPending, uint64(max(info.NumAckPending, 0))
-	if s.Waiting+s.Held > 0 {
-		return d.oldest(ctx, s)
+	if s.Waiting+s.Held == 0 {
+		return nil
 	}
-	return nil
-}
-
-func (d *Desk) oldest(ctx context.Context, s *State) error {
-	stream, err := d.cfg.events(ctx)
-	if err != nil {
-		return err
-	}
-	m, err := stream.GetMsg(ctx, s.Floor+1, jetstream.WithGetMsgSubject(d.cfg.Layout.Prefix+".event.>"))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil // it has come to an end meanwhile
-	}
+	at, err := d.cfg.firstAbove(ctx, filters(info.Config), s.Floor)
 	if err != nil {
 		return fmt.Errorf("read the oldest event that %s waits for: %w", s.Name, err)
 	}
-	at := m.Time.UTC()
-	s.Oldest = &at
+	if !at.IsZero() { // else it has come to an end meanwhile
+		s.Oldest = &at
+	}
 	return nil
 }
 

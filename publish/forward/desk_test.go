@@ -162,6 +162,74 @@ func TestRetryByHandMakesOneMoreAttempt(t *testing.T) {
 	}
 }
 
+func TestARetryByHandWaitsForAFoldThatCannotTell(t *testing.T) {
+	w := newWorld(t)
+	calls := w.lagging()
+	a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(400) })
+	w.run(forward.Config{Targets: targets(t, a.server.URL, nil), Calls: calls})
+	before := time.Now()
+	seq := w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
+	w.attempts(seq, before, 1)
+	calls.behind.Store(true)
+	if err := w.desk().Retry(t.Context(), "", seq); err != nil {
+		t.Fatal(err)
+	}
+	calls.awaitAsked(t)
+	calls.behind.Store(false)
+	a.awaitCount(2)
+	if got := w.attempts(seq, before, 2); len(got) != 2 || got[1].Result != forward.Refused {
+		t.Errorf("recorded: got %+v, want two attempts", got)
+	}
+}
+
+func TestTheOldestEventThatWaitsIsOneThatTheTargetTakes(t *testing.T) {
+	w := newWorld(t)
+	hold := make(chan struct{})
+	a := newApp(t, func(http.ResponseWriter, request) { <-hold })
+	t.Cleanup(sync.OnceFunc(func() { close(hold) }))
+	only := func(f *forward.Flags) { f.Only = []string{"app=call.cost", "call.hangup"} }
+	w.run(forward.Config{Targets: targets(t, a.server.URL, only), Timeout: patience})
+	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
+	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "{}"})
+	a.awaitCount(1)
+	e, err := w.desk().Event(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states, err := w.desk().List(t.Context())
+	if err != nil || len(states) != 1 || states[0].Oldest == nil || !states[0].Oldest.Equal(e.ReceivedAt) {
+		t.Errorf("list: got %+v, %v, want that %v is the oldest", states, err, e.ReceivedAt)
+	}
+}
+
+func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
+	w := newWorld(t)
+	hold := make(chan struct{})
+	a := newApp(t, func(_ http.ResponseWriter, r request) {
+		if r.body == "new" {
+			<-hold
+		}
+	})
+	t.Cleanup(sync.OnceFunc(func() { close(hold) }))
+	registry := prometheus.NewRegistry()
+	const quiet = 6 * time.Second
+	only := func(f *forward.Flags) { f.Only = []string{"app=call.cost"} }
+	f, _ := w.run(forward.Config{Targets: targets(t, a.server.URL, only), Registerer: registry, Timeout: patience, ReportsFor: quiet})
+	w.put(event{typ: "call.cost", session: "s", leg: "l", body: "old"})
+	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "for somebody else"})
+	last := time.Now()
+	w.settled(w.desk(), "app")
+	eventually(t, "it is quiet", func() bool { return time.Since(last) > quiet })
+	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "new"})
+	eventually(t, "an event waits for its answer", func() bool { return metric(t, registry, "legato_forward_held") == 1 })
+	if needed, err := f.Needed(t.Context()); err != nil || needed != seq {
+		t.Errorf("needed: got %d, %v, want %d", needed, err, seq)
+	}
+	if n := metric(t, registry, "legato_forward_trimmed_total"); n != 0 {
+		t.Errorf("the log counts as not kept %v times for an event of some seconds", n)
+	}
+}
+
 func TestWhatATargetNeedsIsBoundedByItsPatience(t *testing.T) {
 	w, p := newWorld(t), newPort(t)
 	registry := prometheus.NewRegistry()

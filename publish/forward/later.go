@@ -103,18 +103,19 @@ func (r *runner) bring(ctx context.Context, class string, pause time.Duration, m
 		return
 	}
 	left := r.retryAll(ctx, class, batch.Refs, m)
-	if len(left) > 0 {
-		// ctx has ended; this is for what comes after it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		defer cancel()
-		if err := putLater(ctx, r.cfg, r.target.Name, class, refs{left}); err != nil {
-			if err := m.Nak(); err != nil {
-				r.log.Debug("what was set aside could not be given back", "error", err)
-			}
-			return
-		}
+	if len(left) == 0 {
+		ack(r.log, m)
+		return
 	}
-	ack(r.log, m)
+	// Where ctx has ended this is for what comes after it.
+	if err := putLater(context.WithoutCancel(ctx), r.cfg, r.target.Name, class, refs{left}); err != nil {
+		if err := m.Nak(); err != nil {
+			r.log.Debug("what was set aside could not be given back", "error", err)
+		}
+	} else {
+		ack(r.log, m)
+	}
+	sleep(ctx, retryMost) // else it would come again at once
 }
 
 // recoveredSince reports whether the target was dead when something was set aside that is stored since a time, and has
@@ -125,7 +126,8 @@ func (r *runner) recoveredSince(at time.Time) bool {
 	return !r.breaker.open && at.After(r.died) && at.Before(r.recovered.Add(4*recordEvery)) // it is stored a moment later
 }
 
-// retryAll tries events again, a few at a time, and returns those of which nothing came because it had to stop.
+// retryAll tries events again, a few at a time, and returns those of which nothing came: it had to stop, or what it takes
+// was away.
 func (r *runner) retryAll(ctx context.Context, class string, batch []ref, m jetstream.Msg) (left []ref) {
 	type outcome struct {
 		ref     ref
@@ -199,31 +201,35 @@ func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
 	case err != nil:
 		r.log.Warn("an event that was set aside could not be read", "seq", it.seq, "error", err)
 		if byHand {
-			it.ended(true)
+			r.drop(it) // it was asked for, and is asked for again
 			return
 		}
 		r.held[it.heldKey()] = it
 		r.setAside(it, 0)
-	case byHand:
-		fresh := r.newItem(it.seq, e)
-		fresh.attempts, fresh.ended = it.attempts, it.ended
-		r.wg.Go(func() { r.tryByHand(fresh) }) //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
 	default:
 		fresh := r.newItem(it.seq, e)
 		fresh.attempts, fresh.rounds, fresh.ended = it.attempts, it.rounds, it.ended
+		if byHand {
+			r.wg.Go(func() { r.tryByHand(fresh) }) //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
+			return
+		}
 		r.admit(fresh)
 		r.dispatch() //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
 	}
 }
 
 // tryByHand makes the one attempt that somebody asked for: whatever the time, the breaker and the filter say, but
-// never at a command for a leg that is over.
+// never at a command for a leg that is over. While nobody can tell that, it is still asked for.
 func (r *runner) tryByHand(it *item) {
 	ctx, cancel := context.WithTimeout(r.detached(), foldPatience+r.cfg.Timeout)
 	defer cancel()
 	a := answer{}
 	if !it.reports {
 		a.result = r.stale(ctx, it)
+	}
+	if a.result == notFolded {
+		it.ended(false)
+		return
 	}
 	if a.result == "" {
 		it.attempts++

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
 	"github.com/legato-calls/legato/publish/forward"
@@ -171,6 +172,38 @@ func TestReplicasThatStartTogetherShareAPlace(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// What a replica that lost a dead target has to tell it by, another one has then.
+func TestAReplicaThatLostADeadTargetDoesNotSayThatItIsDead(t *testing.T) {
+	w, a, p := newWorld(t), newApp(t, nil), newPort(t)
+	cfg := forward.Config{Targets: targets(t, "http://"+p.addr, nil)}
+	lost, works := prometheus.NewRegistry(), prometheus.NewRegistry()
+	cfg.Registerer = lost
+	f, _ := w.run(cfg)
+	put := func(session string) {
+		w.put(event{typ: "call.initiated", session: session, leg: session, body: session})
+	}
+	for i := range 6 {
+		put(strconv.Itoa(i))
+	}
+	eventually(t, "the breaker opens", func() bool { return metric(t, lost, "legato_forward_breaker_open") == 1 })
+	cfg.Registerer = works
+	w.run(cfg)
+	eventually(t, "the other replica waits for events", func() bool {
+		info, err := w.consumer("app").Info(t.Context())
+		return err == nil && info.NumWaiting >= 2
+	})
+	w.unpin()
+	put("6")
+	eventually(t, "the other replica works the target", func() bool {
+		return metric(t, works, "legato_forward_pinned") == 1 && metric(t, lost, "legato_forward_pinned") == 0
+	})
+	p.serve(a)
+	a.awaitCount(7)
+	eventually(t, "the one that lost the target says nothing of it", func() bool {
+		return metric(t, lost, "legato_forward_breaker_open") == 0 && !f.Dead() && len(f.Warnings()) == 0
+	})
 }
 
 // A server that becomes the consumer's leader may not know of the last events that the one before it handed out, which

@@ -316,9 +316,17 @@ func (r *runner) probeLater(now time.Time) {
 }
 
 // sweep ends or sets aside, while the breaker is open, what does not wait for the target, so that the consumer
-// moves and what commands is not behind it. It reports whether the breaker is open.
+// moves and what commands is not behind it. It reports whether the breaker is open. Where the fold does not answer soon,
+// commands are left for the next time: what has happened is recorded in between.
 func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
+	ctx, cancel := context.WithTimeout(ctx, recordEvery)
+	defer cancel()
 	r.mu.Lock()
+	if r.breaker.open && r.pin == "" && r.standing.elsewhere && len(r.held) == 0 {
+		// Another replica works the target, and nothing is here by which this one could see that it answers again.
+		r.breaker = breaker{}
+		r.meter.breaker.Set(0)
+	}
 	if !r.breaker.open || r.settling || r.stopped {
 		defer r.mu.Unlock()
 		return r.breaker.open
@@ -330,8 +338,13 @@ func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
 		}
 	}
 	r.mu.Unlock()
+	blind := false
 	for _, it := range idle {
+		if blind && !it.reports && now.Before(r.endsAt(it)) {
+			continue
+		}
 		result := r.useless(ctx, it, now) // asked without the lock: it may have to wait for the fold
+		blind = blind || result == notFolded
 		r.mu.Lock()
 		switch {
 		case !r.breaker.open || it.state != waiting || r.held[it.heldKey()] != it:

@@ -2,11 +2,14 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/legato-calls/legato/internal/call"
 )
 
 // upkeepEvery is how often a target's place is looked at.
@@ -74,26 +77,34 @@ func (r *runner) look(ctx context.Context) (standing, error) {
 		s.elsewhere = s.elsewhere || g.PinnedClientID != "" && g.PinnedClientID != mine
 	}
 	if s.oldest.IsZero() && !s.elsewhere && s.waiting > 0 {
-		s.oldest = r.firstAbove(ctx, s.floor)
+		if s.oldest, err = r.cfg.firstAbove(ctx, filters(info.Config), s.floor); err != nil {
+			return standing{}, fmt.Errorf("read the oldest event that %s waits for: %w", r.target.Name, err)
+		}
 	}
 	return s, nil
 }
 
-// firstAbove returns when the first event above a floor was received, the zero time when that is not known.
-func (r *runner) firstAbove(ctx context.Context, floor uint64) time.Time {
-	stream, err := r.cfg.events(ctx)
+// firstAbove returns when the first event above a floor was received that has one of some subjects; the zero time: there
+// is none.
+func (s *setup) firstAbove(ctx context.Context, subjects []string, floor uint64) (at time.Time, err error) {
+	stream, err := s.events(ctx)
 	if err != nil {
-		return time.Time{}
+		return at, err
 	}
-	subject := r.cfg.Layout.Prefix + ".event.>"
-	if own := r.target.Filter.subjects(r.cfg.Layout.Prefix); len(own) == 1 {
-		subject = own[0]
+	least := uint64(math.MaxUint64)
+	for _, subject := range subjects {
+		m, err := stream.GetMsg(ctx, floor+1, jetstream.WithGetMsgSubject(subject))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return at, err
+		case m.Sequence < least:
+			var e call.Entry
+			e.Place(m.Sequence, m.Time, m.Header)
+			least, at = m.Sequence, e.ReceivedAt
+		}
 	}
-	m, err := stream.GetMsg(ctx, floor+1, jetstream.WithGetMsgSubject(subject))
-	if err != nil {
-		return time.Time{}
-	}
-	return m.Time.UTC()
+	return at, nil
 }
 
 func (m *meter) show(s standing, pinned bool) {
@@ -155,7 +166,10 @@ func (f *Forwarder) Needed(ctx context.Context) (uint64, error) {
 		}
 		if needed < patience {
 			needed = patience
-			r.impatient()
+			// What lies between the floor and a new event may be of others.
+			if !s.oldest.IsZero() && time.Since(s.oldest) > f.cfg.ReportsFor {
+				r.impatient()
+			}
 		}
 		least = min(least, needed)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,37 @@ func (f *fold) Over(_ context.Context, ref call.Ref, _ uint64) (bool, error) {
 		return false, errors.New("the log is being replayed")
 	}
 	return f.over[ref.Leg], nil
+}
+
+// lagging is a fold that can fall behind: then it answers when whoever asks does not wait any longer.
+type lagging struct {
+	*fold
+	behind atomic.Bool
+	asked  chan struct{} // has an element when it was asked while it was behind
+}
+
+func (w *world) lagging() *lagging { return &lagging{fold: w.fold, asked: make(chan struct{}, 1)} }
+
+func (f *lagging) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error) {
+	if !f.behind.Load() {
+		return f.fold.Over(ctx, ref, seq)
+	}
+	select {
+	case f.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+// awaitAsked waits until it was asked while it was behind.
+func (f *lagging) awaitAsked(t *testing.T) {
+	t.Helper()
+	select {
+	case <-f.asked:
+	case <-time.After(patience):
+		t.Fatal("nobody asks whether the leg is over")
+	}
 }
 
 func (f *fold) end(leg call.LegID) {
