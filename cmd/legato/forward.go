@@ -110,6 +110,9 @@ func paintResult(w io.Writer, a forward.Attempt) string {
 	if a.Status > 0 {
 		text = fmt.Sprintf("%d %s", a.Status, text)
 	}
+	if a.Error != "" {
+		text += ": " + printable(a.Error)
+	}
 	switch a.Result {
 	case forward.Done:
 		color = good

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
@@ -63,6 +65,8 @@ type answer struct {
 	contentType string
 	// body is the beginning of a bad answer; in proxy mode the whole of any.
 	body []byte
+	// err is why there was no answer, or none of use, as Attempt.Error.
+	err string
 	// after is what Retry-After asks for.
 	after time.Duration
 	took  time.Duration
@@ -73,11 +77,12 @@ func (c *client) post(ctx context.Context, e *call.Entry, seq uint64, attempt, k
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	body := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(e.Data)) }
 	r := (&http.Request{
 		Method: http.MethodPost, URL: c.target.URL, Host: c.target.URL.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: c.header(e, seq, attempt, start), ContentLength: int64(len(e.Data)),
-		Body: io.NopCloser(bytes.NewReader(e.Data)),
+		Body: body(), GetBody: func() (io.ReadCloser, error) { return body(), nil },
 	}).WithContext(ctx)
 	// Not an http.Client: that would follow redirects and know cookies.
 	response, err := c.transport.RoundTrip(r)
@@ -106,12 +111,24 @@ func (c *client) post(ctx context.Context, e *call.Entry, seq uint64, attempt, k
 }
 
 func broken(ctx context.Context, err error, start time.Time) answer {
-	a := answer{result: Unreachable, took: time.Since(start)}
+	a := answer{result: Unreachable, took: time.Since(start), err: said(err)}
 	timeout, ok := errors.AsType[net.Error](err)
 	if ctx.Err() != nil || ok && timeout.Timeout() {
 		a.result = TimedOut
 	}
 	return a
+}
+
+// maxError bounds Attempt.Error.
+const maxError = 200
+
+// said is what an error says, less what the application has sent: that may be personal.
+func said(err error) string {
+	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		return "the answer is not HTTP"
+	}
+	text, _, _ := strings.Cut(err.Error(), `"`) // what was sent stands in quotes
+	return strings.ToValidUTF8(strings.TrimRight(text[:min(len(text), maxError)], " (:"), "")
 }
 
 func (c *client) header(e *call.Entry, seq uint64, attempt int, now time.Time) http.Header {

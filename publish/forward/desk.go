@@ -144,7 +144,8 @@ var ErrNoTarget = errors.New("no such target")
 
 // Retry asks for one more attempt at each of the events, at a target, or at the only one where target is empty.
 // It is made at once by whatever replica runs, whatever the time, but not when the application would command a leg
-// that is over. It fails with ErrNoTarget, with ErrNoEvent, and when NATS cannot be asked; then none is made.
+// that is over. It fails with ErrNoTarget and with ErrNoEvent, and then none is made; and when NATS cannot be asked, with
+// how many are asked for all the same.
 func (d *Desk) Retry(ctx context.Context, target string, seqs ...uint64) error {
 	states, err := d.List(ctx)
 	if err != nil {
@@ -167,10 +168,12 @@ func (d *Desk) Retry(ctx context.Context, target string, seqs ...uint64) error {
 		}
 		r.Refs = append(r.Refs, ref{Seq: seq, At: e.ReceivedAt.UnixMilli()})
 	}
+	asked := 0
 	for chunk := range slices.Chunk(r.Refs, maxRefs) {
 		if err := putLater(ctx, d.cfg, target, handClass, refs{chunk}); err != nil {
-			return err
+			return fmt.Errorf("%d of %d events are asked for: %w", asked, len(seqs), err)
 		}
+		asked += len(chunk)
 	}
 	return nil
 }

@@ -1,10 +1,12 @@
 package forward_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -182,6 +185,30 @@ func TestARetryByHandWaitsForAFoldThatCannotTell(t *testing.T) {
 	}
 }
 
+// broken is a JetStream that stores so many messages and no more.
+type broken struct {
+	jetstream.JetStream
+	stores int
+}
+
+func (b *broken) Publish(ctx context.Context, subject string, body []byte, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if b.stores--; b.stores < 0 {
+		return nil, errors.New("the disk is full")
+	}
+	return b.JetStream.Publish(ctx, subject, body, opts...)
+}
+
+func TestARetryByHandThatFailsHalfwaySaysHowMuchIsAskedFor(t *testing.T) {
+	w := newWorld(t)
+	_, stop := w.run(forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
+	stop()
+	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "{}"})
+	desk := forward.NewDesk(&broken{w.nats.JS, 1}, w.nats.Layout)
+	if err := desk.Retry(t.Context(), "app", slices.Repeat([]uint64{seq}, 300)...); err == nil || !strings.Contains(err.Error(), "256 of 300") {
+		t.Errorf("got %v, want how many are asked for", err)
+	}
+}
+
 func TestTheOldestEventThatWaitsIsOneThatTheTargetTakes(t *testing.T) {
 	w := newWorld(t)
 	hold := make(chan struct{})
@@ -274,11 +301,12 @@ func TestAProxyAnswersWithTheApplicationsAnswer(t *testing.T) {
 	})
 	leave := sync.OnceFunc(func() { close(gone) })
 	t.Cleanup(leave)
+	registry := prometheus.NewRegistry()
 	f, _ := w.run(forward.Config{
 		Targets: targets(t, a.server.URL, func(f *forward.Flags) {
 			f.Modes, f.Only = []string{"app=proxy"}, []string{"app=connection:1"}
 		}),
-		Timeout: time.Second,
+		Timeout: time.Second, Registerer: registry,
 	})
 	if !f.Proxies() {
 		t.Error("there is a proxy")
@@ -300,6 +328,9 @@ func TestAProxyAnswersWithTheApplicationsAnswer(t *testing.T) {
 	}
 	if got, ok := answer("long", "1"); !ok || got.Status != http.StatusBadGateway {
 		t.Errorf("an answer that is too long: got status %d, %v", got.Status, ok)
+	}
+	if done, failed := metric(t, registry, "legato_forward_events_total", "result", "done"), metric(t, registry, "legato_forward_attempts_total", "result", "failed"); done != 2 || failed != 1 {
+		t.Errorf("counted: got %v done and %v failed, want two that were answered, and one of which Telnyx got a 502", done, failed)
 	}
 	if _, ok := answer("other", "2"); ok {
 		t.Error("an event that the filter does not take was answered")

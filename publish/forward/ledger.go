@@ -39,6 +39,9 @@ type Attempt struct {
 	Result Result `json:"result"`
 	// Answer is the first KiB of an answer that was not 2xx.
 	Answer string `json:"answer,omitempty"`
+	// Error is why there was no answer, or none of use: the beginning of what the system says, with nothing of what the
+	// application sent.
+	Error string `json:"error,omitempty"`
 }
 
 // record is one message of attempts.
@@ -71,7 +74,7 @@ func newLedger(cfg *setup, target string, log *slog.Logger) *ledger {
 func (l *ledger) note(it *item, a answer) {
 	l.add(Attempt{
 		Seq: it.seq, Number: it.attempts, At: time.Now().UTC().Truncate(time.Millisecond), Millis: a.took.Milliseconds(),
-		Status: a.status, Result: a.result, Answer: strings.ToValidUTF8(string(a.body), "\uFFFD"),
+		Status: a.status, Result: a.result, Answer: strings.ToValidUTF8(string(a.body), "\uFFFD"), Error: a.err,
 	})
 }
 
@@ -102,7 +105,7 @@ func (l *ledger) take() []Attempt {
 	defer l.mu.Unlock()
 	n, size := 0, 0
 	for n < len(l.waiting) && n < maxRecorded && size < maxAnswers {
-		size += len(l.waiting[n].Answer)
+		size += len(l.waiting[n].Answer) + len(l.waiting[n].Error)
 		n++
 	}
 	batch := l.waiting[:n:n]

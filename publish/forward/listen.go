@@ -88,6 +88,6 @@ func (l *Listener) post(ctx context.Context, target *client, m jetstream.Msg) er
 	seq := meta.Sequence.Stream
 	a := target.post(ctx, &e, seq, 1, answerKept, false)
 	return l.Sent(e, Attempt{
-		Seq: seq, Number: 1, At: time.Now().UTC(), Millis: a.took.Milliseconds(), Status: a.status, Result: a.result, Answer: string(a.body),
+		Seq: seq, Number: 1, At: time.Now().UTC(), Millis: a.took.Milliseconds(), Status: a.status, Result: a.result, Answer: string(a.body), Error: a.err,
 	})
 }

@@ -10,7 +10,8 @@ import (
 
 // Answer is what Telnyx is to be answered in proxy mode.
 type Answer struct {
-	// Status is the application's, or 504 when it did not answer in time, or 502 when its answer was too long.
+	// Status is the application's, or 504 when it did not answer in time or could not be reached, or 502 when its answer was
+	// too long.
 	Status int
 	// ContentType and Body are the application's. Empty: it sent none.
 	ContentType string
@@ -44,16 +45,16 @@ func (r *runner) answer(ctx context.Context, e *call.Entry) Answer {
 		<-r.room
 	case <-ctx.Done():
 	}
-	r.meter.attempt(e, a)
-	if a.result.Final() {
-		r.meter.end(a.result)
-	}
 	answer := Answer{Status: a.status, ContentType: a.contentType, Body: a.body}
 	switch {
 	case a.status == 0:
 		answer = Answer{Status: http.StatusGatewayTimeout}
 	case len(a.body) > answerProxied:
-		answer = Answer{Status: http.StatusBadGateway}
+		answer, a.result, a.err = Answer{Status: http.StatusBadGateway}, Failed, "the answer is longer than 1 MiB"
+	}
+	r.meter.attempt(e, a)
+	if a.result.Final() {
+		r.meter.end(a.result)
 	}
 	if e.Seq > 0 {
 		it := &item{seq: e.Seq, entry: *e, attempts: max(e.Attempt, 1)}

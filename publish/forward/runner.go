@@ -229,7 +229,7 @@ func (r *runner) settle(it *item, a answer) {
 		}
 	default:
 		if r.breaker.note(now, a.result, a.after, it.probe) {
-			r.breakerChanged()
+			r.breakerChanged(a)
 		}
 	}
 	it.probe = false
@@ -284,11 +284,12 @@ func (r *runner) setAside(it *item, atLeast time.Duration) {
 	r.shelf.add(it, atLeast)
 }
 
-// breakerChanged tells what the breaker says now. r.mu is held.
-func (r *runner) breakerChanged() {
+// breakerChanged tells what the breaker says by an answer. r.mu is held.
+func (r *runner) breakerChanged(a answer) {
 	if r.breaker.open {
 		r.died = r.breaker.since
-		r.log.Warn("the target does not answer; it is probed, and what commands waits", "failures", r.breaker.failures)
+		r.log.Warn("the target does not answer; it is probed, and what commands waits", "failures", r.breaker.failures,
+			"result", string(a.result), "status", a.status, "error", a.err)
 		r.meter.breaker.Set(1)
 		return
 	}
