@@ -2,11 +2,15 @@ package console_test
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/console"
 )
 
@@ -154,5 +158,35 @@ func TestAnotherOriginPostsInVain(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	if got := w.do(r); got.status != http.StatusSeeOther {
 		t.Errorf("its own page: got %d: %s", got.status, got.body)
+	}
+}
+
+func TestReadersThatTakeNothingKeepNobodyFromAPage(t *testing.T) {
+	w := open(t, console.Access{})
+	values := make([]int, 40_000) // the page has some MB
+	key := summary.Key{Kind: summary.KindSession, Session: "long"}
+	w.publish(key, 1, map[string]any{"numbers": values})
+	for i := range values {
+		values[i] = i + 1
+	}
+	path := fmt.Sprintf("/calls/long/revisions/%d", w.publish(key, 2, map[string]any{"numbers": values}))
+	for range 8 {
+		dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
+		}}
+		conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(w.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := w.request(http.MethodGet, path, nil).Write(conn); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != nil { // it is being sent
+			t.Fatal(err)
+		}
+	}
+	if got := w.get("/find"); got.status != http.StatusOK {
+		t.Errorf("somebody else got %d: %s", got.status, got.body)
 	}
 }

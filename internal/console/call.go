@@ -207,6 +207,7 @@ func (p *callPage) LetterOf(id string) string {
 
 // bodyPage is an entry of the log, or a revision, with its body.
 type bodyPage struct {
+	// Session is the call that it is of. Empty: it is of none that is known.
 	Session string
 	// Path is the page's own, for the form that reveals it.
 	Path, Heading string

@@ -121,7 +121,8 @@ func New(ctx context.Context, cfg Config) (*Console, error) {
 	c.recent, c.outcomes, c.index = c.newRecent(), c.newOutcomes(), c.newIndex()
 	c.server = &http.Server{
 		Handler: c.handler(),
-		// There is no ReadTimeout: it would end every stream. guard bounds the reading of forms.
+		// There is no ReadTimeout and no WriteTimeout: they would end every stream. guard bounds the reading of forms, and
+		// whoever writes bounds that.
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    32 << 10,

@@ -8,6 +8,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// CountAtMost lowers how many calls the outcomes count, and returns what undoes that.
+func CountAtMost(n int) (undo func()) {
+	was := outcomesCalls
+	outcomesCalls = n
+	return func() { outcomesCalls = was }
+}
+
 // Reading is a reading of a stream that nobody but a test looks at.
 type Reading struct{ r *reading }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -210,11 +211,11 @@ func (c *Console) find(r *http.Request) (view, error) {
 	}
 	if q.ID != "" {
 		told, err := c.cfg.Sources.Story(r.Context(), story.Query{ID: q.ID, Since: time.Now().Add(-callSince), MaxScan: time.Second, MaxScanned: 1})
-		if err == nil && told.CallSessionID != "" {
+		switch {
+		case err == nil && told.CallSessionID != "":
 			return view{}, redirect("/calls/" + told.CallSessionID)
-		}
-		if err != nil && !errors.Is(err, story.ErrUnknownCall) {
-			return view{}, unknown(err)
+		case err != nil && !errors.Is(err, story.ErrUnknownCall):
+			return view{}, c.unread(r.Context(), err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(c.stopping, searchWithin)
@@ -229,6 +230,27 @@ func (c *Console) find(r *http.Request) (view, error) {
 		one.end(ctx, err)
 	})
 	return view{}, redirect("/find/" + one.token)
+}
+
+// unread is the error of an id that could not be looked for. It does not have what was typed, which may be a name, as the
+// log must not.
+func (c *Console) unread(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	}
+	c.log.LogAttrs(ctx, slog.LevelWarn, "an id could not be looked for", slog.Any("error", innermost(err)))
+	return problem{http.StatusServiceUnavailable, "What is looked for could not be read. The log of the service says why."}
+}
+
+// innermost is what an error comes of, without what was tried, and with what.
+func innermost(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
 }
 
 func (s *search) end(ctx context.Context, err error) {
@@ -247,18 +269,19 @@ func (s *search) end(ctx context.Context, err error) {
 	}
 }
 
-func (c *Console) search(ctx context.Context, s *search, q query) error {
-	if q.ID != "" {
-		told, err := c.cfg.Sources.Story(ctx, story.Query{ID: q.ID, Since: time.Now().Add(-callSince), Search: true, Progress: func(_ string, n int) { s.looked.Store(int64(n)) }})
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.session = told.CallSessionID
-		return err
+func (c *Console) search(ctx context.Context, s *search, q query) (err error) {
+	defer func() {
+		if err != nil && !errors.Is(err, story.ErrUnknownCall) && ctx.Err() == nil {
+			c.log.LogAttrs(ctx, slog.LevelWarn, "a search ended early", slog.Any("error", innermost(err)))
+		}
+	}()
+	if q.ID == "" {
+		return c.lookUp(ctx, s, q)
 	}
-	err := c.lookUp(ctx, s, q)
-	if err != nil && ctx.Err() == nil {
-		c.log.Warn("a search ended early", "error", err)
-	}
+	told, err := c.cfg.Sources.Story(ctx, story.Query{ID: q.ID, Since: time.Now().Add(-callSince), Search: true, Progress: func(_ string, n int) { s.looked.Store(int64(n)) }})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.session = told.CallSessionID
 	return err
 }
 

@@ -82,6 +82,19 @@ func TestWhatCannotBeLookedForIsSaid(t *testing.T) {
 	}
 }
 
+func TestWhatIsLookedForStandsInNoLog(t *testing.T) {
+	w := open(t, console.Access{})
+	if err := w.nats.JS.DeleteStream(t.Context(), w.nats.Layout.Calls); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.post("/find", url.Values{"q": {"Lovelace"}}); got.status != http.StatusServiceUnavailable || strings.Contains(got.body, "Lovelace") {
+		t.Errorf("got %d: %s", got.status, got.body)
+	}
+	if log := w.log.String(); strings.Contains(log, "Lovelace") || !strings.Contains(log, "stream not found") {
+		t.Errorf("the log says %s, want the cause alone", log)
+	}
+}
+
 func TestASearchIsItsOwners(t *testing.T) {
 	w := open(t, console.Access{TrustHeader: "X-User"})
 	as := func(user, method, path string, form url.Values) answer {
@@ -426,4 +439,23 @@ func TestWhoeverLooksWhileReadingEndsHasAReadingOfHisOwn(t *testing.T) {
 	take(next)
 	cancel()
 	r.Wait()
+}
+
+// absent is a JetStream without streams.
+type absent struct{ jetstream.JetStream }
+
+func (absent) Stream(context.Context, string) (jetstream.Stream, error) {
+	return nil, jetstream.ErrStreamNotFound
+}
+
+func TestReadingThatFailsEndsWhenNobodyLooksAnyMore(t *testing.T) {
+	r := console.NewReading(t.Context(), absent{}, "CALLS", 300*time.Millisecond, nil)
+	<-r.Look() // it was tried once
+	over := make(chan struct{})
+	go func() { r.Wait(); close(over) }()
+	select {
+	case <-over:
+	case <-time.After(10 * time.Second):
+		t.Error("it is tried for ever")
+	}
 }

@@ -44,6 +44,15 @@ func TestWhatIsParkedIsPutBackOnlyAfterADryRunSaysYes(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	if err := store.Park(t.Context(), call.Parked{Reason: "poison", Ref: call.Ref{Session: "of-a-call"}, Data: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if body := w.get("/parked/5").body; !strings.Contains(body, `href="/calls/of-a-call"`) {
+		t.Errorf("what is parked of a call does not lead there: %s", body)
+	}
+	if body := w.get("/parked/1").body; strings.Contains(body, `href="/calls/"`) {
+		t.Errorf("what is parked of no call leads to one: %s", body)
+	}
 	if body := w.get("/parked/1").body; strings.Contains(body, "+12025550111") || !strings.Contains(body, "from") {
 		t.Errorf("the body: %s", body)
 	}
@@ -193,6 +202,38 @@ func TestOutcomesCountEachCallByItsNewestRevision(t *testing.T) {
 		if got := w.get(path).status; got != http.StatusBadRequest {
 			t.Errorf("%s: %d", path, got)
 		}
+	}
+}
+
+func TestOfTooManyCallsTheNewestAreCounted(t *testing.T) {
+	const room = 4
+	t.Cleanup(console.CountAtMost(room))
+	w := open(t, console.Access{})
+	began := func(ago time.Duration) func(*summary.Session) {
+		return func(s *summary.Session) { s.StartedAt = summary.At(time.Now().Add(-ago)) }
+	}
+	for i, ago := range []time.Duration{30 * time.Hour, 30 * time.Hour, 20 * time.Hour, 10 * time.Hour, 0, 0, 0, 40 * time.Hour, 0} {
+		w.session(fmt.Sprint("call-", i), "+12025550111", "+12025550122", began(ago))
+	}
+	w.session("call-4", "+12025550111", "+12025550122", began(0), func(s *summary.Session) { s.Outcome, s.Revision = summary.OutcomeBusy, 2 })
+	w.get("/outcomes?hours=72") // it reads before it answers
+	var got struct {
+		All   struct{ Calls int }
+		Full  bool
+		Hours []struct{ Calls int }
+	}
+	if err := json.Unmarshal([]byte(w.get("/outcomes/data?hours=72").body), &got); err != nil {
+		t.Fatal(err)
+	}
+	newest := 0
+	for _, h := range got.Hours[70:] {
+		newest += h.Calls
+	}
+	if got.All.Calls != room || newest != room || !got.Full {
+		t.Errorf("got %d calls, %d of them new, full %v; want the %d newest", got.All.Calls, newest, got.Full, room)
+	}
+	if page := w.get("/outcomes").body; !strings.Contains(page, "only the newest") {
+		t.Errorf("the page does not say so: %s", page)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"hash/maphash"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -22,8 +23,6 @@ const (
 	outcomesMessages = 2_000_000
 	// outcomesIdle is how long nobody looks before all is forgotten.
 	outcomesIdle = 5 * time.Minute
-	// outcomesCalls bounds the calls that are counted: some 60 B each.
-	outcomesCalls = 500_000
 	// outcomesWords bounds the connections, and the causes, that are told apart: the others are one.
 	outcomesWords = 500
 	// outcomesCauses are plotted by hour, the most frequent.
@@ -33,6 +32,9 @@ const (
 	otherWord     = "(others)"
 )
 
+// outcomesCalls bounds the calls that are counted, the newest: some 60 B each.
+var outcomesCalls = 500_000
+
 // outcomes is the one fold over the stream of summaries that ASR, ACD and the rest are made of.
 type outcomes struct {
 	*reading
@@ -41,7 +43,8 @@ type outcomes struct {
 	connections words
 	causes      words
 	kinds       words // outcomes
-	full        bool
+	// first is the first hour that is counted, in Unix hours. 0: there is room for all.
+	first int64
 }
 
 // counting is what a call counts as: its newest revision.
@@ -81,7 +84,7 @@ func (c *Console) newOutcomes() *outcomes {
 		follower: c.follower, subjects: []string{c.cfg.Layout.Prefix + "." + summary.KindSession + ".>"},
 		most: outcomesMessages, idle: outcomesIdle, take: f.take, after: func() {},
 		reset: func() {
-			f.calls, f.connections, f.causes, f.kinds, f.full = make(map[uint64]counting), newWords(), newWords(), newWords(), false
+			f.calls, f.connections, f.causes, f.kinds, f.first = make(map[uint64]counting), newWords(), newWords(), newWords(), 0
 		},
 	}
 	return f
@@ -91,11 +94,6 @@ func (c *Console) newOutcomes() *outcomes {
 func (f *outcomes) take(m *jetstream.RawStreamMsg) {
 	of, ok := publish.ParseSubject(m.Subject)
 	if !ok || of.Key.Kind != summary.KindSession {
-		return
-	}
-	key := maphash.String(f.seed, of.Key.Session)
-	if _, known := f.calls[key]; !known && len(f.calls) >= outcomesCalls {
-		f.full = true
 		return
 	}
 	v := gjson.GetManyBytes(m.Data, "connection_id", "outcome", "hangup.cause", "started_at", "answered_at", "talk_seconds", "published_at")
@@ -113,7 +111,31 @@ func (f *outcomes) take(m *jetstream.RawStreamMsg) {
 	if answered := v[4].Time(); !answered.IsZero() && v[3].Exists() && !answered.Before(started) {
 		n.untilAnswer = float32(answered.Sub(started).Seconds())
 	}
-	f.calls[key] = n
+	key := maphash.String(f.seed, of.Key.Session)
+	if _, known := f.calls[key]; known || f.room(n.hour) {
+		f.calls[key] = n
+	}
+}
+
+// room reports whether a call of an hour is counted, and makes room for it: where that is an older one it forgets the
+// oldest hour. f.mu is held.
+func (f *outcomes) room(hour int64) bool {
+	switch full := len(f.calls) >= outcomesCalls; {
+	case !full:
+		return hour >= f.first
+	case hour <= f.first:
+		return false
+	}
+	oldest := hour
+	for _, n := range f.calls {
+		oldest = min(oldest, n.hour)
+	}
+	if f.first = oldest; oldest == hour {
+		return false
+	}
+	f.first++
+	maps.DeleteFunc(f.calls, func(_ uint64, n counting) bool { return n.hour == oldest })
+	return true
 }
 
 // Hour is what became of the calls that began in one hour, or in all of a span.
@@ -188,7 +210,7 @@ func (f *outcomes) report(hours int, connection string, now time.Time) report {
 	defer f.mu.Unlock()
 	last := now.Unix() / 3600
 	first := last - int64(hours) + 1
-	r := report{Hours: make([]Hour, hours), Full: f.full}
+	r := report{Hours: make([]Hour, hours), Full: f.first > 0}
 	for i := range r.Hours {
 		r.Hours[i].At = (first + int64(i)) * 3600
 	}

@@ -110,6 +110,8 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, v view) {
 		http.Error(w, "This page could not be drawn.", http.StatusInternalServerError)
 		return
 	}
+	// The place among those that are being made is given back after it: a slow reader must not keep it.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(streamWrite))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(cmp.Or(v.Status, http.StatusOK))
 	_, _ = w.Write(b.Bytes()) // a reader that is gone misses it

@@ -92,7 +92,7 @@ func (c *Console) showParkedBody(r *http.Request) (view, error) {
 	if err != nil {
 		return view{}, notParked(err)
 	}
-	p := bodyPage{Path: r.URL.Path, Heading: "Parked: " + m.Reason}
+	p := bodyPage{Session: string(m.Ref.Session), Path: r.URL.Path, Heading: "Parked: " + m.Reason}
 	if p.Revealed, err = c.revealed(r, "what is parked", slog.Uint64("parked", seq)); err != nil {
 		return view{}, err
 	}

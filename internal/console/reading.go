@@ -69,7 +69,10 @@ func (f *reading) run() {
 		if first {
 			close(f.ready)
 		}
-		if err == nil || f.life.Err() != nil {
+		f.mu.Lock()
+		unseen := f.unseen()
+		f.mu.Unlock()
+		if err == nil || unseen { // the follower ends it
 			return
 		}
 		f.log.Debug("the stream of summaries could not be read for the console", "error", err)
@@ -80,11 +83,16 @@ func (f *reading) run() {
 	}
 }
 
+// unseen reports whether nobody looks any more. f.mu is held.
+func (f *reading) unseen() bool {
+	return f.life.Err() != nil || time.Since(f.looked) > f.idle
+}
+
 // ends ends the reading when nobody looks any more.
 func (f *reading) ends() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.life.Err() == nil && time.Since(f.looked) <= f.idle {
+	if !f.unseen() {
 		return false
 	}
 	f.running = false

@@ -32,7 +32,7 @@ const (
 	recentIdle = time.Minute
 	// recentPatience bounds the wait of a page for the first reading.
 	recentPatience = 3 * time.Second
-	// streamWrite bounds the writing of one part of a stream: a reader that is slower is gone.
+	// streamWrite bounds the writing of a page, and of one part of a stream: a reader that is slower is gone.
 	streamWrite = 10 * time.Second
 )
 
