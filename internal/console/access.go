@@ -100,7 +100,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		// Without a login only the address keeps others out: a name of somebody else's that leads here is none of ours.
+		// Without a login only the address keeps others out: another host name that resolves to this address is not ours.
 		if c.cfg.open() && !loopback(hostOf(r)) {
 			http.Error(w, "This console answers to localhost alone.", http.StatusMisdirectedRequest)
 			return

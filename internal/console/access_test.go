@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/legato-calls/legato/enrich/summary"
@@ -164,21 +163,25 @@ func TestAnotherOriginPostsInVain(t *testing.T) {
 func TestReadersThatTakeNothingKeepNobodyFromAPage(t *testing.T) {
 	w := open(t, console.Access{})
 	values := make([]int, 40_000) // the page has some MB
-	key := summary.Key{Kind: summary.KindSession, Session: "long"}
-	w.publish(key, 1, map[string]any{"numbers": values})
+	publish := func(revision int) uint64 {
+		return w.publish(summary.Key{Kind: summary.KindSession, Session: "long"}, revision, map[string]any{
+			"kind": summary.KindSession, "call_session_id": "long", "revision": revision, "numbers": values,
+		})
+	}
+	publish(1)
 	for i := range values {
 		values[i] = i + 1
 	}
-	path := fmt.Sprintf("/calls/long/revisions/%d", w.publish(key, 2, map[string]any{"numbers": values}))
+	path := fmt.Sprintf("/calls/long/revisions/%d", publish(2))
 	for range 8 {
-		dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
-		}}
-		conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(w.url, "http://"))
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(w.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
 		if err := w.request(http.MethodGet, path, nil).Write(conn); err != nil {
 			t.Fatal(err)
 		}

@@ -194,9 +194,6 @@ func (p *callPage) doubts() {
 	}
 }
 
-// LegOf is the newest summary of a leg, nil where none is stored.
-func (p *callPage) LegOf(id string) *summary.Leg { return p.LegsOf[id] }
-
 // LetterOf is what the ladder calls a leg.
 func (p *callPage) LetterOf(id string) string {
 	if i := slices.IndexFunc(p.Legs, func(l story.Leg) bool { return l.CallLegID == id }); i >= 0 {

@@ -153,7 +153,7 @@ func (c *Console) Shutdown(ctx context.Context) error {
 		return err
 	}
 	c.follower.wait()
-	c.searches.wait()
+	c.searches.wg.Wait()
 	return err
 }
 

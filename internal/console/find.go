@@ -141,8 +141,6 @@ type searches struct {
 	all map[string]*search
 }
 
-func (s *searches) wait() { s.wg.Wait() }
-
 // begin takes a new search, unless too many go on.
 func (s *searches) begin(user string, cancel context.CancelFunc) (*search, error) {
 	s.mu.Lock()

@@ -24,7 +24,6 @@ type forwardPage struct {
 	Targets  []forward.State
 	Groups   []undeliveredGroup
 	Complete bool
-	Now      time.Time
 	// Retry is what a retry is about, with what would become of it.
 	Retry *forwardRetry
 }
@@ -56,7 +55,7 @@ func (c *Console) showForward(r *http.Request) (view, error) {
 	if c.cfg.Forwarding == nil {
 		return view{template: "forward", Title: "Forwarding", Place: "/forward", Data: &forwardPage{}}, nil
 	}
-	p := forwardPage{Now: time.Now()}
+	var p forwardPage
 	var err error
 	if p.Targets, err = c.cfg.Forwarding.List(r.Context()); err != nil {
 		return view{}, err
@@ -111,9 +110,6 @@ func (c *Console) retryForward(r *http.Request) (view, error) {
 	if c.cfg.Forwarding == nil {
 		return view{}, problem{http.StatusConflict, "There is no application to forward to."}
 	}
-	if err := r.ParseForm(); err != nil {
-		return view{}, problem{http.StatusBadRequest, "The form cannot be read."}
-	}
 	seqs, err := places(r.PostForm["seq"])
 	if err == nil && len(seqs) == 0 {
 		err = problem{http.StatusBadRequest, "Nothing is chosen."}
@@ -140,7 +136,7 @@ func (c *Console) retryForward(r *http.Request) (view, error) {
 		}
 		p.Rows = append(p.Rows, row)
 	}
-	return view{template: "forward", Title: "Forward once more", Place: "/forward", Data: &forwardPage{Retry: &p, Now: time.Now()}}, nil
+	return view{template: "forward", Title: "Forward once more", Place: "/forward", Data: &forwardPage{Retry: &p}}, nil
 }
 
 // wouldForward says what would become of an event that is tried once more.

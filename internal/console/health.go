@@ -10,7 +10,7 @@ import (
 
 // Health is how the service is.
 type Health struct {
-	// Ready is why it is not ready; empty: it is. Warnings are what is to be seen to all the same.
+	// NotReady says why; empty: it is ready. Warnings are what is to be seen to all the same.
 	NotReady string
 	Warnings []string
 	// Fill is how full each limit of the storage is, from 0 to 1, by its name.
@@ -21,7 +21,7 @@ type Health struct {
 	Replicas []Replica
 	// NATS says where it is connected, and to what.
 	NATS []string
-	// Work says what waits.
+	// Stats and Backlog say what waits.
 	Stats   session.Stats
 	Backlog time.Duration
 	// Position is how far the log is folded.

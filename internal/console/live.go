@@ -47,7 +47,7 @@ func (p *livePage) Due(o session.Open) string {
 	if !o.Next.Due.After(p.Now) {
 		when = "due since " + story.Lasted(p.Now.Sub(o.Next.Due))
 	}
-	return story.DuePhrase(o.Next.Check) + ", " + when
+	return story.Check{What: o.Next.Kind, Attempt: o.Next.Attempt}.Phrase() + ", " + when
 }
 
 func (c *Console) showLive(*http.Request) (view, error) {

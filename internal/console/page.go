@@ -194,18 +194,15 @@ var functions = template.FuncMap{
 	"ago":       func(t time.Time) string { return story.Lasted(max(time.Since(t), 0)) },
 	"lasted":    story.Lasted,
 	"until":     func(t time.Time) string { return story.Lasted(max(time.Until(t), 0)) },
-	"masked":    story.Masked,
 	"legName":   story.Name,
 	"join":      strings.Join,
-	"plural":    func(n int, one, many string) string { return count(n, one, many) },
-	"short":     func(id string) string { return shortened(id) },
+	"plural":    story.Count,
+	"short":     shortened,
 	"menu":      func() []place { return menu },
 	"percent":   func(v *float64) string { return figure(v, "%.1f %%") },
 	"float":     func(v *float64) string { return figure(v, "%.1f s") },
 	"percentOf": func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) },
 	"unix":      func(at int64) string { return time.Unix(at, 0).UTC().Format("2006-01-02 15:04") },
-	"add":       func(a, b int) int { return a + b },
-	"contains":  strings.Contains,
 }
 
 // figure says a number that may not be known.
@@ -214,14 +211,6 @@ func figure(v *float64, format string) string {
 		return "–"
 	}
 	return fmt.Sprintf(format, *v)
-}
-
-// count says a number of something.
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // shortened is the beginning of an id.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/legato-calls/legato/internal/call"
+	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish/parked"
 )
 
@@ -28,7 +29,6 @@ type parkedPage struct {
 	Reason  string
 	All     int
 	Rows    []parked.Message
-	Now     time.Time
 	Retried []retried
 	DryRun  bool
 	Again   []uint64 // what a retry that is no dry run is posted for
@@ -57,7 +57,7 @@ type retried struct {
 }
 
 func (c *Console) showParked(r *http.Request) (view, error) {
-	p := parkedPage{Reason: r.URL.Query().Get("reason"), Now: time.Now()}
+	p := parkedPage{Reason: r.URL.Query().Get("reason")}
 	if p.Reason != "" && !call.ValidToken(p.Reason) {
 		return view{}, problem{http.StatusBadRequest, "This cannot be a reason."}
 	}
@@ -97,7 +97,7 @@ func (c *Console) showParkedBody(r *http.Request) (view, error) {
 		return view{}, err
 	}
 	p.Body, p.Cut = drawBody(m.Data, p.Revealed)
-	p.Facts = facts("parked", m.At.Format(time.RFC3339Nano), "size", count(m.Size, "byte", "bytes"), "topic", m.Topic,
+	p.Facts = facts("parked", m.At.Format(time.RFC3339Nano), "size", story.Count(m.Size, "byte", "bytes"), "topic", m.Topic,
 		"place in the log", number(int(m.Parked.Seq)), "session", string(m.Ref.Session), "leg", string(m.Ref.Leg), "signed at", m.Timestamp)
 	return view{template: "body", Title: p.Heading, Place: "/parked", Data: &p}, nil
 }
@@ -109,7 +109,7 @@ func (c *Console) retryParked(r *http.Request) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	p := parkedPage{DryRun: r.PostFormValue("sure") == "", Now: time.Now()}
+	p := parkedPage{DryRun: r.PostFormValue("sure") == ""}
 	if !p.DryRun {
 		c.log.Info("somebody puts back what is parked", "user", userOf(r), "messages", len(seqs))
 	}
@@ -128,9 +128,6 @@ func (c *Console) retryParked(r *http.Request) (view, error) {
 
 // chosen are the parked messages that a form is about: those that it names, or all of a reason.
 func (c *Console) chosen(r *http.Request) (seqs []uint64, err error) {
-	if err := r.ParseForm(); err != nil {
-		return nil, problem{http.StatusBadRequest, "The form cannot be read."}
-	}
 	if seqs, err = places(r.PostForm["seq"]); err != nil {
 		return nil, err
 	}

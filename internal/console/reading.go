@@ -161,29 +161,22 @@ func (f *reading) read() error {
 	ctx, cancel := context.WithTimeout(f.life, cmp.Or(f.within, readingWithin))
 	defer cancel()
 	stream, err := f.js.Stream(ctx, f.stream)
-	if err == nil {
-		began, last := f.begin(stream.CachedInfo())
-		pace := pace{ctx: ctx, reading: f, since: time.Now()}
-		err = scanOn(ctx, f.js, natsd.Scan{Stream: f.stream, Subjects: f.subjects, From: began, Last: last}, func(m *jetstream.RawStreamMsg) {
-			pace.step()
-			f.hand(m, began, last)
-		})
-		f.through(last, err)
+	if err != nil {
+		f.through(0, err)
 		return err
 	}
-	f.through(0, err)
-	return err
-}
-
-// scanOn scans, unless there is nothing to.
-func scanOn(ctx context.Context, js jetstream.JetStream, scan natsd.Scan, do func(*jetstream.RawStreamMsg)) error {
-	if scan.From > scan.Last {
-		return nil
+	began, last := f.begin(stream.CachedInfo())
+	if began <= last {
+		pace := pace{ctx: ctx, reading: f, since: time.Now()}
+		scan := natsd.Scan{Stream: f.stream, Subjects: f.subjects, From: began, Last: last}
+		err = scan.Each(ctx, f.js, func(m *jetstream.RawStreamMsg) error {
+			pace.step()
+			f.hand(m, began, last)
+			return nil
+		})
 	}
-	return scan.Each(ctx, js, func(m *jetstream.RawStreamMsg) error {
-		do(m)
-		return nil
-	})
+	f.through(last, err)
+	return err
 }
 
 // hand hands it a message, unless it has it.

@@ -157,13 +157,8 @@ type recentPage struct {
 // readFilter reads the filter of a page. What is in it is nobody's secret.
 func readFilter(r *http.Request) (filter, string, error) { return filterOf(r.URL.Query()) }
 
-// readForm is readFilter for a form.
-func readForm(r *http.Request) (filter, string, error) {
-	if err := r.ParseForm(); err != nil {
-		return filter{}, "", problem{http.StatusBadRequest, "The form cannot be read."}
-	}
-	return filterOf(r.PostForm)
-}
+// readForm is readFilter for a form, which guard has parsed.
+func readForm(r *http.Request) (filter, string, error) { return filterOf(r.PostForm) }
 
 func filterOf(q url.Values) (filter, string, error) {
 	f := filter{Level: q.Get("level"), Doubtful: q.Get("doubtful") != ""}

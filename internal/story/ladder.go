@@ -26,7 +26,7 @@ const (
 func (s *Story) Ladder(width int, zone *time.Location) string {
 	d := &drawing{s: s, width: max(width, minWidth), zone: zone, name: make(map[string]string)}
 	for i, leg := range s.Legs {
-		d.name[leg.CallLegID] = letter(i)
+		d.name[leg.CallLegID] = Name(i)
 	}
 	d.head()
 	d.blocks()
@@ -34,8 +34,8 @@ func (s *Story) Ladder(width int, zone *time.Location) string {
 	return d.out.String()
 }
 
-// letter names a leg: A to Z, then A1, B1, ….
-func letter(i int) string {
+// Name returns what the ladder calls the leg at a place among the story's legs: A to Z, then A1, B1, ….
+func Name(i int) string {
 	l := string(rune('A' + i%26))
 	if i >= 26 {
 		l += fmt.Sprint(i / 26)
@@ -63,7 +63,7 @@ func (d *drawing) head() {
 	text := "session " + s.CallSessionID
 	if o := s.Session; o != nil {
 		text += fmt.Sprintf("  %s · %s, %d answered · %s · status %s · revision %d",
-			o.Outcome, count(o.LegCount, "leg", "legs"), o.AnsweredLegs, phraseSeconds(o.DurationSeconds), o.StatusState, o.Revision)
+			o.Outcome, Count(o.LegCount, "leg", "legs"), o.AnsweredLegs, Lasting(o.DurationSeconds), o.StatusState, o.Revision)
 	} else {
 		text += "  no summary yet"
 	}
@@ -73,16 +73,16 @@ func (d *drawing) head() {
 		day = s.Timeline[0].At
 	}
 	d.line(fmt.Sprintf("%s (%s) · log: %s, %s · as of %s", day.In(d.zone).Format(time.DateOnly), day.In(d.zone).Format("MST"),
-		s.Log.Coverage, count(s.Log.Entries, "entry", "entries"), s.AsOf.In(d.zone).Format(time.DateTime)))
+		s.Log.Coverage, Count(s.Log.Entries, "entry", "entries"), s.AsOf.In(d.zone).Format(time.DateTime)))
 	for _, l := range s.Legs {
 		text := fmt.Sprintf("%s  %s  %s  %s → %s", d.name[l.CallLegID], l.CallLegID, cmp.Or(l.Direction, "?"), cmp.Or(l.From, "?"), cmp.Or(l.To, "?"))
-		text += optional(l.Revision > 0, "  %s · %s · %s", l.Outcome, phraseSeconds(l.DurationSeconds), l.StatusState)
+		text += optional(l.Revision > 0, "  %s · %s · %s", l.Outcome, Lasting(l.DurationSeconds), l.StatusState)
 		text += optional(l.State != "hangup", " · %s", l.State)
 		lacks := strings.ReplaceAll(strings.Join(l.Lacks, ", "), "call.", "")
 		d.line(text + optional(len(l.Lacks) > 0, " · lacks %s", lacks))
 	}
 	if s.LegsOmitted > 0 {
-		d.line(fmt.Sprintf("   and %s more", count(s.LegsOmitted, "leg", "legs")))
+		d.line(fmt.Sprintf("   and %s more", Count(s.LegsOmitted, "leg", "legs")))
 	}
 }
 
@@ -141,7 +141,7 @@ func (d *drawing) row(r *Row, legs int) {
 	for n := range height {
 		text := strings.Repeat(" ", timeWidth)
 		if n == 0 {
-			text = pad(r.At.In(d.zone).Format("15:04:05.000"), 13) + pad(phraseGap(r.Gap), timeWidth-13)
+			text = pad(r.At.In(d.zone).Format("15:04:05.000"), 13) + pad(Gap(r.Gap), timeWidth-13)
 		}
 		for _, c := range cells {
 			cell := ""
@@ -157,11 +157,11 @@ func (d *drawing) row(r *Row, legs int) {
 func (d *drawing) foot() {
 	d.out.WriteString(strings.Repeat("─", d.width) + "\n")
 	for _, n := range d.s.Next {
-		when := "in " + phraseDuration(n.At.Sub(d.s.AsOf))
+		when := "in " + Lasted(n.At.Sub(d.s.AsOf))
 		if !n.At.After(d.s.AsOf) {
-			when = "due since " + phraseDuration(d.s.AsOf.Sub(n.At))
+			when = "due since " + Lasted(d.s.AsOf.Sub(n.At))
 		}
-		d.line(fmt.Sprintf("next: %s %s, %s (%s)", cmp.Or(d.name[n.CallLegID], "session"), phraseDue(n.Check), when, n.At.In(d.zone).Format("15:04:05")))
+		d.line(fmt.Sprintf("next: %s %s, %s (%s)", cmp.Or(d.name[n.CallLegID], "session"), n.Phrase(), when, n.At.In(d.zone).Format("15:04:05")))
 	}
 	for _, p := range d.s.Parked {
 		d.line(fmt.Sprintf("parked: %s %s at %s, see legato parked show %d", p.Reason, p.Topic, p.At.In(d.zone).Format(time.DateTime), p.Seq))
@@ -204,15 +204,6 @@ func (r *Row) Session() bool { return r.Cells[0].Leg < 0 }
 
 // Rows returns the lines of the ladder of all legs.
 func (s *Story) Rows() []Row { return s.rows(s.Legs, true) }
-
-// Name returns what the ladder calls the leg at a place among the story's legs: A to Z, then A1, B1, ….
-func Name(leg int) string { return letter(leg) }
-
-// Phrase says what is to come.
-func (d Due) Phrase() string { return phraseDue(d.Check) }
-
-// DuePhrase says what is to come by a check of the schedule.
-func DuePhrase(c session.Check) string { return phraseDue(Check{What: c.Kind, Attempt: c.Attempt}) }
 
 // rows returns the lines about some of the legs, and, if wanted, those about the session.
 func (s *Story) rows(legs []Leg, sessionToo bool) []Row {

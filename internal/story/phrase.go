@@ -42,7 +42,7 @@ func phraseEvent(i Item, marked bool) string {
 	return words(short(e.Type), e.Cause, e.SIPCode,
 		optional(e.Backfill, "backfilled"),
 		optional(e.Attempt > 1, "attempt %d", e.Attempt),
-		optional(e.LateSeconds > 0, "late %s", phraseDuration(time.Duration(e.LateSeconds*float64(time.Second)))),
+		optional(e.LateSeconds > 0, "late %s", Lasted(time.Duration(e.LateSeconds*float64(time.Second)))),
 		optional(e.AfterRevision > 0, "after r%d", e.AfterRevision),
 		optional(e.Unattached, "(unattached)"),
 		phraseForwarded(e.Forwarded),
@@ -89,7 +89,7 @@ func phraseFailure(result status.Result, problem status.Problem, code int) strin
 	return words(string(result), string(problem), optional(code != 0, "%d", code))
 }
 
-// phraseCheck says that something became due, phraseDue that it will.
+// phraseCheck says that something became due.
 func phraseCheck(c Check) string {
 	switch c.What {
 	case session.CheckSettle:
@@ -100,10 +100,11 @@ func phraseCheck(c Check) string {
 		return "the status window is over"
 	case session.CheckStatus, session.CheckBackfill:
 	}
-	return phraseDue(c) + ", no outcome"
+	return c.Phrase() + ", no outcome"
 }
 
-func phraseDue(c Check) string {
+// Phrase says what is to come by a check.
+func (c Check) Phrase() string {
 	switch c.What {
 	case session.CheckStatus:
 		return fmt.Sprintf("status attempt %d", c.Attempt)
@@ -137,13 +138,13 @@ func phrasePublished(p *Published) string {
 		optional(len(p.Changed) > maxChanged, "+%d", len(p.Changed)-maxChanged))
 }
 
-// phraseGap is the time since the line before, at most seven characters; what is not worth saying is left out.
-func phraseGap(d time.Duration) string {
-	return optional(d >= time.Millisecond, "+%s", phraseDuration(d))
+// Gap says the time since the line before, in at most seven characters; nothing where it is not worth saying.
+func Gap(d time.Duration) string {
+	return optional(d >= time.Millisecond, "+%s", Lasted(d))
 }
 
-// phraseDuration is a duration with as much as a reader wants to know of it.
-func phraseDuration(d time.Duration) string {
+// Lasted says a duration with as much as a reader wants to know of it.
+func Lasted(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
@@ -155,15 +156,16 @@ func phraseDuration(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
-func phraseSeconds(s *summary.Seconds) string {
+// Lasting says a duration of a summary; a dash where it is not known.
+func Lasting(s *summary.Seconds) string {
 	if s == nil {
 		return "–"
 	}
-	return phraseDuration(time.Duration(float64(*s) * float64(time.Second)))
+	return Lasted(time.Duration(float64(*s) * float64(time.Second)))
 }
 
-// count is a number of something.
-func count(n int, one, many string) string {
+// Count says a number of something.
+func Count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
@@ -194,12 +196,3 @@ func wrap(text string, width int, indent string) []string {
 		rest = []rune(indent + strings.TrimLeft(string(rest[at:]), " "))
 	}
 }
-
-// Gap says the time since the line before, in at most seven characters; nothing where it is not worth saying.
-func Gap(d time.Duration) string { return phraseGap(d) }
-
-// Lasted says a duration with as much as a reader wants to know of it.
-func Lasted(d time.Duration) string { return phraseDuration(d) }
-
-// Lasting says a duration of a summary; a dash where it is not known.
-func Lasting(s *summary.Seconds) string { return phraseSeconds(s) }

@@ -38,7 +38,7 @@ type Query struct {
 	ID string
 	// Since bounds the search for a call of which no summary is stored, and of its parked messages.
 	Since time.Time
-	// Search allows to look through log and summaries for an id that neither the table nor a subject names.
+	// Search allows looking through log and summaries for an id that neither the table nor a subject names.
 	Search bool
 	// MaxScanned bounds the entries of the log that are looked at, MaxScan the time; 0: all of them.
 	MaxScanned int

@@ -4,8 +4,8 @@
 // Sources reads the parts for a Query: the live table, the log, the stored summaries, the parked messages. Compose
 // makes a Story of them, in the order in which Legato learned, which encodes to JSON. Ladder draws it as text.
 //
-// It guarantees that a story says how much of the log it was made from; that it never holds digits, names, texts or a
-// client state; and that a masked one holds no whole phone number. Compose and Ladder are pure functions; only
+// It guarantees that a story says how much of the log it was made from; that it never holds digits, texts, a client
+// state, or names but those of the parties; and that a masked one holds no whole phone number or name. Compose and Ladder are pure functions; only
 // Sources reads.
 //
 // It does not know who asks, nor over what.
@@ -122,7 +122,7 @@ type Leg struct {
 // Kind is what an item of the timeline is.
 type Kind string
 
-// Kinds of items. Each but the first two has a part of the same name.
+// Kinds of items. A redelivery and a missing event use `event`; every other kind has a part of its own name.
 const (
 	// KindEvent: an event, when the log took it first.
 	KindEvent Kind = "event"
@@ -215,7 +215,7 @@ type Backfill struct {
 
 // Check is something that became due.
 type Check struct {
-	// What it asks for: status, settle, expire or repair.
+	// What it asks for: status, settle, expire, close or repair.
 	What    session.CheckKind `json:"what"`
 	Attempt int               `json:"attempt,omitempty"`
 }

@@ -1,6 +1,9 @@
 package forward
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 const (
 	// breakAfter consecutive failures, of whatever sessions, say that the target is dead.
@@ -58,4 +61,79 @@ func (b *breaker) note(now time.Time, r Result, after time.Duration, probe bool)
 	}
 	b.probeAt = now.Add(max(b.pause, min(after, maxHold)))
 	return changed
+}
+
+// breakerChanged tells what the breaker says by an answer. r.mu is held.
+func (r *runner) breakerChanged(a answer) {
+	if r.breaker.open {
+		r.died = r.breaker.since
+		r.log.Warn("the target does not answer; it is probed, and what commands waits", "failures", r.breaker.failures,
+			"result", string(a.result), "status", a.status, "error", a.err)
+		r.meter.breaker.Set(1)
+		return
+	}
+	r.recovered = time.Now()
+	r.log.Info("the target answers again")
+	r.meter.breaker.Set(0)
+	for _, l := range r.lanes.byKey {
+		l.wake()
+		r.lanes.queue(l)
+	}
+}
+
+// probeLater sees to it that something is tried when the next probe is due. r.mu is held.
+func (r *runner) probeLater(now time.Time) {
+	wait := max(r.breaker.probeAt.Sub(now), 0)
+	if r.prober != nil {
+		r.prober.Reset(wait)
+		return
+	}
+	r.prober = time.AfterFunc(wait, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.dispatch()
+	})
+}
+
+// sweep ends or sets aside, while the breaker is open, what does not wait for the target, so that the consumer
+// moves and what commands is not behind it. It reports whether the breaker is open. Where the fold does not answer soon,
+// commands are left for the next time: what has happened is recorded in between.
+func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
+	ctx, cancel := context.WithTimeout(ctx, recordEvery)
+	defer cancel()
+	r.mu.Lock()
+	if r.breaker.open && r.pin == "" && r.standing.elsewhere && len(r.held) == 0 {
+		// Another replica works the target, and nothing is here by which this one could see that it answers again.
+		r.breaker = breaker{}
+		r.meter.breaker.Set(0)
+	}
+	if !r.breaker.open || r.settling || r.stopped {
+		defer r.mu.Unlock()
+		return r.breaker.open
+	}
+	var idle []*item
+	for _, it := range r.held {
+		if it.state == waiting {
+			idle = append(idle, it)
+		}
+	}
+	r.mu.Unlock()
+	blind := false
+	for _, it := range idle {
+		if blind && !it.reports && now.Before(r.endsAt(it)) {
+			continue
+		}
+		result := r.useless(ctx, it, now) // asked without the lock: it may have to wait for the fold
+		blind = blind || result == notFolded
+		r.mu.Lock()
+		switch {
+		case !r.breaker.open || it.state != waiting || r.held[it.heldKey()] != it:
+		case result.Final():
+			r.end(it, answer{result: result})
+		case it.reports:
+			r.setAside(it, 0)
+		}
+		r.mu.Unlock()
+	}
+	return true
 }

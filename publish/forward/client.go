@@ -73,7 +73,7 @@ type answer struct {
 }
 
 // post makes one attempt. keep bounds what is kept of the answer's body, of a good one too where good is set.
-func (c *client) post(ctx context.Context, e *call.Entry, seq uint64, attempt, keep int, good bool) answer {
+func (c *client) post(ctx context.Context, e *call.Entry, attempt, keep int, good bool) answer {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -81,7 +81,7 @@ func (c *client) post(ctx context.Context, e *call.Entry, seq uint64, attempt, k
 	r := (&http.Request{
 		Method: http.MethodPost, URL: c.target.URL, Host: c.target.URL.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: c.header(e, seq, attempt, start), ContentLength: int64(len(e.Data)),
+		Header: c.header(e, attempt, start), ContentLength: int64(len(e.Data)),
 		Body: body(), GetBody: func() (io.ReadCloser, error) { return body(), nil },
 	}).WithContext(ctx)
 	// Not an http.Client: that would follow redirects and know cookies.
@@ -131,7 +131,7 @@ func said(err error) string {
 	return strings.ToValidUTF8(strings.TrimRight(text[:min(len(text), maxError)], " (:"), "")
 }
 
-func (c *client) header(e *call.Entry, seq uint64, attempt int, now time.Time) http.Header {
+func (c *client) header(e *call.Entry, attempt int, now time.Time) http.Header {
 	h := make(http.Header, 10)
 	set := func(name, value string) {
 		if value != "" {
@@ -142,8 +142,8 @@ func (c *client) header(e *call.Entry, seq uint64, attempt int, now time.Time) h
 	set("User-Agent", orDefault(e.UserAgent, call.WebhookUserAgent))
 	set("Telnyx-Signature-Ed25519", e.Signature)
 	set("Telnyx-Timestamp", e.Timestamp)
-	if seq > 0 { // it is no event of the log else
-		set("Legato-Event-Seq", strconv.FormatUint(seq, 10))
+	if e.Seq > 0 { // otherwise it is not an event of the log
+		set("Legato-Event-Seq", strconv.FormatUint(e.Seq, 10))
 	}
 	set("Legato-Forward-Attempt", strconv.Itoa(attempt))
 	if !e.ReceivedAt.IsZero() {
@@ -158,7 +158,7 @@ func (c *client) header(e *call.Entry, seq uint64, attempt int, now time.Time) h
 	return h
 }
 
-// signatureAge returns how many seconds old a signature is, empty while that is no matter.
+// signatureAge returns how many seconds old a signature is, empty while it does not matter.
 func signatureAge(timestamp string, now time.Time) string {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil {

@@ -30,11 +30,6 @@ const (
 
 var errClosed = errors.New("the consumer was closed")
 
-// place is the target's durable consumer: where it stands in the stream.
-type place struct {
-	consumer jetstream.Consumer
-}
-
 func consumerName(target string) string { return "forward_" + target }
 
 // open makes sure of the consumer. A new target begins with what is received from then on.
@@ -55,7 +50,7 @@ func (r *runner) open(ctx context.Context) (jetstream.Consumer, error) {
 		return nil, fmt.Errorf("make the place of %s on %s: %w", r.target.Name, r.cfg.Layout.Events, err)
 	}
 	r.mu.Lock()
-	r.place.consumer = consumer
+	r.consumer = consumer
 	r.mu.Unlock()
 	return consumer, nil
 }

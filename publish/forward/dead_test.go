@@ -2,17 +2,28 @@ package forward_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/net/http2"
 
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/publish/forward"
@@ -171,6 +182,106 @@ func TestATargetThatAsksForTimeGetsIt(t *testing.T) {
 			t.Errorf("event %d came after %v, want two seconds at least", r.seq, pause)
 		}
 	}
+}
+
+func TestWhyATargetCannotBeReachedIsRecordedAndLogged(t *testing.T) {
+	w := newWorld(t)
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour)}
+	unknown, err := x509.CreateCertificate(rand.Reader, by, by, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{unknown}, PrivateKey: key}}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	lines := new(lines)
+	_, stop := w.run(forward.Config{
+		Targets: targets(t, strings.Replace(server.URL, "https://", "https://user:word@", 1), nil), Logger: slog.New(slog.NewTextHandler(lines, nil)),
+	})
+	before := time.Now()
+	seq := w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
+	got := w.attempts(seq, before, 5)[0]
+	if got.Result != forward.Unreachable || !strings.Contains(got.Error, "x509: ") || strings.Contains(got.Error, "word") {
+		t.Errorf("recorded: got %+v, want that it is the certificate", got)
+	}
+	stop()
+	if !strings.Contains(lines.String(), "x509: ") || strings.Contains(lines.String(), "word") {
+		t.Errorf("the log does not say why: %s", lines)
+	}
+}
+
+// A server that stops says on the connection what it has not taken: that goes to another connection, and is one attempt.
+func TestWhatAConnectionHasNotTakenGoesToAnother(t *testing.T) {
+	w, a := newWorld(t), newApp(t, nil)
+	server := httptest.NewUnstartedServer(a)
+	l := &leaving{Listener: server.Listener, t: t}
+	server.Listener, server.EnableHTTP2 = l, true
+	server.StartTLS()
+	t.Cleanup(l.gone.Wait)
+	t.Cleanup(server.Close)
+	_, stop := w.run(forward.Config{Targets: targets(t, server.URL, nil)})
+	before := time.Now()
+	seq := w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
+	if got := w.attempts(seq, before, 1); got[0].Result != forward.Done || got[0].Number != 1 {
+		t.Errorf("recorded: got %+v, want that it was taken", got[0])
+	}
+	stop()
+}
+
+// leaving is a listener whose first connection takes nothing.
+type leaving struct {
+	net.Listener
+	t     *testing.T
+	first sync.Once
+	gone  sync.WaitGroup
+}
+
+func (l *leaving) Accept() (net.Conn, error) {
+	l.first.Do(func() {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		l.gone.Go(func() {
+			goAway(l.t, tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate()}, NextProtos: []string{"h2"}}))
+		})
+	})
+	return l.Listener.Accept()
+}
+
+// goAway takes nothing of the first request on a connection.
+func goAway(t *testing.T, conn net.Conn) {
+	defer conn.Close()
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		t.Error(err)
+		return
+	}
+	f := http2.NewFramer(conn, conn)
+	err := f.WriteSettings()
+	for err == nil {
+		var frame http2.Frame
+		if frame, err = f.ReadFrame(); err != nil {
+			return // the other side has gone
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				err = f.WriteSettingsAck()
+			}
+		case *http2.DataFrame:
+			if frame.StreamEnded() {
+				err = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+			}
+		}
+	}
+	t.Error(err)
 }
 
 // metric returns the sum of a metric's values that have the labels.

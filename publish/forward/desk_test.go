@@ -2,10 +2,16 @@ package forward_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +28,25 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	// Certificates of httptest are those of a known authority: the process reads these once.
+	file := filepath.Join(os.TempDir(), fmt.Sprintf("legato-test-%d.pem", os.Getpid()))
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate().Certificate[0]}), 0o600); err != nil {
+		panic(err)
+	}
+	if err := os.Setenv("SSL_CERT_FILE", file); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.Remove(file)
+		os.Exit(code)
+	}))
+}
+
+// certificate is that of httptest's servers, for 127.0.0.1.
+func certificate() tls.Certificate {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return s.TLS.Certificates[0]
 }
 
 func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
@@ -90,6 +114,7 @@ func (w *world) recorded(dead bool, attempts ...forward.Attempt) {
 func TestWhatIsLeftOfAnErasedRecordIsNotTakenForTheNewest(t *testing.T) {
 	w := newWorld(t)
 	_, stop := w.run(forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
+	w.settled(w.desk(), "app") // it is known
 	stop()
 	began := time.Now().UTC().Truncate(time.Millisecond).Add(-2 * time.Hour)
 	at := func(seq uint64, number int, result forward.Result) forward.Attempt {
@@ -201,6 +226,7 @@ func (b *broken) Publish(ctx context.Context, subject string, body []byte, opts 
 func TestARetryByHandThatFailsHalfwaySaysHowMuchIsAskedFor(t *testing.T) {
 	w := newWorld(t)
 	_, stop := w.run(forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
+	w.settled(w.desk(), "app") // it is known
 	stop()
 	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "{}"})
 	desk := forward.NewDesk(&broken{w.nats.JS, 1}, w.nats.Layout)
@@ -213,9 +239,9 @@ func TestTheOldestEventThatWaitsIsOneThatTheTargetTakes(t *testing.T) {
 	w := newWorld(t)
 	hold := make(chan struct{})
 	a := newApp(t, func(http.ResponseWriter, request) { <-hold })
-	t.Cleanup(sync.OnceFunc(func() { close(hold) }))
 	only := func(f *forward.Flags) { f.Only = []string{"app=call.cost", "call.hangup"} }
 	w.run(forward.Config{Targets: targets(t, a.server.URL, only), Timeout: patience})
+	t.Cleanup(func() { close(hold) })
 	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
 	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "{}"})
 	a.awaitCount(1)
@@ -237,11 +263,11 @@ func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
 			<-hold
 		}
 	})
-	t.Cleanup(sync.OnceFunc(func() { close(hold) }))
 	registry := prometheus.NewRegistry()
 	const quiet = 6 * time.Second
 	only := func(f *forward.Flags) { f.Only = []string{"app=call.cost"} }
 	f, _ := w.run(forward.Config{Targets: targets(t, a.server.URL, only), Registerer: registry, Timeout: patience, ReportsFor: quiet})
+	t.Cleanup(func() { close(hold) })
 	w.put(event{typ: "call.cost", session: "s", leg: "l", body: "old"})
 	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "for somebody else"})
 	last := time.Now()

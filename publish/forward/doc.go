@@ -12,7 +12,8 @@
 //     event that only reports: when it fails it is set aside, and is tried again later than its followers. Where a
 //     replica is followed by another with an attempt under way, and that one finds the leg over, the attempt can
 //     arrive behind what follows.
-//   - An event on which the application commands is never sent once its leg is over.
+//   - An event on which the application commands is never sent once its leg is over, but in proxy mode while Telnyx
+//     waits for the answer.
 //   - One replica at a time works a target; another one takes its place within about two seconds.
 //   - A target that is slow or dead costs bounded memory, and one probe at a time.
 //

@@ -3,21 +3,15 @@ package forward_test
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/publish/forward"
@@ -204,28 +198,6 @@ func TestATargetThatDoesNotAnswerInTimeIsTriedAgain(t *testing.T) {
 	a.awaitCount(2)
 	if got := w.attempts(seq, before, 2); got[0].Result != forward.TimedOut || got[1].Result != forward.Done {
 		t.Errorf("recorded: got %+v, want a time-out and a success", got)
-	}
-}
-
-func TestWhyATargetCannotBeReachedIsRecordedAndLogged(t *testing.T) {
-	w := newWorld(t)
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS() // by an authority that nobody knows
-	t.Cleanup(server.Close)
-	lines := new(lines)
-	_, stop := w.run(forward.Config{
-		Targets: targets(t, strings.Replace(server.URL, "https://", "https://user:word@", 1), nil), Logger: slog.New(slog.NewTextHandler(lines, nil)),
-	})
-	before := time.Now()
-	seq := w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
-	got := w.attempts(seq, before, 5)[0]
-	if got.Result != forward.Unreachable || !strings.Contains(got.Error, "x509: ") || strings.Contains(got.Error, "word") {
-		t.Errorf("recorded: got %+v, want that it is the certificate", got)
-	}
-	stop()
-	if !strings.Contains(lines.String(), "x509: ") || strings.Contains(lines.String(), "word") {
-		t.Errorf("the log does not say why: %s", lines)
 	}
 }
 
@@ -425,10 +397,7 @@ func TestWhatFailedAtTheStartIsTriedAgain(t *testing.T) {
 	if err := w.nats.JS.DeleteStream(t.Context(), w.nats.Layout.Events); err != nil {
 		t.Fatal(err)
 	}
-	cfg := forward.Config{
-		JetStream: w.nats.JS, Layout: w.nats.Layout, Calls: w.fold, Targets: targets(t, "http://127.0.0.1:1/", nil),
-		Registerer: prometheus.NewRegistry(),
-	}
+	cfg := w.config(w.nats.JS, forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
 	if _, err := forward.New(t.Context(), cfg); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Fatalf("without the stream of events: got error %v", err)
 	}

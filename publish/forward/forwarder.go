@@ -26,33 +26,25 @@ type Calls interface {
 	Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error)
 }
 
-// Defaults of Config.
-const (
-	DefaultTimeout     = 2 * time.Second
-	DefaultFor         = time.Minute
-	DefaultReportsFor  = time.Hour
-	DefaultConcurrency = 64
-)
-
-// Config says what is forwarded where.
+// Config says what is forwarded where. What may be left out says so.
 type Config struct {
 	// JetStream and Layout are those of the deployment; the stream of forwarding must be there.
 	JetStream jetstream.JetStream
 	Layout    natsd.Layout
 	// Targets are the applications.
 	Targets []Target
-	// Timeout bounds one attempt. Zero: DefaultTimeout.
+	// Timeout bounds one attempt.
 	Timeout time.Duration
 	// For and ReportsFor are how long after its receipt an event is worth trying: one that commands, and one that
-	// only reports. Zero: DefaultFor, DefaultReportsFor.
+	// only reports.
 	For, ReportsFor time.Duration
-	// Concurrency bounds the attempts under way to one target. Zero: DefaultConcurrency.
+	// Concurrency bounds the attempts under way to one target.
 	Concurrency int
 	// Backfill forwards also what was filled in from the provider's history.
 	Backfill bool
 	// Pauses are the growing pauses between attempts at an event that only reports. Empty: 10 s, 1 min, 5 min.
 	Pauses []time.Duration
-	// Calls answers about calls. Required.
+	// Calls answers about calls.
 	Calls Calls
 	// Logger takes a line for each event that was not delivered. Nil: nothing is logged.
 	Logger *slog.Logger
@@ -83,20 +75,8 @@ func (c *Config) complete() error {
 	switch {
 	case c.JetStream == nil || c.Calls == nil:
 		return errors.New("forward: JetStream and Calls are required")
-	case c.Timeout < 0 || c.For < 0 || c.ReportsFor < 0 || c.Concurrency < 0:
-		return errors.New("forward: time limits and concurrency cannot be negative")
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.For == 0 {
-		c.For = DefaultFor
-	}
-	if c.ReportsFor == 0 {
-		c.ReportsFor = DefaultReportsFor
-	}
-	if c.Concurrency == 0 {
-		c.Concurrency = DefaultConcurrency
+	case c.Timeout <= 0 || c.For <= 0 || c.ReportsFor <= 0 || c.Concurrency <= 0:
+		return errors.New("forward: time limits and concurrency must be more than 0")
 	}
 	if len(c.Pauses) == 0 {
 		c.Pauses = defaultPauses()
@@ -147,11 +127,8 @@ func New(ctx context.Context, cfg Config) (*Forwarder, error) {
 // Run forwards until ctx ends. Attempts under way are let finish then, and what is not through is given back.
 func (f *Forwarder) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, r := range f.runners {
+	for _, r := range slices.Concat(f.runners, f.proxies) {
 		wg.Go(func() { r.run(ctx) })
-	}
-	for _, r := range f.proxies {
-		wg.Go(func() { r.runProxy(ctx) })
 	}
 	wg.Wait()
 	return nil
@@ -160,15 +137,18 @@ func (f *Forwarder) Run(ctx context.Context) error {
 // stopWithin bounds what is stored and told at the stop.
 const stopWithin = 3 * time.Second
 
-// run works the target until ctx ends.
+// run works the target until ctx ends. In proxy mode it makes the attempts alone that somebody asks for, and records what
+// was answered.
 func (r *runner) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	wg.Go(func() { r.follow(ctx) })
-	for i, pause := range r.cfg.Pauses {
-		wg.Go(func() { r.bringBack(ctx, className(i), pause) })
+	if r.target.Mode != Proxy {
+		wg.Go(func() { r.follow(ctx) })
+		for i, pause := range r.cfg.Pauses {
+			wg.Go(func() { r.bringBack(ctx, className(i), pause) })
+		}
+		wg.Go(func() { r.keepUp(ctx) })
 	}
 	wg.Go(func() { r.bringBack(ctx, handClass, 0) })
-	wg.Go(func() { r.keepUp(ctx) })
 	wg.Go(func() { r.tick(ctx) })
 	wg.Go(func() { r.heartbeat(ctx) })
 

@@ -12,8 +12,7 @@ import (
 
 // item is one event on its way to one target.
 type item struct {
-	// seq is its place in the stream; entry.Seq is its position in the log, as the fold counts.
-	seq   uint64
+	// entry is the event; of one that was set aside there are place and time alone, until it is read.
 	entry call.Entry
 	// reports tells that it may arrive late.
 	reports bool
@@ -43,7 +42,7 @@ type heldKey struct {
 	aside bool
 }
 
-func (it *item) heldKey() heldKey { return heldKey{it.seq, it.msg == nil} }
+func (it *item) heldKey() heldKey { return heldKey{it.entry.Seq, it.msg == nil} }
 
 type itemState int
 
@@ -58,7 +57,7 @@ const (
 type lane struct {
 	key   string
 	items []*item
-	// queued tells that it stands among the ready ones, and at when its first item may be tried.
+	// queued tells that it stands among the ready lanes.
 	queued bool
 	timer  *time.Timer // runs while the first item pauses
 }
@@ -78,7 +77,7 @@ func laneKey(session call.SessionID, ref call.Ref) string {
 // add puts an item in its order, behind what is under way.
 func (l *lane) add(it *item) {
 	i := len(l.items)
-	for i > 0 && l.items[i-1].seq > it.seq && l.items[i-1].state != underWay {
+	for i > 0 && l.items[i-1].entry.Seq > it.entry.Seq && l.items[i-1].state != underWay {
 		i--
 	}
 	l.items = slices.Insert(l.items, i, it)

@@ -133,7 +133,7 @@ func (r *runner) retryAll(ctx context.Context, class string, batch []ref, m jets
 		ref     ref
 		through bool
 	}
-	outcomes := make(chan outcome, len(batch)) // nobody waits to be heard
+	outcomes := make(chan outcome, len(batch)) // buffered for all, so that ended never blocks
 	room := max(1, r.cfg.Concurrency/laterShare)
 	alive := time.NewTicker(laterAckWait / 3)
 	defer alive.Stop()
@@ -167,7 +167,7 @@ func (r *runner) retryAll(ctx context.Context, class string, batch []ref, m jets
 func (r *runner) retry(ctx context.Context, class string, e ref, ended func(through bool)) {
 	at := time.UnixMilli(e.At).UTC()
 	it := &item{
-		seq: e.Seq, entry: call.Entry{ReceivedAt: at}, reports: true,
+		entry: call.Entry{Seq: e.Seq, ReceivedAt: at}, reports: true,
 		attempts: e.Attempts, rounds: e.Rounds, ended: ended,
 	}
 	byHand := class == handClass
@@ -190,7 +190,7 @@ func (r *runner) retry(ctx context.Context, class string, e ref, ended func(thro
 
 // retryRead reads an event that was set aside, and hands it to its lane.
 func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
-	e, err := readEntry(ctx, r.cfg, it.seq)
+	e, err := readEntry(ctx, r.cfg, it.entry.Seq)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -199,7 +199,7 @@ func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
 	case errors.Is(err, ErrNoEvent):
 		r.end(it, answer{result: Expired})
 	case err != nil:
-		r.log.Warn("an event that was set aside could not be read", "seq", it.seq, "error", err)
+		r.log.Warn("an event that was set aside could not be read", "seq", it.entry.Seq, "error", err)
 		if byHand {
 			r.drop(it) // it was asked for, and is asked for again
 			return
@@ -207,7 +207,7 @@ func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
 		r.held[it.heldKey()] = it
 		r.setAside(it, 0)
 	default:
-		fresh := r.newItem(it.seq, e)
+		fresh := r.newItem(e)
 		fresh.attempts, fresh.rounds, fresh.ended = it.attempts, it.rounds, it.ended
 		if byHand {
 			r.wg.Go(func() { r.tryByHand(fresh) }) //nolint:contextcheck // an attempt is let finish, and has a time limit of its own
@@ -233,7 +233,7 @@ func (r *runner) tryByHand(it *item) {
 	}
 	if a.result == "" {
 		it.attempts++
-		a = r.client.post(ctx, &it.entry, it.seq, it.attempts, answerKept, false)
+		a = r.client.post(ctx, &it.entry, it.attempts, answerKept, false)
 		r.meter.attempt(&it.entry, a)
 	}
 	r.ledger.note(it, a)

@@ -44,6 +44,14 @@ type Attempt struct {
 	Error string `json:"error,omitempty"`
 }
 
+// attempt is what is recorded of an answer that is there by now.
+func (a answer) attempt(seq uint64, number int) Attempt {
+	return Attempt{
+		Seq: seq, Number: number, At: time.Now().UTC().Truncate(time.Millisecond), Millis: a.took.Milliseconds(),
+		Status: a.status, Result: a.result, Answer: strings.ToValidUTF8(string(a.body), "\uFFFD"), Error: a.err,
+	}
+}
+
 // record is one message of attempts.
 type record struct {
 	Attempts []Attempt `json:"attempts"`
@@ -72,16 +80,9 @@ func newLedger(cfg *setup, target string, log *slog.Logger) *ledger {
 
 // note takes down an attempt, or the end of an item without one.
 func (l *ledger) note(it *item, a answer) {
-	l.add(Attempt{
-		Seq: it.seq, Number: it.attempts, At: time.Now().UTC().Truncate(time.Millisecond), Millis: a.took.Milliseconds(),
-		Status: a.status, Result: a.result, Answer: strings.ToValidUTF8(string(a.body), "\uFFFD"), Error: a.err,
-	})
-}
-
-func (l *ledger) add(a Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting = append(l.waiting, a)
+	l.waiting = append(l.waiting, a.attempt(it.entry.Seq, it.attempts))
 	l.bound()
 	if len(l.waiting) == maxRecorded {
 		select {

@@ -24,7 +24,7 @@ type Listener struct {
 	Since time.Time
 	// Session is the one whose events are posted. Empty: all.
 	Session call.SessionID
-	// Timeout bounds one attempt. Zero: DefaultTimeout.
+	// Timeout bounds one attempt. Required.
 	Timeout time.Duration
 	// Sign signs a body anew. Nil: the signature goes on as it came.
 	Sign func(body []byte) (timestamp, signature string)
@@ -35,9 +35,6 @@ type Listener struct {
 // Run posts one event after another, in the order of the log, until ctx ends or Sent fails. It fails when the feed
 // cannot be read.
 func (l *Listener) Run(ctx context.Context) error {
-	if l.Timeout == 0 {
-		l.Timeout = DefaultTimeout
-	}
 	from := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{l.Layout.Prefix + "." + call.TopicEvent + ">"}, DeliverPolicy: jetstream.DeliverNewPolicy,
 	}
@@ -85,9 +82,5 @@ func (l *Listener) post(ctx context.Context, target *client, m jetstream.Msg) er
 	if l.Sign != nil {
 		e.Timestamp, e.Signature = l.Sign(e.Data)
 	}
-	seq := meta.Sequence.Stream
-	a := target.post(ctx, &e, seq, 1, answerKept, false)
-	return l.Sent(e, Attempt{
-		Seq: seq, Number: 1, At: time.Now().UTC(), Millis: a.took.Milliseconds(), Status: a.status, Result: a.result, Answer: string(a.body), Error: a.err,
-	})
+	return l.Sent(e, target.post(ctx, &e, 1, answerKept, false).attempt(e.Seq, 1))
 }

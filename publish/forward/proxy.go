@@ -3,7 +3,6 @@ package forward
 import (
 	"context"
 	"net/http"
-	"sync"
 
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -41,7 +40,7 @@ func (r *runner) answer(ctx context.Context, e *call.Entry) Answer {
 	a := answer{result: TimedOut}
 	select {
 	case r.room <- struct{}{}:
-		a = r.client.post(ctx, e, e.Seq, max(e.Attempt, 1), answerProxied+1, true)
+		a = r.client.post(ctx, e, max(e.Attempt, 1), answerProxied+1, true)
 		<-r.room
 	case <-ctx.Done():
 	}
@@ -57,7 +56,7 @@ func (r *runner) answer(ctx context.Context, e *call.Entry) Answer {
 		r.meter.end(a.result)
 	}
 	if e.Seq > 0 {
-		it := &item{seq: e.Seq, entry: *e, attempts: max(e.Attempt, 1)}
+		it := &item{entry: *e, attempts: max(e.Attempt, 1)}
 		if a.body = a.body[:min(len(a.body), answerKept)]; a.result == Done {
 			a.body = nil
 		} else {
@@ -66,20 +65,4 @@ func (r *runner) answer(ctx context.Context, e *call.Entry) Answer {
 		r.ledger.note(it, a)
 	}
 	return answer
-}
-
-// runProxy records what was answered, and makes the attempts that somebody asks for, until ctx ends.
-func (r *runner) runProxy(ctx context.Context) {
-	var wg sync.WaitGroup
-	wg.Go(func() { r.bringBack(ctx, handClass, 0) })
-	wg.Go(func() { r.tick(ctx) })
-	wg.Go(func() { r.heartbeat(ctx) })
-	<-ctx.Done()
-	r.stop()
-	wg.Wait()
-	r.wg.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-	defer cancel()
-	r.record(ctx)
-	r.client.close()
 }

@@ -66,7 +66,7 @@ func (r *runner) take(m jetstream.Msg) {
 	}
 	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
 	e.Data = m.Data()
-	it := r.newItem(seq, e)
+	it := r.newItem(e)
 	it.msg, it.pin, it.delivered = m, r.pin, r.delivered
 	if r.settling {
 		r.held[it.heldKey()] = it // admitted in order when all are here
@@ -80,7 +80,7 @@ func (r *runner) take(m jetstream.Msg) {
 // does a turn begin, and so does it go on when deliveries were lost with a connection. r.mu is held.
 func (r *runner) await(m jetstream.Msg) {
 	r.settling = true
-	consumer, pin, reply := r.place.consumer, r.pin, m.Reply()
+	consumer, pin, reply := r.consumer, r.pin, m.Reply()
 	r.wg.Go(func() { r.settlePlace(consumer, pin, reply) })
 }
 

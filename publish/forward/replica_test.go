@@ -163,7 +163,7 @@ func TestReplicasThatStartTogetherShareAPlace(t *testing.T) {
 	for range replicas {
 		_, js := w.nats.Dial()
 		go func() {
-			_, err := forward.New(t.Context(), forward.Config{JetStream: js, Layout: w.nats.Layout, Calls: w.fold, Targets: targets(t, a.server.URL, nil)})
+			_, err := forward.New(t.Context(), w.config(js, forward.Config{Targets: targets(t, a.server.URL, nil)}))
 			errs <- err
 		}()
 	}

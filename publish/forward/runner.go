@@ -49,10 +49,10 @@ type runner struct {
 	// stopped for a while believes what was so before.
 	lastBeat, awake time.Time
 
-	pin       string // empty: another replica works the target, or none does yet
-	delivered uint64 // the consumer's count at the last message
-	settling  bool   // what was handed out before is not all here yet: no attempt may begin
-	place     place
+	pin       string             // empty: another replica works the target, or none does yet
+	delivered uint64             // the consumer's count at the last message
+	settling  bool               // what was handed out before is not all here yet: no attempt may begin
+	consumer  jetstream.Consumer // where the target stands in the stream
 	standing  standing
 }
 
@@ -78,20 +78,17 @@ func (r *runner) admit(it *item) {
 }
 
 // newItem makes an item of an entry.
-func (r *runner) newItem(seq uint64, e call.Entry) *item {
+func (r *runner) newItem(e call.Entry) *item {
 	session := e.Ref.Session
 	if session == "" {
 		session = r.cfg.Calls.Session(e.Ref)
 	}
-	return &item{seq: seq, entry: e, key: laneKey(session, e.Ref), reports: Reports(eventType(&e))}
+	return &item{entry: e, key: laneKey(session, e.Ref), reports: Reports(e.EventType())}
 }
-
-// eventType is the type of an entry that is an event.
-func eventType(e *call.Entry) string { return e.EventType() }
 
 // wants reports whether the target is to get an event.
 func (r *runner) wants(e *call.Entry) bool {
-	return (r.cfg.Backfill || !e.Backfill) && r.target.Filter.Takes(eventType(e), e.Ref.Connection)
+	return (r.cfg.Backfill || !e.Backfill) && r.target.Filter.Takes(e.EventType(), e.Ref.Connection)
 }
 
 // dispatch starts attempts as long as there is something to try, and room. r.mu is held.
@@ -147,7 +144,7 @@ func (r *runner) try(it *item) answer {
 		return answer{result: result}
 	}
 	it.attempts++
-	a := r.client.post(ctx, &it.entry, it.seq, it.attempts, answerKept, false)
+	a := r.client.post(ctx, &it.entry, it.attempts, answerKept, false)
 	r.ledger.note(it, a)
 	r.meter.attempt(&it.entry, a)
 	return a
@@ -284,81 +281,6 @@ func (r *runner) setAside(it *item, atLeast time.Duration) {
 	r.shelf.add(it, atLeast)
 }
 
-// breakerChanged tells what the breaker says by an answer. r.mu is held.
-func (r *runner) breakerChanged(a answer) {
-	if r.breaker.open {
-		r.died = r.breaker.since
-		r.log.Warn("the target does not answer; it is probed, and what commands waits", "failures", r.breaker.failures,
-			"result", string(a.result), "status", a.status, "error", a.err)
-		r.meter.breaker.Set(1)
-		return
-	}
-	r.recovered = time.Now()
-	r.log.Info("the target answers again")
-	r.meter.breaker.Set(0)
-	for _, l := range r.lanes.byKey {
-		l.wake()
-		r.lanes.queue(l)
-	}
-}
-
-// probeLater sees to it that something is tried when the next probe is due. r.mu is held.
-func (r *runner) probeLater(now time.Time) {
-	wait := max(r.breaker.probeAt.Sub(now), 0)
-	if r.prober != nil {
-		r.prober.Reset(wait)
-		return
-	}
-	r.prober = time.AfterFunc(wait, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.dispatch()
-	})
-}
-
-// sweep ends or sets aside, while the breaker is open, what does not wait for the target, so that the consumer
-// moves and what commands is not behind it. It reports whether the breaker is open. Where the fold does not answer soon,
-// commands are left for the next time: what has happened is recorded in between.
-func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
-	ctx, cancel := context.WithTimeout(ctx, recordEvery)
-	defer cancel()
-	r.mu.Lock()
-	if r.breaker.open && r.pin == "" && r.standing.elsewhere && len(r.held) == 0 {
-		// Another replica works the target, and nothing is here by which this one could see that it answers again.
-		r.breaker = breaker{}
-		r.meter.breaker.Set(0)
-	}
-	if !r.breaker.open || r.settling || r.stopped {
-		defer r.mu.Unlock()
-		return r.breaker.open
-	}
-	var idle []*item
-	for _, it := range r.held {
-		if it.state == waiting {
-			idle = append(idle, it)
-		}
-	}
-	r.mu.Unlock()
-	blind := false
-	for _, it := range idle {
-		if blind && !it.reports && now.Before(r.endsAt(it)) {
-			continue
-		}
-		result := r.useless(ctx, it, now) // asked without the lock: it may have to wait for the fold
-		blind = blind || result == notFolded
-		r.mu.Lock()
-		switch {
-		case !r.breaker.open || it.state != waiting || r.held[it.heldKey()] != it:
-		case result.Final():
-			r.end(it, answer{result: result})
-		case it.reports:
-			r.setAside(it, 0)
-		}
-		r.mu.Unlock()
-	}
-	return true
-}
-
 // end lets go of an item for good. r.mu is held.
 func (r *runner) end(it *item, a answer) {
 	r.meter.end(a.result)
@@ -377,8 +299,8 @@ func (r *runner) report(it *item, a answer) {
 	if a.result == Stale {
 		say = r.log.Info
 	}
-	say("an event was not delivered", "result", string(a.result), "seq", it.seq,
-		"type", eventType(&it.entry), "attempts", it.attempts, "status", a.status,
+	say("an event was not delivered", "result", string(a.result), "seq", it.entry.Seq,
+		"type", it.entry.EventType(), "attempts", it.attempts, "status", a.status,
 		"age_ms", time.Since(it.entry.ReceivedAt).Milliseconds())
 }
 
@@ -386,7 +308,7 @@ func (r *runner) report(it *item, a answer) {
 func (r *runner) forget(it *item) {
 	r.release(it)
 	if it.msg != nil {
-		r.through.add(it.seq)
+		r.through.add(it.entry.Seq)
 		ack(r.log, it.msg)
 	}
 	if it.ended != nil {

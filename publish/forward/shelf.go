@@ -103,7 +103,7 @@ func (s *shelf) store(ctx context.Context, ours func([]*item) []*item, stored fu
 			var r refs
 			for _, it := range items {
 				r.Refs = append(r.Refs, ref{
-					Seq: it.seq, At: it.entry.ReceivedAt.UnixMilli(), Attempts: it.attempts, Rounds: it.rounds + 1,
+					Seq: it.entry.Seq, At: it.entry.ReceivedAt.UnixMilli(), Attempts: it.attempts, Rounds: it.rounds + 1,
 				})
 			}
 			if err := putLater(ctx, s.cfg, s.target, className(class), r); err != nil {

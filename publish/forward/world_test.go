@@ -2,6 +2,7 @@ package forward_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -144,8 +145,8 @@ func (w *world) run(cfg forward.Config) (f *forward.Forwarder, stop func()) {
 	return w.runOn(w.nats.JS, cfg)
 }
 
-func (w *world) runOn(js jetstream.JetStream, cfg forward.Config) (f *forward.Forwarder, stop func()) {
-	w.t.Helper()
+// config fills in what a configuration leaves out.
+func (w *world) config(js jetstream.JetStream, cfg forward.Config) forward.Config {
 	cfg.JetStream, cfg.Layout = js, w.nats.Layout
 	if cfg.Calls == nil {
 		cfg.Calls = w.fold
@@ -153,10 +154,17 @@ func (w *world) runOn(js jetstream.JetStream, cfg forward.Config) (f *forward.Fo
 	if cfg.Registerer == nil {
 		cfg.Registerer = prometheus.NewRegistry()
 	}
+	cfg.Timeout, cfg.For, cfg.ReportsFor = cmp.Or(cfg.Timeout, 2*time.Second), cmp.Or(cfg.For, time.Minute), cmp.Or(cfg.ReportsFor, time.Hour)
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, 64)
+	return cfg
+}
+
+func (w *world) runOn(js jetstream.JetStream, cfg forward.Config) (f *forward.Forwarder, stop func()) {
+	w.t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(testWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	f, err := forward.New(w.t.Context(), cfg)
+	f, err := forward.New(w.t.Context(), w.config(js, cfg))
 	if err != nil {
 		w.t.Fatal(err)
 	}
