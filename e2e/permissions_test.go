@@ -1,14 +1,17 @@
 package e2e_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -403,6 +406,86 @@ func TestNobodyElsePublishesIntoTheLogOfTheOneProcess(t *testing.T) {
 		}
 		if n != len(c.Deliveries) {
 			return fmt.Errorf("%d of %d are", n, len(c.Deliveries))
+		}
+		return nil
+	})
+	legatotest.StopsCleanly(t, s)
+}
+
+// What is parked can be put back by whoever reaches the embedded server. It may have been parked by anybody, too.
+func TestNothingThatNobodyHasSignedIsPutIntoTheLogOfTheOneProcess(t *testing.T) {
+	t.Parallel()
+	world := legatotest.NewTelnyx(t)
+	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
+	c := shortCall(1)
+	play(t, world, s, c)
+	legatotest.Completed(t, s.NATS, "calls.session.completed.*."+string(c.Session))
+	js := legatotest.Dial(t, s.NATS)
+	nc := js.Conn()
+	var own *jetstream.RawStreamMsg // an entry that is not signed, and is Legato's
+	legatotest.Eventually(t, "the answer about the leg is copied", func() error {
+		for _, m := range legatotest.Stored(t, js, "CALL_EVENTS") {
+			if meta, err := m.Metadata(); err == nil && m.Subject() == "calls.internal.status" {
+				own = &jetstream.RawStreamMsg{Sequence: meta.Sequence.Stream, Data: m.Data(), Header: m.Headers()}
+				maps.DeleteFunc(own.Header, func(name string, _ []string) bool { return !strings.HasPrefix(name, "Legato-") })
+				return nil
+			}
+		}
+		return errors.New("it is not there")
+	})
+	body := []byte(`{"data":{"record_type":"event","id":"made","event_type":"call.hangup","occurred_at":"2026-01-01T00:00:00Z",` +
+		`"payload":{"call_leg_id":"made-leg","call_session_id":"made-session"}}}`)
+	made := nats.Header{"Nats-Msg-Id": {"made"}, "Legato-Session": {"made-session"}, "Legato-Leg": {"made-leg"}}
+	with := func(base nats.Header, names ...string) nats.Header {
+		h := maps.Clone(base)
+		for i := 0; i < len(names); i += 2 {
+			h[names[i]] = []string{names[i+1]}
+		}
+		return h
+	}
+	ownSeq := fmt.Sprint(own.Sequence)
+	for name, m := range map[string]*nats.Msg{
+		"an entry by itself":       {Subject: "legato.log.append", Header: with(made, "Legato-Topic", "event.call.hangup"), Data: body},
+		"an answer by itself":      {Subject: "legato.log.append", Header: with(made, "Legato-Topic", "internal.status"), Data: body},
+		"an entry for a sequence":  {Subject: "legato.parked.retry", Header: with(made, "Legato-Topic", "event.call.hangup"), Data: body},
+		"a webhook":                {Subject: "calls.parked.no_type", Header: with(made, "Nats-Msg-Id", "1", "Telnyx-Timestamp", "1773500966", "Telnyx-Signature-Ed25519", "bWFkZQ=="), Data: body},
+		"of the history":           {Subject: "calls.parked.no_type", Header: with(made, "Nats-Msg-Id", "2", "Legato-Source", "backfill"), Data: body},
+		"of the history, an entry": {Subject: "calls.parked.poison", Header: with(own.Header, "Nats-Msg-Id", "3", "Legato-Source", "backfill", "Legato-Topic", "event.call.hangup", "Legato-Sequence", ownSeq), Data: body},
+		"an answer":                {Subject: "calls.parked.poison", Header: with(made, "Nats-Msg-Id", "4", "Legato-Topic", "internal.status"), Data: body},
+		"an answer of a place":     {Subject: "calls.parked.poison", Header: with(own.Header, "Nats-Msg-Id", "5", "Legato-Topic", "internal.status", "Legato-Sequence", ownSeq), Data: body},
+		"an answer of another":     {Subject: "calls.parked.poison", Header: with(own.Header, "Nats-Msg-Id", "6", "Legato-Topic", "internal.check", "Legato-Sequence", ownSeq), Data: own.Data},
+	} {
+		if strings.HasPrefix(m.Subject, "calls.parked.") {
+			ack, err := js.PublishMsg(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = &nats.Msg{Subject: "legato.parked.retry", Data: fmt.Append(nil, ack.Sequence)}
+		}
+		answer, err := nc.RequestMsg(m, legatotest.Patience)
+		if err == nil && answer.Header.Get("Nats-Service-Error") == "" && !strings.Contains(string(answer.Data), `"left":false`) {
+			t.Errorf("%s is taken: %s", name, answer.Data)
+		}
+	}
+	// What the log has itself can be worked on again.
+	again := with(own.Header, "Nats-Msg-Id", "7", "Legato-Topic", "internal.status", "Legato-Sequence", ownSeq)
+	ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "calls.parked.poison", Header: again, Data: own.Data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := nc.Request("legato.parked.retry", fmt.Append(nil, ack.Sequence), legatotest.Patience)
+	if err != nil || !strings.Contains(string(answer.Data), `"left":true`) {
+		t.Fatalf("an answer that the log has is not put back: %v, %+v", err, answer)
+	}
+	legatotest.Eventually(t, "what was put back is copied", func() error {
+		var ids []string
+		for _, m := range legatotest.Stored(t, js, "CALL_EVENTS") {
+			if id := m.Headers().Get("Nats-Msg-Id"); strings.HasPrefix(id, "retry/") || bytes.Equal(m.Data(), body) {
+				ids = append(ids, m.Subject()+" "+id)
+			}
+		}
+		if want := fmt.Sprintf("calls.internal.status retry/%d/internal.status", ack.Sequence); !slices.Equal(ids, []string{want}) {
+			return fmt.Errorf("it has %q, want %s alone", ids, want)
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +88,9 @@ func readBody(r io.Reader, length, limit int64, hold func(int64) bool) ([]byte, 
 	}
 	if int64(len(buf)) > limit {
 		return nil, refuse(resultTooLarge, nil)
+	}
+	if cap(buf) > 2*len(buf) {
+		return bytes.Clone(buf), nil // it is kept for a while, and counted by its length
 	}
 	return buf, nil
 }

@@ -16,3 +16,13 @@ func Acceptances() []string {
 
 // MaxHeld is what long bodies may take up together.
 const MaxHeld = maxHeld
+
+// HeldAtRest returns what a connection holds of the memory for bodies when its long body was stored, and it is in line again.
+func HeldAtRest() int64 {
+	l := newConnLimiter(nil, 1, nil)
+	c, _ := l.admit(nil)
+	c.hold(1 << 20)
+	c.busy()
+	c.rest(true)
+	return c.held + l.held
+}

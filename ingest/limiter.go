@@ -219,7 +219,8 @@ func (c *conn) busy() {
 }
 
 // rest puts it in line again: last of those that are known if what it sent was
-// genuine; a stranger whose signature was wrong goes before all others.
+// genuine; a stranger whose signature was wrong goes before all others. It holds no body any more, for which it would have
+// to give way before its answer is sent.
 func (c *conn) rest(genuine bool) {
 	l := c.limiter
 	l.mu.Lock()
@@ -227,6 +228,8 @@ func (c *conn) rest(genuine bool) {
 	if c.gone {
 		return
 	}
+	l.held -= c.held
+	c.held = 0
 	if c.known = c.known || genuine; c.known {
 		c.wait(&l.known, l.known.PushBack)
 	} else {

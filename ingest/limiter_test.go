@@ -39,6 +39,14 @@ func (r *room) dial(t *testing.T) net.Conn {
 	return conn
 }
 
+// Who is in line and holds a body gives way to another body, and its answer may not be sent yet.
+func TestAConnectionInLineHoldsNoBodyThatIsStored(t *testing.T) {
+	t.Parallel()
+	if held := ingest.HeldAtRest(); held != 0 {
+		t.Errorf("it holds %d bytes", held)
+	}
+}
+
 // strange opens a connection that has had one answer, to something unsigned.
 func (r *room) strange(t *testing.T) net.Conn {
 	t.Helper()

@@ -73,6 +73,25 @@ var (
 
 func parkedAs(reason string) answer { return accepted(`{"status":"parked","reason":"` + reason + `"}`) }
 
+// What keeps entries in memory goes by the length of their bodies.
+func TestABodyTakesNoMoreMemoryThanItIsLong(t *testing.T) {
+	t.Parallel()
+	r := open(t, nil)
+	for n, chunked := range []bool{false, true} {
+		req := r.webhook(t, strings.Replace(eventBody, "ev-1", strconv.Itoa(n), 1)+strings.Repeat(" ", 1024))
+		if chunked {
+			req.ContentLength = -1
+		}
+		if got := r.send(t, req); got.Status != http.StatusOK {
+			t.Fatalf("answered %+v", got)
+		}
+		entries, _ := r.store.stored()
+		if data := entries[n].Data; cap(data) > 2*len(data) {
+			t.Errorf("chunked: %t: %d bytes take %d", chunked, len(data), cap(data))
+		}
+	}
+}
+
 func TestWebhookIsStoredAsAnEntry(t *testing.T) {
 	r := open(t, nil)
 	req := r.webhook(t, eventBody)

@@ -203,7 +203,7 @@ func (cmd *parkedRetryCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer nc.Close()
-	r := &service.PutBack{Store: parked.New(js, layout), Log: service.NewLog(nc, js, layout), Verifier: verifier}
+	r := service.NewPutBack(nc, js, layout, verifier)
 	seqs, err := cmd.which(ctx, r.Store)
 	if err != nil {
 		return err

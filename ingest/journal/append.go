@@ -75,9 +75,9 @@ type Form struct {
 	// Epoch names the time in which the log cannot have lost its end, so that what was stored in it is stored still; 0: that
 	// is not sure. Nil: it never loses it.
 	Epoch func() uint64
-	// Survey looks at the log from time to time, and calls Measure.
-	Survey func(ctx context.Context) error
-	// Every is how often.
+	// Surveyed is told what each look at the stream has found, before the room is measured by it: it may correct that.
+	Surveyed func(info *jetstream.StreamInfo) error
+	// Every is how often the stream is looked at.
 	Every time.Duration
 }
 
@@ -101,7 +101,8 @@ type Appender struct {
 	done    chan struct{} // closed when the writer has ended
 	watched chan struct{} // closed when nobody watches the log any more
 	room    room
-	foreign rate.Sometimes
+	// foreign and unsurveyed are said now and then.
+	foreign, unsurveyed rate.Sometimes
 
 	lastStored   atomic.Int64 // unix nanoseconds of the last acknowledged write
 	failingSince atomic.Int64 // unix nanoseconds of the first failure since then, 0 when none
@@ -117,27 +118,30 @@ const (
 // NewAppender returns an appender that takes nothing before Run.
 func NewAppender(cfg Config) *Appender {
 	return &Appender{
-		cfg: cfg, log: cfg.Logger, js: cfg.JetStream, Metrics: newMetrics(cfg.Registerer), Known: NewRecent(), foreign: rate.Sometimes{Interval: sayEvery},
+		cfg: cfg, log: cfg.Logger, js: cfg.JetStream, Metrics: newMetrics(cfg.Registerer), Known: NewRecent(),
+		foreign: rate.Sometimes{Interval: sayEvery}, unsurveyed: rate.Sometimes{Interval: sayEvery},
 		// As many as may wait for the write under way; a caller beyond it waits in its own context.
 		pending: make(chan *write, 4*maxBatch),
 		stop:    make(chan struct{}), done: make(chan struct{}), watched: make(chan struct{}),
 	}
 }
 
-// Run begins to take appends for a form of the log. Close must be called then.
-func (a *Appender) Run(form Form) {
+// Run looks at the log's stream, and begins to take appends for a form of the log. Close must be called then. It fails when
+// the stream cannot be looked at.
+func (a *Appender) Run(ctx context.Context, form Form) error {
 	a.form = form
-	watching, unwatch := context.WithCancel(context.Background())
+	if err := a.survey(ctx); err != nil {
+		return err
+	}
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	a.close = sync.OnceFunc(func() {
 		close(a.stop)
 		unwatch()
 	})
-	go a.write()
+	go a.write() //nolint:contextcheck // each write has a time limit of its own, whoever opened the log
 	go a.watch(watching)
+	return nil
 }
-
-// Stopping is closed when no more appends are taken.
-func (a *Appender) Stopping() <-chan struct{} { return a.stop }
 
 // Close waits until what was handed to Append is written, or ctx ends. A second Close waits as well.
 func (a *Appender) Close(ctx context.Context) error {
@@ -163,10 +167,28 @@ func (a *Appender) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := a.form.Survey(ctx); err != nil && ctx.Err() == nil {
-			a.log.Debug("the log's state is not known", "error", err)
+		if err := a.survey(ctx); err != nil && ctx.Err() == nil {
+			a.unsurveyed.Do(func() { a.log.Warn("the log is not looked after as it should be", "error", err) })
 		}
 	}
+}
+
+// surveyTimeout bounds a look at the log, the summaries, the account and the disk.
+const surveyTimeout = 6 * time.Second
+
+// survey looks at the log's stream, and measures how much room there is.
+func (a *Appender) survey(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
+	defer cancel()
+	counted := a.room.taken.Load()
+	stream, err := a.js.Stream(ctx, a.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("look at stream %s: %w", a.cfg.Stream, err)
+	}
+	info := stream.CachedInfo()
+	err = a.form.Surveyed(info)
+	a.measure(ctx, info, counted)
+	return err
 }
 
 // MetForeign tells of a message that Legato did not write.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -18,11 +19,11 @@ type Metrics struct {
 	Restarts *prometheus.CounterVec
 	Lost     prometheus.Counter
 	Foreign  prometheus.Counter
-	Fill     prometheus.Gauge
-	Bytes    prometheus.Gauge
-	Limit    prometheus.Gauge
-	Entries  prometheus.Gauge
-	Lag      prometheus.Gauge
+	fill     prometheus.Gauge
+	bytes    prometheus.Gauge
+	limit    prometheus.Gauge
+	entries  prometheus.Gauge
+	lag      prometheus.Gauge
 	storage  *prometheus.GaugeVec
 	refusing prometheus.Gauge
 }
@@ -61,11 +62,11 @@ func newMetrics(r prometheus.Registerer) *Metrics {
 			Name: "legato_log_foreign_total",
 			Help: "Messages in the log's stream that Legato did not write, which are passed over. A start reads the log again, and counts again.",
 		}),
-		Fill:    gauge("legato_log_fill_ratio", "Size of the log as a share of its limit, 0 when it has none."),
-		Bytes:   gauge("legato_log_bytes", "Size of the log."),
-		Limit:   gauge("legato_log_limit_bytes", "Size at which the log takes nothing any more, 0 when it has no limit."),
-		Entries: gauge("legato_log_entries", "Entries in the log, from the oldest that is still needed."),
-		Lag:     gauge("legato_log_lag", "Entries of the log that this replica has not folded yet."),
+		fill:    gauge("legato_log_fill_ratio", "Size of the log as a share of its limit, 0 when it has none."),
+		bytes:   gauge("legato_log_bytes", "Size of the log."),
+		limit:   gauge("legato_log_limit_bytes", "Size at which the log takes nothing any more, 0 when it has no limit."),
+		entries: gauge("legato_log_entries", "Entries in the log, from the oldest that is still needed."),
+		lag:     gauge("legato_log_lag", "Entries of the log that this replica has not folded yet."),
 		storage: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "legato_storage_fill_ratio",
 			Help: "What is used of each limit of the storage (log_bytes, log_messages, summaries_bytes, summaries_messages, " +
@@ -83,6 +84,20 @@ func newMetrics(r prometheus.Registerer) *Metrics {
 		}
 	}
 	return m
+}
+
+// Size tells how large the log is, of which info is the stream, and how many entries are not folded yet.
+func (m *Metrics) Size(info *jetstream.StreamInfo, entries, lag uint64) {
+	bytes, limit := float64(info.State.Bytes), float64(max(info.Config.MaxBytes, 0))
+	m.bytes.Set(bytes)
+	m.limit.Set(limit)
+	fill := 0.0
+	if limit > 0 {
+		fill = bytes / limit
+	}
+	m.fill.Set(fill)
+	m.entries.Set(float64(entries))
+	m.lag.Set(float64(lag))
 }
 
 // Results of an append.

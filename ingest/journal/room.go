@@ -126,7 +126,8 @@ type room struct {
 	lacked atomic.Pointer[string]
 
 	storageAt time.Time // when the account's storage may be asked for again
-	said      time.Time
+	// since is when what begins a call was first refused, said when that was last told.
+	since, said time.Time
 }
 
 // admit refuses what the rest of the tightest limit is not kept for.
@@ -135,10 +136,7 @@ func (r *room) admit(e *call.Entry) error {
 		r.lacked.Store(&name)
 		return fmt.Errorf("%w: the rest (%s) is kept for calls that are on their way", ErrFull, name)
 	}
-	if err := r.refused.Allow(); err != nil {
-		return err
-	}
-	return nil
+	return r.refused.Allow()
 }
 
 // lacks returns the name of a limit that has no room for what has a precedence, empty when all have.
@@ -198,8 +196,9 @@ func (a *Appender) Fill() map[string]float64 {
 	return fill
 }
 
-// Measure looks at every limit that bounds what can be stored. info is that of the log.
-func (a *Appender) Measure(ctx context.Context, info *jetstream.StreamInfo) {
+// measure looks at every limit that bounds what can be stored. info is that of the log, and counted what was taken before
+// it was asked for: what was stored since then may stand in no figure.
+func (a *Appender) measure(ctx context.Context, info *jetstream.StreamInfo, counted int64) {
 	r := &a.room
 	var limits []limit
 	add := func(l limit) {
@@ -234,7 +233,7 @@ func (a *Appender) Measure(ctx context.Context, info *jetstream.StreamInfo) {
 	}
 	r.mu.Lock()
 	r.limits = limits
-	r.taken.Store(0)
+	r.taken.Add(-counted)
 	r.mu.Unlock()
 	a.tellRoom(limits)
 }
@@ -283,18 +282,22 @@ func (a *Appender) tellRoom(limits []limit) {
 	if lacked := a.room.lacked.Swap(nil); name == "" && lacked != nil {
 		name = *lacked // by the estimate between two looks, which this look does not bear out
 	}
-	scarce := name != ""
-	a.Metrics.refusing.Set(0)
+	scarce, now := name != "", time.Now()
+	refusing := 0.0
 	if scarce {
-		a.Metrics.refusing.Set(1)
+		refusing = 1
 	}
+	a.Metrics.refusing.Set(refusing)
 	was := a.room.scarce.Swap(scarce)
+	if scarce && !was {
+		a.room.since, a.room.said = now, time.Time{}
+	}
 	switch {
-	case scarce && (!was || time.Since(a.room.said) >= sayEvery):
-		a.room.said = time.Now()
+	case scarce && now.Sub(a.room.said) >= sayEvery:
+		a.room.said = now
 		a.log.Error("there is hardly any room left: webhooks that begin a call are refused",
 			"limit", name, "refuses_all", all)
 	case was && !scarce:
-		a.log.Info("there is room again: the log takes all webhooks", "after", time.Since(a.room.said).Round(time.Second).String())
+		a.log.Info("there is room again: the log takes all webhooks", "after", now.Sub(a.room.since).Round(time.Second).String())
 	}
 }

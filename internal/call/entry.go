@@ -225,8 +225,8 @@ func (h header) origin() (ref Ref, signature, timestamp string, backfill bool) {
 // Subject returns the subject of the entry in a deployment: of an event
 // <prefix>.event.<connection>.<event type>, of Legato's own <prefix>.internal.<kind>.
 func (e *Entry) Subject(prefix string) string {
-	if eventType, ok := strings.CutPrefix(e.Topic, TopicEvent); ok {
-		return prefix + "." + TopicEvent + e.Ref.Connection.Token() + "." + eventType
+	if t := e.EventType(); t != "" {
+		return prefix + "." + TopicEvent + e.Ref.Connection.Token() + "." + t
 	}
 	return prefix + "." + e.Topic
 }
@@ -323,21 +323,6 @@ func (e *Entry) CopyHeader(again bool) map[string][]string {
 		h.set(headerID, e.ID+"/"+strconv.FormatUint(e.Seq, 10))
 	}
 	return h.header
-}
-
-// Handed returns the header of an entry, its topic included, for a message that hands it to a
-// service to be appended.
-func (e *Entry) Handed() map[string][]string {
-	h := e.message()
-	h.set(headerTopic, e.Topic)
-	return h.header
-}
-
-// ReadHanded reads back what Handed tells. The caller adds Data.
-func ReadHanded(fields map[string][]string) Entry {
-	e := ReadEntry("", "", fields)
-	e.Topic = KnownTopic(header(fields).get(headerTopic))
-	return e
 }
 
 // Place notes where an entry that was read stands: the sequence of its message, and when it was received, which in a copy

@@ -348,10 +348,10 @@ var rules = []rule{
 		func(have, _ int32) bool { return have <= 0 || have >= maxMessage }, valueFlag[int32]("--max-msg-size=")),
 	// A count that somebody raised by hand is not lowered by a default.
 	property("num_replicas", func(c *config) *int { return &c.Replicas }, atLeast, valueFlag[int]("--replicas=")),
-	// A server may allow none as long, and says so only when it is asked for: what comes again is folded once all the
-	// same. Of a copy of a log the window is of no use, whoever looks at it.
+	// A server may not allow one that long, and says so only when it is asked for: what comes again is folded once all the
+	// same. Of a copy of a log the window is of no use, whoever looks at it, and tells that it is one.
 	soft(property("duplicate_window", func(c *config) *time.Duration { return &c.Duplicates },
-		func(have, want time.Duration) bool { return have >= want || have == copyWindow }, valueFlag[time.Duration]("--dupe-window="))),
+		func(have, want time.Duration) bool { return have == copyWindow || have >= want && want != copyWindow }, valueFlag[time.Duration]("--dupe-window="))),
 	property("deny_delete", func(c *config) *bool { return &c.DenyDelete }, implied, whenTrue("--deny-delete")),
 	property("allow_direct", func(c *config) *bool { return &c.AllowDirect }, equal, func(bool) string { return "--no-allow-direct" }),
 	property("no_ack", func(c *config) *bool { return &c.NoAck }, equal, func(bool) string { return "--ack" }),

@@ -370,6 +370,19 @@ func TestReplicasAreRaisedAndNeverLowered(t *testing.T) {
 	}
 }
 
+// A log that was the stream of an earlier release goes on as a copy.
+func TestAStreamThatBecomesACopyIsKnownAsOne(t *testing.T) {
+	s := natsdtest.Run(t)
+	for _, limits := range []natsd.Limits{{Copy: true}, {}} { // whoever looks later, and does not know
+		if _, err := natsd.Manage(t.Context(), s.JS, s.Layout, limits); err != nil {
+			t.Fatal(err)
+		}
+		if c := config(t, s.JS, s.Layout.Events); !natsd.IsCopy(c) {
+			t.Errorf("with %+v: its duplicate window is %v, and it does not count as a copy", limits, c.Duplicates)
+		}
+	}
+}
+
 func TestDiskLimitsCountWhatIsUsedAlready(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	empty, err := natsd.DiskLimits(dir)

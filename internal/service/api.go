@@ -2,19 +2,16 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
 	"github.com/legato-calls/legato/publish"
@@ -23,8 +20,8 @@ import (
 const (
 	// apiWithin bounds an answer, and apiScanWithin the part of it that may go into reading the log.
 	apiWithin, apiScanWithin = 2 * time.Second, time.Second
-	// appendWithin bounds an append from outside.
-	appendWithin = 5 * time.Second
+	// putBackWithin bounds the wait for a parked message to be put back.
+	putBackWithin = 5 * time.Second
 	// apiMostScanned bounds the entries that a question makes the server send: some 30 MB of headers.
 	apiMostScanned = 100_000
 	// apiMostBytes bounds an answer, as a summary.
@@ -42,9 +39,9 @@ func apiSubject(layout natsd.Layout) string {
 	return "legato." + layout.Prefix + ".call.get"
 }
 
-// appendSubject is where entries are handed in that are to be appended to the log: what was parked and is put back.
-func appendSubject(layout natsd.Layout) string {
-	return strings.TrimSuffix(apiSubject(layout), "call.get") + "log.append"
+// putBackSubject is where the sequence of a parked message is said that is to be put back.
+func putBackSubject(layout natsd.Layout) string {
+	return strings.TrimSuffix(apiSubject(layout), "call.get") + "parked.retry"
 }
 
 // apiName is the service's: $SRV.PING finds all deployments, $SRV.PING.<name> one.
@@ -68,7 +65,7 @@ func apiVersion(version string) string {
 // api answers questions over NATS, one after the other: each costs the server a look.
 type api struct {
 	sources    *story.Sources
-	log        handedIn
+	putBack    func(ctx context.Context, seq uint64, dryRun bool) (outcome string, left bool, err error)
 	within     time.Duration
 	maxPayload int64
 
@@ -85,7 +82,7 @@ func (s *Service) answerQuestions(ctx context.Context) error {
 	}
 	// ctx is that of the start, which the service outlives.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a := &api{sources: s.sources, log: handedIn{s}, within: apiWithin, maxPayload: s.nc.MaxPayload()}
+	a := &api{sources: s.sources, putBack: s.putBack, within: apiWithin, maxPayload: s.nc.MaxPayload()}
 	registered, err := micro.AddService(s.nc, micro.Config{
 		Name: apiName(s.layout), Version: apiVersion(version), Description: "What Legato knows about a call",
 		Metadata: map[string]string{"subject_prefix": s.layout.Prefix},
@@ -107,10 +104,10 @@ func (s *Service) answerQuestions(ctx context.Context) error {
 	if s.embedded == nil {
 		return nil // whoever may append publishes to the stream
 	}
-	err = registered.AddEndpoint("log-append", micro.ContextHandler(ctx, a.append), micro.WithEndpointSubject(appendSubject(s.layout)),
-		micro.WithEndpointMetadata(map[string]string{"request": "an entry of the log", "response": "where it is stored"}))
+	err = registered.AddEndpoint("parked-retry", micro.ContextHandler(ctx, a.retry), micro.WithEndpointSubject(putBackSubject(s.layout)),
+		micro.WithEndpointMetadata(map[string]string{"request": "the sequence of a parked message", "response": "what became of it as JSON"}))
 	if err != nil {
-		return fmt.Errorf("register %s: %w", appendSubject(s.layout), err)
+		return fmt.Errorf("register %s: %w", putBackSubject(s.layout), err)
 	}
 	return nil
 }
@@ -155,75 +152,31 @@ func (a *api) handle(ctx context.Context, r micro.Request) {
 	_ = r.Respond(body, micro.WithHeaders(micro.Headers{"Content-Type": {"application/json"}}))
 }
 
-// append takes an entry that somebody hands in.
-func (a *api) append(ctx context.Context, r micro.Request) {
+// putBackAnswer is what became of a parked message: in words, and whether it has left what is parked.
+type putBackAnswer struct {
+	Outcome string `json:"outcome"`
+	Left    bool   `json:"left"`
+}
+
+// retry puts a parked message back. Whoever asks says only which one: the service reads it, and checks it by its own keys.
+func (a *api) retry(ctx context.Context, r micro.Request) {
 	if !a.begin() {
 		return
 	}
 	defer a.wg.Done()
-	e := call.ReadHanded(r.Headers())
-	e.Data = r.Data()
-	if e.Foreign {
-		_ = r.Error("400", "it is no entry of the log", nil)
+	seq, err := strconv.ParseUint(string(r.Data()), 10, 64)
+	if err != nil {
+		_ = r.Error("400", "the body must be the sequence of a parked message", nil)
 		return
 	}
-	receipt, err := a.log.Append(ctx, e)
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, putBackWithin)
+	defer cancel()
+	var answer putBackAnswer
+	if answer.Outcome, answer.Left, err = a.putBack(ctx, seq, false); err != nil {
 		_ = r.Error("503", err.Error(), nil)
 		return
 	}
-	_ = r.RespondJSON(receipt)
-}
-
-// Log is the log as seen from outside the service.
-type Log struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	layout natsd.Layout
-}
-
-// NewLog returns the log of a deployment.
-func NewLog(nc *nats.Conn, js jetstream.JetStream, layout natsd.Layout) *Log {
-	return &Log{nc, js, layout}
-}
-
-// Append hands an entry to the service; where none answers and the log is a stream, it publishes it there. It fails with
-// what kept it from being stored.
-func (l *Log) Append(ctx context.Context, e call.Entry) (receipt call.Receipt, err error) {
-	ctx, cancel := context.WithTimeout(ctx, appendWithin)
-	defer cancel()
-	m, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: appendSubject(l.layout), Header: e.Handed(), Data: e.Data})
-	if errors.Is(err, nats.ErrNoResponders) {
-		return l.publish(ctx, e)
-	}
-	if err != nil {
-		return receipt, fmt.Errorf("hand an entry to the service: %w", err)
-	}
-	if why := m.Header.Get(micro.ErrorHeader); why != "" {
-		return receipt, fmt.Errorf("the service does not append it: %s", why)
-	}
-	if err := json.Unmarshal(m.Data, &receipt); err != nil {
-		return receipt, fmt.Errorf("read the service's receipt: %w", err)
-	}
-	return receipt, nil
-}
-
-// errDiskLog: an entry can be appended by the service alone.
-var errDiskLog = errors.New("the log is on the disk of the service, which does not answer: is it run with --api off?")
-
-func (l *Log) publish(ctx context.Context, e call.Entry) (receipt call.Receipt, err error) {
-	events, err := l.js.Stream(ctx, l.layout.Events)
-	switch {
-	case err != nil:
-		return receipt, fmt.Errorf("look at the log: %w", err)
-	case natsd.IsCopy(events.CachedInfo().Config):
-		return receipt, errDiskLog
-	}
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: e.Subject(l.layout.Prefix), Header: e.Header(), Data: e.Data})
-	if err != nil {
-		return receipt, fmt.Errorf("append to the log: %w", err)
-	}
-	return call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}, nil
+	_ = r.RespondJSON(answer)
 }
 
 // answer returns the story as JSON, masked, or a code and what to say with it.

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/legato-calls/legato/ingest/journal/disk"
 	"github.com/legato-calls/legato/ingest/telnyx"
 	"github.com/legato-calls/legato/internal/console"
 	"github.com/legato-calls/legato/internal/fake"
@@ -131,6 +132,9 @@ func (s *Service) putBack(ctx context.Context, seq uint64, dryRun bool) (outcome
 	p := &PutBack{Store: s.sources.Parked, Log: handedIn{s}}
 	if len(keys) > 0 {
 		p.Verifier = telnyx.NewVerifier(keys)
+	}
+	if log, ok := s.journal.(*disk.Journal); ok {
+		p.Logged = log.Read
 	}
 	return p.One(ctx, seq, dryRun)
 }

@@ -44,15 +44,44 @@ type Store struct {
 	js     jetstream.JetStream
 	layout natsd.Layout
 	sync   func() error
+	// syncing has a value for each sync under way.
+	syncing chan struct{}
 }
 
 // New returns the store of a deployment.
 func New(js jetstream.JetStream, layout natsd.Layout) *Store {
-	return &Store{js: js, layout: layout}
+	return &Store{js: js, layout: layout, syncing: make(chan struct{}, maxSyncing)}
 }
+
+// maxSyncing bounds the syncs under way: each takes a thread while the disk does not answer, whether or not anybody still
+// waits for it.
+const maxSyncing = 16
 
 // Synced makes Park return only after sync, for a server that acknowledges before it syncs.
 func (s *Store) Synced(sync func() error) { s.sync = sync }
+
+// synced waits for what is stored to be synced, or for ctx.
+func (s *Store) synced(ctx context.Context) error {
+	if s.sync == nil {
+		return nil
+	}
+	select {
+	case s.syncing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- s.sync()
+		<-s.syncing
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Park stores the input under <prefix>.parked.<reason>. The same bytes, of the same
 // entry of the log, are stored once within the stream's duplicate window, and
@@ -70,13 +99,13 @@ func (s *Store) Park(ctx context.Context, p call.Parked) error {
 		return fmt.Errorf("park %s: %w: %d bytes and headers are more than the server takes (%d)",
 			p.Reason, ErrInvalid, len(p.Data), s.js.Conn().MaxPayload())
 	}
-	if err == nil && s.sync != nil {
-		err = s.sync()
+	if err == nil {
+		err = natsd.StoredIn(ack, s.layout.Parked)
+	}
+	if err == nil {
+		err = s.synced(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("park %s: %w", p.Reason, err)
-	}
-	if err := natsd.StoredIn(ack, s.layout.Parked); err != nil {
 		return fmt.Errorf("park %s: %w", p.Reason, err)
 	}
 	return nil

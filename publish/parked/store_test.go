@@ -1,6 +1,7 @@
 package parked_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -61,6 +62,26 @@ func TestParkKeepsInputByteForByte(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, m.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+func TestParkWaitsForTheDiskNoLongerThanItMay(t *testing.T) {
+	s := natsdtest.Run(t)
+	store := parked.New(s.JS, s.Layout)
+	stuck := make(chan struct{})
+	defer close(stuck)
+	store.Synced(func() error { <-stuck; return nil })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	parked := make(chan error, 1)
+	go func() { parked <- store.Park(ctx, call.Parked{Reason: "not_json", Data: []byte("x")}) }()
+	select {
+	case err := <-parked:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it still waits for the disk after ten seconds")
 	}
 }
 

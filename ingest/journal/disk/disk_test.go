@@ -8,12 +8,16 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/legato-calls/legato/ingest/journal"
 	"github.com/legato-calls/legato/ingest/journal/disk"
@@ -265,6 +269,121 @@ func TestTheStreamIsACopyOfTheLog(t *testing.T) {
 	j := w.opened(t)
 	appendAll(t, j, 1, 700)
 	wantSame(t, logged(t, j, 700), w.copied(t, j))
+}
+
+// A subject that no server takes would keep the copy of the log from ever going on.
+func TestAnEntryOfATypeThatIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.opened(t)
+	for name, topic := range map[string]string{
+		"of 5,000 characters": call.TopicEvent + strings.Repeat("a.", 2500) + "a",
+		"of nine tokens":      call.TopicEvent + "a.b.c.d.e.f.g.h.i",
+		"of none":             call.TopicEvent,
+		"with a wildcard":     call.TopicEvent + "call.>",
+		"of no topic":         "internal.other",
+	} {
+		e := event(1)
+		e.Topic = topic
+		if _, err := j.Append(t.Context(), e); !errors.Is(err, journal.ErrUnavailable) {
+			t.Errorf("a type %s: %v", name, err)
+		}
+	}
+	appendAll(t, j, 1, 1)
+	if got := logged(t, j, 1); got[0].ID != event(1).ID {
+		t.Errorf("the log begins with %s", got[0].Topic)
+	}
+	w.copied(t, j)
+}
+
+// Who works the queue may be gone with as many tasks as are handed out at once.
+func TestAWorkerWithAllTasksThatAreHandedOutIsFollowedByAnother(t *testing.T) {
+	t.Parallel()
+	const held = 32_768
+	j := newWorld(t).opened(t)
+	var appending errgroup.Group
+	for part := range 256 {
+		appending.Go(func() error {
+			for n := range held/256 + 1 {
+				if _, err := j.Append(t.Context(), event(part*(held/256+1)+n)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := appending.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	following := make(chan error, 1)
+	go func() { following <- j.Follow(ctx, collector{make(chan call.Entry, 100_000)}) }()
+	defer func() { cancel(); <-following }()
+	for _, worker := range []string{"the first", "the second"} {
+		working, stop := context.WithCancel(ctx)
+		tasks, done := make(chan uint64, held), make(chan error, 1)
+		go func() { done <- j.Queue().Work(working, func(task *disk.Task) { tasks <- task.Entry().Seq }) }()
+		for seq := range uint64(held) {
+			select {
+			case got := <-tasks:
+				if got != seq+1 {
+					t.Fatalf("%s worker is handed %d, want %d", worker, got, seq+1)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%s worker is handed %d tasks", worker, seq)
+			}
+		}
+		stop()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRoomIsMeasuredAndSaidWhereTheFloorCannotBeNoted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	logged := &lines{}
+	var free atomic.Int64
+	free.Store(1 << 40)
+	cfg := w.config()
+	cfg.Logger = slog.New(slog.NewTextHandler(logged, nil))
+	cfg.Disk = func() (int64, error) { return free.Load(), nil }
+	j, err := disk.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end(t, j) })
+	if err := os.Mkdir(filepath.Join(w.dir, "floor.json.new"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, 1, 5)
+	w.copied(t, j)
+	through(t, j, 5)
+	eventually(t, "it to be said", func() bool { return strings.Contains(logged.String(), "level=WARN") })
+	free.Store(0)
+	eventually(t, "the disk to be measured", func() bool { return j.Fill()["disk"] > 0.5 })
+	if text := logged.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "floor.json") {
+		t.Errorf("it is said:\n%s", text)
+	}
+}
+
+// lines is a log that a test may read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func TestAnIDThatStandsInTheLogTwiceStandsInTheCopyTwice(t *testing.T) {

@@ -19,7 +19,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -45,7 +44,7 @@ type Config struct {
 	Queue string
 }
 
-// surveyEvery is how often the room for the log is measured.
+// surveyEvery is how often the copy of the log is looked at.
 const surveyEvery = 2 * time.Second
 
 // Journal is the log: it appends to it, follows it and hands out its work.
@@ -82,10 +81,9 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, err error) {
 		return nil, errors.Join(err, j.closed())
 	}
 	j.Metrics.Restarts.WithLabelValues("start")
-	if err := j.survey(ctx); err != nil {
+	if err := j.Run(ctx, journal.Form{Store: j.write, Refuse: j.refuse, Surveyed: j.surveyed, Every: surveyEvery}); err != nil {
 		return nil, errors.Join(err, j.closed())
 	}
-	j.Run(journal.Form{Store: j.write, Refuse: j.refuse, Survey: j.survey, Every: surveyEvery}) //nolint:contextcheck // ctx is for opening
 	copying, stop := context.WithCancel(context.WithoutCancel(ctx))
 	j.stopCopy = stop
 	go j.keepCopying(copying)
@@ -145,14 +143,7 @@ func (j *Journal) Close(ctx context.Context) error {
 
 // refuse tells that the log cannot be written any more, and refuses what could not be copied.
 func (j *Journal) refuse(e *call.Entry) error {
-	known := slices.Contains(call.InternalTopics(), e.Topic)
-	if eventType := e.EventType(); eventType != "" {
-		known = true
-		for token := range strings.SplitSeq(eventType, ".") {
-			known = known && call.ValidToken(token)
-		}
-	}
-	if !known {
+	if !slices.Contains(call.InternalTopics(), e.Topic) && !call.ValidType(e.EventType()) {
 		return fmt.Errorf("the log has no topic %.64q", e.Topic)
 	}
 	return j.store.failure()
@@ -210,20 +201,11 @@ func (j *Journal) Trim(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// survey measures how much room there is, and notes how far NATS has synced what came of the log.
-func (j *Journal) survey(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*surveyEvery)
-	defer cancel()
-	if err := j.noteFloor(time.Now()); err != nil {
-		return err
-	}
-	stream, err := j.js.Stream(ctx, j.cfg.Stream)
-	if err != nil {
-		return fmt.Errorf("look at the copy of the log: %w", err)
-	}
-	info := stream.CachedInfo()
+// surveyed notes how far NATS has synced what came of the log, and counts what waits to be copied as what stands in the
+// copy already.
+func (j *Journal) surveyed(info *jetstream.StreamInfo) error {
+	err := j.noteFloor(time.Now())
 	first, last, folded := j.tail.bounds()
-	// What waits to be copied will stand in the copy: it is measured as what stands there already is.
 	if waiting := last - min(last, info.State.LastSeq); waiting > 0 {
 		each := uint64(typicalBytes)
 		if info.State.Msgs > 0 {
@@ -232,17 +214,8 @@ func (j *Journal) survey(ctx context.Context) error {
 		info.State.Bytes += waiting * each
 		info.State.Msgs += waiting
 	}
-	j.Measure(ctx, info)
-	j.Metrics.Bytes.Set(float64(info.State.Bytes))
-	j.Metrics.Limit.Set(float64(max(info.Config.MaxBytes, 0)))
-	j.Metrics.Entries.Set(float64(last + 1 - first))
-	j.Metrics.Lag.Set(float64(last - min(last, folded)))
-	fill := 0.0
-	if limit := info.Config.MaxBytes; limit > 0 {
-		fill = float64(info.State.Bytes) / float64(limit)
-	}
-	j.Metrics.Fill.Set(fill)
-	return nil
+	j.Metrics.Size(info, last+1-first, last-min(last, folded))
+	return err
 }
 
 // typicalBytes is what an entry takes where none is there to be measured.

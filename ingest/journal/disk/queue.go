@@ -181,7 +181,8 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 	}
 }
 
-// take returns the tasks that come again, and where to go on; full: with no more for now.
+// take returns the tasks that come again, and where to go on; full: with no more for now. What was handed out before, to a
+// worker that is gone, is among those that are held already.
 func (q *Queue) take() (again []*Task, next uint64, full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -190,7 +191,7 @@ func (q *Queue) take() (again []*Task, next uint64, full bool) {
 	default:
 	}
 	again, q.again = q.again, nil
-	return again, q.next, q.held >= maxHeld
+	return again, q.next, q.held >= maxHeld && q.next > q.floor+uint64(len(q.done))
 }
 
 // hand returns the task of the next entry; nil: it asks for nothing, or is done.

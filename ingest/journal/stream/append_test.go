@@ -96,6 +96,33 @@ func gathered(t *testing.T, s *natsdtest.Server, l *link, j *stream.Journal, ent
 	}
 }
 
+// Who edits streams while the service runs can have another one take the subjects of the log.
+func TestWhatAnotherStreamHasTakenIsNotStored(t *testing.T) {
+	t.Parallel()
+	for name, entries := range map[string][]call.Entry{"alone": numbers(1, 1), "in a batch": numbers(1, 400)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := natsdtest.Run(t)
+			j := open(t, s.JS, stream.Config{})
+			if err := s.JS.DeleteStream(t.Context(), logStream); err != nil {
+				t.Fatal(err)
+			}
+			other := jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"calls.event.>"}}
+			if _, err := s.JS.CreateStream(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // what is known to be stored is not asked about again
+				receipts, errs := appendAll(t.Context(), j, entries)
+				for i, err := range errs {
+					if !errors.Is(err, journal.ErrUnavailable) || !strings.Contains(err.Error(), other.Name) {
+						t.Fatalf("%s: stored at %d, %v", entries[i].ID, receipts[i].Seq, err)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestAnIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

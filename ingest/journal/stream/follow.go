@@ -21,8 +21,6 @@ const (
 	watchEvery = 2 * time.Second
 	// stateTimeout bounds one such look.
 	stateTimeout = 2 * time.Second
-	// surveyTimeout bounds a look at the log, the summaries and the account.
-	surveyTimeout = 3 * stateTimeout
 	// followPrefetch: a replay is bound by decoding, so a few thousand entries on the way keep it busy.
 	followPrefetch = 4000
 	// followerForgotten is when the server drops the consumer of a follower that is gone.

@@ -60,10 +60,6 @@ type Journal struct {
 // Open reads the log's stream and starts to take appends. It fails when the
 // stream cannot be read. Close must be called.
 func Open(ctx context.Context, cfg Config) (*Journal, error) {
-	stream, err := cfg.JetStream.Stream(ctx, cfg.Stream)
-	if err != nil {
-		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
-	}
 	own, err := jetstream.New(cfg.JetStream.Conn(), jetstream.WithPublishAsyncTimeout(asyncTimeout), jetstream.WithPublishAsyncMaxPending(maxAsync))
 	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
@@ -75,9 +71,11 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		j.Metrics.Restarts.WithLabelValues(string(c))
 	}
 	j.confirmed.Store(j.connection())
-	j.observe(stream.CachedInfo())
-	j.Measure(ctx, stream.CachedInfo())
-	j.Run(journal.Form{Store: j.store, Refuse: j.refuse, Epoch: j.epoch, Survey: j.survey, Every: cfg.pace.watch}) //nolint:contextcheck // each write has a time limit of its own, whoever opened the journal
+	surveyed := func(info *jetstream.StreamInfo) error { j.observe(info); return nil }
+	form := journal.Form{Store: j.store, Refuse: j.refuse, Epoch: j.epoch, Surveyed: surveyed, Every: cfg.pace.watch}
+	if err := j.Run(ctx, form); err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
 	return j, nil
 }
 
@@ -155,19 +153,6 @@ func (j *Journal) State(ctx context.Context) (call.Log, error) {
 	return j.observe(stream.CachedInfo()), nil
 }
 
-// survey is a look that also measures how much room there is.
-func (j *Journal) survey(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
-	defer cancel()
-	stream, err := j.js.Stream(ctx, j.cfg.Stream)
-	if err != nil {
-		return fmt.Errorf("look at log %s: %w", j.cfg.Stream, err)
-	}
-	j.observe(stream.CachedInfo())
-	j.Measure(ctx, stream.CachedInfo())
-	return nil
-}
-
 // look is State within the time that a look may take.
 func (j *Journal) look(ctx context.Context) (call.Log, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
@@ -182,16 +167,8 @@ func (j *Journal) observe(info *jetstream.StreamInfo) call.Log {
 		// The ids known to be stored were stored in another log.
 		j.Known.Forget()
 	}
-	var fill float64
-	if limit := info.Config.MaxBytes; limit > 0 {
-		fill = float64(info.State.Bytes) / float64(limit)
-	}
-	j.Metrics.Fill.Set(fill)
-	j.Metrics.Bytes.Set(float64(info.State.Bytes))
-	j.Metrics.Limit.Set(float64(max(info.Config.MaxBytes, 0)))
-	j.Metrics.Entries.Set(float64(info.State.Msgs))
 	// What was followed meanwhile is no lag, nor what lies before the first entry.
-	j.Metrics.Lag.Set(float64(log.Last - min(log.Last, max(j.followed.Load(), log.First-1))))
+	j.Metrics.Size(info, info.State.Msgs, log.Last-min(log.Last, max(j.followed.Load(), log.First-1)))
 	return log
 }
 
@@ -236,10 +213,9 @@ func (j *Journal) store(ctx context.Context, batch []*call.Entry) []journal.Resu
 func (j *Journal) await(ctx context.Context, e *call.Entry, f jetstream.PubAckFuture) journal.Result {
 	select {
 	case ack := <-f.Ok():
-		j.Metrics.Batch.Observe(1)
-		return journal.Result{Receipt: call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}}
+		return j.stored(ack)
 	case err := <-f.Err():
-		if apiCode(err) == codeIDInProcess || errors.Is(err, nats.ErrNoResponders) {
+		if apiCode(err) == codeIDInProcess {
 			return j.storeOne(ctx, e)
 		}
 		return journal.Result{Err: classify(err)}
@@ -248,13 +224,21 @@ func (j *Journal) await(ctx context.Context, e *call.Entry, f jetstream.PubAckFu
 	}
 }
 
+// stored is the result of an entry that a stream has acknowledged: where its subject is another one's, it is not the log.
+func (j *Journal) stored(ack *jetstream.PubAck) journal.Result {
+	if err := natsd.StoredIn(ack, j.cfg.Stream); err != nil {
+		return journal.Result{Err: classify(err)}
+	}
+	j.Metrics.Batch.Observe(1)
+	return journal.Result{Receipt: call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}}
+}
+
 func (j *Journal) storeOne(ctx context.Context, e *call.Entry) journal.Result {
 	wait := journal.Pauses(inProcessPause, inProcessMaxPause)
 	for try := 1; ; try++ {
 		ack, err := j.js.PublishMsg(ctx, j.message(e))
 		if err == nil {
-			j.Metrics.Batch.Observe(1)
-			return journal.Result{Receipt: call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}}
+			return j.stored(ack)
 		}
 		// Another replica is writing the same entry: it is stored, or not, in a moment.
 		if apiCode(err) != codeIDInProcess || try == inProcessTries || !journal.Sleep(ctx, wait.NextBackOff()) {
