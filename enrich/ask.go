@@ -47,7 +47,7 @@ const secondHand = 30 * time.Second
 func (j *job) ask(ctx context.Context, l *leg, number int) (until time.Time, held bool) {
 	v, w := l.view, j.w
 	what := request{j.id, v.ID, session.CheckStatus}
-	place, patient := l.place(), awaitedInVain(v)
+	place, patient := l.place(), v.Last != nil && v.Last.Problem == status.ProblemTimeout
 	a, isNew := w.requests.join(what, j.asking[what], number, place.Class, time.Now())
 	if j.asking[what] = a; isNew {
 		ref := call.Ref{Session: j.id, Leg: v.ID, Control: v.Control, Connection: v.Connection}
@@ -90,17 +90,6 @@ func (l *leg) place() status.Place {
 	return p
 }
 
-// awaitedInVain reports whether the last attempt came to no answer in time.
-func awaitedInVain(v *session.LegView) bool {
-	var last *session.Received
-	for _, a := range v.Answers {
-		if last == nil || a.Seq > last.Seq {
-			last = a
-		}
-	}
-	return last != nil && last.Problem == status.ProblemTimeout
-}
-
 // recordAnswer appends what Telnyx answered about a leg, and returns when it is folded. sweep: it was taken to live.
 func (w *Worker) recordAnswer(ctx context.Context, got status.Answer, epoch uint64, number int, sweep bool) {
 	ctx, span := w.span(ctx, "status", trace.SpanKindClient, key(got.Session, got.Leg))
@@ -120,10 +109,9 @@ func ends(got *status.Answer) bool {
 
 // answerAbout is an answer that is not the API's.
 func answerAbout(ref call.Ref, result status.Result) status.Answer {
-	return status.Answer{
-		Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection,
-		FetchedAt: time.Now().UTC().Truncate(time.Microsecond), Result: result,
-	}
+	a := status.About(ref)
+	a.FetchedAt, a.Result = time.Now().UTC().Truncate(time.Microsecond), result
+	return a
 }
 
 // record appends what Telnyx answered, however long that takes, and returns when it is folded, so that nobody asks

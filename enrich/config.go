@@ -79,14 +79,14 @@ type Config struct {
 	Status  StatusSource
 	Sink    Sink
 	Parking Parking
-	// MaxBody returns the largest body that Sink takes, in bytes. Nil: compose.MaxBody.
+	// MaxBody returns the largest body that Sink takes, in bytes. Nil: summary.MaxBody.
 	MaxBody func() int
 	// Watch reports what all replicas publish, and this one did before its start. Nil: nobody else does, nor did it.
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
-	// Read returns the entries at places in the log, which rise, for sessions that are packed once they are over, published
-	// and quiet. Nil: none is packed.
+	// Read returns the entries at places in the log, which rise, for sessions that are packed: session.Config.Read. Nil:
+	// none is packed.
 	Read func(seqs []uint64) ([]*call.Entry, error)
 	// History completes legs that have holes; nil: they stay as they are. ReadHistory reads a row
 	// of it, which may be about no event or another leg than the one asked for: then false.

@@ -44,11 +44,11 @@ func newMetrics(r prometheus.Registerer, table *session.Table) *metrics {
 	}
 	m := &metrics{
 		tasks: counters("legato_tasks_total",
-			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded, not_known or parked.", "result"),
+			"Tasks of the queue, by what became of them: nothing_due, done, given_back, not_folded, not_known, not_parked or parked.", "result"),
 		failures: counter("legato_work_failures_total", "Failed passes over a session; each is tried again."),
 		unusable: counter("legato_log_unusable_total", "Log entries that could not be folded."),
 		unread: counters("legato_fields_unread_total",
-			"Values of events that could not be read, by the name of their field. A start reads the log again, and counts again.", "field"),
+			"Values of events that could not be read, by the name of their field. Whatever reads an entry again (a start, a packed call) counts it again.", "field"),
 		refused:        counter("legato_publish_refused_total", "Publications refused because the key stood elsewhere than supposed."),
 		orphansExpired: counter("legato_orphans_lost_total", "Events whose call, or any leg of it, never became known within the amend window."),
 		checks:         counters("legato_checks_total", "Checks appended to the log, by kind: status, settle, expire, close or repair.", "kind"),
@@ -158,8 +158,8 @@ func (m *metrics) beginAtZero() {
 func (m *metrics) swept(a *status.Answer) {
 	result := string(a.Result)
 	if a.Result == status.Answered {
-		if result = sweepEnded; a.EndTime.IsZero() && (a.IsAlive == nil || *a.IsAlive) {
-			result = sweepAlive
+		if result = sweepAlive; ends(a) {
+			result = sweepEnded
 		}
 	}
 	m.sweeps.WithLabelValues(result).Inc()
@@ -178,7 +178,8 @@ var (
 		"Legs that were over, each once, in the log as this replica has read it: history included, the same on every replica. "+
 			"Equal to legato_legs_completed_total + legato_legs_pending.", nil, nil)
 	completedDesc = prometheus.NewDesc("legato_legs_completed_total",
-		"Those of legato_legs_over_total whose completed message is known to be stored, whichever replica published it.", nil, nil)
+		"Those of legato_legs_over_total whose completed message is known to be stored, whichever replica published it, "+
+			"or that were dismissed because nobody knows their call.", nil, nil)
 	pendingDesc = prometheus.NewDesc("legato_legs_pending",
 		"Those of legato_legs_over_total whose completed message is not known to be stored yet.", nil, nil)
 	orphansDesc = prometheus.NewDesc("legato_orphans", "Events whose call is not known yet.", nil, nil)

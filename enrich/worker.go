@@ -27,7 +27,6 @@ import (
 	"github.com/patrickmn/go-cache"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/legato-calls/legato/enrich/compose"
 	"github.com/legato-calls/legato/enrich/session"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
@@ -68,7 +67,7 @@ type Worker struct {
 
 	// passes has a value for each pass over a session that is under way.
 	passes chan struct{}
-	// parking has a value for each task that is being parked beside those.
+	// parking holds one value per task that is being parked outside a pass.
 	parking chan struct{}
 
 	unknowns unknowns
@@ -384,7 +383,7 @@ func key(sid call.SessionID, leg call.LegID) summary.Key {
 // maxBody is the largest body of a summary.
 func (w *Worker) maxBody() int {
 	if w.cfg.MaxBody == nil {
-		return compose.MaxBody
+		return summary.MaxBody
 	}
 	return w.cfg.MaxBody()
 }

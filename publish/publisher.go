@@ -40,10 +40,6 @@ var (
 	ErrInvalid = summary.ErrInvalid
 )
 
-// MaxBody is the largest body of a summary, in bytes. The default limit of a NATS
-// server is twice that for body and headers; consumers may count on this one.
-const MaxBody = 512 << 10
-
 // headerRoom is what the headers of a summary take of a message, at most: some 1 KiB, and ids of 128 bytes where Telnyx's
 // have 36.
 const headerRoom = 4 << 10
@@ -51,9 +47,9 @@ const headerRoom = 4 << 10
 // MaxBody returns the largest body that the server takes now, in bytes: 512 KiB, or what its max_payload leaves for it.
 func (p *Publisher) MaxBody() int {
 	if limit := p.js.Conn().MaxPayload(); limit > 0 {
-		return int(min(MaxBody, max(limit-headerRoom, 0)))
+		return int(min(summary.MaxBody, max(limit-headerRoom, 0)))
 	}
-	return MaxBody
+	return summary.MaxBody
 }
 
 // DefaultTimeout bounds one exchange with NATS where the caller's context allows more.
@@ -244,8 +240,8 @@ func validDraft(d summary.Draft, prev summary.Stored) error {
 	switch {
 	case d.Connection != "" && !call.ValidToken(d.Connection):
 		return fmt.Errorf("%w: connection id %.64q is no subject token", ErrInvalid, d.Connection)
-	case len(d.Body) > MaxBody:
-		return fmt.Errorf("%w: body has %d bytes, limit %d", ErrInvalid, len(d.Body), MaxBody)
+	case len(d.Body) > summary.MaxBody:
+		return fmt.Errorf("%w: body has %d bytes, limit %d", ErrInvalid, len(d.Body), summary.MaxBody)
 	case call.HeaderValue(d.Position.Log) != d.Position.Log:
 		return fmt.Errorf("%w: the log's identity cannot stand in a header", ErrInvalid)
 	case d.Revision < 1:

@@ -314,7 +314,7 @@ func TestWhatCannotBePublishedIsInvalid(t *testing.T) {
 		{name: "an unknown kind", d: with(func(d *summary.Draft) { d.Key.Kind = "queue" })},
 		{name: "a connection id with a space", d: with(func(d *summary.Draft) { d.Connection = "4 2" })},
 		{name: "a log identity with a line break", d: with(func(d *summary.Draft) { d.Position.Log = "a\r\nb" })},
-		{name: "a body over the limit", d: with(func(d *summary.Draft) { d.Body = make([]byte, publish.MaxBody+1) })},
+		{name: "a body over the limit", d: with(func(d *summary.Draft) { d.Body = make([]byte, summary.MaxBody+1) })},
 		{name: "a body of another leg", d: with(func(d *summary.Draft) { d.Body = bodyOf(legKey, 1) })},
 		{name: "a body of another revision", d: with(func(d *summary.Draft) { d.Body = bodyOf(d.Key, 2) })},
 		{name: "revision zero", d: with(func(d *summary.Draft) { d.Revision = 0 })},
@@ -334,7 +334,7 @@ func TestWhatCannotBePublishedIsInvalid(t *testing.T) {
 		t.Errorf("last of a wildcard: got error %v, want ErrInvalid", err)
 	}
 	mustPublish(t, p, with(func(d *summary.Draft) {
-		d.Body = append(d.Body, bytes.Repeat([]byte(" "), publish.MaxBody-len(d.Body))...)
+		d.Body = append(d.Body, bytes.Repeat([]byte(" "), summary.MaxBody-len(d.Body))...)
 	}), summary.Stored{})
 }
 

@@ -5,6 +5,7 @@ import "github.com/legato-calls/legato/enrich/summary"
 // What the tests of this package look at from outside.
 var (
 	Outcome           = outcome
+	OutcomeRules      = outcomeRules
 	AnsweredBy        = answeredBy
 	Verdict           = verdict
 	Cost              = composeCost

@@ -9,12 +9,8 @@ import (
 	"github.com/legato-calls/legato/enrich/summary"
 )
 
-const (
-	// MaxBody is the largest body of a summary, in bytes, that consumers may count on.
-	MaxBody = 512 << 10
-	// leastKeeping is what bookkeeping needs of a small body: what changed, reasons, revision.
-	leastKeeping = 8 << 10
-)
+// leastKeeping is what bookkeeping needs of a small body: what changed, reasons, revision.
+const leastKeeping = 8 << 10
 
 // MaxContent bounds the content of a leg's summary whose body may have so many bytes: the rest is for what changed,
 // reasons and other bookkeeping.

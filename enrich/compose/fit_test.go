@@ -127,8 +127,8 @@ func TestAnyLegFits(t *testing.T) {
 		"a state as long as a book":  {ClientState: strings.Repeat("A", 900_000), From: strings.Repeat("ü", 500_000)},
 	} {
 		// A server's max_payload can be less than its default, an eighth of it at least.
-		for _, body := range []int{compose.MaxBody, 124 << 10} {
-			if name == "what takes six bytes a one" && body < compose.MaxBody {
+		for _, body := range []int{summary.MaxBody, 124 << 10} {
+			if name == "what takes six bytes a one" && body < summary.MaxBody {
 				continue // no call is like that
 			}
 			t.Run(fmt.Sprintf("%s, in %d KiB", name, body>>10), func(t *testing.T) { wantFit(t, l, body) })
@@ -174,7 +174,7 @@ func decoded(t *testing.T, content []byte) map[string]any {
 
 func TestASmallLegIsLeftAlone(t *testing.T) {
 	l := full(3, "a")
-	_, content, err := compose.FitLeg(l, compose.MaxBody)
+	_, content, err := compose.FitLeg(l, summary.MaxBody)
 	if err != nil || string(content) != contentOf(t, l) {
 		t.Errorf("%s was made of %s (%v)", content, contentOf(t, l), err)
 	}
@@ -333,7 +333,7 @@ func folded(t *testing.T, events []call.Event, order []int) (summary.Leg, []byte
 	if !ok || len(v.Legs) != 1 {
 		t.Fatalf("%d legs", len(v.Legs))
 	}
-	leg, content, err := compose.FitLeg(compose.Leg(v.ID, &v.Legs[0]), compose.MaxBody)
+	leg, content, err := compose.FitLeg(compose.Leg(v.ID, &v.Legs[0]), summary.MaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestALegOfManyEventsIsTheSameInAnyOrderAndFits(t *testing.T) {
 				order[i] = i
 			}
 			leg, want := folded(t, c.events, order)
-			if len(want) > compose.MaxContent(compose.MaxBody) {
+			if len(want) > compose.MaxContent(summary.MaxBody) {
 				t.Errorf("%d bytes", len(want))
 			}
 			t.Logf("%d bytes, %v omitted", len(want), leg.Omitted)

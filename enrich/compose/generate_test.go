@@ -175,7 +175,7 @@ func BenchmarkFitLeg(b *testing.B) {
 	leg := compose.Leg("5f1c0a02-0000-11f1-9c00-02420a0d0a00", sevenEvents())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := compose.FitLeg(leg, compose.MaxBody); err != nil {
+		if _, _, err := compose.FitLeg(leg, summary.MaxBody); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -200,7 +200,7 @@ func BenchmarkSessionSummary(b *testing.B) {
 	legs := sessionLegs()
 	b.ReportAllocs()
 	for b.Loop() {
-		s, _, err := compose.FitSession(compose.Session(v, legs), compose.MaxBody)
+		s, _, err := compose.FitSession(compose.Session(v, legs), summary.MaxBody)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -375,17 +375,13 @@ func (c *legComposer) status() {
 		return
 	}
 	chosen := v.Confirmed
-	var lastTry *session.Received
 	for _, a := range v.Answers {
 		if v.Confirmed == nil && (chosen == nil || answers(a) || !answers(chosen)) {
 			chosen = a
 		}
-		if lastTry == nil || a.Seq > lastTry.Seq {
-			lastTry = a
-		}
 	}
-	if lastTry != nil {
-		s.HTTPStatus = lastTry.HTTPStatus
+	if v.Last != nil {
+		s.HTTPStatus = v.Last.HTTPStatus
 	}
 	switch {
 	case v.Confirmed == nil && !v.Final:

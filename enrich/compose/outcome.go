@@ -9,9 +9,9 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// OutcomeRule is a row of the table by which a leg that nobody was seen to answer gets its outcome. An empty
+// outcomeRule is a row of the table by which a leg that nobody was seen to answer gets its outcome. An empty
 // condition always holds.
-type OutcomeRule struct {
+type outcomeRule struct {
 	// Causes are words of hangup_cause, in lower case: those of the specification, and names of the switch beneath
 	// it that applications report.
 	Causes []string
@@ -27,7 +27,7 @@ type OutcomeRule struct {
 // outcomeRules are tried in order, and the first that holds decides: cause and source, then the code where the cause
 // does not decide (normal_clearing, unspecified, none, unknown words). The calling side of a leg cannot be busy, nor
 // refuse its own call: what reads so gave up.
-var outcomeRules = []OutcomeRule{
+var outcomeRules = []outcomeRule{
 	{Causes: []string{"user_busy", "call_rejected"}, Source: "caller", Outcome: summary.OutcomeCanceled},
 	{Causes: []string{"user_busy"}, Outcome: summary.OutcomeBusy},
 	{Causes: []string{"call_rejected"}, Outcome: summary.OutcomeRejected},
@@ -50,9 +50,6 @@ var outcomeRules = []OutcomeRule{
 		"4xx", "5xx", "6xx", "1", "2", "3", "22", "27", "28", "34", "38", "41", "42", "44", "88", "102", "127",
 	}, Outcome: summary.OutcomeFailed},
 }
-
-// OutcomeRules returns the table, for the page that prints it.
-func OutcomeRules() []OutcomeRule { return outcomeRules }
 
 // outcome decides what became of a leg. answered: it was seen to be answered or bridged; cause, source and code are
 // those of its hangup, empty when none was seen. What was not seen is unknown, never no_answer.

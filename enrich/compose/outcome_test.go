@@ -90,7 +90,7 @@ func TestTheTableOfOutcomesIsPrinted(t *testing.T) {
 		}
 		return "`" + strings.Join(words, "`, `") + "`"
 	}
-	for _, r := range compose.OutcomeRules() {
+	for _, r := range compose.OutcomeRules {
 		source := "any"
 		if r.Source != "" {
 			source = "`" + r.Source + "`"
@@ -310,7 +310,7 @@ func TestASessionPastTheLimitCarriesLess(t *testing.T) {
 			for i := range row.legs {
 				s.Legs = append(s.Legs, leg(i))
 			}
-			got, _, err := compose.FitSession(s, compose.MaxBody)
+			got, _, err := compose.FitSession(s, summary.MaxBody)
 			if err != nil {
 				t.Fatal(err)
 			}

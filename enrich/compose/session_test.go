@@ -278,7 +278,7 @@ func TestASessionThatLeftLegsOutKeepsThemWhenALegIsRevised(t *testing.T) {
 		}
 	}
 	all[0].Cost, all[many-1].Cost = nil, nil
-	before, _, err := compose.FitSession(compose.Session(v, all), compose.MaxBody)
+	before, _, err := compose.FitSession(compose.Session(v, all), summary.MaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestASessionThatLeftLegsOutKeepsThemWhenALegIsRevised(t *testing.T) {
 			leg := &found[min(i, len(found)-1)]
 			leg.Revision, leg.PublishedAt, leg.Changed = 2, *known(4 * time.Hour), []string{"/cost"}
 			leg.Cost = &summary.Cost{Totals: []summary.Amount{{Currency: "USD", Amount: "0.0020"}}}
-			got, _, err := compose.FitSession(compose.MergeSession(compose.Session(v, found), &before, v, found), compose.MaxBody)
+			got, _, err := compose.FitSession(compose.MergeSession(compose.Session(v, found), &before, v, found), summary.MaxBody)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -252,10 +252,9 @@ func (l *leg) wasGone() bool {
 	return slices.ContainsFunc(l.answers, func(a *Received) bool { return a.gone() && a.At.Before(l.hangup) })
 }
 
-// attempts returns the highest attempt so far, how many answers were received since a time, how many of these were no
-// refusal to be asked so often, and the last answer of all.
-func (l *leg) attempts(since time.Time) (highest, made, tried int, last *Received) {
-	highest = l.asked
+// attempts returns how many answers were received since a time, how many of these were no refusal to be asked so often,
+// and the last answer of all.
+func (l *leg) attempts(since time.Time) (made, tried int, last *Received) {
 	for _, a := range l.answers {
 		if !a.At.Before(since) {
 			made++
@@ -267,7 +266,7 @@ func (l *leg) attempts(since time.Time) (highest, made, tried int, last *Receive
 			last = a
 		}
 	}
-	return highest, made, tried, last
+	return made, tried, last
 }
 
 // noteAnswer puts an answer into the set, in order of fetching. An answer that the log has twice stands where it
@@ -308,7 +307,8 @@ const keptAnswers = 6
 // first and last seen alive, the last failure to get an answer, the last attempt of all, and everything that may come
 // to confirm its end when its hangup is known.
 func (l *leg) dropAnswers() {
-	var first, alive, failure, last *Received
+	var first, alive, failure *Received
+	_, _, last := l.attempts(time.Time{})
 	for _, a := range l.answers {
 		switch {
 		case a.alive():
@@ -317,9 +317,6 @@ func (l *leg) dropAnswers() {
 			}
 		case a.failed():
 			failure = a
-		}
-		if last == nil || a.Seq > last.Seq {
-			last = a
 		}
 	}
 	l.answers = slices.DeleteFunc(l.answers, func(a *Received) bool {

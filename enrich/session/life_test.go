@@ -525,7 +525,7 @@ func TestTheMemoryOfALegDoesNotGrowWithItsSweeps(t *testing.T) {
 			})
 		}
 		l := tp.leg(ref(0))
-		if n < 40 || l.Asked != n || len(l.Answers) > 7 {
+		if n < 40 || l.Asked != n || l.Last.Attempt != n || len(l.Answers) > 7 {
 			t.Errorf("after %d answers %d are kept, and the last attempt is %d", n, len(l.Answers), l.Asked)
 		}
 		pass(time.Second)

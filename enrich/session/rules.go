@@ -122,6 +122,8 @@ type asking struct {
 	until time.Time
 	// made counts the answers since the leg is over, tried those of them that were no refusal to be asked so often.
 	made, tried int
+	// last is the last answer of all; nil: there is none.
+	last *Received
 	// unseen: the leg lived through an outage, and no answer since says whether it still does.
 	unseen bool
 	// next is the attempt to make next, at due; due is zero when none is to be made.
@@ -136,8 +138,8 @@ func (l *leg) asking(r Rules) asking {
 		a.final = a.ending != NotOver
 		return a
 	}
-	highest, made, tried, last := l.attempts(a.since)
-	a.made, a.tried, a.next = made, tried, highest+1
+	made, tried, last := l.attempts(a.since)
+	a.made, a.tried, a.last, a.next = made, tried, last, l.asked+1
 	if a.ending != NotOver {
 		a.until = l.endedAt(a.since).Add(r.StatusWindow)
 	}

@@ -64,7 +64,9 @@ type LegView struct {
 	Begun, Dismissed bool
 	// Confirmed is the answer that confirms the end; nil: none does.
 	Confirmed *Received
-	// Asked counts the attempts that the log has answers of: the highest.
+	// Last is the last answer that was received; nil: there is none, or it cannot be asked about.
+	Last *Received
+	// Asked is the highest attempt that the log has an answer to.
 	Asked int
 	// AskedSince counts the answers received since it is over, Tried those of them that were no refusal to be asked
 	// so often (429).
@@ -77,7 +79,7 @@ type LegView struct {
 	Missing Missing
 	// Revision is the newest of its summary that is known to be published and was made of what the fold has; 0: none is.
 	Revision int
-	// Backfilled counts the attempts to complete it from the history that the log has outcomes of: the highest.
+	// Backfilled is the highest attempt to complete it from the history of which the log has an outcome.
 	Backfilled int
 	// Version is another whenever something was folded into the leg.
 	Version uint64
@@ -112,7 +114,6 @@ func (s *session) view(r Rules) View {
 
 func (l *leg) view(r Rules) LegView {
 	asking := l.asking(r)
-	highest, _, _, _ := l.attempts(asking.since)
 	return LegView{
 		ID:         l.id,
 		Control:    l.control,
@@ -127,7 +128,8 @@ func (l *leg) view(r Rules) LegView {
 		Begun:      l.begun,
 		Dismissed:  l.dismissed && !l.begun,
 		Confirmed:  l.confirmation(),
-		Asked:      highest,
+		Last:       asking.last,
+		Asked:      l.asked,
 		AskedSince: asking.made,
 		Tried:      asking.tried,
 		Until:      asking.until,

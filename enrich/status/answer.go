@@ -71,7 +71,7 @@ type Answer struct {
 	Control    call.ControlID    `json:"call_control_id,omitempty"`
 	Connection call.ConnectionID `json:"connection_id,omitempty"`
 
-	// Attempt counts the attempts for this leg, from 1. Set by the caller; Fetch leaves it 0.
+	// Attempt counts the attempts for this leg, from 1. The client leaves it 0; the caller sets it.
 	Attempt int `json:"attempt,omitempty"`
 	// FetchedAt is when the attempt was over, UTC, to the microsecond. Always set.
 	FetchedAt time.Time `json:"fetched_at"`
@@ -102,6 +102,11 @@ type Answer struct {
 	RecordType string `json:"record_type,omitempty"`
 }
 
+// About returns an answer that has no more than the ids that were asked for.
+func About(ref call.Ref) Answer {
+	return Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}
+}
+
 // Ref returns the ids that were asked for.
 func (a Answer) Ref() call.Ref {
 	return call.Ref{Session: a.Session, Leg: a.Leg, Control: a.Control, Connection: a.Connection}
@@ -115,7 +120,7 @@ const (
 	// maxClientState keeps an Answer well below a message's 1 MiB even when
 	// every byte must be escaped sixfold: 64 KiB × 6 = 384 KiB.
 	maxClientState = 64 << 10
-	// maxWord bounds record_type, a single word.
+	// maxWord bounds a single word, number or time.
 	maxWord = 64
 )
 

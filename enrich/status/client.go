@@ -1,7 +1,8 @@
 // Package status asks Telnyx what became of a call: it is the client of
 // GET /calls/{call_control_id}, and of two lists that help where webhooks were lost:
-// GET /call_events, what a leg's webhooks said (History), and
-// GET /connections/{connection_id}/active_calls, which legs are alive (used by Sweep where many are asked about).
+// GET /call_events, what a leg's webhooks said (AskHistory), and
+// GET /connections/{connection_id}/active_calls, which legs are alive (used for requests of class Sweep, where many legs
+// are asked about).
 //
 // In goes a call.Ref; out comes an Answer, one attempt's result as plain data.
 // Every attempt that was made yields an Answer, also one that failed: "not yet"
@@ -71,7 +72,7 @@ func New(config Config) (*Client, error) {
 	c := &Client{
 		base:     config.BaseURL,
 		agent:    config.UserAgent,
-		timeouts: timeouts{usual: config.Timeout, most: config.MaxTimeout},
+		timeouts: timeouts{usual: config.Timeout, most: max(config.Timeout, MaxTimeout)},
 		turns:    newTurns(config.Rate, config.Burst, config.MaxConcurrent, m),
 		now:      config.Now,
 		log:      config.Logger,
@@ -105,8 +106,8 @@ func newTransport(maxConcurrent int) *http.Transport {
 	return t
 }
 
-// Close lets go of idle connections, and of who waits for a turn. Requests in flight are not touched; their
-// contexts end them.
+// Close closes idle connections and hands out no more turns; whoever waits leaves when its ctx ends. Requests in flight
+// are not touched; their contexts end them.
 func (c *Client) Close() {
 	c.turns.close()
 	if c.owned != nil {
@@ -371,7 +372,7 @@ func (c *Client) Fetch(ctx context.Context, ref call.Ref) (Answer, error) {
 
 // fetch asks, in a turn that has come.
 func (c *Client) fetch(ctx context.Context, r Request) (Answer, error) {
-	answer := Answer{Session: r.Ref.Session, Leg: r.Ref.Leg, Control: r.Ref.Control, Connection: r.Ref.Connection}
+	answer := About(r.Ref)
 	if !validPath(r.Ref.Control) {
 		answer.Result, answer.Problem = Unreachable, ProblemBadID
 		c.finish(ctx, &answer, c.metrics.requests, nil, 0, nil)

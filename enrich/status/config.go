@@ -28,8 +28,6 @@ const (
 	// DefaultBurst lets as many requests go at once after a silence: fewer than
 	// the some 35 after which a sister endpoint was seen to answer 429.
 	DefaultBurst = 30
-	// DefaultUserAgent names the program when the caller does not.
-	DefaultUserAgent = "legato/dev"
 )
 
 // Config says whom to ask and how hard. The zero value of each field but APIKey
@@ -40,16 +38,14 @@ type Config struct {
 	BaseURL string
 	// APIKey is the bearer token. Required. No formatting of a Config shows it.
 	APIKey string `json:"-"`
-	// UserAgent is sent with each request: "legato/" and a version. Default DefaultUserAgent.
+	// UserAgent is sent with each request: "legato/" and a version. Default "legato/dev".
 	UserAgent string
 	// Transport carries the requests. Default: one of its own.
 	Transport http.RoundTripper
 	// Timeout bounds one request from sending to the body's last byte, not the
-	// wait for its turn. Default DefaultTimeout.
+	// wait for its turn. Default DefaultTimeout. For a leg whose answer was awaited in vain before, and for all while no
+	// answer comes within it, it is MaxTimeout, or Timeout where that is more.
 	Timeout time.Duration
-	// MaxTimeout does so for a leg whose answer was awaited in vain before, and for all while no answer comes
-	// within Timeout. Default MaxTimeout, or Timeout where that is more.
-	MaxTimeout time.Duration
 	// MaxConcurrent bounds the requests in flight. Default: as many as the rate needs where every answer takes
 	// MaxTimeout, from 32 to 1,024; 1,024 where the rate is found out.
 	MaxConcurrent int
@@ -89,8 +85,8 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.checkKey(); err != nil {
 		return Config{}, err
 	}
-	if c.Timeout < 0 || c.MaxTimeout < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
-		return Config{}, errors.New("timeout, patience, concurrency, rate and burst must not be negative")
+	if c.Timeout < 0 || c.MaxConcurrent < 0 || c.Burst < 0 || c.Rate < 0 || math.IsNaN(c.Rate) {
+		return Config{}, errors.New("timeout, concurrency, rate and burst must not be negative")
 	}
 	c.BaseURL = cmp.Or(c.BaseURL, DefaultBaseURL)
 	if err := checkBaseURL(c.BaseURL); err != nil {
@@ -98,16 +94,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
-	c.MaxTimeout = max(cmp.Or(c.MaxTimeout, MaxTimeout), c.Timeout)
 	c.Burst = cmp.Or(c.Burst, DefaultBurst)
 	switch {
 	case c.MaxConcurrent > 0:
 	case c.Rate == 0:
 		c.MaxConcurrent = maxConcurrent
 	default:
-		c.MaxConcurrent = int(min(max(c.Rate*c.MaxTimeout.Seconds(), minConcurrent), maxConcurrent))
+		c.MaxConcurrent = int(min(max(c.Rate*max(c.Timeout, MaxTimeout).Seconds(), minConcurrent), maxConcurrent))
 	}
-	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)
+	c.UserAgent = cmp.Or(c.UserAgent, "legato/dev")
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -71,29 +71,29 @@ type list struct {
 }
 
 // pages reads the pages of a list until each returns false, there are no more, or
-// the maximum is read: then it reports that there may be more. The turn for the first page has come, and is given
+// the maximum is read. The turn for the first page has come, and is given
 // back; the others wait for theirs. The answer says what came of the last request; the error is that of ctx, and then
 // there was no request to speak of.
-func (c *Client) pages(ctx context.Context, l list, answer *Answer, each func(rows []json.RawMessage) (more bool)) (truncated bool, err error) {
+func (c *Client) pages(ctx context.Context, l list, answer *Answer, each func(rows []json.RawMessage) (more bool)) error {
 	var before []byte
 	for n := 1; ; n++ {
 		if n > 1 {
 			if err := c.turns.await(ctx, l.place); err != nil {
-				return false, fmt.Errorf("wait for a turn: %w", err)
+				return fmt.Errorf("wait for a turn: %w", err)
 			}
 		}
 		got, err := c.page(ctx, l, answer)
 		c.turns.release()
 		if err != nil || answer.Result != Answered {
-			return false, err
+			return err
 		}
 		// A server that does not know the parameters gives the same page for ever.
 		if len(got.rows) == 0 || n > 1 && bytes.Equal(got.rows[0], before) {
-			return false, nil
+			return nil
 		}
 		before = got.rows[0]
-		if !each(got.rows) {
-			return false, nil
+		if !each(got.rows) || n >= l.maxPages {
+			return nil
 		}
 		switch {
 		case got.after != "":
@@ -101,17 +101,14 @@ func (c *Client) pages(ctx context.Context, l list, answer *Answer, each func(ro
 		case got.pages > n, got.pages == 0 && len(got.rows) >= pageSize:
 			l.query.Set("page[number]", strconv.Itoa(n+1))
 		default:
-			return false, nil
-		}
-		if n >= l.maxPages {
-			return true, nil
+			return nil
 		}
 	}
 }
 
 // page asks for one page.
 func (c *Client) page(ctx context.Context, l list, answer *Answer) (got page, err error) {
-	*answer = Answer{Session: answer.Session, Leg: answer.Leg, Control: answer.Control, Connection: answer.Connection}
+	*answer = About(answer.Ref())
 	e := exchange{path: l.path + "?" + l.query.Encode(), limit: MaxPage, counter: l.counter}
 	err = c.exchange(ctx, e, answer, func(body []byte) {
 		answer.Result = Answered
@@ -132,19 +129,17 @@ type Past struct {
 	// Rows are the rows that mention the leg, as they came. Whether they are about it, and
 	// what they say, is for the webhook wire to say.
 	Rows []json.RawMessage
-	// Truncated: there was more than is read.
-	Truncated bool
 }
 
 // history reads the history of a leg, in a turn that has come.
 func (c *Client) history(ctx context.Context, r Request) (Past, error) {
 	ref := r.Ref
-	past := Past{Answer: Answer{Session: ref.Session, Leg: ref.Leg, Control: ref.Control, Connection: ref.Connection}}
+	past := Past{Answer: About(ref)}
 	leg := []byte(`"` + string(ref.Leg) + `"`)
 	query := url.Values{"filter[leg_id]": {string(ref.Leg)}, "page[size]": {strconv.Itoa(pageSize)}}
 	ignored := false
 	l := list{path: "/call_events", query: query, maxPages: maxHistoryPages, place: r.Place, counter: c.metrics.history}
-	truncated, err := c.pages(ctx, l, &past.Answer, func(rows []json.RawMessage) bool {
+	err := c.pages(ctx, l, &past.Answer, func(rows []json.RawMessage) bool {
 		known := len(past.Rows)
 		for _, row := range rows {
 			if bytes.Contains(row, leg) {
@@ -157,7 +152,6 @@ func (c *Client) history(ctx context.Context, r Request) (Past, error) {
 	if err != nil {
 		return Past{}, fmt.Errorf("history of leg %s: %w", ref.Leg, err)
 	}
-	past.Truncated = truncated
 	if past.Result == Answered && ignored {
 		past.Result, past.Problem = Unreachable, ProblemOtherCall
 	}
@@ -292,7 +286,7 @@ func (c *Client) activeCalls(ctx context.Context, connection call.ConnectionID, 
 	path := "/connections/" + url.PathEscape(string(connection)) + "/active_calls"
 	query := url.Values{"page[limit]": {strconv.Itoa(pageSize)}}
 	l := list{path: path, query: query, maxPages: maxRollPages, place: place, counter: c.metrics.rolls}
-	_, err := c.pages(ctx, l, &answer, func(rows []json.RawMessage) bool {
+	err := c.pages(ctx, l, &answer, func(rows []json.RawMessage) bool {
 		at := c.now().UTC().Truncate(time.Microsecond)
 		for _, row := range rows {
 			var data wireStatus

@@ -39,8 +39,9 @@ type Position struct {
 	Seq uint64
 }
 
-// Covers reports whether p is of the same log as q and not before it.
-func (p Position) Covers(q Position) bool { return p.Log == q.Log && p.Seq >= q.Seq }
+// MaxBody is the largest body of a summary, in bytes. The default limit of a NATS server is twice that for body and
+// headers; consumers may count on this one.
+const MaxBody = 512 << 10
 
 // Draft is a summary about to be published.
 type Draft struct {

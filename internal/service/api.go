@@ -12,9 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd"
 	"github.com/legato-calls/legato/internal/story"
-	"github.com/legato-calls/legato/publish"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 	// apiMostScanned bounds the entries that a question makes the server send: some 30 MB of headers.
 	apiMostScanned = 100_000
 	// apiMostBytes bounds an answer, as a summary.
-	apiMostBytes = publish.MaxBody
+	apiMostBytes = summary.MaxBody
 	// apiParkedSince: parked messages are looked for in the last day.
 	apiParkedSince = 24 * time.Hour
 )
