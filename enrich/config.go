@@ -85,8 +85,8 @@ type Config struct {
 	Watch Watch
 	// Decode reads the event of an entry.
 	Decode func(call.Entry) (call.Event, error)
-	// Read returns the entries at places in the log, which rise, for sessions that are packed: session.Config.Read. Nil:
-	// none is packed.
+	// Read returns the entries at places in the log, which rise, for sessions that are packed as session.Config
+	// says. Nil: none is.
 	Read func(seqs []uint64) ([]*call.Entry, error)
 	// History completes legs that have holes; nil: they stay as they are. ReadHistory reads a row
 	// of it, which may be about no event or another leg than the one asked for: then false.

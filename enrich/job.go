@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	// keepAlive is how often held tasks are reported in progress: well inside
-	// the queue's patience, and never needed in the normal case.
+	// keepAlive is how often held tasks are reported in progress: well inside the queue's patience.
 	keepAlive = 4 * time.Second
 	// maxPoison is how often work may fail by its own fault before it is parked.
 	maxPoison = 20

@@ -10,7 +10,7 @@ import (
 )
 
 // Bounds of a summary's lists. They are far above what calls have, and keep a
-// summary readable; what they let pass can still be more than a message carries: see Fit.
+// summary readable; what they let pass can still be more than a message carries: see FitLeg.
 const (
 	// maxEvents bounds the timeline: 250 at either end.
 	maxEvents = 500

@@ -14,7 +14,8 @@ import (
 type Backfill struct {
 	// Answer is the outcome of the request; its fields that state a status are empty.
 	status.Answer
-	// Rows counts the webhooks of the leg that the history had, Added those of them that were not known.
+	// Rows counts the webhooks of the leg that the history had, Added those of them that were not known: those that were
+	// appended, or stood in the log already.
 	Rows  int `json:"rows,omitempty"`
 	Added int `json:"added,omitempty"`
 	// Whole: the history reached to the leg's hangup, and with what it had nothing is missing: asking again is of no

@@ -19,9 +19,9 @@ import (
 // packAfter is how long a session for which nothing is to come stays as it is: most late news comes within it.
 const packAfter = time.Minute
 
-// packs are the sessions that are over, published and quiet. Of such a one only the places of its entries in the log are
-// kept. It is opened for late news by reading them and folding them again: the fold of a session depends on its own
-// entries alone.
+// packs are the sessions that are over, published and quiet, or were found finished when the log was looked at, published
+// or not. Of such a one only the places of its entries in the log are kept. It is opened for late news by reading them and
+// folding them again: the fold of a session depends on its own entries alone.
 type packs struct {
 	seed maphash.Seed
 	by   map[uint64]*kept

@@ -16,7 +16,7 @@
 // sessions and legs are known, and by which ids), the schedule (what is due next) and the tally (the sums that
 // balance).
 //
-// It does not know what has been published, and it makes no summary.
+// It makes no summary; of what is published it notes only that a revision stands.
 package session
 
 import (

@@ -22,8 +22,8 @@ type Config struct {
 	Changed func(call.SessionID)
 	// Unusable is called for an entry that could not be folded. It must not block. Nil: it is not wanted.
 	Unusable func(e call.Entry, err error)
-	// Read returns the entries at places in the log, which rise. Sessions that are over, published and quiet are packed, and
-	// read back when something comes of them. Nil: none is packed.
+	// Read returns the entries at places in the log, which rise. Sessions are packed that are over, published and quiet, or
+	// were found finished when the log was looked at, and read back when something comes of them. Nil: none is packed.
 	Read func(seqs []uint64) ([]*call.Entry, error)
 	// Unreadable is called for a packed session that could not be read back, and is forgotten; one of which a leg is to be
 	// published yet only when that has failed for a minute. It must not block. Nil: it is not wanted.

@@ -223,7 +223,7 @@ type Header struct {
 
 // Status is the answer of GET /v2/calls/{call_control_id}, or why there is none.
 type Status struct {
-	// State is the result of asking: pending as long as it may still be confirmed. Always.
+	// State is the result of asking: pending while it is not confirmed; with final it stays so. Always.
 	State StatusState `json:"state"`
 	// Final tells that State cannot change any more; what an answer stated is
 	// absent before. Always.

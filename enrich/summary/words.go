@@ -78,7 +78,7 @@ type StatusState string
 const (
 	// StatusConfirmed: Telnyx confirmed that the leg ended.
 	StatusConfirmed StatusState = "confirmed"
-	// StatusPending: Telnyx has not confirmed it yet, or was not reached for the first time yet.
+	// StatusPending: not confirmed. With final it stays so: Telnyx's last answer still called the leg alive.
 	StatusPending StatusState = "pending"
 	// StatusNotFound: Telnyx does not know the leg (404 or 422).
 	StatusNotFound StatusState = "not_found"

@@ -157,7 +157,7 @@ EndedBy = Literal[
 
 # StatusState is the result of asking the status API about a leg.
 # confirmed: Telnyx confirmed that the leg ended.
-# pending: Telnyx has not confirmed it yet, or was not reached for the first time yet.
+# pending: not confirmed. With final it stays so: Telnyx's last answer still called the leg alive.
 # not_found: Telnyx does not know the leg (404 or 422).
 # denied: the API key was refused (401 or 403).
 # rate_limited: Telnyx asked for patience (429).
@@ -178,7 +178,7 @@ StatusState = Literal[
 Status = TypedDict(
     "Status",
     {
-        # state is the result of asking: pending as long as it may still be confirmed. Always.
+        # state is the result of asking: pending while it is not confirmed; with final it stays so. Always.
         "state": StatusState,
         # final tells that state cannot change any more; what an answer stated is absent before. Always.
         "final": bool,

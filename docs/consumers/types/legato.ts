@@ -187,7 +187,7 @@ export type EndedBy =
 /**
  * StatusState is the result of asking the status API about a leg.
  * confirmed: Telnyx confirmed that the leg ended.
- * pending: Telnyx has not confirmed it yet, or was not reached for the first time yet.
+ * pending: not confirmed. With final it stays so: Telnyx's last answer still called the leg alive.
  * not_found: Telnyx does not know the leg (404 or 422).
  * denied: the API key was refused (401 or 403).
  * rate_limited: Telnyx asked for patience (429).
@@ -209,7 +209,7 @@ export type StatusState =
  */
 export interface Status {
   /**
-   * state is the result of asking: pending as long as it may still be confirmed. Always.
+   * state is the result of asking: pending while it is not confirmed; with final it stays so. Always.
    */
   state: StatusState;
   /**
