@@ -210,6 +210,48 @@ func TestARetryByHandWaitsForAFoldThatCannotTell(t *testing.T) {
 	}
 }
 
+// blinking is a JetStream of which one read fails when it is told so.
+type blinking struct {
+	jetstream.JetStream
+	fails *atomic.Bool
+}
+
+func (b blinking) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := b.JetStream.Stream(ctx, name)
+	return blinkingStream{s, b.fails}, err
+}
+
+type blinkingStream struct {
+	jetstream.Stream
+	fails *atomic.Bool
+}
+
+func (s blinkingStream) GetMsg(ctx context.Context, seq uint64, opts ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	if s.fails.CompareAndSwap(true, false) {
+		return nil, errors.New("the leader is away")
+	}
+	return s.Stream.GetMsg(ctx, seq, opts...)
+}
+
+func TestARetryByHandOutlivesAReadThatFails(t *testing.T) {
+	w := newWorld(t)
+	js := blinking{w.nats.JS, new(atomic.Bool)}
+	a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(400) })
+	w.runOn(js, forward.Config{Targets: targets(t, a.server.URL, nil)})
+	before := time.Now()
+	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "{}"})
+	w.attempts(seq, before, 1)
+	w.settled(w.desk(), "app")
+	js.fails.Store(true)
+	if err := w.desk().Retry(t.Context(), "", seq); err != nil {
+		t.Fatal(err)
+	}
+	a.awaitCount(2)
+	if js.fails.Load() {
+		t.Error("no read failed")
+	}
+}
+
 // broken is a JetStream that stores so many messages and no more.
 type broken struct {
 	jetstream.JetStream
