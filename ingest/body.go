@@ -14,8 +14,8 @@ import (
 // so its buffer is allocated once and at its length; a Content-Length that lies costs no more than this.
 const firstBuffer = 16 << 10
 
-// checkContent returns the media type, and refuses a request that does not say
-// that its body is plain JSON, or, where forms are taken, a form. Parameters are dropped: they are not part of what is signed.
+// checkContent returns the media type, and refuses a request that does not say that its body is plain JSON, or, where
+// forms are taken, a form. Parameters are dropped: they are not part of what is signed.
 func checkContent(header http.Header, forms bool) (media string, err error) {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return "", refuse(resultContentType, nil)
@@ -45,15 +45,11 @@ func checkContent(header http.Header, forms bool) (media string, err error) {
 const mediaForm = "application/x-www-form-urlencoded"
 
 // refuseForm is the refusal of a form that no application is there to answer.
-func refuseForm() error {
-	problem := refuse(resultContentType, nil)
-	problem.detail = notTeXML
-	return problem
-}
+func refuseForm() error { return &problem{result: resultContentType, detail: notTeXML} }
 
 // readBody reads a body of the announced length (-1: not announced) once, into
 // memory of its own that the caller may keep. The buffer grows with what
-// arrives, never ahead of it by more than its own size. What it grows by is asked for from hold.
+// arrives, never ahead of it by more than its own size. It asks hold before it grows.
 //
 // It refuses a body longer than limit as too large, one that breaks off as
 // incomplete, and one that there is no memory for as overload.

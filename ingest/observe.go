@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -332,11 +331,11 @@ func (s *Server) LastHour() LastHour {
 	slices.Reverse(last.Refusals)
 	for i := range h.minutes {
 		if m := &h.minutes[i]; m.at > now.Unix()/60-hourMinutes {
-			for word := range maps.Keys(m.results) {
-				last.Results[word] += m.results[word]
+			for word, n := range m.results {
+				last.Results[word] += n
 			}
-			for word := range maps.Keys(m.parked) {
-				last.Parked[word] += m.parked[word]
+			for word, n := range m.parked {
+				last.Parked[word] += n
 			}
 		}
 	}

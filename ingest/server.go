@@ -1,10 +1,12 @@
 // Package ingest is the webhook server: one request in, one appended event, one status out.
 //
-// It serves POST /webhooks/telnyx and nothing else. A request is checked (content type, length, signature, age),
+// It serves POST at one path, by default [Path], answers who asks for / by GET or HEAD whether it takes any, and serves
+// nothing else. A request is checked (content type, length, signature, age),
 // told apart (an event of a call, or input to park), handed to the [Journal] or to the [Parking], and answered:
 //
 //   - 200 once what was signed is stored, as an event or as parked bytes. No
-//     200 is ever sent for something that a restart could lose.
+//     200 is ever sent for something that a restart could lose, but for a
+//     TeXML callback, whose answer is its application's.
 //   - 503 for everything that may pass (the log cannot be written, too much at
 //     once, stopping, a clock that is off), and 408 for a body that broke off:
 //     Telnyx sends such a webhook again.
@@ -58,15 +60,15 @@ func ValidPath(path string) bool { return path != "" && validPath.MatchString(pa
 
 // Defaults of Config.
 const (
-	// DefaultTolerance is that of Telnyx's own libraries.
-	DefaultTolerance = 5 * time.Minute
+	// defaultTolerance is that of Telnyx's own libraries.
+	defaultTolerance = 5 * time.Minute
 	// DefaultMaxBody is NATS's default max_payload of 1 MiB less 64 KiB for headers.
 	DefaultMaxBody = 960 << 10
-	// DefaultMaxInFlight: 10,000 webhooks/s that each wait 50 ms for their append are 500 in flight.
-	DefaultMaxInFlight = 512
-	// DefaultMaxConnections leaves most of the webhooks of DefaultMaxInFlight's arithmetic a connection of their
+	// defaultMaxInFlight: 10,000 webhooks/s that each wait 50 ms for their append are 500 in flight.
+	defaultMaxInFlight = 512
+	// defaultMaxConnections leaves most of the webhooks of defaultMaxInFlight's arithmetic a connection of their
 	// own with some time to come and go: 10,000 webhooks/s over 0.4 s. One that waits costs some 20 KiB.
-	DefaultMaxConnections = 4096
+	defaultMaxConnections = 4096
 )
 
 // Limits of a connection.
@@ -107,15 +109,15 @@ type Config struct {
 	Decode func(body []byte) (call.Event, error)
 	// Application answers webhooks in place of Legato. Nil: Legato answers once they are stored.
 	Application Application
-	// Tolerance is the age, and the skew into the future, that a signature may have. Zero: DefaultTolerance.
+	// Tolerance is the age, and the skew into the future, that a signature may have. Zero: defaultTolerance.
 	Tolerance time.Duration
 	// MaxBody is the longest body in bytes. Zero: DefaultMaxBody.
 	MaxBody int64
 	// MaxInFlight is the number of webhooks that may be verified and stored at
-	// once; one more is answered 503. Zero: DefaultMaxInFlight.
+	// once; one more is answered 503. Zero: defaultMaxInFlight.
 	MaxInFlight int
 	// MaxConnections is the number of connections; at the limit a new one takes the place of one that is idle or
-	// slow. It is no more than half the files that the process may open. Zero: DefaultMaxConnections.
+	// slow. It is no more than half the files that the process may open. Zero: defaultMaxConnections.
 	MaxConnections int
 	// Now is the clock that signatures are held against. Nil: time.Now.
 	Now func() time.Time
@@ -259,11 +261,11 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Path = cmp.Or(c.Path, Path)
-	c.Tolerance = cmp.Or(c.Tolerance, DefaultTolerance)
+	c.Tolerance = cmp.Or(c.Tolerance, defaultTolerance)
 	c.MaxBody = cmp.Or(c.MaxBody, DefaultMaxBody)
-	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, defaultMaxInFlight)
 	// The log needs files too, and without any left nobody could be let in or sent away.
-	c.MaxConnections = max(1, min(cmp.Or(c.MaxConnections, DefaultMaxConnections), openFiles()/2))
+	c.MaxConnections = max(1, min(cmp.Or(c.MaxConnections, defaultMaxConnections), openFiles()/2))
 	if c.Now == nil {
 		c.Now = time.Now
 	}

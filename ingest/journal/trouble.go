@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/legato-calls/legato/internal/natsd"
 )
 
 // Trouble is what keeps the log from being followed, or its queue from being worked.
@@ -56,17 +58,11 @@ func (a *Appender) Working() Trouble { return a.Works.State() }
 // sayEvery is how often a condition that lasts is logged.
 const sayEvery = time.Minute
 
-// The pause after a failure doubles from MinRetryPause to MaxRetryPause while failures follow each other.
+// The pause after a failure doubles from minRetryPause to MaxRetryPause while failures follow each other.
 const (
-	MinRetryPause = 100 * time.Millisecond
+	minRetryPause = 100 * time.Millisecond
 	MaxRetryPause = 2 * time.Second
 )
-
-// Pauses returns pauses that double from the first to a longest one, with jitter: replicas that failed together
-// do not try again together.
-func Pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
-}
 
 // Retry paces what is tried until it succeeds. Of failures in a row the newest is worth a warning a minute.
 type Retry struct {
@@ -75,7 +71,7 @@ type Retry struct {
 }
 
 // NewRetry returns one of which nothing has failed yet.
-func NewRetry() *Retry { return &Retry{pauses: Pauses(MinRetryPause, MaxRetryPause)} }
+func NewRetry() *Retry { return &Retry{pauses: natsd.Pauses(minRetryPause, MaxRetryPause)} }
 
 // Succeeded ends the row.
 func (r *Retry) Succeeded() {

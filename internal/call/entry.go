@@ -325,13 +325,15 @@ func (e *Entry) CopyHeader(again bool) map[string][]string {
 	return h.header
 }
 
-// Place notes where an entry that was read stands: the sequence of its message, and when it was received, which in a copy
-// of the log its header says and otherwise the time of the message.
-func (e *Entry) Place(seq uint64, at time.Time, fields map[string][]string) {
-	e.Seq, e.ReceivedAt = seq, at.UTC()
+// ReadPlaced is ReadEntry of a message with its body and its place: the sequence, and when it was received, which in a
+// copy of the log its header says and otherwise the time of the message.
+func ReadPlaced(prefix, subject string, fields map[string][]string, data []byte, seq uint64, at time.Time) Entry {
+	e := ReadEntry(prefix, subject, fields)
+	e.Seq, e.ReceivedAt, e.Data = seq, at.UTC(), data
 	if received, err := time.Parse(time.RFC3339Nano, header(fields).get(headerReceived)); err == nil {
 		e.ReceivedAt = received.UTC()
 	}
+	return e
 }
 
 // Header returns the header of the input's message under an idempotency key, a new one each time. What a sender

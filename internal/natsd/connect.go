@@ -79,9 +79,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, jetstream.JetS
 		return nil, nil, err
 	}
 	warned := rate.Sometimes{Interval: warnEvery}
-	pauses := backoff.ExponentialBackOff{
-		InitialInterval: connectFirstPause, MaxInterval: connectMaxPause, Multiplier: 2, RandomizationFactor: 0.5,
-	}
+	pauses := Pauses(connectFirstPause, connectMaxPause)
 	for {
 		nc, js, err := way.dial()
 		if err == nil {
@@ -105,6 +103,12 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, jetstream.JetS
 		case <-time.After(pauses.NextBackOff()):
 		}
 	}
+}
+
+// Pauses returns pauses that double from the first to a longest one, with jitter: replicas that failed together
+// do not try again together.
+func Pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
 }
 
 // way is how a connection is made.

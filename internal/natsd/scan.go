@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -41,7 +40,7 @@ const (
 	scanForgotten = time.Minute
 )
 
-// Each hands the messages to do, in order, each once. An interrupted scan goes on where it was. It returns do's error
+// Each calls do once for each message, in order. An interrupted scan goes on where it was. It returns do's error
 // as it is, and wraps all others: that of ctx when it ended first, and those of infrastructure.
 //
 // It is not nats.go's ordered consumer: driven with a time limit that one does not notice that its consumer is lost
@@ -56,9 +55,7 @@ func (s Scan) Each(ctx context.Context, js jetstream.JetStream, do func(*jetstre
 		s.Last = stream.CachedInfo().State.LastSeq
 	}
 	r := scanning{Scan: s, stream: stream, do: do}
-	pauses := backoff.ExponentialBackOff{
-		InitialInterval: 50 * time.Millisecond, MaxInterval: scanSilence, Multiplier: 2, RandomizationFactor: 0.5,
-	}
+	pauses := Pauses(50*time.Millisecond, scanSilence)
 	for tries := 1; ; tries++ {
 		before := r.From
 		err := r.consume(ctx)
@@ -287,8 +284,8 @@ func (t *Tail) fetch(most int, do func(*jetstream.RawStreamMsg)) (n int, err err
 	return n, batch.Error()
 }
 
-// Erase takes the messages of a scan out of their stream that do wants to be erased, overwrites them where they are
-// stored, and returns how many they were. A stream that does not exist has none. Nothing is changed where dryRun is set.
+// Erase deletes, and overwrites on disk, the scan's messages for which do returns true, and returns their number. A stream
+// that does not exist has none. Nothing is changed where dryRun is set.
 func Erase(ctx context.Context, js jetstream.JetStream, s Scan, dryRun bool, do func(*jetstream.RawStreamMsg) (bool, error)) (n int, err error) {
 	stream, err := js.Stream(ctx, s.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -1,13 +1,12 @@
 // Package natsd is where Legato meets NATS: it runs one nats-server inside the process or connects to a cluster
-// outside, and sees to the three streams that a deployment lives on.
+// outside, and sees to the three streams that a deployment lives on, or four where it forwards.
 //
 // In go addresses, a data directory, a subject prefix and limits; out come a
 // *nats.Conn and a [Layout] of stream and subject names that exist as wanted.
 //
 // What it guarantees:
-//   - An embedded server acknowledges a message when it is on disk, and has its
-//     data directory to itself. It does not listen beyond loopback unless it asks
-//     its clients for a login.
+//   - An embedded server acknowledges a message when it has written it, and syncs it within [SyncedAfter]. It has its data
+//     directory to itself, and does not listen beyond loopback unless it asks its clients for a login.
 //   - A connection never buffers a publish while it is disconnected: what is not
 //     sent fails at once, and the caller decides.
 //   - [Manage] never takes over a stream that is not Legato's, never lowers a
@@ -56,9 +55,6 @@ type Config struct {
 	Own []string
 	// Logger receives the server's log, warnings and errors as such, its notices as debug. Nil: discarded.
 	Logger *slog.Logger
-	// ReadyTimeout bounds the wait for the server to accept connections after
-	// the streams are recovered. Zero: 10 s.
-	ReadyTimeout time.Duration
 }
 
 // Server is a running embedded nats-server.
@@ -85,6 +81,8 @@ const (
 	// SyncedAfter is how long after its acknowledgement a message is surely synced: a round begins syncEvery after the
 	// one before has ended, and may take long on a slow disk.
 	SyncedAfter = 2*syncEvery + 5*time.Second
+	// readyTimeout bounds the wait for the server to accept connections after the streams are recovered.
+	readyTimeout = 10 * time.Second
 )
 
 // Start runs an embedded nats-server with JetStream and returns when it accepts connections, its streams recovered.
@@ -200,10 +198,9 @@ func startServer(opts *server.Options, cfg Config, log *slog.Logger) (*server.Se
 	ns.SetLoggerV2(bridge, false, false, false)
 	ns.Start()
 
-	timeout := cmp.Or(cfg.ReadyTimeout, 10*time.Second)
 	// A fatal error leaves a half-started server that would never get ready.
 	fatal := bridge.fatal()
-	if fatal == "" && ns.ReadyForConnections(timeout) {
+	if fatal == "" && ns.ReadyForConnections(readyTimeout) {
 		return ns, nil
 	}
 	ns.Shutdown()
@@ -211,7 +208,7 @@ func startServer(opts *server.Options, cfg Config, log *slog.Logger) (*server.Se
 	if fatal = bridge.fatal(); fatal != "" {
 		return nil, fmt.Errorf("start embedded NATS in %s: %s", opts.StoreDir, fatal)
 	}
-	return nil, fmt.Errorf("start embedded NATS in %s: not ready for connections after %s", opts.StoreDir, timeout)
+	return nil, fmt.Errorf("start embedded NATS in %s: not ready for connections after %s", opts.StoreDir, readyTimeout)
 }
 
 // ClientURL returns the URL under which clients on this machine reach the server, empty when it does not listen.

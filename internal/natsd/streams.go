@@ -110,9 +110,9 @@ func (l Limits) near(n Layout, stream string) bool {
 
 // Default ages of the streams.
 const (
-	DefaultEventsMaxAge = 24 * time.Hour
-	DefaultCallsMaxAge  = 72 * time.Hour
-	DefaultParkedMaxAge = 7 * 24 * time.Hour
+	defaultEventsMaxAge = 24 * time.Hour
+	defaultCallsMaxAge  = 72 * time.Hour
+	defaultParkedMaxAge = 7 * 24 * time.Hour
 )
 
 // duplicateWindow is how long a server refuses a second message of the same id. Telnyx repeats a webhook for about
@@ -129,9 +129,9 @@ func IsCopy(c jetstream.StreamConfig) bool { return c.Duplicates == copyWindow }
 const copyWindow = 100 * time.Millisecond
 
 func (l Limits) withDefaults() (Limits, error) {
-	l.EventsMaxAge = cmp.Or(l.EventsMaxAge, DefaultEventsMaxAge)
-	l.CallsMaxAge = cmp.Or(l.CallsMaxAge, DefaultCallsMaxAge)
-	l.ParkedMaxAge = cmp.Or(l.ParkedMaxAge, DefaultParkedMaxAge)
+	l.EventsMaxAge = cmp.Or(l.EventsMaxAge, defaultEventsMaxAge)
+	l.CallsMaxAge = cmp.Or(l.CallsMaxAge, defaultCallsMaxAge)
+	l.ParkedMaxAge = cmp.Or(l.ParkedMaxAge, defaultParkedMaxAge)
 	l.Replicas = cmp.Or(l.Replicas, 1)
 	switch {
 	case min(l.EventsMaxAge, l.CallsMaxAge, l.ParkedMaxAge) < 0, min(l.EventsMaxBytes, l.CallsMaxBytes, l.ParkedMaxBytes, l.ForwardMaxBytes) < 0:
@@ -185,7 +185,7 @@ func (n Layout) streams(l Limits) []jetstream.StreamConfig {
 	return streams
 }
 
-// forward returns the stream of forwarding. It outlives the log that it speaks of by nothing.
+// forward returns the stream of forwarding. It is kept as long as the log.
 func (n Layout) forward(l Limits) jetstream.StreamConfig {
 	c := baseStream(n.Forward, l.EventsMaxAge, l.ForwardMaxBytes, l.Replicas)
 	c.Description = "What Legato forwarded to applications, and what it will try again."

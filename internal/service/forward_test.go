@@ -23,9 +23,7 @@ func TestWhetherALegIsOverIsNotToldDuringAReplay(t *testing.T) {
 	})
 	table.Restart(call.Log{ID: "log", First: 1, Last: 2})
 	fold := func(seq uint64) {
-		e := call.Entry{Topic: call.TopicEvent + types[seq-1], ID: types[seq-1], Ref: ref}
-		e.Place(seq, time.Now(), nil)
-		table.Fold(e)
+		table.Fold(call.Entry{Seq: seq, ReceivedAt: time.Now(), Topic: call.TopicEvent + types[seq-1], ID: types[seq-1], Ref: ref})
 	}
 	calls := service.CallsOf(table)
 	fold(1)

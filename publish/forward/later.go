@@ -261,14 +261,12 @@ func readEntry(ctx context.Context, cfg *setup, seq uint64) (call.Entry, error) 
 	if err != nil {
 		return call.Entry{}, fmt.Errorf("read event %d: %w", seq, err)
 	}
-	e := call.ReadEntry(cfg.Layout.Prefix, m.Subject, m.Header)
+	e := call.ReadPlaced(cfg.Layout.Prefix, m.Subject, m.Header, m.Data, m.Sequence, m.Time)
 	switch {
 	case e.Foreign:
 		return call.Entry{}, fmt.Errorf("%w: Legato did not write %d", ErrNoEvent, seq)
 	case e.EventType() == "":
 		return call.Entry{}, fmt.Errorf("%w: %d is one of Legato's own", ErrNoEvent, seq)
 	}
-	e.Place(m.Sequence, m.Time, m.Header)
-	e.Data = m.Data
 	return e, nil
 }

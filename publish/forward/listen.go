@@ -73,12 +73,10 @@ func (l *Listener) post(ctx context.Context, target *client, m jetstream.Msg) er
 	if err != nil {
 		return fmt.Errorf("read the place of an event: %w", err)
 	}
-	e := call.ReadEntry(l.Layout.Prefix, m.Subject(), m.Headers())
+	e := call.ReadPlaced(l.Layout.Prefix, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
 	if e.Foreign || l.Session != "" && e.Ref.Session != l.Session {
 		return nil
 	}
-	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
-	e.Data = m.Data()
 	if l.Sign != nil {
 		e.Timestamp, e.Signature = l.Sign(e.Data)
 	}

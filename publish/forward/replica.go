@@ -59,13 +59,11 @@ func (r *runner) take(m jetstream.Msg) {
 		ack(r.log, m)
 		return
 	}
-	e := call.ReadEntry(r.cfg.Layout.Prefix, m.Subject(), m.Headers())
+	e := call.ReadPlaced(r.cfg.Layout.Prefix, m.Subject(), m.Headers(), m.Data(), seq, meta.Timestamp)
 	if e.Foreign {
 		ack(r.log, m) // Telnyx has not sent it
 		return
 	}
-	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
-	e.Data = m.Data()
 	it := r.newItem(e)
 	it.msg, it.pin, it.delivered = m, r.pin, r.delivered
 	if r.settling {

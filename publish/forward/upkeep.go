@@ -99,9 +99,7 @@ func (s *setup) firstAbove(ctx context.Context, subjects []string, floor uint64)
 		case err != nil:
 			return at, err
 		case m.Sequence < least:
-			var e call.Entry
-			e.Place(m.Sequence, m.Time, m.Header)
-			least, at = m.Sequence, e.ReceivedAt
+			least, at = m.Sequence, call.ReadPlaced("", m.Subject, m.Header, nil, m.Sequence, m.Time).ReceivedAt
 		}
 	}
 	return at, nil

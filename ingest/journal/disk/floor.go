@@ -136,9 +136,7 @@ func (j *Journal) takeOver(ctx context.Context, next, last uint64) error {
 	}
 	scan := natsd.Scan{Stream: j.cfg.Stream, From: next, Last: last}
 	err := scan.Each(ctx, j.js, func(m *jetstream.RawStreamMsg) error {
-		e := call.ReadEntry(j.cfg.Prefix, m.Subject, m.Header)
-		e.Place(m.Sequence, m.Time, m.Header)
-		e.Data = m.Data
+		e := call.ReadPlaced(j.cfg.Prefix, m.Subject, m.Header, m.Data, m.Sequence, m.Time)
 		for next < e.Seq {
 			if err := write(call.Entry{Topic: call.TopicHeartbeat, Seq: next, ReceivedAt: e.ReceivedAt}); err != nil {
 				return err

@@ -138,10 +138,7 @@ func (j *Journal) message(e *call.Entry) *nats.Msg {
 
 // entry reads an entry back from a message of the stream.
 func (j *Journal) entry(m jetstream.Msg, meta *jetstream.MsgMetadata) call.Entry {
-	e := call.ReadEntry(j.cfg.Prefix, m.Subject(), m.Headers())
-	e.Place(meta.Sequence.Stream, meta.Timestamp, m.Headers())
-	e.Data = m.Data()
-	return e
+	return call.ReadPlaced(j.cfg.Prefix, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
 }
 
 // State asks the server for the log's state.
@@ -234,7 +231,7 @@ func (j *Journal) stored(ack *jetstream.PubAck) journal.Result {
 }
 
 func (j *Journal) storeOne(ctx context.Context, e *call.Entry) journal.Result {
-	wait := journal.Pauses(inProcessPause, inProcessMaxPause)
+	wait := natsd.Pauses(inProcessPause, inProcessMaxPause)
 	for try := 1; ; try++ {
 		ack, err := j.js.PublishMsg(ctx, j.message(e))
 		if err == nil {

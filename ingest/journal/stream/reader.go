@@ -55,9 +55,9 @@ func (r *Reader) open(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// Scan hands every entry that the log has when it begins to do, but for what Legato did not write, in order and without its body, which the
-// server does not even send. It returns do's error as it is, that of ctx when it
-// ended first, and a wrapped infrastructure error otherwise.
+// Scan calls do, in order and without bodies, for every entry that the log holds when the scan begins, except what Legato
+// did not write. The server does not even send the bodies. It returns do's error as it is, that of ctx when it ended
+// first, and a wrapped infrastructure error otherwise.
 func (r *Reader) Scan(ctx context.Context, from From, do func(call.Entry) error) error {
 	scan := natsd.Scan{Stream: r.stream, From: from.Seq, Since: from.Since, HeadersOnly: true}
 	return scan.Each(ctx, r.js, func(m *jetstream.RawStreamMsg) error {
@@ -70,10 +70,7 @@ func (r *Reader) Scan(ctx context.Context, from From, do func(call.Entry) error)
 }
 
 func (r *Reader) entry(m *jetstream.RawStreamMsg) call.Entry {
-	e := call.ReadEntry(r.prefix, m.Subject, m.Header)
-	e.Place(m.Sequence, m.Time, m.Header)
-	e.Data = m.Data
-	return e
+	return call.ReadPlaced(r.prefix, m.Subject, m.Header, m.Data, m.Sequence, m.Time)
 }
 
 // Entries returns the entries at these places, whole, but for those that the log does not have (any more).
