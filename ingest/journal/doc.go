@@ -31,7 +31,8 @@ import (
 	"github.com/legato-calls/legato/internal/call"
 )
 
-// Errors of Append. All mean that the entry may come again later; none says that it was not stored.
+// Errors of Append. All mean that the entry may come again later, but for one that is longer than the server takes
+// (nats.ErrMaxPayload); none says that it was not stored.
 var (
 	// ErrFull: a limit of the storage is reached, or nearly so, and the entry is not what the rest is kept for. It is
 	// a [call.ErrFull].

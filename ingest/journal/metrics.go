@@ -36,13 +36,13 @@ func newMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		appends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
-			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe) and by the result that whoever " +
+			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe, other) and by the result that whoever " +
 				"handed it in was told: stored, duplicate, full, error or left (its caller ended meanwhile, and nobody waits for it). " +
 				"untold: stored after its caller had been told error or left.",
 		}, []string{"kind", "result"}),
 		Batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "legato_log_batch_size",
-			Help:    "Entries written with one acknowledgement.",
+			Help:    "Entries written with one acknowledgement: on JetStream always 1.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 		latency: f.NewHistogram(prometheus.HistogramOpts{

@@ -162,7 +162,7 @@ func ParseTimestamp(timestamp string) (time.Time, error) {
 const (
 	// windows and windowSize: a scalar of 256 bits is 32 digits of 8 bits.
 	windows, windowSize = 32, 8
-	// digits are taken from -127 to 128, so that half a window's multiples do: the others are these negated.
+	// halfWindow is how many multiples do, since digits are taken from -127 to 128: the others are these negated.
 	halfWindow = 1 << (windowSize - 1)
 )
 

@@ -108,8 +108,8 @@ func loopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// asyncErrors says what NATS reports about a connection outside of any exchange; what the user may not do at most
-// once a minute for each operation, since it is refused with every message.
+// asyncErrors logs what NATS reports outside of any exchange; a missing permission at most once a minute per operation,
+// since every message is refused.
 type asyncErrors struct {
 	log     *slog.Logger
 	refused func(error) // nil: nobody asks

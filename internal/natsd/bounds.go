@@ -63,8 +63,8 @@ func allowedWindow(refusal error) (time.Duration, bool) {
 	return limit, err == nil && limit > 0
 }
 
-// withinWindow does what is wanted of a stream, and again with a shorter duplicate window where the server allows none as
-// long: a message that comes again after it is folded once all the same.
+// withinWindow does what is wanted of a stream, and again with a shorter duplicate window where the server does not allow
+// one that long: a message that comes again after it is folded once all the same.
 func withinWindow(want *jetstream.StreamConfig, do func(jetstream.StreamConfig) (jetstream.Stream, error)) (jetstream.Stream, error) {
 	made, err := do(*want)
 	if limit, ok := allowedWindow(err); ok && limit < want.Duplicates {

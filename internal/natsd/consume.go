@@ -123,7 +123,7 @@ type Receiver struct {
 	rest func(jetstream.Msg)
 }
 
-// Receive begins to read a consumer. So many messages, or bytes, are asked for before they are wanted.
+// Receive begins to read a consumer. messages and bytes bound what is requested ahead.
 func Receive(consumer jetstream.Consumer, messages, bytes int) (*Receiver, error) {
 	r := &Receiver{messages: make(chan jetstream.Msg, handed), over: make(chan struct{})}
 	var err error

@@ -40,7 +40,7 @@ func DiskLimits(dir string) (Limits, error) {
 	if err != nil {
 		return Limits{}, err
 	}
-	// Divided first: a hundredfold disk size would overflow on none that exists, but costs nothing to avoid.
+	// Divide first, so that multiplying cannot overflow.
 	percent := (free + used) / 100
 	return Limits{
 		EventsMaxBytes: percent * eventsShare,

@@ -27,19 +27,25 @@ type Report struct {
 // MismatchError is the error of Check, and of Manage where only a person can
 // decide: streams that are not as wanted.
 type MismatchError struct {
-	// Problems are what differs, a line each.
-	Problems []string
 	// Missing are the names of the streams that do not exist.
 	Missing []string
-	// Permanent are those of the problems that only a person can mend.
-	Permanent []string
+	// Problems are what differs and Manage would change, Permanent what only a person can mend, a line each.
+	Problems, Permanent []string
 	// Commands are the lines of the nats command-line tool that would put it right. Empty where none can.
 	Commands []string
 }
 
-// Error lists the problems and the commands.
+// Lines are all that is not as wanted.
+func (e *MismatchError) Lines() (lines []string) {
+	for _, name := range e.Missing {
+		lines = append(lines, fmt.Sprintf("stream %s does not exist", name))
+	}
+	return append(append(lines, e.Permanent...), e.Problems...)
+}
+
+// Error lists what is not as wanted, and the commands.
 func (e *MismatchError) Error() string {
-	text := "streams are not as wanted:\n  " + strings.Join(e.Problems, "\n  ")
+	text := "streams are not as wanted:\n  " + strings.Join(e.Lines(), "\n  ")
 	if len(e.Commands) > 0 {
 		text += "\nto put it right:\n  " + strings.Join(e.Commands, "\n  ")
 	}
@@ -97,7 +103,7 @@ func manageStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		r.set(&changed, &want)
 	}
 	if len(problems) > 0 {
-		return &MismatchError{Problems: problems, Permanent: problems}
+		return &MismatchError{Permanent: problems}
 	}
 	if len(differences(&have, &want)) == 0 {
 		return nil
@@ -125,8 +131,7 @@ func overlapError(ctx context.Context, js jetstream.JetStream, want *jetstream.S
 	if err != nil || why == "" {
 		return fmt.Errorf("make stream %s for %s: %w", want.Name, strings.Join(want.Subjects, ", "), refusal)
 	}
-	problem := fmt.Sprintf("stream %s: %s", want.Name, why)
-	return &MismatchError{Problems: []string{problem}, Permanent: []string{problem}}
+	return &MismatchError{Permanent: []string{fmt.Sprintf("stream %s: %s", want.Name, why)}}
 }
 
 // keepSize wants the size that stands where it is near the one wanted, and that is no more than near itself.
@@ -151,11 +156,9 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 			return Report{}, err
 		}
 		if !found {
-			mismatch.Problems = append(mismatch.Problems, fmt.Sprintf("stream %s does not exist", want.Name))
 			mismatch.Missing = append(mismatch.Missing, want.Name)
 			if why, err := taken(ctx, js, &want); err == nil && why != "" {
-				problem := fmt.Sprintf("stream %s: %s", want.Name, why)
-				mismatch.Problems, mismatch.Permanent = append(mismatch.Problems, problem), append(mismatch.Permanent, problem)
+				mismatch.Permanent = append(mismatch.Permanent, fmt.Sprintf("stream %s: %s", want.Name, why))
 				continue
 			}
 			mismatch.Commands = append(mismatch.Commands, addCommand(&want))
@@ -170,7 +173,7 @@ func Check(ctx context.Context, js jetstream.JetStream, layout Layout, limits Li
 			}
 		}
 	}
-	if len(mismatch.Problems) > 0 {
+	if len(mismatch.Lines()) > 0 {
 		return report, &mismatch
 	}
 	return report, nil
@@ -184,12 +187,10 @@ func compare(mismatch *MismatchError, have, want *jetstream.StreamConfig) {
 		}
 		text := problem(r, have, want)
 		if reason := permanent(r, have, want); reason != "" {
-			text += ": " + reason
-			mismatch.Permanent = append(mismatch.Permanent, text)
-		} else {
-			flags = append(flags, r.flag(want))
+			mismatch.Permanent = append(mismatch.Permanent, text+": "+reason)
+			continue
 		}
-		mismatch.Problems = append(mismatch.Problems, text)
+		mismatch.Problems, flags = append(mismatch.Problems, text), append(flags, r.flag(want))
 	}
 	if len(flags) > 0 {
 		mismatch.Commands = append(mismatch.Commands, command("edit", want.Name, append(flags, "--force")))

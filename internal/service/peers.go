@@ -157,7 +157,11 @@ func (p *peers) warnings() (found []string) {
 		found = append(found, "replicas have different settings: "+strings.Join(slices.Sorted(maps.Keys(names)), ", "))
 	}
 	if p.skew.Abs() >= clockOff && time.Since(p.skewAt) < metWithin {
-		found = append(found, fmt.Sprintf("the log's clock is %v ahead of this machine's", p.skew.Round(time.Second)))
+		side := "ahead of"
+		if p.skew < 0 {
+			side = "behind"
+		}
+		found = append(found, fmt.Sprintf("the log's clock is %v %s this machine's", p.skew.Abs().Round(time.Second), side))
 	}
 	return found
 }

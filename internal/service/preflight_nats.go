@@ -118,13 +118,13 @@ func checkStreams(
 		return 0, fault(name, err, "Let this user look at its streams ($JS.API.STREAM.INFO.*), and try again.")
 	}
 	missing = len(mismatch.Missing)
-	f = Finding{Name: name, Detail: strings.Join(mismatch.Problems, "\n")}
+	f = Finding{Name: name, Detail: strings.Join(mismatch.Lines(), "\n")}
 	switch {
 	case len(mismatch.Permanent) > 0:
 		return missing, f.but(VerdictFault, "Decide which stream is to go, or choose another --subject-prefix.")
 	case set.Streams == "check":
 		return missing, f.but(VerdictFault, strings.Join(mismatch.Commands, "\n"))
-	case missing == len(mismatch.Problems):
+	case len(mismatch.Problems) == 0:
 		return missing, ok(name, "serve makes %s", strings.Join(mismatch.Missing, ", "))
 	}
 	return missing, f.but(VerdictWarning, "serve changes them when it starts; with --streams check it would not.")

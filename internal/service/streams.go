@@ -70,7 +70,7 @@ func (s *Service) watchStreams(ctx context.Context) error {
 			// What cannot be asked is nothing that is known to be wrong; whether NATS is there others tell.
 			s.log.Debug("the streams could not be looked at", "error", err)
 		default:
-			s.watched.note(unusable(mismatch), harmless(mismatch))
+			s.watched.note(unusable(mismatch), mismatch.Problems)
 		}
 		for _, line := range natsd.Changes(before, report.Have) {
 			s.log.Warn("a stream was changed while the service runs", "change", line)
@@ -106,21 +106,4 @@ func unusable(m *natsd.MismatchError) error {
 		return nil
 	}
 	return errors.New(strings.Join(lines, "; "))
-}
-
-// harmless are the other problems of a mismatch.
-func harmless(m *natsd.MismatchError) (lines []string) {
-	known := make(map[string]bool)
-	for _, line := range m.Permanent {
-		known[line] = true
-	}
-	for _, name := range m.Missing {
-		known[fmt.Sprintf("stream %s does not exist", name)] = true
-	}
-	for _, line := range m.Problems {
-		if !known[line] {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }

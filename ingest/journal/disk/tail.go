@@ -105,8 +105,7 @@ func (t *tail) trim(first uint64) {
 }
 
 // next returns what stands in memory from a sequence on, and none where that must be read from the disk. It waits until
-// there is anything to read for who reads; the queue reads only what is folded. Its error is
-// that of ctx, or errWoken.
+// there is something for that reader; the queue reads only what is folded. Its error is that of ctx, or errWoken.
 func (t *tail) next(ctx context.Context, who int, from uint64, wake <-chan struct{}) ([]*call.Entry, error) {
 	for {
 		t.mu.Lock()
