@@ -147,7 +147,7 @@ func (w *Writer) Write(row []flat.Value) error {
 }
 
 // nulls are the values of a leaf in rows in which its field is null.
-var nulls [2048]parquet.Value
+var nulls [1024]parquet.Value
 
 // present appends the values of the rows in which a field is null.
 func (b *rowBatch) present(i int, f *field) {

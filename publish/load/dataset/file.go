@@ -20,7 +20,7 @@ import (
 )
 
 // pageRows bounds what a file has in memory uncompressed.
-const pageRows = 1024
+const pageRows = 1536
 
 // part are the rows of a commit that go into one file.
 type part struct {
