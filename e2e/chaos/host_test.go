@@ -45,6 +45,8 @@ type host struct {
 	removed bool
 	// pause is how long it stays away after it has stopped.
 	pause time.Duration
+	// frozen are the times from when to when it was stopped by SIGSTOP.
+	frozen [][2]time.Time
 }
 
 func (h *host) start(now time.Time) {
@@ -68,6 +70,7 @@ func (h *host) bury(now time.Time, pause time.Duration) string {
 	text := h.Text()
 	_, _ = fmt.Fprintf(h.log, "== %s from %s to %s: %v\n\n", h.name, h.since.Format(time.TimeOnly), now.Format(time.TimeOnly), h.Err)
 	h.condition, h.due = hostDown, now.Add(pause)
+	h.thawed()
 	return text
 }
 
@@ -92,11 +95,35 @@ func (h *host) stop(now time.Time, pause time.Duration) {
 func (h *host) freeze(now time.Time, pause time.Duration) {
 	h.signal(syscall.SIGSTOP)
 	h.condition, h.due = hostFrozen, now.Add(pause)
+	h.frozen = append(h.frozen, [2]time.Time{now, {}})
 }
 
 func (h *host) thaw() {
 	h.signal(syscall.SIGCONT)
 	h.condition = hostUp
+	h.thawed()
+}
+
+// thawed notes that it is frozen no more, if it was.
+func (h *host) thawed() {
+	if last := len(h.frozen) - 1; last >= 0 && h.frozen[last][1].IsZero() {
+		h.frozen[last][1] = time.Now()
+	}
+}
+
+// frozenBetween is how long it was frozen in a span of time.
+func (h *host) frozenBetween(from, to time.Time) (sum time.Duration) {
+	for _, f := range h.frozen {
+		began, ended := f[0], f[1]
+		if began.Before(from) {
+			began = from
+		}
+		if ended.IsZero() || ended.After(to) {
+			ended = to
+		}
+		sum += max(0, ended.Sub(began))
+	}
+	return sum
 }
 
 // served reports whether this life got as far as to take webhooks.

@@ -268,6 +268,19 @@ func (h hangups) add(e call.Entry) {
 	}
 }
 
+// inHand is how long after a hangup a command may still arrive: it was on its way when the hangup was stored. A process that is
+// starved, or wakes up to all that came meanwhile, needs seconds for what takes it milliseconds.
+const inHand = 5 * time.Second
+
+// frozenBetween is how long a process of the service was frozen in a span of time, with a command in hand perhaps: it cannot know
+// what came meanwhile. It is that of the one which was frozen longest, which may have been frozen several times.
+func (c *chaos) frozenBetween(from, to time.Time) (longest time.Duration) {
+	for _, h := range c.serves {
+		longest = max(longest, h.frozenBetween(from, to))
+	}
+	return longest
+}
+
 // names reports whether what an event is about was hung up: its leg or, where it names none, one of its session.
 func (h hangups) names(ref call.Ref) bool {
 	id := cmp.Or(string(ref.Leg), string(ref.Control), string(ref.Session))
@@ -299,8 +312,7 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forw
 		again := e.EventType() == call.TypeInitiated && e.ReceivedAt.Sub(over) > c.tempo.amend
 		// Of a call that is forgotten its summary tells that it is over, unless an operator has removed that.
 		untold := e.ReceivedAt.Sub(over) > c.tempo.amend && removed[string(e.Ref.Session)]
-		// A process that was frozen with a command in hand cannot know what came meanwhile.
-		if ok && !again && !untold && a.at.Sub(over) > 2*time.Second+c.tempo.longFrozen {
+		if ok && !again && !untold && a.at.Sub(over) > inHand+max(c.tempo.longFrozen, c.frozenBetween(over, a.at)) {
 			c.find("wrong", "%s got %s %d of a leg that was over for %v", g.name, e.EventType(), a.seq, a.at.Sub(over))
 		}
 		// One that a replica had under way when another took over, which found its leg over and went on.
