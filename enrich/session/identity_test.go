@@ -402,3 +402,74 @@ func TestAPackedSessionThatIsToBePublishedIsTriedToBeReadForAWhile(t *testing.T)
 		}
 	})
 }
+
+// The fold cannot wait for long, and what it reads next decides about late news: it tries a few times more.
+func TestAPackedSessionThatIsToBePublishedOutlivesAReadThatFailsForLateNews(t *testing.T) {
+	late := map[string]func(*tape, *session.Table){
+		"folded": func(tp *tape, table *session.Table) {
+			tp.says(call.TypeCost, ref(0))
+			table.Fold(tp.log[len(tp.log)-1])
+		},
+		"learned": func(_ *tape, table *session.Table) {
+			a := ended(2)
+			a.Session, a.Leg = ref(0).Session, ref(0).Leg
+			if _, known := table.Learn(call.Entry{Topic: call.TopicStatus, ID: "learned", Ref: ref(0), Data: encode(t, a)}); !known {
+				t.Error("nothing is learned of it")
+			}
+		},
+	}
+	for name, comes := range late {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tp := newTape(t)
+				tp.finished(ref(0))
+				tp.probe()
+				table, failing := tp.failing()
+				tp.follow(table)
+				*failing = 1
+				comes(tp, table)
+				if p := table.Place(ref(0)); p.Unread || p.Session != "s" || *failing != 0 {
+					t.Errorf("it is at %+v, and %d reads are still to fail", p, *failing)
+				}
+				if err, pending := table.Unusable(1), table.Tally().Pending; err != nil || pending != 1 {
+					t.Errorf("the task of its first entry would be parked for %v; %d legs are to be published", err, pending)
+				}
+			})
+		})
+	}
+}
+
+func TestReadsThatFailFarApartForgetNoSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := newTape(t)
+		tp.finished(ref(0))
+		tp.probe()
+		table, failing := tp.failing()
+		tp.follow(table)
+		for range 3 {
+			*failing = 1
+			if p := table.Place(ref(0)); !p.Unread || table.Packed() != 1 {
+				t.Fatalf("it is at %+v", p)
+			}
+			pass(2 * time.Minute)
+		}
+		if p := table.Place(ref(0)); p.Unread || p.Session != "s" {
+			t.Errorf("when it can be read it is at %+v", p)
+		}
+	})
+}
+
+// failing returns another table for the same log, and how many of its next reads fail.
+func (tp *tape) failing() (table *session.Table, reads *int) {
+	reads = new(int)
+	cfg := tp.config()
+	cfg.Unreadable = nil
+	cfg.Read = func(seqs []uint64) ([]*call.Entry, error) {
+		if *reads > 0 {
+			*reads--
+			return nil, errors.New("too many open files")
+		}
+		return tp.read(seqs)
+	}
+	return session.New(cfg), reads
+}

@@ -28,11 +28,14 @@ type packs struct {
 	// queue are those that were packed, in that order, and when each expired then; of those that are no more, or were
 	// packed again since, some are still in it.
 	queue []expiry
-	// unread are those that could not be read, and since when.
-	unread map[*kept]time.Time
+	// unread are those that could not be read.
+	unread map[*kept]failing
 	// sessions and legs count them.
 	sessions, legs int
 }
+
+// failing is since when reading a packed session has failed, and when it was tried last.
+type failing struct{ since, last time.Time }
 
 type expiry struct {
 	of *kept
@@ -40,7 +43,7 @@ type expiry struct {
 }
 
 func newPacks() packs {
-	return packs{seed: maphash.MakeSeed(), by: make(map[uint64]*kept), unread: make(map[*kept]time.Time)}
+	return packs{seed: maphash.MakeSeed(), by: make(map[uint64]*kept), unread: make(map[*kept]failing)}
 }
 
 // Kinds of ids: two of different kinds may be the same text.
@@ -298,8 +301,13 @@ func (i *identity) drop(k *kept, u unpacked) {
 // errOtherwise: what was read is not what was folded.
 var errOtherwise = errors.New("the log's entries make another session")
 
-// readWithin is how long it is tried to read a packed session of which a leg is to be published yet.
-const readWithin = time.Minute
+const (
+	// readWithin is how long it is tried to read a packed session of which a leg is to be published yet; whoever asks comes
+	// again. After readAnewAfter without a try that time begins anew.
+	readWithin, readAnewAfter = time.Minute, 10 * time.Second
+	// Whoever changes the session cannot come again, and all others wait for the fold: so many reads more, each after a pause.
+	rereads, rereadPause = 4, 50 * time.Millisecond
+)
 
 // lock locks the table with every session live that a ref leads to: of one that is packed nothing is found, and another
 // of the same id would be made.
@@ -326,8 +334,12 @@ func (t *Table) lockWith(ref call.Ref, lock sync.Locker, patience time.Duration)
 // while; in the end tasks of it are not done, but parked.
 func (t *Table) reopen(k *kept, packed *packs, b []byte, patience time.Duration) (unread bool) {
 	u, entries := unpack(b)
-	seqs := noted(entries)
+	seqs, pending := noted(entries), u.pending()
 	s, unusable, err := t.refold(packed, u, seqs)
+	for n := 0; n < rereads && patience == 0 && pending > 0 && err != nil && !errors.Is(err, errOtherwise); n++ {
+		time.Sleep(rereadPause)
+		s, unusable, err = t.refold(packed, u, seqs)
+	}
 
 	t.mu.Lock()
 	ids := &t.fold.ids
@@ -335,7 +347,6 @@ func (t *Table) reopen(k *kept, packed *packs, b []byte, patience time.Duration)
 		t.mu.Unlock() // somebody was quicker, or its summary was published
 		return false
 	}
-	pending := u.pending()
 	if err != nil && pending > 0 {
 		if ids.packed.isLeft(k, err, patience) {
 			t.mu.Unlock()
@@ -369,12 +380,14 @@ func (p *packs) isLeft(k *kept, err error, patience time.Duration) bool {
 	if errors.Is(err, errOtherwise) {
 		return false // it was read
 	}
-	since, known := p.unread[k]
-	if !known {
-		since = time.Now()
-		p.unread[k] = since
+	now := time.Now()
+	f, known := p.unread[k]
+	if !known || now.Sub(f.last) > readAnewAfter {
+		f.since = now
 	}
-	return time.Since(since) < patience
+	f.last = now
+	p.unread[k] = f
+	return now.Sub(f.since) < patience
 }
 
 // refold makes a session of its entries, and returns which of them could not be folded. One that was only looked at can

@@ -67,8 +67,10 @@ func newTapeOf(tb failer) *tape {
 }
 
 // newTable returns another table for the same log, not following it yet.
-func (tp *tape) newTable() *session.Table {
-	return session.New(session.Config{
+func (tp *tape) newTable() *session.Table { return session.New(tp.config()) }
+
+func (tp *tape) config() session.Config {
+	return session.Config{
 		Rules: tp.rules,
 		// The wire format does not matter here: a body is the number of an event.
 		Decode: func(e call.Entry) (call.Event, error) {
@@ -84,7 +86,7 @@ func (tp *tape) newTable() *session.Table {
 		Unreadable: func(err error) {
 			tp.tb.Fatalf("a packed session: %v", err)
 		},
-	})
+	}
 }
 
 // read returns entries of the log, as those who open a packed session want them.

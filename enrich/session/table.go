@@ -25,8 +25,9 @@ type Config struct {
 	// Read returns the entries at places in the log, which rise. Sessions are packed that are over, published and quiet, or
 	// were found finished when the log was looked at, and read back when something comes of them. Nil: none is packed.
 	Read func(seqs []uint64) ([]*call.Entry, error)
-	// Unreadable is called for a packed session that could not be read back, and is forgotten; one of which a leg is to be
-	// published yet only when that has failed for a minute. It must not block. Nil: it is not wanted.
+	// Unreadable is called for a packed session that could not be read back, and is forgotten. One of which a leg is to be
+	// published yet is forgotten only when reading has failed for a minute or, where an entry is to be folded into it, five
+	// times within a fifth of a second. It must not block. Nil: it is not wanted.
 	Unreadable func(err error)
 }
 
