@@ -323,14 +323,14 @@ func TestAHangupGoesBeforeTheSweepThatItsLegWaitedFor(t *testing.T) {
 	})
 }
 
-// A burst whose summaries are due at one moment reaches NATS a bounded number at a time: a slow server is not buried
-// under what would time out there and be tried again, and every summary is published.
 func TestAnAttemptThatIsAskedForWhileItsTurnIsRefusedIsMade(t *testing.T) {
 	if !enrich.BeginJoined() {
 		t.Error("the turn of the attempt that was joined is not wanted")
 	}
 }
 
+// A burst whose summaries are due at one moment reaches NATS a bounded number at a time: a slow server is not buried
+// under what would time out there and be tried again, and every summary is published.
 func TestSummariesThatAreDueAtOnceArePublishedABoundedNumberAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
