@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -27,10 +28,13 @@ import (
 )
 
 const (
-	// connectWithin bounds a connection attempt whose connect_timeout nobody has set, and writeWithin a batch: a network that swallows
-	// everything is found out.
+	// connectWithin bounds a connection attempt whose connect_timeout nobody has set, and writeWithin a batch.
 	connectWithin, writeWithin = 10 * time.Second, 5 * time.Minute
 	closeWithin                = 2 * time.Second
+	// A network that swallows everything is found out, however long a statement may take: a silent server is probed every probeEvery, and
+	// the connection is given up when it has acknowledged nothing for silentWithin.
+	probeEvery, probes = 15 * time.Second, 4
+	silentWithin       = (1 + probes) * probeEvery
 )
 
 // Target is a warehouse in PostgreSQL. Legs and sessions have a connection each: a process of the server works on either of them.
@@ -58,6 +62,11 @@ func New(connection string) (*Target, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectWithin
 	}
+	config.DialFunc = (&net.Dialer{
+		Timeout:         config.ConnectTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeEvery, Interval: probeEvery, Count: probes},
+		Control:         boundSilence,
+	}).DialContext
 	m, err := newModel()
 	if err != nil {
 		return nil, err
@@ -69,8 +78,8 @@ func New(connection string) (*Target, error) {
 	return t, nil
 }
 
-// Open connects and completes the tables, unless the connection still stands. It implements load.Target. Only connecting is bounded: a
-// table that is new in a warehouse with many rows is filled from them, and waits for whoever has locked them.
+// Open connects and completes the tables, unless the connection still stands. It implements load.Target. Only connecting is bounded, and
+// the silence of the network: a table that is new in a warehouse with many rows is filled from them, and waits for whoever has locked them.
 func (t *Target) Open(ctx context.Context) (identity string, err error) {
 	if t.stand(ctx) {
 		return t.identity, nil
