@@ -252,6 +252,55 @@ func TestARetryByHandOutlivesAReadThatFails(t *testing.T) {
 	}
 }
 
+// unsure is a JetStream of which one publish of what is set aside fails when it is told so: before it is stored, or after.
+type unsure struct {
+	blinking
+	fails  *atomic.Bool
+	stores bool
+}
+
+func (u unsure) Publish(ctx context.Context, subject string, body []byte, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if !strings.Contains(subject, ".internal.later.") || !u.fails.CompareAndSwap(true, false) {
+		return u.JetStream.Publish(ctx, subject, body, opts...)
+	}
+	if u.stores {
+		if _, err := u.JetStream.Publish(ctx, subject, body, opts...); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("there is no answer")
+}
+
+func TestARetryByHandIsMadeOnceWhenTheRestCannotBePutBack(t *testing.T) {
+	for name, stores := range map[string]bool{"it is not stored": false, "it is stored, and the answer is lost": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			js := unsure{blinking{w.nats.JS, new(atomic.Bool)}, new(atomic.Bool), stores}
+			a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(400) })
+			w.runOn(js, forward.Config{Targets: targets(t, a.server.URL, nil)})
+			first := w.put(event{typ: "call.cost", session: "s1", leg: "l1", body: "{}"})
+			second := w.put(event{typ: "call.cost", session: "s2", leg: "l2", body: "{}"})
+			a.awaitCount(2)
+			w.settled(w.desk(), "app")
+			js.blinking.fails.Store(true)
+			js.fails.Store(true)
+			if err := w.desk().Retry(t.Context(), "", first, second); err != nil {
+				t.Fatal(err)
+			}
+			a.awaitCount(4)
+			w.settled(w.desk(), "app")
+			got := seqs(a.all())
+			slices.Sort(got)
+			if diff := cmp.Diff([]uint64{first, first, second, second}, got); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+			if js.blinking.fails.Load() || js.fails.Load() {
+				t.Error("nothing failed")
+			}
+		})
+	}
+}
+
 // broken is a JetStream that stores so many messages and no more.
 type broken struct {
 	jetstream.JetStream
@@ -297,6 +346,50 @@ func TestTheOldestEventThatWaitsIsOneThatTheTargetTakes(t *testing.T) {
 	}
 }
 
+// away is a JetStream that hands out no events, and of which no message can be read.
+type away struct{ jetstream.JetStream }
+
+func (a away) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := a.JetStream.Stream(ctx, name)
+	return awayStream{s}, err
+}
+
+func (a away) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
+	c, err := a.JetStream.Consumer(ctx, stream, name)
+	return awayConsumer{c}, err
+}
+
+var errAway = errors.New("the leader is away")
+
+type awayStream struct{ jetstream.Stream }
+
+func (awayStream) GetMsg(context.Context, uint64, ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	return nil, errAway
+}
+
+type awayConsumer struct{ jetstream.Consumer }
+
+func (awayConsumer) Consume(jetstream.MessageHandler, ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error) {
+	return nil, errAway
+}
+
+func TestWhatATargetNeedsIsKnownWhileTheOldestEventThatWaitsCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	cfg := forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)}
+	if _, err := forward.New(t.Context(), w.config(w.nats.JS, cfg)); err != nil { // its place is made
+		t.Fatal(err)
+	}
+	seq := w.put(event{typ: "call.cost", session: "s", leg: "l", body: "{}"})
+	registry := prometheus.NewRegistry()
+	cfg.Registerer = registry
+	f, _ := w.runOn(away{w.nats.JS}, cfg)
+	eventually(t, "what is needed is known", func() bool {
+		needed, err := f.Needed(t.Context())
+		return err == nil && needed == seq
+	})
+	eventually(t, "it is shown what waits", func() bool { return metric(t, registry, "legato_forward_waiting") == 1 })
+}
+
 func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
 	w := newWorld(t)
 	hold := make(chan struct{})
@@ -306,7 +399,7 @@ func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
 		}
 	})
 	registry := prometheus.NewRegistry()
-	const quiet = 6 * time.Second
+	const quiet = 12 * time.Second // and as long the rest of the test may take
 	only := func(f *forward.Flags) { f.Only = []string{"app=call.cost"} }
 	f, _ := w.run(forward.Config{Targets: targets(t, a.server.URL, only), Registerer: registry, Timeout: patience, ReportsFor: quiet})
 	t.Cleanup(func() { close(hold) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/legato-calls/legato/internal/call"
 )
@@ -107,15 +108,40 @@ func (r *runner) bring(ctx context.Context, class string, pause time.Duration, m
 		ack(r.log, m)
 		return
 	}
-	// Where ctx has ended this is for what comes after it.
-	if err := putLater(context.WithoutCancel(ctx), r.cfg, r.target.Name, class, refs{left}); err != nil {
-		if err := m.Nak(); err != nil {
-			r.log.Debug("what was set aside could not be given back", "error", err)
+	r.putBack(ctx, class, left, m)
+}
+
+// putBack sets aside again what is left of a message. Until that is stored, or ctx ends, the message stays held: if it
+// came again, what has been tried would be tried twice.
+func (r *runner) putBack(ctx context.Context, class string, left []ref, m jetstream.Msg) {
+	id := nuid.Next() // what is stored, and whose answer gets lost, is not stored twice
+	for waited := false; ; waited = true {
+		stopping := ctx.Err() != nil // then this is for what comes after it
+		err := putLater(context.WithoutCancel(ctx), r.cfg, r.target.Name, class, refs{left}, jetstream.WithMsgID(id))
+		switch {
+		case err == nil:
+			ack(r.log, m)
+			if !waited {
+				sleep(ctx, retryMost) // else it would come again at once
+			}
+			return
+		case stopping:
+			if err := m.Nak(); err != nil {
+				r.log.Debug("what was set aside could not be given back", "error", err)
+			}
+			return
 		}
-	} else {
-		ack(r.log, m)
+		r.log.Warn("what was set aside cannot be put back; trying again", "error", err)
+		r.inProgress(m)
+		sleep(ctx, retryMost)
 	}
-	sleep(ctx, retryMost) // else it would come again at once
+}
+
+// inProgress tells the server that a message is still worked on.
+func (r *runner) inProgress(m jetstream.Msg) {
+	if err := m.InProgress(); err != nil {
+		r.log.Debug("the server could not be told that work goes on", "error", err)
+	}
 }
 
 // recoveredSince reports whether the target was dead when something was set aside that is stored since a time, and has
@@ -155,9 +181,7 @@ func (r *runner) retryAll(ctx context.Context, class string, batch []ref, m jets
 				left = append(left, o.ref)
 			}
 		case <-alive.C:
-			if err := m.InProgress(); err != nil {
-				r.log.Debug("the server could not be told that work goes on", "error", err)
-			}
+			r.inProgress(m)
 		}
 	}
 	return append(left, batch[begun:]...)

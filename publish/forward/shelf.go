@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/legato-calls/legato/internal/natsd"
 )
 
@@ -116,14 +118,14 @@ func (s *shelf) store(ctx context.Context, ours func([]*item) []*item, stored fu
 	return nil
 }
 
-func putLater(ctx context.Context, cfg *setup, target, class string, r refs) error {
+func putLater(ctx context.Context, cfg *setup, target, class string, r refs, opts ...jetstream.PublishOpt) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode what %s gets later: %w", target, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	ack, err := cfg.JetStream.Publish(ctx, laterSubject(cfg.Layout.Prefix, target, class), body)
+	ack, err := cfg.JetStream.Publish(ctx, laterSubject(cfg.Layout.Prefix, target, class), body, opts...)
 	if err == nil {
 		err = natsd.StoredIn(ack, cfg.Layout.Forward)
 	}

@@ -24,7 +24,8 @@ type standing struct {
 	waiting, held, later uint64
 	// elsewhere tells that another replica works the target.
 	elsewhere bool
-	// oldest is when the oldest event was received that is not through; zero: there is none, or another replica knows.
+	// oldest is when the oldest event was received that is not through; zero: there is none, another replica knows, or it
+	// could not be read.
 	oldest time.Time
 }
 
@@ -77,8 +78,11 @@ func (r *runner) look(ctx context.Context) (standing, error) {
 		s.elsewhere = s.elsewhere || g.PinnedClientID != "" && g.PinnedClientID != mine
 	}
 	if s.oldest.IsZero() && !s.elsewhere && s.waiting > 0 {
-		if s.oldest, err = r.cfg.firstAbove(ctx, filters(info.Config), s.floor); err != nil {
-			return standing{}, fmt.Errorf("read the oldest event that %s waits for: %w", r.target.Name, err)
+		// Everything else is known without it.
+		if at, err := r.cfg.firstAbove(ctx, filters(info.Config), s.floor); err != nil {
+			r.log.Debug("the oldest event that a target waits for could not be read", "error", err)
+		} else {
+			s.oldest = at
 		}
 	}
 	return s, nil
