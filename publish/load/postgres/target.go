@@ -31,10 +31,9 @@ const (
 	// connectWithin bounds a connection attempt whose connect_timeout nobody has set, and writeWithin a batch.
 	connectWithin, writeWithin = 10 * time.Second, 5 * time.Minute
 	closeWithin                = 2 * time.Second
-	// A network that swallows everything is found out, however long a statement may take: a silent server is probed every probeEvery, and
-	// the connection is given up when it has acknowledged nothing for silentWithin.
+	// probeEvery and probes bound how long a server that answers nothing is waited for, however long a statement may take: it is given up
+	// after five times probeEvery. What it has not acknowledged the system sends again for longer, a quarter of an hour on Linux.
 	probeEvery, probes = 15 * time.Second, 4
-	silentWithin       = (1 + probes) * probeEvery
 )
 
 // Target is a warehouse in PostgreSQL. Legs and sessions have a connection each: a process of the server works on either of them.
@@ -65,7 +64,6 @@ func New(connection string) (*Target, error) {
 	config.DialFunc = (&net.Dialer{
 		Timeout:         config.ConnectTimeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeEvery, Interval: probeEvery, Count: probes},
-		Control:         boundSilence,
 	}).DialContext
 	m, err := newModel()
 	if err != nil {
