@@ -390,6 +390,32 @@ func TestWhatATargetNeedsIsKnownWhileTheOldestEventThatWaitsCannotBeRead(t *test
 	eventually(t, "it is shown what waits", func() bool { return metric(t, registry, "legato_forward_waiting") == 1 })
 }
 
+// blind finds no consumer while it is told so.
+type blind struct {
+	jetstream.JetStream
+	now *atomic.Bool
+}
+
+func (b blind) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
+	if b.now.Load() {
+		return nil, errAway
+	}
+	return b.JetStream.Consumer(ctx, stream, name)
+}
+
+// TestWhatWasNotNeededOnceIsNotTakenForThatForEver has a target for which nothing waits, and then nobody knows.
+func TestWhatWasNotNeededOnceIsNotTakenForThatForEver(t *testing.T) {
+	w := newWorld(t)
+	js := blind{w.nats.JS, new(atomic.Bool)}
+	f, _ := w.runOn(js, forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
+	known := func() bool { _, err := f.Needed(t.Context()); return err == nil }
+	eventually(t, "it is known that nothing is needed", known)
+	js.now.Store(true)
+	eventually(t, "it is not known any more", func() bool { return !known() })
+	js.now.Store(false)
+	eventually(t, "it is known again", known)
+}
+
 func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
 	w := newWorld(t)
 	hold := make(chan struct{})

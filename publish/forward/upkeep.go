@@ -15,6 +15,9 @@ import (
 // upkeepEvery is how often a target's place is looked at.
 const upkeepEvery = 2 * time.Second
 
+// looks is how many must have failed in a row before a target's place is not known any more: what came meanwhile may be needed.
+const looks = 3
+
 // standing is how far a target has come, as it was when it was last looked at.
 type standing struct {
 	known bool
@@ -31,16 +34,19 @@ type standing struct {
 
 // keepUp looks after the target's place until ctx ends.
 func (r *runner) keepUp(ctx context.Context) {
-	for {
+	for failed := 0; ; {
 		s, err := r.look(ctx)
-		if err != nil && ctx.Err() == nil {
-			r.log.Debug("the place of a target could not be looked at", "error", err)
-		}
-		if err == nil {
+		if failed++; err == nil {
+			failed = 0
 			r.mu.Lock()
 			r.standing = s
 			r.mu.Unlock()
 			r.meter.show(s, r.pinned())
+		} else if ctx.Err() == nil {
+			r.log.Debug("the place of a target could not be looked at", "error", err)
+			r.mu.Lock()
+			r.standing.known = r.standing.known && failed < looks
+			r.mu.Unlock()
 		}
 		if !sleep(ctx, upkeepEvery) {
 			return
