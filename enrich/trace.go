@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -17,16 +18,17 @@ import (
 // noSpan stands for a span where there is no tracer.
 var noSpan = trace.SpanFromContext(context.Background())
 
-// workSpan makes the span of a job. It continues the trace of the entry that the job
-// begins with, or, where that is one of Legato's own, of the session's last one that was
-// traced: so one decision to sample holds for a webhook and what follows from it.
+// workSpan makes the span of a job. It continues the trace of the session's last entry that was traced, which may have been
+// folded since the job's first task was handed out: of a webhook that another has followed nothing more comes. Where the
+// task's own entry is an answer, its trace is continued. So one decision to sample holds for a webhook and what follows from it.
 func (w *Worker) workSpan(ctx context.Context, place session.Place, t Task) (context.Context, trace.Span) {
 	if w.cfg.Tracer == nil {
 		return ctx, noSpan
 	}
-	cause := t.Entry().Trace
-	if cause == "" {
-		cause = place.Trace
+	e := t.Entry()
+	cause := cmp.Or(place.Trace, e.Trace)
+	if e.EventType() == "" {
+		cause = cmp.Or(e.Trace, place.Trace)
 	}
 	ctx = trace.ContextWithRemoteSpanContext(ctx, parse(ctx, cause))
 	return w.cfg.Tracer.Start(ctx, "work on session", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
