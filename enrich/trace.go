@@ -19,8 +19,8 @@ import (
 var noSpan = trace.SpanFromContext(context.Background())
 
 // workSpan makes the span of a job. It continues the trace of the session's last entry that was traced, which may have been
-// folded since the job's first task was handed out: of a webhook that another has followed nothing more comes. Where the
-// task's own entry is an answer, its trace is continued. So one decision to sample holds for a webhook and what follows from it.
+// folded after the one that the job begins with: where several webhooks come at once, the last of them decides what is
+// published. Where the job begins with an answer, its trace is continued. So one decision to sample holds for a webhook and what follows from it.
 func (w *Worker) workSpan(ctx context.Context, place session.Place, t Task) (context.Context, trace.Span) {
 	if w.cfg.Tracer == nil {
 		return ctx, noSpan

@@ -116,7 +116,7 @@ func (r *PutBack) One(ctx context.Context, seq uint64, dryRun bool) (outcome str
 	}
 	entry, err := ingest.Retry(k.Parked, k.Seq, r.Verifier)
 	if err == nil && r.Logged != nil && (k.Backfill || entry.EventType() == "") {
-		err = r.stands(k.Parked)
+		err = r.isLogged(k.Parked)
 	}
 	if err != nil {
 		return fmt.Sprintf("%s  stays parked: %v", k.Reason, err), false, nil
@@ -146,8 +146,8 @@ func (r *PutBack) One(ctx context.Context, seq uint64, dryRun bool) (outcome str
 // errNotLogged: nothing but the log says that Legato has made it.
 var errNotLogged = errors.New("it has no signature of Telnyx, and the log does not have it (any more)")
 
-// stands fails where the log has no such entry at its place.
-func (r *PutBack) stands(p call.Parked) error {
+// isLogged fails where the log has no such entry at its place.
+func (r *PutBack) isLogged(p call.Parked) error {
 	found, err := r.Logged([]uint64{p.Seq})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotLogged, err)

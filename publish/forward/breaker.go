@@ -118,13 +118,13 @@ func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
 		}
 	}
 	r.mu.Unlock()
-	blind := false
+	foldBehind := false
 	for _, it := range idle {
-		if blind && !it.reports && now.Before(r.endsAt(it)) {
+		if foldBehind && !it.reports && now.Before(r.endsAt(it)) {
 			continue
 		}
 		result := r.useless(ctx, it, now) // asked without the lock: it may have to wait for the fold
-		blind = blind || result == notFolded
+		foldBehind = foldBehind || result == notFolded
 		r.mu.Lock()
 		switch {
 		case !r.breaker.open || it.state != waiting || r.held[it.heldKey()] != it:

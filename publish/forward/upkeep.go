@@ -15,8 +15,8 @@ import (
 // upkeepEvery is how often a target's place is looked at.
 const upkeepEvery = 2 * time.Second
 
-// looks is how many must have failed in a row before a target's place is not known any more: what came meanwhile may be needed.
-const looks = 3
+// maxFailedLooks is how many looks must have failed in a row before a target's place is not known any more: what came meanwhile may be needed.
+const maxFailedLooks = 3
 
 // standing is how far a target has come, as it was when it was last looked at.
 type standing struct {
@@ -45,7 +45,7 @@ func (r *runner) keepUp(ctx context.Context) {
 		} else if ctx.Err() == nil {
 			r.log.Debug("the place of a target could not be looked at", "error", err)
 			r.mu.Lock()
-			r.standing.known = r.standing.known && failed < looks
+			r.standing.known = r.standing.known && failed < maxFailedLooks
 			r.mu.Unlock()
 		}
 		if !sleep(ctx, upkeepEvery) {

@@ -62,9 +62,9 @@ type Writer struct {
 	rowBatch
 	spare   rowBatch
 	encoded chan error
-	// owed counts, by field, the last of the rows that were encoded in which it is null: its columns do not have them yet. Most fields
+	// pendingNulls counts, by field, the last of the rows that were encoded in which it is null: its columns do not have them yet. Most fields
 	// of a table are null in all rows of a file, which so costs each of their leaves one page, and not one for so many rows.
-	owed []int
+	pendingNulls []int
 	// rows and bytes are in the row group so far, paged are those of the rows whose pages are ended.
 	rows, bytes, paged int
 }
@@ -95,11 +95,11 @@ func (b *rowBatch) empty() {
 func New(w io.Writer, table *flat.Table, nested bool) *Writer {
 	fields, leaves := fieldsOf(table.Columns(), nested, 0, 0)
 	return &Writer{
-		out:      parquet.NewGenericWriter[any](w, append(options(), schemaOf(fields))...),
-		fields:   fields,
-		rowBatch: newRowBatch(len(fields), leaves),
-		spare:    newRowBatch(len(fields), leaves),
-		owed:     make([]int, len(fields)),
+		out:          parquet.NewGenericWriter[any](w, append(options(), schemaOf(fields))...),
+		fields:       fields,
+		rowBatch:     newRowBatch(len(fields), leaves),
+		spare:        newRowBatch(len(fields), leaves),
+		pendingNulls: make([]int, len(fields)),
 	}
 }
 
@@ -108,7 +108,7 @@ func (w *Writer) Reset(to io.Writer) {
 	_ = w.await() // of the file that is given up
 	w.out.Reset(to)
 	w.rows, w.bytes, w.paged = 0, 0, 0
-	clear(w.owed)
+	clear(w.pendingNulls)
 	w.empty()
 }
 
@@ -213,19 +213,19 @@ func (w *Writer) encode(b *rowBatch, ends ending) error {
 	for i := range w.fields {
 		f := &w.fields[i]
 		if b.absent[i] == b.gathered {
-			w.owed[i] += b.gathered
+			w.pendingNulls[i] += b.gathered
 			continue
 		}
 		b.present(i, f)
 		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-			if err := writeNulls(columns[leaf], w.owed[i]); err != nil {
+			if err := writeNulls(columns[leaf], w.pendingNulls[i]); err != nil {
 				return err
 			}
 			if _, err := columns[leaf].WriteRowValues(b.values[leaf]); err != nil {
 				return err
 			}
 		}
-		w.owed[i] = 0
+		w.pendingNulls[i] = 0
 	}
 	switch ends {
 	case page:
@@ -235,7 +235,7 @@ func (w *Writer) encode(b *rowBatch, ends ending) error {
 			}
 		}
 	case group:
-		if err := w.pay(); err != nil {
+		if err := w.writePendingNulls(); err != nil {
 			return err
 		}
 		return w.out.Flush()
@@ -244,18 +244,18 @@ func (w *Writer) encode(b *rowBatch, ends ending) error {
 	return nil
 }
 
-// pay writes the values that the columns do not have yet.
-func (w *Writer) pay() error {
+// writePendingNulls writes the values that the columns do not have yet.
+func (w *Writer) writePendingNulls() error {
 	columns := w.out.ColumnWriters()
 	for i := range w.fields {
 		f := &w.fields[i]
 		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-			if err := writeNulls(columns[leaf], w.owed[i]); err != nil {
+			if err := writeNulls(columns[leaf], w.pendingNulls[i]); err != nil {
 				return err
 			}
 		}
 	}
-	clear(w.owed)
+	clear(w.pendingNulls)
 	return nil
 }
 
@@ -287,7 +287,7 @@ func (w *Writer) Close() error {
 	if err := w.await(); err != nil {
 		return err
 	}
-	if err := w.pay(); err != nil {
+	if err := w.writePendingNulls(); err != nil {
 		return err
 	}
 	return w.out.Close()
