@@ -62,6 +62,7 @@ func (p port) serve(a *app) {
 }
 
 func TestADeadTargetIsProbedAndGetsTheLiveCallsWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	w, a, p := newWorld(t), newApp(t, nil), newPort(t)
 	registry := prometheus.NewRegistry()
 	f, _ := w.run(forward.Config{
@@ -116,6 +117,7 @@ func TestADeadTargetIsProbedAndGetsTheLiveCallsWhenItIsBack(t *testing.T) {
 }
 
 func TestADeadTargetHoldsBoundedWorkAndTheRestMoves(t *testing.T) {
+	t.Parallel()
 	w, p := newWorld(t), newPort(t)
 	registry := prometheus.NewRegistry()
 	w.run(forward.Config{Targets: targets(t, "http://"+p.addr, nil), Registerer: registry, For: 3 * time.Second})
@@ -141,6 +143,7 @@ func TestADeadTargetHoldsBoundedWorkAndTheRestMoves(t *testing.T) {
 }
 
 func TestWhatHappensAtADeadTargetIsRecordedWhileTheFoldIsBehind(t *testing.T) {
+	t.Parallel()
 	w, p := newWorld(t), newPort(t)
 	registry, calls := prometheus.NewRegistry(), w.lagging()
 	w.run(forward.Config{Targets: targets(t, "http://"+p.addr, nil), Registerer: registry, Calls: calls})
@@ -158,6 +161,7 @@ func TestWhatHappensAtADeadTargetIsRecordedWhileTheFoldIsBehind(t *testing.T) {
 }
 
 func TestATargetThatAsksForTimeGetsIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := newApp(t, func(rw http.ResponseWriter, r request) {
 		if r.seq == 1 && r.attempt == 1 {
@@ -181,6 +185,7 @@ func TestATargetThatAsksForTimeGetsIt(t *testing.T) {
 }
 
 func TestWhyATargetCannotBeReachedIsRecordedAndLogged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -214,6 +219,7 @@ func TestWhyATargetCannotBeReachedIsRecordedAndLogged(t *testing.T) {
 
 // A server that stops says on the connection what it has not taken: that goes to another connection, and is one attempt.
 func TestWhatAConnectionHasNotTakenGoesToAnother(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	server := httptest.NewUnstartedServer(a)
 	l := &leaving{Listener: server.Listener, t: t}
@@ -323,6 +329,7 @@ func (m *mute) Publish(ctx context.Context, subject string, body []byte, opts ..
 
 // What cannot be recorded for seconds does not look like a process that was stopped, whose commands would be held back.
 func TestCommandsGoOnWhileAttemptsCannotBeRecorded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := newApp(t, nil)
 	js := &mute{w.nats.JS, make(chan struct{}, 1), make(chan struct{})}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"net/http"
@@ -36,6 +37,11 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("SSL_CERT_FILE", file); err != nil {
 		panic(err)
 	}
+	// These tests wait for the pauses between attempts and use 5 s of CPU together: ten of them run at once. A flag of the
+	// command line, parsed by Run, has the last word.
+	if err := flag.Set("test.parallel", "10"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.Remove(file)
 		os.Exit(code)
@@ -50,6 +56,7 @@ func certificate() tls.Certificate {
 }
 
 func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := newApp(t, func(rw http.ResponseWriter, _ request) {
 		http.Error(rw, strings.Repeat("no ", 1000), http.StatusBadRequest)
@@ -87,6 +94,7 @@ func TestTheDeskShowsTargetsAndAttempts(t *testing.T) {
 }
 
 func TestTheDeskOfADeploymentWithoutForwardingIsEmpty(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if err := w.nats.JS.DeleteStream(t.Context(), w.nats.Layout.Forward); err != nil {
 		t.Fatal(err)
@@ -112,6 +120,7 @@ func (w *world) recorded(dead bool, attempts ...forward.Attempt) {
 }
 
 func TestWhatIsLeftOfAnErasedRecordIsNotTakenForTheNewest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, stop := w.run(forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
 	w.settled(w.desk(), "app") // it is known
@@ -150,6 +159,7 @@ func TestWhatIsLeftOfAnErasedRecordIsNotTakenForTheNewest(t *testing.T) {
 }
 
 func TestRetryByHandMakesOneMoreAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var good atomic.Bool
 	a := newApp(t, func(rw http.ResponseWriter, _ request) {
@@ -191,6 +201,7 @@ func TestRetryByHandMakesOneMoreAttempt(t *testing.T) {
 }
 
 func TestARetryByHandWaitsForAFoldThatCannotTell(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	calls := w.lagging()
 	a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(400) })
@@ -234,6 +245,7 @@ func (s blinkingStream) GetMsg(ctx context.Context, seq uint64, opts ...jetstrea
 }
 
 func TestARetryByHandOutlivesAReadThatFails(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	js := blinking{w.nats.JS, new(atomic.Bool)}
 	a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(400) })
@@ -272,8 +284,10 @@ func (u unsure) Publish(ctx context.Context, subject string, body []byte, opts .
 }
 
 func TestARetryByHandIsMadeOnceWhenTheRestCannotBePutBack(t *testing.T) {
+	t.Parallel()
 	for name, stores := range map[string]bool{"it is not stored": false, "it is stored, and the answer is lost": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			js := unsure{blinking{w.nats.JS, new(atomic.Bool)}, new(atomic.Bool), stores}
 			a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(400) })
@@ -315,6 +329,7 @@ func (b *broken) Publish(ctx context.Context, subject string, body []byte, opts 
 }
 
 func TestARetryByHandThatFailsHalfwaySaysHowMuchIsAskedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, stop := w.run(forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
 	w.settled(w.desk(), "app") // it is known
@@ -327,6 +342,7 @@ func TestARetryByHandThatFailsHalfwaySaysHowMuchIsAskedFor(t *testing.T) {
 }
 
 func TestTheOldestEventThatWaitsIsOneThatTheTargetTakes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold := make(chan struct{})
 	a := newApp(t, func(http.ResponseWriter, request) { <-hold })
@@ -374,6 +390,7 @@ func (awayConsumer) Consume(jetstream.MessageHandler, ...jetstream.PullConsumeOp
 }
 
 func TestWhatATargetNeedsIsKnownWhileTheOldestEventThatWaitsCannotBeRead(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)}
 	if _, err := forward.New(t.Context(), w.config(w.nats.JS, cfg)); err != nil { // its place is made
@@ -405,6 +422,7 @@ func (b blind) Consumer(ctx context.Context, stream, name string) (jetstream.Con
 
 // TestWhatWasNotNeededOnceIsNotTakenForThatForEver has a target for which nothing waits, and then nobody knows.
 func TestWhatWasNotNeededOnceIsNotTakenForThatForEver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	js := blind{w.nats.JS, new(atomic.Bool)}
 	f, _ := w.runOn(js, forward.Config{Targets: targets(t, "http://127.0.0.1:1/", nil)})
@@ -417,6 +435,7 @@ func TestWhatWasNotNeededOnceIsNotTakenForThatForEver(t *testing.T) {
 }
 
 func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold := make(chan struct{})
 	a := newApp(t, func(_ http.ResponseWriter, r request) {
@@ -445,6 +464,7 @@ func TestANewEventAfterAQuietHourIsNotGivenUp(t *testing.T) {
 }
 
 func TestWhatATargetNeedsIsBoundedByItsPatience(t *testing.T) {
+	t.Parallel()
 	w, p := newWorld(t), newPort(t)
 	registry := prometheus.NewRegistry()
 	f, _ := w.run(forward.Config{
@@ -468,6 +488,7 @@ func TestWhatATargetNeedsIsBoundedByItsPatience(t *testing.T) {
 }
 
 func TestAProxyAnswersWithTheApplicationsAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	gone := make(chan struct{})
 	a := newApp(t, func(rw http.ResponseWriter, r request) {

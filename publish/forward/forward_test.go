@@ -18,6 +18,7 @@ import (
 )
 
 func TestARequestIsTheWebhookUnchangedAndWhatLegatoAdds(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	w.run(forward.Config{Targets: targets(t, a.server.URL+"/in?x=1", func(f *forward.Flags) { f.Headers = []string{"app=X-Secret: s"} })})
 	old := strconv.FormatInt(time.Now().Add(-250*time.Second).Unix(), 10)
@@ -61,6 +62,7 @@ func TestARequestIsTheWebhookUnchangedAndWhatLegatoAdds(t *testing.T) {
 }
 
 func TestEventsOfASessionGoOneAfterAnotherAndOtherSessionsBeside(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold := make(chan struct{})
 	a := newApp(t, func(_ http.ResponseWriter, r request) {
@@ -89,6 +91,7 @@ func TestEventsOfASessionGoOneAfterAnotherAndOtherSessionsBeside(t *testing.T) {
 }
 
 func TestNoMoreAttemptsAreUnderWayThanAllowed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	full, hold := make(chan struct{}, 40), make(chan struct{})
 	a := newApp(t, func(http.ResponseWriter, request) { full <- struct{}{}; <-hold })
@@ -109,6 +112,7 @@ func TestNoMoreAttemptsAreUnderWayThanAllowed(t *testing.T) {
 }
 
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		answer func(w http.ResponseWriter, r request)
@@ -135,6 +139,7 @@ func TestAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			a := newApp(t, tt.answer)
 			w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
@@ -184,6 +189,7 @@ func (w *world) attempts(seq uint64, since time.Time, n int) []forward.Attempt {
 }
 
 func TestATargetThatDoesNotAnswerInTimeIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	gone := make(chan struct{})
 	a := newApp(t, func(_ http.ResponseWriter, r request) {
@@ -192,7 +198,7 @@ func TestATargetThatDoesNotAnswerInTimeIsTriedAgain(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { close(gone) })
-	w.run(forward.Config{Targets: targets(t, a.server.URL, nil), Timeout: 100 * time.Millisecond})
+	w.run(forward.Config{Targets: targets(t, a.server.URL, nil), Timeout: time.Second})
 	before := time.Now()
 	seq := w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
 	a.awaitCount(2)
@@ -202,6 +208,7 @@ func TestATargetThatDoesNotAnswerInTimeIsTriedAgain(t *testing.T) {
 }
 
 func TestACommandForALegThatIsOverIsNeverSentAndAReportIs(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	w.fold.end("l1")
 	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
@@ -220,6 +227,7 @@ func TestACommandForALegThatIsOverIsNeverSentAndAReportIs(t *testing.T) {
 }
 
 func TestACommandWhoseLegEndsBetweenTwoAttemptsIsStale(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := newApp(t, func(rw http.ResponseWriter, _ request) { w.fold.end("l1"); rw.WriteHeader(500) })
 	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
@@ -232,6 +240,7 @@ func TestACommandWhoseLegEndsBetweenTwoAttemptsIsStale(t *testing.T) {
 }
 
 func TestACommandWaitsForAFoldThatCannotTell(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	w.fold.blind = true
 	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
@@ -249,6 +258,7 @@ func TestACommandWaitsForAFoldThatCannotTell(t *testing.T) {
 }
 
 func TestACommandExpires(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := newApp(t, func(rw http.ResponseWriter, _ request) { rw.WriteHeader(500) })
 	w.run(forward.Config{Targets: targets(t, a.server.URL, nil), For: 1500 * time.Millisecond})
@@ -260,12 +270,13 @@ func TestACommandExpires(t *testing.T) {
 		last = got[len(got)-1]
 		return last.Result == forward.Expired
 	})
-	if after := last.At.Sub(before); after < 1400*time.Millisecond || after > 4*time.Second {
+	if after := last.At.Sub(before); after < 1400*time.Millisecond || after > 10*time.Second {
 		t.Errorf("it expired after %v, want some 1.5 s", after)
 	}
 }
 
 func TestAReportThatFailsIsSetAsideAndStandsInNobodysWay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := newApp(t, func(rw http.ResponseWriter, r request) {
 		if r.body == "report" && r.attempt < 4 {
@@ -298,8 +309,10 @@ func TestAReportThatFailsIsSetAsideAndStandsInNobodysWay(t *testing.T) {
 }
 
 func TestFilledInEventsAreForwardedWhereTheyAreWanted(t *testing.T) {
+	t.Parallel()
 	for _, wanted := range []bool{false, true} {
 		t.Run(strconv.FormatBool(wanted), func(t *testing.T) {
+			t.Parallel()
 			w, a := newWorld(t), newApp(t, nil)
 			w.run(forward.Config{Targets: targets(t, a.server.URL, nil), Backfill: wanted})
 			w.put(event{typ: "call.cost", session: "s1", leg: "l1", body: "old", backfill: true})
@@ -321,6 +334,7 @@ func TestFilledInEventsAreForwardedWhereTheyAreWanted(t *testing.T) {
 }
 
 func TestTwoTargetsGetTheirOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ivr, crm := newApp(t, nil), newApp(t, nil)
 	all, err := forward.Parse(forward.Flags{
@@ -354,6 +368,7 @@ func TestTwoTargetsGetTheirOwn(t *testing.T) {
 }
 
 func TestARestartGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold := make(chan struct{})
 	var held sync.Once
@@ -382,6 +397,7 @@ func TestARestartGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestATargetThatIsNewBeginsWithWhatIsReceivedThen(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "before"})
 	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})

@@ -26,6 +26,7 @@ func (w *world) killable() (nc *nats.Conn, kill func()) {
 }
 
 func TestAnotherReplicaTakesOverFromOneThatIsKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold, stuck := make(chan struct{}), make(chan struct{}, 10)
 	var slow atomic.Bool
@@ -61,6 +62,7 @@ func TestAnotherReplicaTakesOverFromOneThatIsKilled(t *testing.T) {
 }
 
 func TestAReplicaThatStopsHandsOverAtOnce(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	cfg := forward.Config{Targets: targets(t, a.server.URL, nil)}
 	_, stop := w.run(cfg)
@@ -70,13 +72,14 @@ func TestAReplicaThatStopsHandsOverAtOnce(t *testing.T) {
 	stop()
 	stopped := time.Now()
 	w.put(event{typ: "call.answered", session: "s", leg: "l", body: "{}"})
-	if took := a.awaitCount(2)[1].at.Sub(stopped); took > time.Second {
-		t.Errorf("the other replica took over after %v, want at once", took)
+	if took := a.awaitCount(2)[1].at.Sub(stopped); took > 1500*time.Millisecond {
+		t.Errorf("the other replica took over after %v, want at once: one that is killed is waited for two seconds", took)
 	}
 	w.settled(w.desk(), "app")
 }
 
 func TestOneOfTwoReplicasWorksATarget(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	cfg := forward.Config{Targets: targets(t, a.server.URL, nil)}
 	w.run(cfg)
@@ -105,6 +108,7 @@ func TestOneOfTwoReplicasWorksATarget(t *testing.T) {
 }
 
 func TestForwardingOutlivesARestartOfNATS(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, natsdtest.WithListen(newPort(t).addr))
 	hold := make(chan struct{})
 	a := newApp(t, func(_ http.ResponseWriter, r request) {
@@ -136,6 +140,7 @@ func TestForwardingOutlivesARestartOfNATS(t *testing.T) {
 }
 
 func TestATargetGoesOnUnderAnotherURLAndOtherConditions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first, second := newApp(t, nil), newApp(t, nil)
 	_, stop := w.run(forward.Config{Targets: targets(t, first.server.URL, nil)})
@@ -157,6 +162,7 @@ func TestATargetGoesOnUnderAnotherURLAndOtherConditions(t *testing.T) {
 }
 
 func TestReplicasThatStartTogetherShareAPlace(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	const replicas = 8
 	errs := make(chan error, replicas)
@@ -176,6 +182,7 @@ func TestReplicasThatStartTogetherShareAPlace(t *testing.T) {
 
 // What a replica that lost a dead target has to tell it by, another one has then.
 func TestAReplicaThatLostADeadTargetDoesNotSayThatItIsDead(t *testing.T) {
+	t.Parallel()
 	w, a, p := newWorld(t), newApp(t, nil), newPort(t)
 	cfg := forward.Config{Targets: targets(t, "http://"+p.addr, nil)}
 	lost, works := prometheus.NewRegistry(), prometheus.NewRegistry()
@@ -209,6 +216,7 @@ func TestAReplicaThatLostADeadTargetDoesNotSayThatItIsDead(t *testing.T) {
 // A server that becomes the consumer's leader may not know of the last events that the one before it handed out, which
 // its replica works on: they do not stand for what it does know to be handed out, and which the replica waits for.
 func TestWhatTheServerDoesNotKnowToBeHandedOutStandsForNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold := make(chan struct{})
 	a := newApp(t, func(_ http.ResponseWriter, r request) {
@@ -240,6 +248,7 @@ func TestWhatTheServerDoesNotKnowToBeHandedOutStandsForNothing(t *testing.T) {
 
 // What is on its way to a replica is lost with its connection, and may be back within its turn.
 func TestWhatIsLostOnItsWayKeepsItsPlaceInTheOrder(t *testing.T) {
+	t.Parallel()
 	w, a := newWorld(t), newApp(t, nil)
 	w.run(forward.Config{Targets: targets(t, a.server.URL, nil)})
 	put := func() uint64 { return w.put(event{typ: "call.dtmf.received", session: "s", leg: "l", body: "{}"}) }

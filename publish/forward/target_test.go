@@ -18,6 +18,7 @@ type parsed struct {
 }
 
 func TestParseReadsTargets(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		flags forward.Flags
@@ -71,6 +72,7 @@ func TestParseReadsTargets(t *testing.T) {
 }
 
 func TestParseSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	one := []string{"http://app:3000/"}
 	tests := []struct {
 		name  string
@@ -111,6 +113,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestWhereHidesWhatMayBeSecret(t *testing.T) {
+	t.Parallel()
 	got := targets(t, "https://user:word@app.example/w?token=1", nil)[0].Where()
 	if want := "https://app.example/w"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -118,6 +121,7 @@ func TestWhereHidesWhatMayBeSecret(t *testing.T) {
 }
 
 func TestFilterTakes(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name       string
 		filter     forward.Filter
@@ -144,6 +148,7 @@ func TestFilterTakes(t *testing.T) {
 }
 
 func TestReportsAreThoseThatNobodyCommandsOn(t *testing.T) {
+	t.Parallel()
 	for typ, want := range map[string]bool{
 		"call.hangup": true, "call.cost": true, "call.recording.saved": true, "call.conversation_insights.generated": true,
 		"call.initiated": false, "call.answered": false, "call.gather.ended": false, "call.machine.detection.ended": false,
