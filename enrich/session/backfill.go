@@ -57,7 +57,7 @@ type record struct {
 	overtaken bool
 	// outage is when to check a leg that was open while nobody wrote the log, outageSeq the first entry after that;
 	// 0: it was not.
-	outage    time.Time
+	outage    logTime
 	outageSeq uint64
 	// trimmed: its call had been trimmed from the log, and its summary was read back.
 	trimmed bool
@@ -65,7 +65,7 @@ type record struct {
 	backfills []backfilled
 	// checked is the highest attempt that a check has asked for, checkedAt when it did.
 	checked   int
-	checkedAt time.Time
+	checkedAt logTime
 }
 
 // backfilled is what came of one attempt to complete the leg.
@@ -106,7 +106,7 @@ func (l *leg) missing() Missing {
 	return Missing{
 		Initiated: !l.initiated,
 		Answered:  l.record.talked && !l.record.answered,
-		Hangup:    l.hangup.IsZero(),
+		Hangup:    l.hangup == 0,
 	}
 }
 
@@ -137,7 +137,7 @@ func (l *leg) nextBackfill(r Rules) (c Check, due time.Time, ok bool) {
 	due = r.nextBackfill(since, last.at, made, imposed(last.RetryAfter))
 	if l.record.checked > highest {
 		// A worker has that attempt in hand, for a while.
-		due = later(due, l.record.checkedAt.Add(r.backfillUnanswered()))
+		due = later(due, l.record.checkedAt.time().Add(r.backfillUnanswered()))
 	}
 	c = l.newCheck()
 	c.Kind, c.Attempt = CheckBackfill, max(highest, l.record.checked)+1

@@ -123,7 +123,7 @@ func (f *fold) answer(e *call.Entry, a *Answer) *session {
 	l.version = f.changes
 	l.noteAnswer(&Received{Answer: *a, Seq: e.Seq, At: e.ReceivedAt})
 	if a.Result == status.Answered && a.IsAlive != nil && *a.IsAlive {
-		l.aliveAt, l.aliveSeq = e.ReceivedAt, e.Seq
+		l.aliveAt, l.aliveSeq = logTimeOf(e.ReceivedAt), e.Seq
 	}
 	if !wasOver && l.over() {
 		l.session.noteActivity(e)

@@ -125,13 +125,13 @@ func (i *identity) attach(e *call.Entry, ref call.Ref, horizon time.Time) (s *se
 		return s, l, nil
 	}
 	if s == nil {
-		s = &session{id: ref.Session, slot: slot{place: -1}, firstSeq: e.Seq, firstAt: e.ReceivedAt}
+		s = &session{id: ref.Session, slot: slot{place: -1}, firstSeq: e.Seq, firstAt: logTimeOf(e.ReceivedAt)}
 		i.sessions.Set(string(s.id), s, cache.NoExpiration)
 		s.kept = &kept{firstSeq: e.Seq, live: s}
 		i.inOrder = append(i.inOrder, s.kept)
 	}
 	if l == nil && ref.Leg != "" {
-		l = &leg{id: ref.Leg, session: s, since: e.ReceivedAt}
+		l = &leg{id: ref.Leg, session: s, since: logTimeOf(e.ReceivedAt)}
 		s.legs = append(s.legs, l)
 		if _, ok := i.byLeg[l.id]; !ok {
 			i.byLeg[l.id] = l

@@ -45,27 +45,28 @@ type leg struct {
 	record record
 
 	// since is when the first entry that named it was received.
-	since     time.Time
+	since     logTime
 	initiated bool
 	// begun: an event of it is known that does not come when the call may be over. dismissed: a CheckExpire said that
 	// nobody knows the call of events that do.
 	begun, dismissed bool
-	// hangup is when the earliest hangup was received; zero: none was. hungUp is when the earliest occurred, by
+	// hangup is when the earliest hangup was received; 0: none was. hungUp is when the earliest occurred, by
 	// Telnyx's clock. hangupBackfilled: the one that was received first came from the history.
-	hangup, hungUp   time.Time
+	hangup           logTime
+	hungUp           time.Time
 	hangupBackfilled bool
 	// hungUpAt is when the entry was received with which the hangup was folded. ownerless: its task was through before,
 	// when nobody knew whose hangup it was.
-	hungUpAt  time.Time
+	hungUpAt  logTime
 	ownerless bool
 	// aliveAt is when the last sign of life was received (an event, or a status answer that it is alive), and
 	// aliveSeq where it stands.
-	aliveAt  time.Time
+	aliveAt  logTime
 	aliveSeq uint64
 	// checked is the highest attempt that a check has asked for, checkedAt when it did, and checkedSeq where that
 	// check stands.
 	checked    int
-	checkedAt  time.Time
+	checkedAt  logTime
 	checkedSeq uint64
 	// expired is how far the last CheckExpire spoke.
 	expired uint64
@@ -133,20 +134,21 @@ func (l *leg) take(e *call.Entry, event *Event) (isNew bool) {
 	}
 	// What comes from the history is no sign of life.
 	if isNew && event.Seq > l.aliveSeq && (l.aliveSeq == 0 || !event.Backfill && !eventType.After) {
-		l.aliveAt, l.aliveSeq = event.ReceivedAt, event.Seq
+		l.aliveAt, l.aliveSeq = logTimeOf(event.ReceivedAt), event.Seq
 	}
-	l.session.firstAt = earlier(l.session.firstAt, event.ReceivedAt)
+	l.session.firstAt = min(l.session.firstAt, logTimeOf(event.ReceivedAt))
 	return isNew
 }
 
 func (l *leg) hangUp(e *call.Entry, event *Event) {
+	received := logTimeOf(event.ReceivedAt)
 	switch {
-	case l.hangup.IsZero():
-		l.hangup, l.hungUp, l.hangupBackfilled = event.ReceivedAt, event.OccurredAt, event.Backfill
-		l.hungUpAt, l.ownerless = e.ReceivedAt, event.Seq != e.Seq
+	case l.hangup == 0:
+		l.hangup, l.hungUp, l.hangupBackfilled = received, event.OccurredAt, event.Backfill
+		l.hungUpAt, l.ownerless = logTimeOf(e.ReceivedAt), event.Seq != e.Seq
 		return
-	case event.ReceivedAt.Before(l.hangup):
-		l.hangup, l.hangupBackfilled = event.ReceivedAt, event.Backfill
+	case received < l.hangup:
+		l.hangup, l.hangupBackfilled = received, event.Backfill
 	}
 	l.hungUp = earlier(l.hungUp, event.OccurredAt)
 }
@@ -182,9 +184,9 @@ func same[T ~string](a *T, b T) {
 func (l *leg) noteCheck(e *call.Entry, c *Check) {
 	switch {
 	case c.Kind == CheckStatus && c.Attempt > l.checked:
-		l.checked, l.checkedAt, l.checkedSeq = c.Attempt, e.ReceivedAt, e.Seq
+		l.checked, l.checkedAt, l.checkedSeq = c.Attempt, logTimeOf(e.ReceivedAt), e.Seq
 	case c.Kind == CheckBackfill && c.Attempt > l.record.checked:
-		l.record.checked, l.record.checkedAt = c.Attempt, e.ReceivedAt
+		l.record.checked, l.record.checkedAt = c.Attempt, logTimeOf(e.ReceivedAt)
 	case c.Kind == CheckClose:
 		l.closed = true
 	case c.Kind == CheckExpire:
@@ -219,13 +221,13 @@ func (l *leg) confirmation() *Received {
 
 // hadHungUp reports whether the leg had hung up at a time by a replica's clock.
 func (l *leg) hadHungUp(at time.Time) bool {
-	return !l.hangup.IsZero() && !at.Before(l.hungUp.Add(-fetchSkew))
+	return l.hangup != 0 && !at.Before(l.hungUp.Add(-fetchSkew))
 }
 
 // ending tells how the leg ended and since when that is known, by the log's clock.
 func (l *leg) ending() (Ending, time.Time) {
-	if !l.hangup.IsZero() {
-		return ByHangup, l.hangup
+	if l.hangup != 0 {
+		return ByHangup, l.hangup.time()
 	}
 	if a := l.confirmation(); a != nil {
 		return ByStatus, a.At
@@ -235,7 +237,7 @@ func (l *leg) ending() (Ending, time.Time) {
 	}
 	// An event after the check takes it back.
 	if l.expired > 0 && l.expired >= l.aliveSeq {
-		return Expired, l.aliveAt
+		return Expired, l.aliveAt.time()
 	}
 	return NotOver, time.Time{}
 }
@@ -249,7 +251,8 @@ func (l *leg) over() bool { return !l.open() }
 
 // wasGone reports whether Telnyx did not know the leg any more before its hangup came in: late, that changes nothing.
 func (l *leg) wasGone() bool {
-	return slices.ContainsFunc(l.answers, func(a *Received) bool { return a.gone() && a.At.Before(l.hangup) })
+	hangup := l.hangup.time()
+	return slices.ContainsFunc(l.answers, func(a *Received) bool { return a.gone() && a.At.Before(hangup) })
 }
 
 // attempts returns how many answers were received since a time, how many of these were no refusal to be asked so often,

@@ -119,7 +119,7 @@ func (s *session) noteEntry(seq uint64) {
 
 // isQuiet reports whether a session for which no check is to come can be packed.
 func (s *session) isQuiet(at instant) bool {
-	return at.anchored && s.over() && s.held == 0 && !s.learned && s.lastSeq <= at.floor && !s.lastAt.Add(packAfter).After(at.now) &&
+	return at.anchored && s.over() && s.held == 0 && !s.learned && s.lastSeq <= at.floor && !s.lastAt.time().Add(packAfter).After(at.now) &&
 		!s.opened.Add(packAfter).After(at.local) && !slices.ContainsFunc(s.legs, func(l *leg) bool { return l.tallied != talliedCompleted || l.record.outageSeq > 0 })
 }
 

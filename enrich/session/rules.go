@@ -146,21 +146,21 @@ func (l *leg) asking(r Rules) asking {
 	switch {
 	case a.ending == NotOver:
 		// The sweep: silence of a live leg, counted from the last try as well.
-		a.due = l.aliveAt.Add(r.SweepAfter)
+		a.due = l.aliveAt.time().Add(r.SweepAfter)
 		if last != nil {
 			a.due = later(a.due, last.At.Add(max(r.SweepAfter, imposed(last.RetryAfter))))
 		}
 		if a.unseen = l.record.outageSeq > 0 && (last == nil || last.Seq < l.record.outageSeq); a.unseen {
-			a.due = l.record.outage
+			a.due = l.record.outage.time()
 		}
 	case l.confirmation() != nil, a.ending == Gone, a.ending == Expired, l.wasGone(), l.closed:
 		a.final = true
 	case made == 0 && l.ownerless:
-		a.due = l.hungUpAt.Add(firstBackoff)
+		a.due = l.hungUpAt.time().Add(firstBackoff)
 	case made == 0:
 		// The first attempt after a hangup belongs to the task of the hangup itself.
 		first, _ := r.unasked()
-		a.due = l.hungUpAt.Add(first)
+		a.due = l.hungUpAt.time().Add(first)
 	default:
 		a.due = r.nextAttempt(l.id, l.endedAt(a.since), last.At, tried, imposed(last.RetryAfter), last.Result == status.RateLimited)
 		a.final = a.due.IsZero()
@@ -187,9 +187,9 @@ func (l *leg) nextCheck(r Rules, now time.Time) (Check, time.Time, bool) {
 		a.due, a.next = l.unansweredAt(r, a), l.checked+1
 	}
 	if a.ending == NotOver {
-		expires, asked := l.aliveAt.Add(maxLegLife), l.checkedSeq > l.aliveSeq
+		expires, asked := l.aliveAt.time().Add(maxLegLife), l.checkedSeq > l.aliveSeq
 		if asked {
-			expires = later(expires, l.checkedAt.Add(expireAfter))
+			expires = later(expires, l.checkedAt.time().Add(expireAfter))
 		}
 		// A clock of the log that jumps ahead is no silence: whoever can be asked about is asked first.
 		if a.due.IsZero() || asked && (!expires.After(now) || expires.Before(a.due)) {
@@ -212,8 +212,8 @@ func (l *leg) closesAt(a asking) time.Time {
 		return time.Time{}
 	}
 	closes := a.until.Add(lastAttemptAfter + closeAfter)
-	if a.made == 0 && l.checked == a.next && l.checkedAt.After(a.until) {
-		closes = later(closes, l.checkedAt.Add(closeUnaskedAfter))
+	if a.made == 0 && l.checked == a.next && l.checkedAt.time().After(a.until) {
+		closes = later(closes, l.checkedAt.time().Add(closeUnaskedAfter))
 	}
 	return closes
 }
@@ -233,18 +233,18 @@ func (l *leg) unansweredAt(r Rules, a asking) time.Time {
 		case l.checkedSeq < l.record.outageSeq:
 			return a.due
 		case a.unseen:
-			return later(a.due, l.checkedAt.Add(outageUnanswered))
+			return later(a.due, l.checkedAt.time().Add(outageUnanswered))
 		}
-		return later(a.due, l.checkedAt.Add(max(unansweredAfter, 3*r.SweepAfter)))
+		return later(a.due, l.checkedAt.time().Add(max(unansweredAfter, 3*r.SweepAfter)))
 	}
-	if !l.checkedAt.Before(a.until.Add(lastAttemptAfter)) {
+	if !l.checkedAt.time().Before(a.until.Add(lastAttemptAfter)) {
 		return time.Time{}
 	}
 	wait := r.unanswered()
 	if a.made == 0 {
 		_, wait = r.unasked()
 	}
-	return later(a.due, l.checkedAt.Add(wait))
+	return later(a.due, l.checkedAt.time().Add(wait))
 }
 
 func (l *leg) newCheck() Check {

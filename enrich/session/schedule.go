@@ -144,7 +144,7 @@ func (c *schedule) wake(s *session, now time.Time) (wake time.Time) {
 		return wake
 	}
 	if c.packs {
-		return earlier(s.lastAt.Add(packAfter), s.expires(c.rules))
+		return earlier(s.lastAt.time().Add(packAfter), s.expires(c.rules))
 	}
 	return s.expires(c.rules)
 }

@@ -36,14 +36,14 @@ type session struct {
 	// firstSeq is the entry that made the session, lastSeq its last one.
 	firstSeq, lastSeq uint64
 	// firstAt is when the first of its events was received, lastAt when the last entry was.
-	firstAt, lastAt time.Time
+	firstAt, lastAt logTime
 	// seen is when the entry of lastAt came in, by this machine's clock; zero: in a replay.
 	seen time.Time
 	// opened is when it was last read back after it had been packed, by this machine's clock; zero: it was not.
 	opened time.Time
 	// activeAt and activeSeq are of the last entry that the settle time counts from: an event, or what made a leg be
 	// over. Bookkeeping entries do not count.
-	activeAt  time.Time
+	activeAt  logTime
 	activeSeq uint64
 	// settled is how far the last CheckSettle spoke; settles counts how often one found the session over.
 	settled uint64
@@ -55,21 +55,39 @@ type session struct {
 	revision int
 	// version is the fold's count of changes when something was last folded into it.
 	version uint64
-	// held counts the work on it that no task of the queue stands for.
-	held int
+	// held counts the work on it that no task of the queue stands for. learned: something was folded that has no place in
+	// the log.
+	held    int32
+	learned bool
 	// entries are the places in the log of all that was folded into it, as noteEntry writes them, lastNoted the last one.
-	// learned: something was that has no place there.
 	entries   []byte
 	lastNoted uint64
-	learned   bool
 	slot      slot
 	kept      *kept
+}
+
+// logTime is a time by the log's clock as sessions and legs keep it: nanoseconds since 1970, in a third of the room of a
+// time.Time, with nothing for the garbage collector to follow. 0: the zero time.
+type logTime int64
+
+func logTimeOf(t time.Time) logTime {
+	if t.IsZero() {
+		return 0
+	}
+	return logTime(t.UnixNano())
+}
+
+func (t logTime) time() time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(t)).UTC()
 }
 
 // touch notes an entry of the session.
 func (s *session) touch(e *call.Entry) {
 	// The stream's clock can step back when its leader changes.
-	s.lastSeq, s.lastAt = e.Seq, later(s.lastAt, e.ReceivedAt)
+	s.lastSeq, s.lastAt = e.Seq, max(s.lastAt, logTimeOf(e.ReceivedAt))
 }
 
 // now is the time on the log's clock for the work on the session. Where the clock was set back since its last entry,
@@ -78,19 +96,22 @@ func (s *session) now(now, local time.Time) time.Time {
 	if s.seen.IsZero() {
 		return now
 	}
-	return later(now, s.lastAt.Add(local.Sub(s.seen)))
+	return later(now, s.lastAt.time().Add(local.Sub(s.seen)))
 }
 
 // setBack makes what waits, counted from a time that the log's clock has yet to reach again, wait from now on.
 func (s *session) setBack(now time.Time) {
-	s.activeAt = earlier(s.activeAt, now)
+	at := logTimeOf(now)
+	s.activeAt = min(s.activeAt, at)
 	for _, l := range s.legs {
-		l.hungUpAt, l.checkedAt = earlier(l.hungUpAt, now), earlier(l.checkedAt, now)
+		l.hungUpAt, l.checkedAt = min(l.hungUpAt, at), min(l.checkedAt, at)
 	}
 }
 
 // noteActivity starts the settle time anew.
-func (s *session) noteActivity(e *call.Entry) { s.activeAt, s.activeSeq = e.ReceivedAt, e.Seq }
+func (s *session) noteActivity(e *call.Entry) {
+	s.activeAt, s.activeSeq = logTimeOf(e.ReceivedAt), e.Seq
+}
 
 func (s *session) leg(id call.LegID) *leg {
 	for _, l := range s.legs {
@@ -124,9 +145,9 @@ func (s *session) checks(r Rules, now time.Time, consider func(Check, time.Time)
 		if i := slices.IndexFunc(s.legs, func(l *leg) bool { return l.connection() != "" }); i >= 0 {
 			c.Connection = s.legs[i].connection()
 		}
-		consider(c, s.activeAt.Add(r.SessionSettle))
+		consider(c, s.activeAt.time().Add(r.SessionSettle))
 	}
 }
 
 // expires is when the session may be forgotten once nothing is due for it any more.
-func (s *session) expires(r Rules) time.Time { return s.lastAt.Add(r.AmendWindow) }
+func (s *session) expires(r Rules) time.Time { return s.lastAt.time().Add(r.AmendWindow) }

@@ -139,7 +139,7 @@ func (t *Table) reschedule(e *call.Entry, s *session, outage bool) {
 		return
 	}
 	local := time.Now()
-	if s != nil && s.lastAt.Equal(e.ReceivedAt) {
+	if s != nil && s.lastAt == logTimeOf(e.ReceivedAt) {
 		s.seen = local
 	}
 	switch setBack := t.clock.set(e.ReceivedAt, local); {

@@ -133,7 +133,7 @@ func (t *Table) Stats() Stats {
 		for _, l := range s.legs {
 			if l.open() {
 				st.OpenLegs++
-				st.Oldest = max(st.Oldest, now.Sub(l.since))
+				st.Oldest = max(st.Oldest, now.Sub(l.since.time()))
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func (f *fold) noteOutage(e *call.Entry) bool {
 	}
 	for i, l := range open {
 		step := min(outageStep, outageWithin/time.Duration(len(open)))
-		l.record.outage, l.record.outageSeq = e.ReceivedAt.Add(time.Duration(i)*step), e.Seq
+		l.record.outage, l.record.outageSeq = logTimeOf(e.ReceivedAt.Add(time.Duration(i)*step)), e.Seq
 	}
 	return len(open) > 0
 }
@@ -258,7 +258,7 @@ func (t *Table) openFrom(from uint64, most int) (legs []Open, all int, next uint
 }
 
 func (l *leg) describe(r Rules, now time.Time) Open {
-	o := Open{Session: l.session.id, Leg: l.id, Connection: l.connection(), Since: l.since, Alive: l.aliveAt}
+	o := Open{Session: l.session.id, Leg: l.id, Connection: l.connection(), Since: l.since.time(), Alive: l.aliveAt.time()}
 	var last *Event
 	for _, e := range l.events.list {
 		if last == nil || order(last, e) < 0 {

@@ -134,7 +134,11 @@ func (t *trimmer) tags(values []string) []string {
 	values = stated(values)
 	if len(values) > call.MaxTags {
 		t.truncated = true
-		values = slices.Clone(values[:call.MaxTags]) // the rest does not stay in memory with it
+		values = values[:call.MaxTags]
+	}
+	// They stay in memory for as long as the call does, and only they: neither the rest nor the room for more.
+	if len(values) < cap(values) {
+		values = append(make([]string, 0, len(values)), values...)
 	}
 	for i, v := range values {
 		values[i] = t.text(v)
