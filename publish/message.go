@@ -58,8 +58,14 @@ func SchemaURI(kind string) string {
 // "session/<session>/<revision>". No id contains a slash, so no two collide. The session is in
 // a leg's because the subject's is: were a leg ever seen in two
 // sessions, the server would otherwise drop the second summary as a repetition.
-func messageID(k summary.Key, revision int) string {
-	return k.Kind + "/" + about(k) + "/" + strconv.Itoa(revision)
+func messageID(k summary.Key, revision int) string { return string(appendMessageID(nil, k, revision)) }
+
+func appendMessageID(to []byte, k summary.Key, revision int) []byte {
+	to = append(append(append(to, k.Kind...), '/'), k.Session...)
+	if k.Kind == summary.KindLeg {
+		to = append(append(to, '/'), k.Leg...)
+	}
+	return strconv.AppendInt(append(to, '/'), int64(revision), 10)
 }
 
 // about is the ce-subject: "<session>/<leg>" or "<session>".
@@ -117,11 +123,11 @@ func saysItself(d *summary.Draft) bool {
 		get("call_session_id") == d.Key.Session && (d.Key.Leg == "" || get("call_leg_id") == d.Key.Leg)
 }
 
-// Wrote reports whether a message has the subject and the headers of a summary that Legato wrote. Its body may yet be
-// another's.
-func Wrote(subject string, h nats.Header) bool {
-	_, err := decodeHeader(subject, h)
-	return err == nil
+// Wrote returns the revision of a message of this subject; false when its headers are not those of a summary that Legato wrote. Its
+// body may yet be another's.
+func (s Subject) Wrote(h nats.Header) (revision int, ok bool) {
+	d, err := s.draft(h)
+	return d.Revision, err == nil
 }
 
 // decodeHeader reads back what subject and header of a stored summary tell. It fails on a message that encode did not make.
@@ -130,8 +136,13 @@ func decodeHeader(subject string, h nats.Header) (summary.Draft, error) {
 	if !ok {
 		return summary.Draft{}, fmt.Errorf("subject %.128q is none of a summary", subject)
 	}
+	return of.draft(h)
+}
+
+// draft is what the subject and headers of a summary tell.
+func (s Subject) draft(h nats.Header) (summary.Draft, error) {
 	revision, err := strconv.Atoi(h.Get(HeaderRevision))
-	if err != nil || revision < 1 || of.Completed != (revision == 1) {
+	if err != nil || revision < 1 || s.Completed != (revision == 1) {
 		return summary.Draft{}, fmt.Errorf("header %s is %.32q", HeaderRevision, h.Get(HeaderRevision))
 	}
 	position, err := strconv.ParseUint(h.Get(HeaderPosition), 10, 64)
@@ -142,11 +153,12 @@ func decodeHeader(subject string, h nats.Header) (summary.Draft, error) {
 	if err != nil {
 		return summary.Draft{}, fmt.Errorf("header ce-time: %w", err)
 	}
-	if id := h.Get("ce-id"); id != messageID(of.Key, revision) {
+	var room [128]byte // with the ids of Telnyx it is enough
+	if id := h.Get("ce-id"); id != string(appendMessageID(room[:0], s.Key, revision)) {
 		return summary.Draft{}, fmt.Errorf("header ce-id is %.128q", id)
 	}
 	return summary.Draft{
-		Key: of.Key, Connection: of.Connection, Revision: revision, PublishedAt: at.UTC(),
+		Key: s.Key, Connection: s.Connection, Revision: revision, PublishedAt: at.UTC(),
 		Position: summary.Position{Log: h.Get(HeaderLog), Seq: position},
 	}, nil
 }

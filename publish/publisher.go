@@ -325,7 +325,16 @@ type Subject struct {
 
 // ParseSubject reads the subject of a summary, whatever the prefix; false when it is none.
 func ParseSubject(subject string) (Subject, bool) {
-	tokens := strings.Split(subject, ".")
+	var room [6]string
+	tokens := room[:0]
+	for rest, more := subject, true; more; {
+		if len(tokens) == cap(tokens) {
+			return Subject{}, false
+		}
+		var token string
+		token, rest, more = strings.Cut(rest, ".")
+		tokens = append(tokens, token)
+	}
 	if len(tokens) < 5 || tokens[2] != completed && tokens[2] != amended {
 		return Subject{}, false
 	}

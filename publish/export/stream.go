@@ -58,10 +58,13 @@ func (s *source) survey(ctx context.Context, from state, seen func(done int64)) 
 		if from.Since.At.After(m.Time) || !from.Until.At.IsZero() && !m.Time.Before(from.Until.At) {
 			return nil
 		}
-		if !publish.Wrote(m.Subject, m.Header) {
+		of, ok := publish.ParseSubject(m.Subject)
+		if ok {
+			_, ok = of.Wrote(m.Header)
+		}
+		if !ok {
 			return nil // what somebody else has put there supersedes nothing
 		}
-		of, _ := publish.ParseSubject(m.Subject)
 		newest[digest(of.Key)] = m.Sequence
 		return nil
 	})

@@ -3,7 +3,6 @@ package load
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
@@ -63,15 +62,12 @@ func rowOf(origin Origin, header nats.Header, data []byte) (Row, error) {
 	if len(data) == 0 {
 		return Row{}, errors.New("the message is empty")
 	}
-	if !publish.Wrote(origin.Subject, header) {
+	said, ok := of.Wrote(header)
+	if !ok {
 		return Row{}, errors.New("the headers are none of a summary")
 	}
-	said, err := strconv.ParseInt(header.Get(publish.HeaderRevision), 10, 64)
-	if err != nil {
-		return Row{}, fmt.Errorf("header %s is no number", publish.HeaderRevision)
-	}
 	// Not copied: the message stays in memory until it is acknowledged, and nobody writes into it.
-	return Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin, data: data, said: said}, nil
+	return Row{Key: of.Key, Body: clean(unsafe.String(unsafe.SliceData(data), len(data))), Origin: origin, data: data, said: int64(said)}, nil
 }
 
 // Columns returns the columns of a kind of summary.

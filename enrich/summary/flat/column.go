@@ -2,7 +2,6 @@ package flat
 
 import (
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -136,32 +135,45 @@ const maxDecimal = 64
 // isDecimal reports whether a text is digits, with a sign and a point at most.
 func isDecimal(text string) bool {
 	text = strings.TrimPrefix(text, "-")
-	whole, part, _ := strings.Cut(text, ".")
-	if whole+part == "" || len(text) > maxDecimal {
-		return false
+	digits, points := 0, 0
+	for i := range len(text) {
+		switch c := text[i]; {
+		case '0' <= c && c <= '9':
+			digits++
+		case c == '.':
+			points++
+		default:
+			return false
+		}
 	}
-	return strings.Trim(whole+part, "0123456789") == ""
+	return digits > 0 && points <= 1 && len(text) <= maxDecimal
 }
 
 // Millionths returns a decimal in millionths of its unit. It is false when the decimal is finer than that, or has
 // more than twelve digits before the point: then no DECIMAL(18,6) holds it.
 func Millionths(decimal string) (int64, bool) {
 	const places, limit = 6, int64(1e18)
+	if !isDecimal(decimal) {
+		return 0, false
+	}
 	digits, negative := strings.CutPrefix(decimal, "-")
 	whole, part, _ := strings.Cut(digits, ".")
-	part = strings.TrimRight(part, "0")
-	if len(part) > places || !isDecimal(decimal) {
+	if part = strings.TrimRight(part, "0"); len(part) > places {
 		return 0, false
 	}
 	var n int64
-	for _, c := range []byte(whole + part + strings.Repeat("0", places-len(part))) {
-		if n > (math.MaxInt64-9)/10 {
+	for i := range len(whole) + places {
+		if n >= limit/10 {
 			return 0, false
 		}
-		n = n*10 + int64(c-'0')
-	}
-	if n >= limit {
-		return 0, false
+		digit := byte('0')
+		switch at := i - len(whole); {
+		case at < 0:
+			digit = whole[i]
+		case at < len(part):
+			digit = part[at]
+		}
+		n = n*10 + int64(digit-'0')
 	}
 	if negative {
 		n = -n

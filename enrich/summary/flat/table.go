@@ -31,20 +31,22 @@ type Table struct {
 type place struct {
 	name   string
 	column int
-	fields map[string]*place
+	// quoted is its key as Legato writes it, with the colon. first has up to eight bytes behind the quote, and mask tells which of
+	// them are the key's.
+	quoted      string
+	first, mask uint64
+	fields      map[string]*place
 	// order has the fields as the types have them, which is how Legato writes them.
 	order []*place
 }
 
-// field returns the field of a name, nil where there is none. The search begins with the one that follows the field
-// before, whose answer was from; fields that come in order are found without the map.
-func (p *place) field(name string, from int) (*place, int) {
-	for i := from; i < len(p.order); i++ {
-		if p.order[i].name == name {
-			return p.order[i], i + 1
-		}
+func newPlace(name string, column int) *place {
+	p := &place{name: name, column: column, quoted: `"` + name + `":`, fields: make(map[string]*place)}
+	for i := range min(8, len(p.quoted)-1) {
+		p.first |= uint64(p.quoted[1+i]) << (8 * i)
+		p.mask |= 0xff << (8 * i)
 	}
-	return p.fields[name], from
+	return p
 }
 
 // Value is a cell.
@@ -88,7 +90,7 @@ func tableOf(typ reflect.Type) *Table {
 		for _, name := range c.Path {
 			next := at.fields[name]
 			if next == nil {
-				next = &place{name: name, column: i, fields: make(map[string]*place)}
+				next = newPlace(name, i)
 				at.fields[name] = next
 				at.order = append(at.order, next)
 			}
@@ -131,7 +133,7 @@ func (t *Table) fill(json string, at int, row []Value) (end int, err error) {
 	if t.totals >= 0 && row[t.totals].Known {
 		if totals := gjson.Parse(row[t.totals].Text).Array(); len(totals) == 1 {
 			if amount := totals[0].Get("amount"); amount.Exists() {
-				if row[t.totals+1], _, err = read(Decimal, amount.Raw, 0); err != nil {
+				if _, err = read(Decimal, amount.Raw, 0, &row[t.totals+1]); err != nil {
 					return 0, fmt.Errorf("%s: %w", costAmount, err)
 				}
 			}

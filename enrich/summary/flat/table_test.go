@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +183,35 @@ func TestRowTypes(t *testing.T) {
 	}
 }
 
+func TestTimesAreThoseOfTheStandardLibrary(t *testing.T) {
+	table := tableOf(t, summary.KindLeg)
+	row := make([]flat.Value, len(table.Columns()))
+	started := slices.IndexFunc(table.Columns(), func(c flat.Column) bool { return c.Name == "started_at" })
+	check := func(text string) {
+		t.Helper()
+		want, invalid := time.Parse(time.RFC3339Nano, text)
+		err := table.Row(`{"started_at":"`+text+`"}`, row)
+		if (err != nil) != (invalid != nil) || err == nil && row[started].Int != want.UnixMicro() {
+			t.Errorf("%s: %d, %v; want %d, %v", text, row[started].Int, err, want.UnixMicro(), invalid)
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	const form = "2006-01-02T15:04:05.000000Z"
+	for day := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 9990; day = day.AddDate(0, 0, 1+rng.IntN(60)) {
+		text := day.Add(time.Duration(rng.Int64N(int64(24 * time.Hour)))).Format(form)
+		check(text)
+		// One character is another.
+		at := rng.IntN(len(text))
+		check(text[:at] + string("0123456789.:-+TZz "[rng.IntN(18)]) + text[at+1:])
+	}
+	for _, text := range []string{
+		"0000-02-28T00:00:00.000000Z", "1900-02-29T00:00:00.000000Z", "2000-02-29T23:59:59.999999Z", "2026-04-31T00:00:00.000000Z", "2026-03-14T24:00:00.000000Z",
+		"2026-03-14T15:09:60.000000Z", "2026-03-14T15:09:26Z", "2026-03-14T15:09:26.5+02:00", "2026-03-14T15:09:26.535897999Z", "1969-12-31T23:59:59.999999Z",
+	} {
+		check(text)
+	}
+}
+
 func TestCostInOneCurrencyHasColumnsOfItsOwn(t *testing.T) {
 	tests := []struct {
 		name, totals     string
@@ -282,6 +313,10 @@ func TestMillionthsAreExactOrNone(t *testing.T) {
 		{"1e3", 0, false},
 		{"", 0, false},
 		{"99999999999999999999999", 0, false},
+		{"9223372036855", 0, false},
+		{"-0999999999999.9999990", -999_999_999_999_999_999, true},
+		{"1.2.3", 0, false},
+		{"-.", 0, false},
 	}
 	for _, tt := range tests {
 		if got, ok := flat.Millionths(tt.decimal); got != tt.want || ok != tt.ok {
@@ -348,6 +383,7 @@ func FuzzRow(f *testing.F) {
 	f.Add(`{"kind":"leg","cost":{"totals":[{"amount":"1"}]},"status":{}}`)
 	f.Add(`{"quality":{"inbound":{"mos":1e300}},"events":[{}],"revision":9223372036854775807}`)
 	f.Add(` { "kind" : "l\"e\\g" , "tags" : [ "]" , "\\" ] , "hangup" : { "cause" : null , "fault" : { } } , "revision" : 8.0 } `)
+	f.Add(`{"status":{"final":true},"status":{"final":false},"hangup":{"cause":"normal_clearing","sip_code":"200"},"caller_name":"Zoë \\ O'Hara, and more than eight"}`)
 	f.Add(`{"events":[{"id":"a"},{"type":"b","x":[{"y":"}"}]}],"\u006bind":"leg","kind":"é","sources":{"a":"b"},"unknown":[1,-2.5e-3,true,null]}`)
 	for _, broken := range []string{`{"a":01}`, `{"a":-}`, `{"a":1.}`, `{"a":1e}`, `{"a":tru}`, `{"a":[1,]}`, `{"a":{"b"}}`, `{"a":"\x"}`, `{"a":"\u00g0"}`, "{\"a\":\"\x01\"}", "{\"a\"\v:1}", `{"a":1}}`, `{"a":1,}`, `{"revision":"x"`} {
 		f.Add(broken)
