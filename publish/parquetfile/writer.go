@@ -22,12 +22,10 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
 	parquetzstd "github.com/parquet-go/parquet-go/compress/zstd"
-	"github.com/tidwall/gjson"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
@@ -69,36 +67,15 @@ type Writer struct {
 	rows, bytes, paged int
 }
 
-// rowBatch are rows that each column takes at one go.
-type rowBatch struct {
-	// values are those of the rows, by leaf.
-	values [][]parquet.Value
-	// absent counts, by field, the last of the rows in which it is null: they are not in values. Most fields of a row
-	// are null, and a list that is null is so in each of its leaves.
-	absent   []int
-	gathered int
-}
-
-func newRowBatch(fields, leaves int) rowBatch {
-	return rowBatch{values: make([][]parquet.Value, leaves), absent: make([]int, fields)}
-}
-
-func (b *rowBatch) empty() {
-	for leaf := range b.values {
-		b.values[leaf] = b.values[leaf][:0]
-	}
-	clear(b.absent)
-	b.gathered = 0
-}
-
 // New returns a writer of rows of a table. With nested lists are written as such. Close must be called.
 func New(w io.Writer, table *flat.Table, nested bool) *Writer {
-	fields, leaves := fieldsOf(table.Columns(), nested, 0, 0)
+	fields, _ := fieldsOf(table.Columns(), nested, 0, 0)
+	all := number(fields, 0)
 	return &Writer{
 		out:          parquet.NewGenericWriter[any](w, append(options(), schemaOf(fields))...),
 		fields:       fields,
-		rowBatch:     newRowBatch(len(fields), leaves),
-		spare:        newRowBatch(len(fields), leaves),
+		rowBatch:     newRowBatch(all),
+		spare:        newRowBatch(all),
 		pendingNulls: make([]int, len(fields)),
 	}
 }
@@ -127,37 +104,14 @@ func options() []parquet.WriterOption {
 // Write adds a row, whose texts must not change any more. When it fails because a list is not as its columns are, the
 // writer goes on without that row; any other error is one of the file's, perhaps of rows before this one.
 func (w *Writer) Write(row []flat.Value) error {
-	for i := range w.fields {
-		if !row[i].Known {
-			w.absent[i]++
-			continue
-		}
-		w.present(i, &w.fields[i])
-		if err := w.gather(&w.fields[i], &row[i], 0, 0); err != nil {
-			w.forget()
-			return &RowError{err}
-		}
+	if err := w.add(w.fields, row); err != nil {
+		return &RowError{err}
 	}
-	w.gathered++
 	w.rows++
-	if w.gathered < columnRows && w.rows < groupRows && w.bytes < groupBytes {
+	if w.gathered < columnRows && w.rows < groupRows && w.bytes+w.rowBatch.bytes < groupBytes {
 		return nil
 	}
 	return w.pass()
-}
-
-// nulls are the values of a leaf in rows in which its field is null.
-var nulls [1024]parquet.Value
-
-// present appends the values of the rows in which a field is null.
-func (b *rowBatch) present(i int, f *field) {
-	if b.absent[i] == 0 {
-		return
-	}
-	for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-		b.values[leaf] = append(b.values[leaf], nulls[:b.absent[i]]...)
-	}
-	b.absent[i] = 0
 }
 
 // RowError is a row that was not written, though others can be.
@@ -174,6 +128,7 @@ func (w *Writer) pass() error {
 	if err := w.await(); err != nil {
 		return err
 	}
+	w.bytes += w.rowBatch.bytes
 	ends := nothing
 	switch {
 	case w.rows >= groupRows || w.bytes >= groupBytes:
@@ -212,20 +167,19 @@ func (w *Writer) encode(b *rowBatch, ends ending) error {
 	columns := w.out.ColumnWriters()
 	for i := range w.fields {
 		f := &w.fields[i]
-		if b.absent[i] == b.gathered {
+		if b.columns[f.place].taken == 0 {
 			w.pendingNulls[i] += b.gathered
 			continue
 		}
-		b.present(i, f)
 		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
 			if err := writeNulls(columns[leaf], w.pendingNulls[i]); err != nil {
 				return err
 			}
-			if _, err := columns[leaf].WriteRowValues(b.values[leaf]); err != nil {
-				return err
-			}
 		}
 		w.pendingNulls[i] = 0
+		if err := b.write(columns, f, nulls[:b.gathered]); err != nil {
+			return err
+		}
 	}
 	switch ends {
 	case page:
@@ -240,6 +194,21 @@ func (w *Writer) encode(b *rowBatch, ends ending) error {
 		}
 		return w.out.Flush()
 	case nothing:
+	}
+	return nil
+}
+
+// write hands the values of a field to its leaves, given those of what it is in.
+func (b *rowBatch) write(columns []*parquet.ColumnWriter, f *field, in []parquet.Value) error {
+	values, fields := b.of(f, in), f.fields()
+	if len(fields) == 0 {
+		_, err := columns[f.leaf].WriteRowValues(values)
+		return err
+	}
+	for i := range fields {
+		if err := b.write(columns, &fields[i], values); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -291,120 +260,6 @@ func (w *Writer) Close() error {
 		return err
 	}
 	return w.out.Close()
-}
-
-// gather appends the values of a field. Its repetition level is that of the first of them, its definition level that of a
-// value which is null.
-func (w *Writer) gather(f *field, v *flat.Value, repetition, definition int) error {
-	if f.list != nil {
-		if err := w.gatherList(f, v, repetition, definition); err != nil {
-			return fmt.Errorf("%s: %w", f.column.Name, err)
-		}
-		return nil
-	}
-	var value parquet.Value
-	if v.Known {
-		var ok bool
-		if value, ok = w.cell(f.column.Type, v); ok {
-			definition++
-		}
-	}
-	w.append(f.leaf, value, repetition, definition)
-	return nil
-}
-
-// append appends a value of a leaf.
-func (w *Writer) append(leaf int, value parquet.Value, repetition, definition int) {
-	values := append(w.values[leaf], value)
-	last := &values[len(values)-1]
-	last.SetRepetitionLevel(repetition)
-	last.SetDefinitionLevel(definition)
-	w.values[leaf] = values
-}
-
-// gatherList appends the elements of a list. A list that is null has the definition level of what it is in, one that is empty the next,
-// and an element the one after that.
-func (w *Writer) gatherList(f *field, v *flat.Value, repetition, definition int) (err error) {
-	none := definition
-	if v.Known {
-		none++
-		next := repetition
-		if f.list.elements != nil {
-			err = f.list.elements.Each(v.Text, f.list.scratch, func(int) error {
-				at := next
-				next = f.list.repetition
-				for i := range f.list.fields {
-					if err := w.gather(&f.list.fields[i], &f.list.scratch[i], at, definition+2); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		} else {
-			gjson.Parse(v.Text).ForEach(func(_, text gjson.Result) bool {
-				w.bytes += len(text.Str)
-				w.append(f.leaf, bytesOf(text.Str), next, definition+2)
-				next = f.list.repetition
-				return true
-			})
-		}
-		if err != nil || next != repetition {
-			return err
-		}
-	}
-	for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-		w.append(leaf, parquet.Value{}, repetition, none)
-	}
-	return nil
-}
-
-// cell is a value that is known; false when it is null all the same.
-func (w *Writer) cell(typ flat.Type, v *flat.Value) (parquet.Value, bool) {
-	switch typ {
-	case flat.Integer, flat.Timestamp:
-		return parquet.Int64Value(v.Int), true
-	case flat.Decimal:
-		// What does not fit is null; the totals have it as text.
-		if n, ok := flat.Millionths(v.Text); ok {
-			return parquet.Int64Value(n), true
-		}
-		return parquet.Value{}, false
-	case flat.Number:
-		return parquet.DoubleValue(v.Number), true
-	case flat.Boolean:
-		return parquet.BooleanValue(v.Int == 1), true
-	case flat.Text, flat.JSON:
-	}
-	w.bytes += len(v.Text)
-	return bytesOf(v.Text), true
-}
-
-// bytesOf is a text without a copy: the columns copy what they are given.
-func bytesOf(text string) parquet.Value {
-	return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(text), len(text)))
-}
-
-// forget takes back what was gathered of a row that is not whole.
-func (w *Writer) forget() {
-	for i := range w.fields {
-		f := &w.fields[i]
-		for leaf := f.leaf; leaf < f.leaf+f.leaves(); leaf++ {
-			values := w.values[leaf]
-			rows, last := w.absent[i], 0
-			for at := range values {
-				if values[at].RepetitionLevel() == 0 {
-					rows, last = rows+1, at
-				}
-			}
-			switch {
-			case rows <= w.gathered: // the row had not come to this leaf
-			case w.absent[i] == 0:
-				w.values[leaf] = values[:last]
-			case leaf == f.leaf+f.leaves()-1:
-				w.absent[i]--
-			}
-		}
-	}
 }
 
 // Fingerprint is a short text that files of a table have in common when they can be merged.

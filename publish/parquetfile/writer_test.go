@@ -193,14 +193,25 @@ func TestARowThatIsRefusedLeavesNothingBehind(t *testing.T) {
 	body := func(i int, events string) string {
 		return fmt.Sprintf(`{"kind":"leg","call_leg_id":"l%d","tags":["a","b"],"recordings":[{"id":"r"},{"id":"s"}],"events":%s}`, i, events)
 	}
+	good := []struct{ events, want string }{
+		{`[{"id":"a","type":"x"},{"id":"b","type":"y"}]`, "[map[id:a type:x] map[id:b type:y]]"},
+		{`[]`, "[]"},
+		{`null`, "<nil>"},
+		{`[{},{"received_at":"2026-03-14T15:09:26Z"}]`, "[map[] map[received_at:1773500966000000]]"},
+	}
+	refusedEvents := []string{
+		`[{"id":"a","type":"x"},{"id":"b","occurred_at":"a secret name"}]`,
+		`[{"occurred_at":"a secret name"}]`,
+		`[{"attempt":1},{},{"type":"x","received_at":"2026-03-14T15:09:26Z","occurred_at":"a secret name"}]`,
+	}
 	var want []string
 	for i := range 200 {
-		events := `[{"id":"a","type":"x"},{"id":"b","type":"y"}]`
 		bad := i%3 == 1
-		if bad {
-			events = `[{"id":"a","type":"x"},{"id":"b","occurred_at":"a secret name"}]`
-		} else {
-			want = append(want, fmt.Sprintf("l%d [map[id:a type:x] map[id:b type:y]]", i))
+		events := refusedEvents[i/3%len(refusedEvents)]
+		if !bad {
+			of := good[i/5%len(good)]
+			events = of.events
+			want = append(want, fmt.Sprintf("l%d %s", i, of.want))
 		}
 		row := make([]flat.Value, len(table.Columns()))
 		if err := table.Row(body(i, events), row); err != nil {
