@@ -47,6 +47,7 @@ func newBrowser(t *testing.T) *browser {
 	if path == "" {
 		t.Skip("there is no Chromium to look at the console with: apt-get install chromium")
 	}
+	legatotest.Busy(t)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
@@ -181,20 +182,8 @@ func (b *browser) timed(what, address string, most time.Duration) {
 // axeCore is the source of axe, or skips the test where npm cannot install it.
 func axeCore(t *testing.T) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("installs a package of npm, which -short leaves out")
-	}
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skipf("npm is not at hand: %v", err)
-	}
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), legatotest.Patience)
-	defer cancel()
-	npm := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline", "--fetch-retries=1", "--loglevel=error", "axe-core@4.14.1")
-	npm.Dir = dir
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Skipf("npm cannot install axe-core: %v\n%s", err, out)
-	}
+	legatotest.InstallNode(t, dir, "axe-core@4.14.1")
 	source, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
 	if err != nil {
 		t.Fatal(err)

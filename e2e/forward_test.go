@@ -22,6 +22,7 @@ import (
 // TestAnUnchangedExpressApplicationAnswersEveryCall puts Legato before the application of the documents, with the check
 // of Telnyx's SDK on, and kills the application for eight seconds.
 func TestAnUnchangedExpressApplicationAnswersEveryCall(t *testing.T) {
+	t.Parallel()
 	x := newExchange(t)
 	app := newExpress(t, x)
 	running := app.start()
@@ -175,7 +176,9 @@ func TestInProxyModeTelnyxGetsTheApplicationsAnswer(t *testing.T) {
 
 // TestADeadApplicationHarmsNobody is an hour without the application, with the times compressed some hundred times.
 func TestADeadApplicationHarmsNobody(t *testing.T) {
+	t.Parallel()
 	legatotest.Slow(t)
+	legatotest.Busy(t)
 	x := newExchange(t)
 	addr := legatotest.FreeAddr(t)
 	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward=http://"+addr, "--forward-for=2s", "--forward-reports-for=40s")

@@ -86,6 +86,7 @@ func TestWhatIsFilledEmptiesByItself(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			release := legatotest.Busy(t)
 			var nats []string
 			if v.config != "" {
 				file := filepath.Join(t.TempDir(), "nats.conf")
@@ -130,9 +131,13 @@ func TestWhatIsFilledEmptiesByItself(t *testing.T) {
 			if !v.away {
 				s.Logged("there is room again")
 			}
+			release()
 			// What is trimmed is some minutes old; to see it for two limits is enough.
 			if v.drains {
-				wantDrained(t, stream)
+				t.Run("and its webhooks leave the log", func(t *testing.T) {
+					legatotest.Long(t)
+					wantDrained(t, stream)
+				})
 			}
 			legatotest.StopsCleanly(t, s)
 		})

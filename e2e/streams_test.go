@@ -210,27 +210,31 @@ func TestAFollowerThatCannotBeMadeIsNotReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var taken []string
-	take := func() {
-		c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{InactiveThreshold: time.Hour})
-		if err == nil {
-			taken = append(taken, c.CachedInfo().Name)
+	// The service makes its consumer again as soon as it is gone: until it comes too late.
+	taken := make(map[string]bool)
+	legatotest.Eventually(t, "all consumers are taken", func() error {
+		others := 0
+		for name := range stream.ConsumerNames(ctx).Name() {
+			if name == "legato" || taken[name] {
+				continue
+			}
+			others++
+			if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+				return err
+			}
 		}
-	}
-	for name := range stream.ConsumerNames(ctx).Name() {
-		if name == "legato" {
-			continue
+		for {
+			c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{InactiveThreshold: time.Hour})
+			if err != nil {
+				break
+			}
+			taken[c.CachedInfo().Name] = true
 		}
-		if err := stream.DeleteConsumer(ctx, name); err != nil {
-			t.Fatal(err)
+		if others > 0 || len(taken) == 0 {
+			return fmt.Errorf("%d of others were there, and %d are taken", others, len(taken))
 		}
-	}
-	for range 4 {
-		take()
-	}
-	if len(taken) == 0 {
-		t.Fatal("no consumer could be taken")
-	}
+		return nil
+	})
 	c := rings(t, world, s, 3)
 	says(t, s.Admin, http.StatusServiceUnavailable, "the log cannot be followed for")
 	if got := legatotest.Scrape(t, s.Admin).Sum("legato_failing_seconds", `part="follow"`); got <= 0 {
@@ -239,7 +243,7 @@ func TestAFollowerThatCannotBeMadeIsNotReady(t *testing.T) {
 	if !strings.Contains(s.Get(t, "/readyz"), "maximum consumers") {
 		t.Errorf("the cause is not told: %s", s.Get(t, "/readyz"))
 	}
-	for _, name := range taken {
+	for name := range taken {
 		if err := stream.DeleteConsumer(ctx, name); err != nil {
 			t.Fatal(err)
 		}
@@ -549,11 +553,16 @@ func TestEveryCommandFindsTheStreamsInTheirDomain(t *testing.T) {
 		{[]string{"parked", "list"}, "other_product"},
 		{[]string{"forward", "list"}, "app"},
 	} {
-		run := exec.CommandContext(t.Context(), legatotest.Program(), append(tt.args, domain...)...)
-		run.Env = append(os.Environ(), world.Env()...)
-		if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), tt.want) {
-			t.Errorf("%v: %v\n%s", tt.args, err, out)
-		}
+		// Beside much else the servers may not answer in a command's time.
+		legatotest.Eventually(t, tt.args[0], func() error {
+			run := exec.CommandContext(t.Context(), legatotest.Program(), append(tt.args, domain...)...)
+			run.Env = append(os.Environ(), world.Env()...)
+			out, err := run.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), tt.want) {
+				return fmt.Errorf("%w\n%s", err, out)
+			}
+			return nil
+		})
 	}
 	for _, args := range [][]string{{"tail", "--all"}, {"listen", "--since=1h", "--forward-to=" + application.URL}} {
 		prints(t, append(args, domain...), string(c.Session))

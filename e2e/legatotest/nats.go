@@ -32,7 +32,7 @@ import (
 // NATSServer builds nats-server once and returns its path.
 var NATSServer = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(built.dir, "nats-server")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	out, err := exec.Command("go", "build", stripped, "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build nats-server: %w\n%s", err, out)
 	}

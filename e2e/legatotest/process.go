@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -146,6 +147,27 @@ func (p *Process) Logged(text string) map[string]any {
 	}
 }
 
+// busy has room for as many tests as there are CPUs.
+var busy = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// Busy is called first by a test that keeps a CPU busy for seconds. It waits for its turn: the others, which wait for
+// most of their time, would wait in vain beside many such. The turn ends with the test, or before by release.
+func Busy(t *testing.T) (release func()) {
+	t.Helper()
+	busy <- struct{}{}
+	release = sync.OnceFunc(func() { <-busy })
+	t.Cleanup(release)
+	return release
+}
+
+// Long leaves out what waits for minutes that no setting makes shorter, unless it is asked for, as CI does.
+func Long(t *testing.T) {
+	t.Helper()
+	if os.Getenv(long) == "" {
+		t.Skipf("waits for minutes: %s=1 asks for it", long)
+	}
+}
+
 // Slow leaves a test out under -short.
 func Slow(t *testing.T) {
 	t.Helper()
@@ -166,7 +188,8 @@ func InstallNode(t *testing.T, dir string, packages ...string) {
 			t.Skipf("%s is not at hand: %v", program, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	// Without a registry npm says so soon; beside much else it only takes its time.
+	ctx, cancel := context.WithTimeout(t.Context(), 3*Patience)
 	defer cancel()
 	npm := exec.CommandContext(ctx, "npm", append([]string{
 		"install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline", "--fetch-retries=1", "--loglevel=error",
@@ -248,7 +271,7 @@ func Main(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	built.dir, built.legato = dir, filepath.Join(dir, "legato")
-	if out, err := exec.Command("go", "build", "-o", built.legato, programPackage).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", stripped, "-o", built.legato, programPackage).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build legato: %v\n%s", err, out)
 		return 1
 	}
@@ -268,8 +291,12 @@ func Main(m *testing.M) int {
 
 const (
 	programPackage = "github.com/legato-calls/legato/cmd/legato"
+	// stripped leaves out what only a debugger reads, as the image does: half of the time to link it.
+	stripped = "-ldflags=-s -w"
 	// parallel is how many tests run at once by default.
-	parallel = 6
+	parallel = 12
+	// long is the variable that has everything tested.
+	long = "E2E_LONG"
 )
 
 // RaceProgram builds the program as this test was built: with the race detector where it has it.
@@ -278,7 +305,7 @@ var RaceProgram = sync.OnceValues(func() (string, error) {
 		return built.legato, nil
 	}
 	path := filepath.Join(built.dir, "legato-race")
-	if out, err := exec.Command("go", "build", "-race", "-o", path, programPackage).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", stripped, "-o", path, programPackage).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build legato with the race detector: %w\n%s", err, out)
 	}
 	return path, nil

@@ -93,6 +93,7 @@ func (w *world) settled(name string) {
 }
 
 func TestTablesEqualAFoldOfTheStreamWhateverIsKilled(t *testing.T) {
+	t.Parallel()
 	legatotest.Slow(t)
 	pg := postgrestest.Run(t, "fsync=off")
 	w := newWorld(t)
@@ -133,6 +134,7 @@ func TestTablesEqualAFoldOfTheStreamWhateverIsKilled(t *testing.T) {
 }
 
 func TestALoaderSaysWhetherItIsReadyAndHowFarItIs(t *testing.T) {
+	t.Parallel()
 	pg := postgrestest.Run(t, "fsync=off")
 	w := newWorld(t)
 	loadtest.Plan{Legs: 20}.Publish(t, w.nc)
@@ -420,6 +422,7 @@ func (d *duck) look(dir, views string) (messages uint64) {
 }
 
 func TestADatasetIsWholeWhateverIsKilled(t *testing.T) {
+	t.Parallel()
 	legatotest.Slow(t)
 	d := newDuck(t)
 	w := newWorld(t)
