@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -194,11 +195,20 @@ func (t *target) ask(command string) (targetReply, error) {
 	return reply, nil
 }
 
-// lastWords are the end of the log of a target that failed.
+// lastWords are the end of the log of a target that failed: of its warnings and errors, where it has any.
 func (t *target) lastWords() string {
 	data, err := os.ReadFile(t.log)
 	if err != nil || len(data) == 0 {
 		return ""
+	}
+	var grave []byte
+	for line := range bytes.Lines(data) {
+		if !bytes.Contains(line, []byte(`"level":"INFO"`)) {
+			grave = append(grave, line...)
+		}
+	}
+	if len(grave) > 0 {
+		data = grave
 	}
 	const enough = 2000
 	return "; the end of its log:\n" + string(data[max(0, len(data)-enough):])
