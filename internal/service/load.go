@@ -33,7 +33,7 @@ const (
 
 // loadGarbage is how much garbage there may be, in percent of what is in use: the bodies of messages are garbage by the hundred
 // megabytes, and a loader is to need little memory whatever the backlog.
-const loadGarbage = 50
+const loadGarbage = 60
 
 // Load keeps a warehouse current until ctx ends. How far it is, it tells to watch, which ends with its context.
 func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.Logger, watch func(context.Context, *load.Loader) error) (err error) {

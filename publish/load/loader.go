@@ -11,7 +11,7 @@
 //     So a crash, a redelivery and a second loader of the same name change nothing.
 //   - A row that the target refuses never stops those behind it: the batch is halved until the row stands alone.
 //   - A target that is away is waited for, with back-off, and holds no messages back from another loader meanwhile.
-//   - Memory is bounded by three batches, whatever the backlog.
+//   - Memory is bounded by two batches, whatever the backlog.
 //   - A consumer belongs to one target: a name is never shared by two targets, of which each would get a part.
 //   - No error, log line or metric shows what is in a summary.
 //
@@ -50,8 +50,6 @@ type Config struct {
 const (
 	// ahead bounds what the server sends before it is asked for.
 	aheadMessages, aheadBytes = 500, 1 << 20
-	// waiting is how many batches wait, beside the one that is gathered, while the target has another.
-	waiting = 1
 
 	// Pauses after a failure; they double, with jitter.
 	firstPause, maxPause = 250 * time.Millisecond, 30 * time.Second
@@ -144,19 +142,14 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 	// What was sent ahead is the next reader's.
 	defer messages.Stop(func(m jetstream.Msg) { l.nak(m.Reply()) })
 	origin := Origin{Stream: stream.Config.Name, Created: stream.Created}
-	batches := make(chan *batch, waiting)
+	batches := make(chan *batch)
 	group, gathering := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(batches)
 		return l.gather(gathering, messages, origin, batches)
 	})
 	group.Go(func() error { return l.load(gathering, batches, progressed) })
-	err = group.Wait()
-	// One that waited for a target that failed.
-	for b := range batches {
-		l.nak(b.replies...)
-	}
-	return err
+	return group.Wait()
 }
 
 // gather makes batches of the messages until ctx ends or they cannot be read.

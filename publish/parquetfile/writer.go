@@ -44,9 +44,9 @@ const pageBytes = 96 << 10
 // pages hold what was written of a row group. By itself each of some 200 columns would take 32 KiB for the few bytes that it has.
 var pages = parquet.NewChunkBufferPool(4 << 10)
 
-// columnRows is how many rows are gathered before each column takes its values at one go. The writer ends pages between
-// such writes only.
-const columnRows = 64
+// columnRows is how many rows are gathered before each column takes its values at one go: as many as a processor's cache has room for
+// the values of. The writer ends pages between such writes only.
+const columnRows = 32
 
 // Writer writes one file. While rows are gathered, those before them are encoded.
 type Writer struct {
@@ -97,6 +97,8 @@ func options() []parquet.WriterOption {
 		parquet.Compression(pageCodec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.ColumnPageBuffers(pages),
+		// The bounds of pages stand in the column index. The format advises against a second copy in the pages.
+		parquet.DataPageStatistics(false),
 		parquet.KeyValueMetadata("legato.schema", strconv.Itoa(summary.Schema)),
 	}
 }

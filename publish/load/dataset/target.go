@@ -204,7 +204,7 @@ func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err er
 		t.forget() // what the files have is not known
 		return 0, err
 	}
-	var in []load.Origin
+	in := make([]load.Origin, 0, len(rows))
 	all := load.Refusal{Rows: make(map[int]string)}
 	for kind, places := range news {
 		for _, i := range places {
