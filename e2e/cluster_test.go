@@ -280,7 +280,7 @@ func TestTwoReplicasShareTheWorkOfEveryCall(t *testing.T) {
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + url}, legatotest.Quick...)
 	a, b := legatotest.Serve(t, world.Env(), flags...), legatotest.Serve(t, world.Env(), flags...)
-	transport := &spray{hosts: []string{a.Webhooks, b.Webhooks}}
+	transport := &balancer{spray{hosts: []string{a.Webhooks, b.Webhooks}}}
 
 	// Every webhook of a call goes to another replica than the one before it.
 	first := world.Player(t, a.Target(), 40, 21, over(transport))
