@@ -493,8 +493,11 @@ func TestCheckKnowsACluster(t *testing.T) {
 		"1": {Verdict: "warning", Detail: "east, but one copy", Do: "--nats-replicas 3"},
 		"3": {Verdict: "ok", Detail: "east, 3 copies of each stream"},
 	} {
-		lines, _, _ := checkRun(t, env, append(apart(t), "--nats-url="+url, "--nats-replicas="+replicas)...)
-		wantLine(t, lines, "NATS cluster", want)
+		t.Run(replicas+" copies", func(t *testing.T) {
+			t.Parallel()
+			lines, _, _ := checkRun(t, env, append(apart(t), "--nats-url="+url, "--nats-replicas="+replicas)...)
+			wantLine(t, lines, "NATS cluster", want)
+		})
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
-// TestACommandLeavesNoGoroutineBehind runs the commands that start any in this process, to their end.
+// TestACommandLeavesNoGoroutineBehind runs the commands that start any in this process, to their end. What they leave
+// behind is found when all tests are over: legatotest.Main fails then.
 func TestACommandLeavesNoGoroutineBehind(t *testing.T) {
+	t.Parallel()
 	public, _, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestACommandLeavesNoGoroutineBehind(t *testing.T) {
 		{"a demo", []string{"demo", "--calls=3"}, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			known := goleak.IgnoreCurrent()
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			said := &listener{until: tt.until, heard: cancel}
@@ -48,8 +48,6 @@ func TestACommandLeavesNoGoroutineBehind(t *testing.T) {
 			if failed := err != nil && !errors.Is(err, context.Canceled); failed != tt.fails {
 				t.Errorf("got error %v, want one: %t\n%s", err, tt.fails, said.all)
 			}
-			http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-			goleak.VerifyNone(t, known)
 		})
 	}
 }

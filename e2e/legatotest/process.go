@@ -147,8 +147,8 @@ func (p *Process) Logged(text string) map[string]any {
 	}
 }
 
-// busy has room for as many tests as there are CPUs.
-var busy = make(chan struct{}, runtime.GOMAXPROCS(0))
+// busy has room for one test more than there are CPUs: each waits at times.
+var busy = make(chan struct{}, runtime.GOMAXPROCS(0)+1)
 
 // Busy is called first by a test that keeps a CPU busy for seconds. It waits for its turn: the others, which wait for
 // most of their time, would wait in vain beside many such. The turn ends with the test, or before by release.
