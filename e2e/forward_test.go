@@ -177,7 +177,7 @@ func TestInProxyModeTelnyxGetsTheApplicationsAnswer(t *testing.T) {
 // TestADeadApplicationHarmsNobody is an hour without the application, with the times compressed some hundred times.
 func TestADeadApplicationHarmsNobody(t *testing.T) {
 	t.Parallel()
-	legatotest.Slow(t)
+	legatotest.Long(t)
 	legatotest.Busy(t)
 	x := newExchange(t)
 	addr := legatotest.FreeAddr(t)

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -20,7 +21,13 @@ import (
 	"github.com/legato-calls/legato/ingest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// These tests wait for most of their time. A flag of the command line, parsed by Run, has the last word.
+	if err := flag.Set("test.parallel", "10"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestNewRefusesAnIncompleteConfiguration(t *testing.T) {
 	good := func() ingest.Config {

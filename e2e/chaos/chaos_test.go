@@ -118,6 +118,9 @@ func TestChaos(t *testing.T) {
 			if *chaosSetup == "" || *chaosSetup == s.name {
 				t.Run(s.name, func(t *testing.T) {
 					t.Parallel()
+					if s.name == "cluster" && *chaosSetup == "" {
+						legatotest.Long(t)
+					}
 					newChaos(t, s, seed, shortTempo()).run(results)
 				})
 			}

@@ -161,6 +161,7 @@ func TestAnotherOriginPostsInVain(t *testing.T) {
 }
 
 func TestReadersThatTakeNothingKeepNobodyFromAPage(t *testing.T) {
+	t.Parallel()
 	w := open(t, console.Access{})
 	values := make([]int, 40_000) // the page has some MB
 	publish := func(revision int) uint64 {

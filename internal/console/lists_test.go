@@ -162,6 +162,7 @@ func TestLastCallsAreFiltered(t *testing.T) {
 }
 
 func TestLastCallsComeByThemselves(t *testing.T) {
+	t.Parallel()
 	w := open(t, console.Access{})
 	response, err := w.http.Do(w.request(http.MethodGet, "/stream/calls", nil)) //nolint:bodyclose // it is, below
 	if err != nil {
@@ -201,6 +202,7 @@ func TestLastCallsComeByThemselves(t *testing.T) {
 // TestWhatIsFoundIsWhatALookAtEverySummaryFinds compares what is found with a look at all that was published, while calls
 // are revised, and fall silent, and however often it is asked.
 func TestWhatIsFoundIsWhatALookAtEverySummaryFinds(t *testing.T) {
+	t.Parallel()
 	w := open(t, console.Access{})
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same calls each time
 	newest := make(map[string]*summary.Session)
@@ -390,6 +392,7 @@ func (s slowStream) DeleteConsumer(ctx context.Context, name string) error {
 }
 
 func TestWhoeverLooksWhileReadingEndsHasAReadingOfHisOwn(t *testing.T) {
+	t.Parallel()
 	w := open(t, console.Access{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
