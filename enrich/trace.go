@@ -18,9 +18,10 @@ import (
 // noSpan stands for a span where there is no tracer.
 var noSpan = trace.SpanFromContext(context.Background())
 
-// workSpan makes the span of a job. It continues the trace of the session's last entry that was traced, which may have been
-// folded after the one that the job begins with: where several webhooks come at once, the last of them decides what is
-// published. Where the job begins with an answer, its trace is continued. So one decision to sample holds for a webhook and what follows from it.
+// workSpan makes the span of a job. It continues the trace of the session's last entry that was traced, which may
+// have been folded after the one that the job begins with: where several webhooks come at once, the last of them
+// decides what is published. Where the job begins with an answer, its trace is continued. So one decision to sample
+// holds for a webhook and what follows from it.
 func (w *Worker) workSpan(ctx context.Context, place session.Place, t Task) (context.Context, trace.Span) {
 	if w.cfg.Tracer == nil {
 		return ctx, noSpan

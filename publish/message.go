@@ -123,8 +123,8 @@ func saysItself(d *summary.Draft) bool {
 		get("call_session_id") == d.Key.Session && (d.Key.Leg == "" || get("call_leg_id") == d.Key.Leg)
 }
 
-// Wrote returns the revision of a message of this subject; false when its headers are not those of a summary that Legato wrote. Its
-// body may yet be another's.
+// Wrote returns the revision of a message of this subject; false when its headers are not those of a summary that
+// Legato wrote. Its body may yet be another's.
 func (s Subject) Wrote(h nats.Header) (revision int, ok bool) {
 	d, err := s.draft(h)
 	return d.Revision, err == nil

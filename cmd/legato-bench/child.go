@@ -201,14 +201,14 @@ func (t *target) lastWords() string {
 	if err != nil || len(data) == 0 {
 		return ""
 	}
-	var grave []byte
+	var warnings []byte
 	for line := range bytes.Lines(data) {
 		if !bytes.Contains(line, []byte(`"level":"INFO"`)) {
-			grave = append(grave, line...)
+			warnings = append(warnings, line...)
 		}
 	}
-	if len(grave) > 0 {
-		data = grave
+	if len(warnings) > 0 {
+		data = warnings
 	}
 	const enough = 2000
 	return "; the end of its log:\n" + string(data[max(0, len(data)-enough):])

@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/legato-calls/legato/e2e/legatotest"
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/internal/natsd"
@@ -353,9 +354,7 @@ func TestTheGoConsumerSurvivesRestartsStepDownsAndAStreamMadeAnew(t *testing.T) 
 
 func TestTheNodeConsumerSurvivesRestartsStepDownsAndAStreamMadeAnew(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("E2E_LONG") == "" {
-		t.Skip("takes what the Go consumer takes once more: E2E_LONG=1 asks for it")
-	}
+	legatotest.Long(t) // the Go consumer goes through the same
 	dir := t.TempDir()
 	place(t, filepath.Join("node", "package.json"), dir)
 	place(t, filepath.Join("node", "consumer.mjs"), dir)

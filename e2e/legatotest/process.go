@@ -160,8 +160,8 @@ func Busy(t *testing.T) (release func()) {
 	return release
 }
 
-// Long leaves out what takes longest: it waits for minutes that no setting makes shorter, or plays long what others play
-// short. It is asked for by a variable, as CI does.
+// Long leaves out what takes longest: it waits for minutes that no setting makes shorter, or plays long what others
+// play short. It is asked for by a variable, as CI does.
 func Long(t *testing.T) {
 	t.Helper()
 	if os.Getenv(long) == "" {

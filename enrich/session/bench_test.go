@@ -258,8 +258,8 @@ func BenchmarkHeapPerOpenLeg(b *testing.B) {
 	}
 }
 
-func TestAnOpenLegWithItsSessionTakesLessThanThreeKibibytes(t *testing.T) {
-	if got := heldPerLeg(10_000); got > 3<<10 {
+func TestAnOpenLegWithItsSessionTakesLessThan2100Bytes(t *testing.T) {
+	if got := heldPerLeg(20_000); got > 2100 {
 		t.Errorf("%.0f bytes a leg", got)
 	}
 }

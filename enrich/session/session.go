@@ -55,8 +55,8 @@ type session struct {
 	revision int
 	// version is the fold's count of changes when something was last folded into it.
 	version uint64
-	// held counts the work on it that no task of the queue stands for. learned: something was folded that has no place in
-	// the log.
+	// held counts the work on it that no task of the queue stands for. learned: something was folded that has no
+	// place in the log.
 	held    int32
 	learned bool
 	// entries are the places in the log of all that was folded into it, as noteEntry writes them, lastNoted the last one.
@@ -66,8 +66,8 @@ type session struct {
 	kept      *kept
 }
 
-// logTime is a time by the log's clock as sessions and legs keep it: nanoseconds since 1970, in a third of the room of a
-// time.Time, with nothing for the garbage collector to follow. 0: the zero time.
+// logTime is a time by the log's clock as sessions and legs keep it: nanoseconds since 1970, in a third of the room
+// of a time.Time, with nothing for the garbage collector to follow. 0: the zero time.
 type logTime int64
 
 func logTimeOf(t time.Time) logTime {

@@ -138,7 +138,7 @@ func (t *trimmer) tags(values []string) []string {
 	}
 	// They stay in memory for as long as the call does, and only they: neither the rest nor the room for more.
 	if len(values) < cap(values) {
-		values = append(make([]string, 0, len(values)), values...)
+		values = append(make([]string, 0, len(values)), values...) // a clone would have room for more
 	}
 	for i, v := range values {
 		values[i] = t.text(v)

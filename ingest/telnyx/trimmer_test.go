@@ -252,6 +252,9 @@ func TestWhatAnyEventStatesIsBounded(t *testing.T) {
 			if diff := cmp.Diff(c.want, event.Facts); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
+			if got := event.Facts.Tags; cap(got) > len(got) {
+				t.Errorf("%d tags stay in memory with room for %d", len(got), cap(got))
+			}
 		})
 	}
 }

@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("SSL_CERT_FILE", file); err != nil {
 		panic(err)
 	}
-	// These tests wait for the pauses between attempts and use 5 s of CPU together: ten of them run at once. A flag of the
-	// command line, parsed by Run, has the last word.
+	// These tests wait for the pauses between attempts and use 5 s of CPU together: ten of them run at once. A flag
+	// of the command line, parsed by Run, has the last word.
 	if err := flag.Set("test.parallel", "10"); err != nil {
 		panic(err)
 	}

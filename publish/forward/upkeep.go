@@ -15,7 +15,8 @@ import (
 // upkeepEvery is how often a target's place is looked at.
 const upkeepEvery = 2 * time.Second
 
-// maxFailedLooks is how many looks must have failed in a row before a target's place is not known any more: what came meanwhile may be needed.
+// maxFailedLooks is how many looks must have failed in a row before a target's place is not known any more: what came
+// meanwhile may be needed.
 const maxFailedLooks = 3
 
 // standing is how far a target has come, as it was when it was last looked at.

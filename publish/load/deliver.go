@@ -186,7 +186,8 @@ type batch struct {
 	began   time.Time
 	// full tells that it ended because it was: more messages come at once.
 	full bool
-	// caughtUp tells that it ends where the stream does, for the first time since the loader began: there is nothing to wait for.
+	// caughtUp tells that it ends where the stream does, for the first time since the loader began: there is nothing
+	// to wait for.
 	caughtUp bool
 	// newest are the rows by kind and ID: an older revision of the same batch is acknowledged with the newer one.
 	newest map[[2]string]Row

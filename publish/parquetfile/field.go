@@ -122,9 +122,9 @@ type rowBatch struct {
 	gathered, bytes int
 }
 
-// column are the values of a field in some rows: of a leaf those that it has in the file, of a list with elements those that a field of
-// an element has where it is null. Most fields of a row, and of an element, are null: their values are those of what they are in, and are copied
-// once there is another.
+// column are the values of a field in some rows: of a leaf those that it has in the file, of a list with elements
+// those that a field of an element has where it is null. Most fields of a row, and of an element, are null: their
+// values are those of what they are in, and are copied once there is another.
 type column struct {
 	values []parquet.Value
 	// taken is how many values of what the field is in are in its own. 0: none, and it is null in all rows.
@@ -166,7 +166,8 @@ func (b *rowBatch) add(fields []field, row []flat.Value) error {
 	return nil
 }
 
-// gather appends the values of a field that is known. The last of the values of what it is in is the one that it would have if it were null.
+// gather appends the values of a field that is known. The last of the values of what it is in is the one that it
+// would have if it were null.
 func (b *rowBatch) gather(f *field, v *flat.Value, in []parquet.Value) error {
 	c, none := &b.columns[f.place], in[len(in)-1]
 	c.values = append(c.values, in[c.taken:len(in)-1]...)
@@ -187,8 +188,8 @@ func (b *rowBatch) gather(f *field, v *flat.Value, in []parquet.Value) error {
 	return nil
 }
 
-// gatherList appends the elements of a list. A list that is null has the definition level of what it is in, one that is empty the next,
-// and an element the one after that.
+// gatherList appends the elements of a list. A list that is null has the definition level of what it is in, one that
+// is empty the next, and an element the one after that.
 func (b *rowBatch) gatherList(l *list, c *column, v *flat.Value, repetition, definition int) error {
 	next := repetition
 	if l.elements != nil {
@@ -250,7 +251,8 @@ func bytesOf(text string) parquet.Value {
 	return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(text), len(text)))
 }
 
-// forget takes back what was gathered of a row that is not whole. Of the values of what the fields are in so many remain.
+// forget takes back what was gathered of a row that is not whole. Of the values of what the fields are in so many
+// remain.
 func (b *rowBatch) forget(fields []field, remain int) {
 	for i := range fields {
 		c := &b.columns[fields[i].place]

@@ -44,8 +44,8 @@ const pageBytes = 96 << 10
 // pages hold what was written of a row group. By itself each of some 200 columns would take 32 KiB for the few bytes that it has.
 var pages = parquet.NewChunkBufferPool(4 << 10)
 
-// columnRows is how many rows are gathered before each column takes its values at one go: as many as a processor's cache has room for
-// the values of. The writer ends pages between such writes only.
+// columnRows is how many rows are gathered before each column takes its values at one go: as many as a processor's
+// cache has room for the values of. The writer ends pages between such writes only.
 const columnRows = 32
 
 // Writer writes one file. While rows are gathered, those before them are encoded.
@@ -60,8 +60,9 @@ type Writer struct {
 	rowBatch
 	spare   rowBatch
 	encoded chan error
-	// pendingNulls counts, by field, the last of the rows that were encoded in which it is null: its columns do not have them yet. Most fields
-	// of a table are null in all rows of a file, which so costs each of their leaves one page, and not one for so many rows.
+	// pendingNulls counts, by field, the last of the rows that were encoded in which it is null: its columns do not
+	// have them yet. Most fields of a table are null in all rows of a file, which so costs each of their leaves one
+	// page, and not one for so many rows.
 	pendingNulls []int
 	// rows and bytes are in the row group so far, paged are those of the rows whose pages are ended.
 	rows, bytes, paged int
@@ -97,7 +98,7 @@ func options() []parquet.WriterOption {
 		parquet.Compression(pageCodec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.ColumnPageBuffers(pages),
-		// The bounds of pages stand in the column index. The format advises against a second copy in the pages.
+		// The bounds of pages stand in the column index. Arrow does not repeat them in the pages either.
 		parquet.DataPageStatistics(false),
 		parquet.KeyValueMetadata("legato.schema", strconv.Itoa(summary.Schema)),
 	}

@@ -31,8 +31,8 @@ type Table struct {
 type place struct {
 	name   string
 	column int
-	// quoted is its key as Legato writes it, with the colon. first has up to eight bytes behind the quote, and mask tells which of
-	// them are the key's.
+	// quoted is its key as Legato writes it, with the colon. first has up to eight bytes behind the quote, and mask
+	// tells which of them are the key's.
 	quoted      string
 	first, mask uint64
 	fields      map[string]*place

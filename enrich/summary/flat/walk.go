@@ -63,8 +63,8 @@ func (t *Table) object(json string, at int, in *place, row []Value) (end int, er
 	}
 }
 
-// key reads the key at a place, and returns the field that it names, nil where there is none, and where its colon ends. The search
-// begins with the field from, and the next one with the field that is returned as next.
+// key reads the key at a place, and returns the field that it names, nil where there is none, and where its colon
+// ends. The search begins with the field from, and the next one with the field that is returned as next.
 func (p *place) key(json string, at, from int) (field *place, end, next int) {
 	// Legato writes the fields in order, and no space: then the key need not be taken apart.
 	if at+8 < len(json) {
@@ -196,9 +196,11 @@ func space(json string, at int) int {
 	return at
 }
 
-// plain returns the first place from at on of what cannot stand in a text by itself: a quote, a backslash or a control character.
+// plain returns the first place from at on of what cannot stand in a text by itself: a quote, a backslash or a
+// control character.
 func plain(json string, at int) int {
-	// Eight bytes at once: a byte that is too small borrows from its highest bit. What is above the first one may be found wrongly.
+	// Eight bytes at once: a byte that is too small borrows from its highest bit. What is above the first one may be
+	// found wrongly.
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for ; at+8 <= len(json); at += 8 {
 		some := eight(json, at)
