@@ -295,7 +295,5 @@ func TestAClockThatIsWrongIsSeen(t *testing.T) {
 			m.Sum("legato_webhooks_total", `result="clock"`), m[`legato_webhook_answers_total{code="503"}`])
 	}
 	// With the clock put right the same webhook is taken.
-	if a := world.Post(t, s.Target(), time.Now(), legatotest.Ringing(1)); a.Status != http.StatusOK {
-		t.Errorf("a webhook was answered %+v", a)
-	}
+	world.Deliver(t, s.Target(), legatotest.Ringing(1))
 }

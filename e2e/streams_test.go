@@ -42,9 +42,7 @@ func rings(t *testing.T, world *legatotest.Telnyx, s *legatotest.Server, number 
 	c := fake.Generator{Seed: 31}.Of(fake.Busy, number, time.Now().UTC().Add(-time.Minute))
 	world.Know(c)
 	for _, d := range c.Deliveries {
-		if a := world.Post(t, s.Target(), time.Now(), d.Body(1, s.Target())); a.Status != http.StatusOK {
-			t.Fatalf("%s was answered %+v", d.Type, a)
-		}
+		world.Deliver(t, s.Target(), d.Body(1, s.Target()))
 	}
 	return c
 }
@@ -334,13 +332,7 @@ func TestALongCallIsCompletedWithinTheServersLimits(t *testing.T) {
 	s, _ := external(t, world, url, "--events-max-bytes=67108864", "--calls-max-bytes=67108864")
 	c := fake.Generator{Seed: 31}.Of(fake.Busy, 7, time.Now().UTC().Add(-time.Minute))
 	world.Know(c)
-	post := func(body []byte) {
-		t.Helper()
-		if a := world.Post(t, s.Target(), time.Now(), body); a.Status != http.StatusOK {
-			t.Fatalf("a webhook was answered %+v", a)
-		}
-	}
-	post(c.Deliveries[0].Body(1, s.Target()))
+	world.Deliver(t, s.Target(), c.Deliveries[0].Body(1, s.Target()))
 	ref := c.Legs[0].Ref
 	for n := range 60 {
 		body, err := json.Marshal(map[string]any{"data": map[string]any{
@@ -353,9 +345,9 @@ func TestALongCallIsCompletedWithinTheServersLimits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		post(body)
+		world.Deliver(t, s.Target(), body)
 	}
-	post(c.Deliveries[1].Body(1, s.Target()))
+	world.Deliver(t, s.Target(), c.Deliveries[1].Body(1, s.Target()))
 	m := legatotest.Completed(t, url, "calls.leg.completed.*.*."+string(ref.Leg))
 	if size := len(m.Data); size > 128<<10 || size < 16<<10 {
 		t.Errorf("the summary of a long leg has %d bytes", size)
@@ -394,7 +386,7 @@ func TestAllMessagesCanBePassedOnTheDocumentedWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	world.WantOnce(t, url, player.Ledger())
-	world.Post(t, s.Target(), time.Now(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
+	world.Deliver(t, s.Target(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
 	var burst sync.WaitGroup
 	for n := range uint64(200) { // at once, so that they are appended in batches
 		burst.Go(func() {
@@ -540,7 +532,7 @@ func TestEveryCommandFindsTheStreamsInTheirDomain(t *testing.T) {
 	domain := []string{"--nats-url=" + leaf.ClientURL(), "--nats-js-domain=hub"}
 	s, _ := external(t, world, leaf.ClientURL(), "--nats-js-domain=hub", "--forward="+application.URL)
 	c := rings(t, world, s, 1)
-	world.Post(t, s.Target(), time.Now(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
+	world.Deliver(t, s.Target(), []byte(`{"data":{"record_type":"event","event_type":"message.received","id":"x","payload":{}}}`))
 	legatotest.Completed(t, hub.ClientURL(), "calls.session.completed.*."+string(c.Session))
 	file := filepath.Join(t.TempDir(), "legs.ndjson")
 	for _, tt := range []struct {

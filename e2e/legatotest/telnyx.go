@@ -60,6 +60,23 @@ func (w *Telnyx) Post(t *testing.T, target string, signedAt time.Time, body []by
 	return a
 }
 
+// Deliver sends a webhook until it is accepted, as Telnyx does: what the service cannot store in time, for a disk or a
+// server that is busy with much else, it refuses with when to come again.
+func (w *Telnyx) Deliver(t *testing.T, target string, body []byte) {
+	t.Helper()
+	Eventually(t, "a webhook is accepted", func() error {
+		switch a := w.Post(t, target, time.Now(), body); {
+		case a.Status == http.StatusOK:
+			return nil
+		case a.Status == http.StatusServiceUnavailable && a.RetryAfter != "":
+			return fmt.Errorf("it was answered %+v", a)
+		default:
+			t.Fatalf("a webhook was answered %+v", a)
+			return nil
+		}
+	})
+}
+
 // TryPost is Post that returns what keeps it from an answer.
 func (w *Telnyx) TryPost(t *testing.T, target string, signedAt time.Time, body []byte) (Answer, error) {
 	t.Helper()
