@@ -1,61 +1,67 @@
 package journal
 
 import (
-	"strings"
+	"crypto/sha256"
 	"sync"
 	"time"
-
-	"github.com/patrickmn/go-cache"
 
 	"github.com/legato-calls/legato/internal/call"
 )
 
 // Recent remembers the ids that were stored lately, so that a redelivery costs no write.
 //
-// Two generations of go-cache take turns: a janitor that walks hundreds of
-// thousands of items under the cache's lock would stall every webhook, dropping
-// a whole generation costs nothing. An id is remembered for one to two turns.
+// Two generations take turns: looking for ids that have expired among hundreds of thousands would stall every webhook,
+// dropping a whole generation costs nothing. An id is remembered for one to two turns.
 type Recent struct {
 	mu        sync.Mutex
-	now, last *cache.Cache
+	now, last generation
 	turned    time.Time
 }
+
+// generation is where ids are stored. It holds digests, in which the garbage collector has nothing to follow. They are
+// of a cryptographic hash: two ids with one digest would cost a webhook.
+type generation map[digest]uint64
+
+type digest [16]byte
 
 const (
 	// recentTurn: Telnyx repeats a webhook within a minute (retries_ms add up to at most 60 s), so one to two turns
 	// of 30 s see most redeliveries; the server's own window of two minutes and the fold see the rest.
 	recentTurn = 30 * time.Second
-	// maxRecent bounds a generation: measured, 130 bytes each, so 26 MB in all.
+	// maxRecent bounds a generation: measured, 35 bytes each, so 7 MB in all.
 	maxRecent = 100_000
 )
 
 // NewRecent returns one that remembers nothing.
 func NewRecent() *Recent {
-	return &Recent{now: newGeneration(), last: newGeneration(), turned: time.Now()}
+	r := &Recent{}
+	r.Forget()
+	return r
 }
 
-func newGeneration() *cache.Cache { return cache.New(cache.NoExpiration, 0) }
+func digestOf(id string) digest {
+	var room [96]byte // on the stack, for all ids but absurd ones
+	sum := sha256.Sum256(append(room[:0], id...))
+	return digest(sum[:len(digest{})])
+}
 
 // Seq returns where the id is stored. The empty id is never known.
 func (r *Recent) Seq(id string) (uint64, bool) {
 	if id == "" {
 		return 0, false
 	}
+	d := digestOf(id)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if time.Since(r.turned) > 2*recentTurn {
 		// Where little is stored nothing turns them: what was said long ago can be said again.
-		r.now, r.last, r.turned = newGeneration(), newGeneration(), time.Now()
+		r.forget()
 	}
-	now, last := r.now, r.last
-	r.mu.Unlock()
-	v, ok := now.Get(id)
+	seq, ok := r.now[d]
 	if !ok {
-		v, ok = last.Get(id)
+		seq, ok = r.last[d]
 	}
-	if !ok {
-		return 0, false
-	}
-	return v.(uint64), true
+	return seq, ok
 }
 
 // Stored remembers that the id stands at seq, which is 0 where the server did not say.
@@ -63,13 +69,13 @@ func (r *Recent) Stored(id string, seq uint64) {
 	if id == "" {
 		return
 	}
+	d := digestOf(id)
 	r.mu.Lock()
-	if time.Since(r.turned) > recentTurn || r.now.ItemCount() >= maxRecent {
-		r.last, r.now, r.turned = r.now, newGeneration(), time.Now()
+	defer r.mu.Unlock()
+	if time.Since(r.turned) > recentTurn || len(r.now) >= maxRecent {
+		r.last, r.now, r.turned = r.now, make(generation), time.Now()
 	}
-	now := r.now
-	r.mu.Unlock()
-	now.SetDefault(id, seq)
+	r.now[d] = seq
 }
 
 // Seen remembers an entry that was read from the log, whoever has stored it:
@@ -80,7 +86,7 @@ func (r *Recent) Seen(e *call.Entry) {
 		return
 	}
 	if _, ok := r.Seq(e.ID); !ok {
-		r.Stored(strings.Clone(e.ID), e.Seq) // and not the entry with it
+		r.Stored(e.ID, e.Seq)
 	}
 }
 
@@ -88,5 +94,7 @@ func (r *Recent) Seen(e *call.Entry) {
 func (r *Recent) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.now, r.last, r.turned = newGeneration(), newGeneration(), time.Now()
+	r.forget()
 }
+
+func (r *Recent) forget() { r.now, r.last, r.turned = make(generation), make(generation), time.Now() }
