@@ -115,6 +115,9 @@ func page(t *testing.T, kind string, columns []flat.Column) string {
 		case meaning == "":
 			t.Errorf("no schema explains the column %s of a %s", c.Name, kind)
 		}
+		if !c.Always { // it is in its object, which may be absent
+			meaning = strings.TrimSuffix(meaning, " Always.")
+		}
 		if c.Always && !strings.Contains(strings.ToLower(meaning), "always") {
 			meaning += " Always."
 		}
