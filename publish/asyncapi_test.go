@@ -244,13 +244,20 @@ func storeOneOfEach(t *testing.T) []*jetstream.RawStreamMsg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, topic := range []string{call.TopicEvent + "call.hangup", call.TopicStatus, call.TopicCheck, call.TopicHeartbeat} {
+	for _, topic := range append([]string{call.TopicEvent + "call.hangup"}, call.InternalTopics()...) {
 		e := call.Entry{
 			Topic: topic, ID: topic, Ref: call.Ref{Session: "7a1c", Leg: "7a1d", Control: "v3:c", Connection: "42"},
 			Attempt: 1, Signature: "c2ln", Timestamp: "1773500966", Backfill: true, Data: []byte(`{}`),
-			Trace: "00-01000000000000000000000000000000-0200000000000000-00",
+			Trace:       "00-01000000000000000000000000000000-0200000000000000-00",
+			ContentType: "application/json; charset=utf-8", UserAgent: "telnyx-webhooks/1.0",
 		}
 		if _, err := log.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		// As it stands in a copy of the log, beside an embedded NATS, where its id was there before.
+		e.Seq, e.ReceivedAt = 100, time.Now()
+		again := &nats.Msg{Subject: e.Subject(s.Layout.Prefix), Header: e.CopyHeader(true), Data: e.Data}
+		if _, err := s.JS.PublishMsg(t.Context(), again); err != nil {
 			t.Fatal(err)
 		}
 	}
