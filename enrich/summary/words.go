@@ -184,10 +184,12 @@ type Part string
 
 // Values of Part.
 const (
-	// PartInitiated, PartAnswered and PartHangup: the events of these names.
+	// PartInitiated: a call.initiated.
 	PartInitiated Part = "initiated"
-	PartAnswered  Part = "answered"
-	PartHangup    Part = "hangup"
+	// PartAnswered: a call.answered.
+	PartAnswered Part = "answered"
+	// PartHangup: a call.hangup.
+	PartHangup Part = "hangup"
 	// PartStatus: a confirmation by the status API.
 	PartStatus Part = "status"
 	// PartRecording: at least one recording of the leg.

@@ -1042,7 +1042,9 @@ export type Note =
 
 /**
  * Part is something that the summary of a leg is made of.
- * initiated: PartInitiated, PartAnswered and PartHangup: the events of these names.
+ * initiated: a call.initiated.
+ * answered: a call.answered.
+ * hangup: a call.hangup.
  * status: a confirmation by the status API.
  * recording: at least one recording of the leg.
  * cost: a call.cost, whatever its status.
