@@ -79,7 +79,6 @@ func (s *Service) heartbeat(ctx context.Context) error {
 }
 
 // natsFailed reports that the embedded NATS has stored nothing for too long, neither of the log's copy nor summaries.
-// That there is no room, or that somebody else writes the copy, is no failure of its.
 func (s *Service) natsFailed() error {
 	if s.copying == nil {
 		return nil
@@ -89,7 +88,7 @@ func (s *Service) natsFailed() error {
 			s.settings.DataDir, after, err)
 	}
 	t := s.copying()
-	if t.Err != nil && !errors.Is(t.Err, call.ErrFull) && !errors.Is(t.Err, disk.ErrForeign) && time.Since(t.Since) > copyOutage {
+	if disk.ServerFails(t.Err) && time.Since(t.Since) > copyOutage {
 		return failed(copyOutage, t.Err)
 	}
 	if s.unanswered() > natsOutage {

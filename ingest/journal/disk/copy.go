@@ -31,6 +31,12 @@ const (
 // ErrForeign is the error of a stream that is no copy of the log: somebody else has published into it.
 var ErrForeign = errors.New("the stream has messages that are not the log's: nobody but Legato may publish there")
 
+// ServerFails reports whether what keeps the log from being copied is a failure of the server. That there is no room,
+// or that somebody else writes the copy, is none.
+func ServerFails(err error) bool {
+	return err != nil && !errors.Is(err, call.ErrFull) && !errors.Is(err, ErrForeign)
+}
+
 // copier is how far the copy is.
 type copier struct {
 	upto   atomic.Uint64
@@ -67,6 +73,9 @@ func (j *Journal) keepCopying(ctx context.Context) {
 		}
 		if j.copy.upto.Load() != before {
 			failures.Succeeded()
+		}
+		if ServerFails(err) != ServerFails(j.Copying().Err) {
+			j.copy.health.Clear() // one trouble is over, and another begins
 		}
 		j.copy.health.Note(err)
 		if !failures.Wait(ctx, j.log, "copying the log", err) {

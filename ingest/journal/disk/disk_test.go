@@ -507,6 +507,46 @@ func TestASlowCopyHoldsBackTrimmingAndNoAppend(t *testing.T) {
 	w.copied(t, j)
 }
 
+// A service is not ready while its queue cannot be worked.
+func TestAQueueThatIsWorkedAgainHasNoTrouble(t *testing.T) {
+	t.Parallel()
+	j := newWorld(t).opened(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	following, working := make(chan error, 1), make(chan error, 1)
+	go func() { following <- j.Follow(ctx, collector{make(chan call.Entry, 10)}) }()
+	go func() { working <- j.Queue().Work(ctx, func(*disk.Task) {}) }()
+	defer func() { cancel(); <-following; <-working }()
+	appendAll(t, j, 1, 1)
+	j.Works.Note(errors.New("the disk could not be read"))
+	appendAll(t, j, 2, 2)
+	eventually(t, "the trouble to be over", func() bool { return j.Working().Err == nil })
+}
+
+// A server that has failed for a minute ends the process: what was no failure of its before does not count.
+func TestATroubleOfTheCopyBeginsWithItsCause(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.opened(t)
+	appendAll(t, j, 1, 1)
+	w.copied(t, j)
+	if _, err := w.JS.Publish(t.Context(), "calls.event.22.call.hangup", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, 2, 2)
+	eventually(t, "somebody else's message to be said", func() bool { return errors.Is(j.Copying().Err, disk.ErrForeign) })
+	foreign := j.Copying()
+	if disk.ServerFails(foreign.Err) {
+		t.Errorf("that is a failure of the server: %v", foreign.Err)
+	}
+	if err := w.JS.DeleteStream(t.Context(), w.Layout.Events); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the server's failure to be said", func() bool { return disk.ServerFails(j.Copying().Err) })
+	if now := j.Copying(); !now.Since.After(foreign.Since) {
+		t.Errorf("%v is said to last since %v, when it was %v", now.Err, now.Since, foreign.Err)
+	}
+}
+
 func TestACopyThatIsCompleteHasNoTroubleThoughNothingComes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

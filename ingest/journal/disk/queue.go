@@ -129,13 +129,11 @@ func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 	q.mu.Unlock()
 	failures := journal.NewRetry()
 	for {
-		err := q.work(ctx, do)
+		err := q.work(ctx, do, func() { q.j.Works.Clear(); failures.Succeeded() })
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(err, errWoken) {
-			q.j.Works.Clear()
-			failures.Succeeded()
 			continue
 		}
 		q.j.Works.Note(err)
@@ -145,8 +143,8 @@ func (q *Queue) Work(ctx context.Context, do func(*Task)) error {
 	}
 }
 
-// work hands out tasks until it is woken, ctx ends or the log cannot be read.
-func (q *Queue) work(ctx context.Context, do func(*Task)) error {
+// work hands out tasks until it is woken, ctx ends or the log cannot be read. It calls well each time that it was read.
+func (q *Queue) work(ctx context.Context, do func(*Task), well func()) error {
 	for {
 		again, next, full := q.take()
 		for _, t := range again {
@@ -164,6 +162,7 @@ func (q *Queue) work(ctx context.Context, do func(*Task)) error {
 		if err != nil {
 			return err
 		}
+		well()
 		for i := range entries {
 			if ctx.Err() != nil {
 				return ctx.Err()
