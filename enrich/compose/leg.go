@@ -308,8 +308,11 @@ func (c *legComposer) reconcileTime(field string, into **summary.Time, at time.T
 
 // witnessed is what the webhooks say about when a leg lived. A time that they do not state is zero.
 type witnessed struct {
-	// first is when the first event occurred, answered when the leg was answered or bridged, whichever was first.
-	first, answered time.Time
+	// first is when the first event occurred, answered when the leg was answered or bridged, whichever was first, and
+	// bridged when it was bridged.
+	first, answered, bridged time.Time
+	// talked is when the last event occurred that only a leg has which was answered, and has not ended.
+	talked time.Time
 	// started and ended are as stated.
 	started, ended time.Time
 	// begun: the first event is that of the leg's beginning.
@@ -317,13 +320,18 @@ type witnessed struct {
 }
 
 func (c *legComposer) witnessed() witnessed {
-	w := witnessed{started: c.leg.StartedAt.Known(), ended: c.leg.EndedAt.Known(), answered: c.leg.AnsweredAt.Known()}
-	if b := c.leg.BridgedAt.Known(); w.answered.IsZero() || !b.IsZero() && b.Before(w.answered) {
-		w.answered = b
+	w := witnessed{
+		started: c.leg.StartedAt.Known(), ended: c.leg.EndedAt.Known(), answered: c.leg.AnsweredAt.Known(), bridged: c.leg.BridgedAt.Known(),
+	}
+	if w.answered.IsZero() || !w.bridged.IsZero() && w.bridged.Before(w.answered) {
+		w.answered = w.bridged
 	}
 	for _, e := range c.view.Events {
 		if !e.OccurredAt.IsZero() && (w.first.IsZero() || e.OccurredAt.Before(w.first)) {
 			w.first = e.OccurredAt
+		}
+		if t := call.EventTypeOf(e.Type); t.Answered && !t.After && !e.Approximate && e.OccurredAt.After(w.talked) {
+			w.talked = e.OccurredAt
 		}
 	}
 	w.begun = c.leg.Direction != ""
@@ -343,14 +351,16 @@ func (w *witnessed) canStart(at time.Time) bool {
 }
 
 // canEnd reports whether the leg can have ended at a time: not before anything that happened in it, nor longer after
-// that than a leg lives, and not far from its hangup. All are Telnyx's times: a replica's own clock may be wrong.
+// that than a leg lives, and not far from its hangup. All are Telnyx's times: a replica's own clock may be wrong. What
+// the end of a leg cuts short is told of after it.
 func (w *witnessed) canEnd(at time.Time) bool {
-	for _, before := range []time.Time{w.first, w.answered, w.started} {
+	for _, before := range []time.Time{w.first, w.answered, w.bridged, w.started} {
 		if after(before, at, agreement) {
 			return false
 		}
 	}
-	return !after(at, w.first, summary.MaxLegSeconds*time.Second) && (w.ended.IsZero() || near(at, w.ended, farOutside))
+	return !after(w.talked, at, farOutside) &&
+		!after(at, w.first, summary.MaxLegSeconds*time.Second) && (w.ended.IsZero() || near(at, w.ended, farOutside))
 }
 
 // after reports whether a is known to be later than b by more than a tolerance.

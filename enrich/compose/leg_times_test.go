@@ -79,6 +79,32 @@ func TestAStatusThatCannotBeTrueIsListedAndNotTaken(t *testing.T) {
 			check(t, "the status as stated", got.Status.EndTime, summary.At(c.end))
 		})
 	}
+	t.Run("an end between the answer and the bridge", func(t *testing.T) {
+		bridged := happened(call.TypeBridged, 15*time.Second, nil)
+		got := confirmedBy([]*session.Event{initiated, answered, bridged, hungUp("normal_clearing", "caller", "200")}, off(0), off(10*time.Second))
+		check(t, "ended_at", got.EndedAt, known(30*time.Second))
+		check(t, "bridged_seconds", got.BridgedSeconds, secs(15))
+		check(t, "note", slices.Contains(got.Notes, summary.NoteDiscrepancy), true)
+	})
+	for name, c := range map[string]struct {
+		event string
+		at    time.Duration
+		want  *summary.Time
+	}{
+		"an end before somebody pressed a key":        {call.TypeDTMF, 30 * time.Minute, nil},
+		"an end that cut the gathering of keys short": {call.TypeGatherEnded, 10*time.Minute + 20*time.Second, known(10 * time.Minute)},
+		"an end before a recording was there":         {call.TypeRecordingSaved, 30 * time.Minute, known(10 * time.Minute)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := answer(1, status.Answered, func(a *status.Answer) { a.StartTime, a.EndTime = off(0), off(10*time.Minute) })
+			got := compose.Leg("s", &session.LegView{
+				Control: "c", Ending: session.ByStatus, Events: []*session.Event{initiated, answered, happened(c.event, c.at, nil)},
+				Answers: []*session.Received{a}, Confirmed: a, Final: true,
+			})
+			check(t, "ended_at", got.EndedAt, c.want)
+			check(t, "note", slices.Contains(got.Notes, summary.NoteDiscrepancy), c.want == nil)
+		})
+	}
 	t.Run("a time that no webhook states", func(t *testing.T) {
 		a := answer(1, status.Answered, func(a *status.Answer) { a.EndTime = off(-time.Hour) })
 		got := compose.Leg("s", &session.LegView{
