@@ -167,10 +167,14 @@ func (t *turns) pause(d time.Duration) {
 }
 
 func (t *turns) pauseLocked(now time.Time, d time.Duration) {
-	if until := now.Add(d); until.After(t.paused) {
-		t.paused = until
-		t.metrics.pauses.Inc()
+	until := now.Add(d)
+	if !until.After(t.paused) {
+		return
 	}
+	if !t.paused.After(now) {
+		t.metrics.pauses.Inc() // of requests under way at once each can be told so: it is one pause
+	}
+	t.paused = until
 }
 
 // refused takes note of a 429 to a request that was sent at a time: nobody asks for d, and then everybody more slowly.

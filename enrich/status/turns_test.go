@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"github.com/legato-calls/legato/enrich/status"
@@ -285,6 +287,41 @@ func TestTheRateFollowsWhatTheAPIAllows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An alert counts pauses: six requests that were under way together and are refused together make one.
+func TestRefusalsOfWhatWasSentTogetherAreOnePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		var sent atomic.Int64
+		client := newClient(t, status.Config{
+			Rate: 100, Burst: 6, Registerer: registry,
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				n := sent.Add(1)
+				if n > 6 {
+					return respond(404, "")
+				}
+				<-time.After(time.Duration(n) * 10 * time.Millisecond)
+				return respond(429, "", "Retry-After", "2")
+			}),
+		})
+		answered := make(chan status.Answer, 6)
+		for range 6 {
+			client.Ask(t.Context(), status.Request{Ref: ref}, func(a status.Answer, _ error) { answered <- a })
+		}
+		for range 6 {
+			<-answered
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if n := family.GetMetric()[0].GetCounter().GetValue(); family.GetName() == "legato_status_pauses_total" && n != 1 {
+				t.Errorf("%v pauses after %d requests", n, sent.Load())
+			}
+		}
+	})
 }
 
 // An API that answers after 30 s answers nobody who waits for five: after a few misses it is waited for, by so many at
