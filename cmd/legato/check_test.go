@@ -127,6 +127,10 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	}))
 	t.Cleanup(secure.Close)
 	nowhere := "http://127.0.0.1:1/v2"
+	free, err := natsd.FreeSpace(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -261,6 +265,10 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{
 			name: "a log that would be larger than the disk", args: []string{fmt.Sprintf("--events-max-bytes=%d", int64(1)<<60)}, line: "disk",
 			want: checked{Verdict: "fault", Detail: "free for", Do: "--events-max-bytes"},
+		},
+		{
+			name: "a log that would be larger than the disk with its copy", args: []string{fmt.Sprintf("--events-max-bytes=%d", free/10*6)}, line: "disk",
+			want: checked{Verdict: "fault", Detail: "free for", Do: "half of what there is"},
 		},
 		{
 			name: "the NATS that is built in", line: "NATS version",

@@ -204,8 +204,8 @@ func judgeDisk(set *Settings, state natsd.DirState) Finding {
 	switch {
 	case state.Free < leastDisk:
 		return f.but(VerdictFault, "Make room: a disk that has run full stops the log until a restart.")
-	case set.EventsMaxBytes > state.Free+state.Used:
-		return f.but(VerdictFault, fmt.Sprintf("Lower --events-max-bytes (%s) below what there is: the disk would run full before the log refuses.", size(set.EventsMaxBytes)))
+	case set.EventsMaxBytes > (state.Free+state.Used)/2:
+		return f.but(VerdictFault, fmt.Sprintf("Lower --events-max-bytes (%s) below half of what there is: the log and its copy take as much each, and the disk would run full before the log refuses.", size(set.EventsMaxBytes)))
 	case state.Free < scantDisk:
 		return f.but(VerdictWarning, "Make room: events need some 1.5 KB each.")
 	}
