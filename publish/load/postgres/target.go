@@ -179,15 +179,23 @@ func (t *Target) Load(ctx context.Context, rows []load.Row) (applied int, err er
 		if len(of) == 0 {
 			continue
 		}
-		group.Go(func() error {
+		store := func(afresh bool) error {
 			// Each statement sees what others have committed: a row that another loader has just replaced is compared as it is then.
 			var n int
 			err := pgx.BeginTxFunc(ctx, t.conns[i], pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
-				n, err = t.loadKind(ctx, tx, p, t.upserts[i], of)
+				n, err = t.loadKind(ctx, tx, p, t.upserts[i], of, afresh)
 				return err
 			})
 			if err == nil {
 				loaded[i] = n
+			}
+			return err
+		}
+		group.Go(func() error {
+			err := store(false)
+			if from, ok := errors.AsType[*pgconn.PgError](err); ok && from.Code == uniqueViolation {
+				// Somebody has removed a leg or session and left the rows of its lists.
+				err = store(true)
 			}
 			return err
 		})
@@ -211,8 +219,9 @@ func (t *Target) failed(ctx context.Context, err error) error {
 	return err
 }
 
-// loadKind loads the rows of one kind, and the lists of those that were applied.
-func (t *Target) loadKind(ctx context.Context, tx pgx.Tx, p parent, upsert string, rows []load.Row) (applied int, err error) {
+// loadKind loads the rows of one kind, and the lists of those that were applied. afresh: lists of rows that are new can
+// stand there as well.
+func (t *Target) loadKind(ctx context.Context, tx pgx.Tx, p parent, upsert string, rows []load.Row, afresh bool) (applied int, err error) {
 	next := 0
 	staged := &lines{fill: func(to []byte) ([]byte, bool) {
 		if next == len(rows) {
@@ -238,7 +247,7 @@ func (t *Target) loadKind(ctx context.Context, tx pgx.Tx, p parent, upsert strin
 	}
 	if _, err := pgx.ForEachRow(found, []any{&id, &isNew}, func() error {
 		changed[id] = true
-		if !isNew {
+		if !isNew || afresh {
 			replaced = append(replaced, id)
 		}
 		return nil
@@ -320,6 +329,9 @@ const (
 	classCatalog    = "3D" // the database does not exist
 	classAccess     = "42" // syntax error or access rule violation
 )
+
+// uniqueViolation is the SQLSTATE of a key that stands there already.
+const uniqueViolation = "23505"
 
 // plain returns an error of PostgreSQL without what it says about values: its detail, its context, and for errors of
 // content its message, too.

@@ -139,6 +139,27 @@ func TestAnOlderRevisionNeverReplacesANewerOne(t *testing.T) {
 	}
 }
 
+func TestALegWhoseRowWasRemovedIsLoadedAgain(t *testing.T) {
+	pg := postgrestest.Run(t, "fsync=off")
+	s := natsdtest.Run(t)
+	_, stop := loader(t, s, pg.Admin(), "warehouse")
+	for _, leg := range []string{"kept", "removed"} {
+		publish(t, s.JS, "calls.leg.completed.17.s."+leg,
+			fmt.Sprintf(`{"kind":"leg","schema":1,"revision":1,"call_session_id":"s","call_leg_id":%q,"events":[{"id":"a"},{"id":"b"}]}`, leg))
+	}
+	settled(t, s.JS, s.Layout.Calls, "warehouse")
+	stop()
+	conn := pg.Connect(pg.Admin())
+	exec(t, conn, "DELETE FROM legato.legs WHERE call_leg_id = 'removed'")
+	loader(t, s, pg.Admin(), "anew")
+	settled(t, s.JS, s.Layout.Calls, "anew")
+	got := text(t, conn, `SELECT (SELECT string_agg(call_leg_id, ',' ORDER BY call_leg_id) FROM legato.legs) || ' ' ||
+		(SELECT string_agg(parent_id || '/' || id, ',' ORDER BY parent_id, position) FROM legato.events) || ' ' || (SELECT count(*) FROM legato.rejected)`)
+	if want := "kept,removed kept/a,kept/b,removed/a,removed/b 0"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestAConsumerIsOneWarehousesOnly(t *testing.T) {
 	pg := postgrestest.Run(t, "fsync=off")
 	s := natsdtest.Run(t)
