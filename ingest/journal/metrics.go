@@ -36,7 +36,7 @@ func newMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		appends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "legato_log_appends_total",
-			Help: "Entries handed to the log, by kind (event, backfill, status, check, probe, other) and by the result that whoever " +
+			Help: "Entries handed to the log, by kind (event, backfill, put_back, status, check, probe, other) and by the result that whoever " +
 				"handed it in was told: stored, duplicate, full, error or left (its caller ended meanwhile, and nobody waits for it). " +
 				"untold: stored after its caller had been told error or left.",
 		}, []string{"kind", "result"}),
@@ -133,18 +133,21 @@ func (m *Metrics) told(e *call.Entry, receipt call.Receipt, err error) {
 const (
 	kindEvent     = "event"
 	kindBackfill  = "backfill"
+	kindPutBack   = "put_back"
 	kindStatus    = "status"
 	kindCheck     = "check"
 	kindHeartbeat = "probe"
 	kindOther     = "other"
 )
 
-var kinds = []string{kindEvent, kindBackfill, kindStatus, kindCheck, kindHeartbeat, kindOther}
+var kinds = []string{kindEvent, kindBackfill, kindPutBack, kindStatus, kindCheck, kindHeartbeat, kindOther}
 
 func kind(e *call.Entry) string {
 	switch {
 	case e.Backfill:
 		return kindBackfill
+	case e.PutBack:
+		return kindPutBack
 	case strings.HasPrefix(e.Topic, call.TopicEvent):
 		return kindEvent
 	case e.Topic == call.TopicStatus:

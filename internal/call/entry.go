@@ -40,6 +40,8 @@ type Entry struct {
 	// Sweep marks what is asked and heard about a leg that lives: it takes no room that calls need to be finished. It is
 	// not stored.
 	Sweep bool
+	// PutBack marks an event that comes by no webhook: it was parked. It is not stored.
+	PutBack bool
 	// Foreign marks what was read from the log's stream and was not written by Legato: it says nothing.
 	Foreign bool
 	// Trace is the traceparent (W3C) of the span that appended the entry. Empty: it was not traced.

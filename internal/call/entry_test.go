@@ -45,7 +45,7 @@ func TestEveryFieldOfAnEntrySurvivesItsMessage(t *testing.T) {
 	n := 0
 	stated(t, reflect.ValueOf(&full).Elem(), &n)
 	full.Seq, full.Topic = 0, call.TopicEvent+"call.machine.premium.greeting.ended"
-	full.Sweep, full.Foreign = false, false // of the way to the log and of the way back
+	full.Sweep, full.PutBack, full.Foreign = false, false, false // of the way to the log and of the way back
 	for name, want := range map[string]call.Entry{
 		"with everything":                 full,
 		"with a topic alone":              {Topic: call.TopicHeartbeat},

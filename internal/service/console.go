@@ -129,7 +129,7 @@ func (s *Service) putBack(ctx context.Context, seq uint64, dryRun bool) (outcome
 	if err != nil {
 		return "", false, err
 	}
-	p := &PutBack{Store: s.sources.Parked, Log: handedIn{s}}
+	p := &PutBack{Store: s.sources.Parked, Log: s.journal}
 	if len(keys) > 0 {
 		p.Verifier = telnyx.NewVerifier(keys)
 	}
@@ -198,15 +198,10 @@ func (s *Service) health(ctx context.Context) console.Health {
 		stored := counted(families, "legato_log_appends_total", "kind", "event", "result", "stored")
 		again := counted(families, "legato_log_appends_total", "kind", "event", "result", "duplicate")
 		parked := counted(families, "legato_webhooks_parked_total")
-		b := console.Balance{
+		h.Balances = append(h.Balances, console.Balance{
 			Name: "webhooks answered 200", Left: counted(families, "legato_webhook_answers_total", "code", "200"), Right: stored + again + parked,
 			Parts: fmt.Sprintf("%d stored + %d stored before + %d parked", stored, again, parked),
-		}
-		if handed := s.handed.Load(); handed > 0 {
-			b.Right -= handed
-			b.Parts += fmt.Sprintf(" − %d put back without a webhook", handed)
-		}
-		h.Balances = append(h.Balances, b)
+		})
 	}
 	return h
 }

@@ -89,19 +89,6 @@ func (o *outside) Append(ctx context.Context, e call.Entry) (receipt call.Receip
 	return call.Receipt{Seq: ack.Sequence, Duplicate: ack.Duplicate}, nil
 }
 
-// handedIn is the log for entries that come by no webhook. Events among them are counted, since the sums of webhooks know
-// nothing of them.
-type handedIn struct{ *Service }
-
-// Append is that of the log.
-func (h handedIn) Append(ctx context.Context, e call.Entry) (call.Receipt, error) {
-	receipt, err := h.journal.Append(ctx, e)
-	if err == nil && e.EventType() != "" {
-		h.handed.Add(1)
-	}
-	return receipt, err
-}
-
 // One puts a message back and removes it from the store only when that is stored: who is killed in between leaves it
 // in both, and the next retry finds a duplicate, or an event that is folded once however often it stands in the log.
 // It says what became of the message, or on a dry run would become of it, and whether it has left the store. Its error
@@ -129,6 +116,7 @@ func (r *PutBack) One(ctx context.Context, seq uint64, dryRun bool) (outcome str
 			return outcome, left, err
 		}
 	}
+	entry.PutBack = entry.EventType() != ""
 	receipt, err := r.Log.Append(ctx, entry)
 	if err != nil {
 		return "", false, fmt.Errorf("put parked message %d back: %w", seq, err)

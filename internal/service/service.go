@@ -63,7 +63,6 @@ type Service struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	journal  eventLog
-	handed   atomic.Uint64          // events that came to it by no webhook
 	copying  func() journal.Trouble // nil: the log is no copy and has none
 	// unanswered is for how long NATS has answered no publication of a summary.
 	unanswered func() time.Duration
