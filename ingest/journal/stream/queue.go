@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,6 +56,8 @@ func (t *Task) Term() error { return t.msg.Term() }
 type Queue struct {
 	j        *Journal
 	consumer jetstream.Consumer
+	// folded is the position of the last look at the depth.
+	folded atomic.Uint64
 }
 
 // Queue makes sure of the durable consumer that all replicas share.
@@ -186,7 +189,8 @@ func (j *Journal) renewQueue(ctx context.Context) {
 }
 
 // Depth asks the server what is left to do. folded is a position that the caller's fold had reached before: where
-// nothing waits and nothing is held, that much of the log is done.
+// nothing waits and nothing is held, as much of the log is done as was folded at the look before. The consumer hears of
+// an entry a little after it was stored, and until then it does not count as waiting.
 func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
 	info, err := q.consumer.Info(ctx)
 	if err != nil {
@@ -197,10 +201,11 @@ func (q *Queue) Depth(ctx context.Context, folded uint64) (call.Depth, error) {
 	} else {
 		q.j.paused.Clear()
 	}
+	before := q.folded.Swap(folded)
 	d := call.Depth{Waiting: info.NumPending, Held: uint64(max(info.NumAckPending, 0)), Floor: info.AckFloor.Stream}
 	if d.Waiting == 0 && d.Held == 0 {
 		// The floor is that of the last matching entry, and heartbeats lie above it.
-		d.Floor = max(d.Floor, folded)
+		d.Floor = max(d.Floor, min(before, folded))
 	}
 	return d, nil
 }
