@@ -58,6 +58,7 @@ const healthy = `
 	legato_legs_completed_total{job="legato",instance="a"} 8+60x60
 	legato_legs_pending{job="legato",instance="a"} 2x60
 	legato_oldest_open_leg_age_seconds{job="legato",instance="a"} 14500x60
+	legato_failing_seconds{job="legato",instance="a",part="copy"} 0x60
 	legato_status_requests_total{job="legato",instance="a",result="answered",problem=""} 0+120x60
 	legato_status_requests_total{job="legato",instance="a",result="denied",problem=""} 0x60
 	legato_status_requests_total{job="legato",instance="a",result="unreachable",problem="timeout"} 0+6x60
@@ -87,6 +88,7 @@ var faults = map[string][]string{
 	"LegatoLogFull":              {`legato_storage_refusing{job="legato",instance="a"} 0x20 1x40`},
 	"LegatoDiskNearlyFull":       {`legato_disk_free_bytes{job="legato",instance="a"} 5e10x20 1e9x40`},
 	"LegatoAppendsFailing":       {`legato_log_appends_total{job="legato",instance="a",kind="event",result="error"} 0x20 0+3x40`},
+	"LegatoLogNotCopied":         {`legato_failing_seconds{job="legato",instance="a",part="copy"} 0x20 0+60x40`},
 	"LegatoLogDamaged":           {`legato_log_lost_total{job="legato",instance="a"} 0x20 5x40`},
 	"LegatoFollowLag":            {`legato_log_lag{job="legato",instance="a"} 3x20 0+500x40`},
 	"LegatoQueueOld":             {`legato_queue_age_seconds{job="legato",instance="a"} 4x20 4+60x40`},
