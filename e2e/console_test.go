@@ -192,9 +192,7 @@ func TestSomebodyLooksAtCallsInABrowser(t *testing.T) {
 	b.picture("live")
 	b.open(d.console + "/health")
 	b.shows("Ready")
-	if n := legatotest.Scrape(t, d.console).Sum("legato_log_appends_total", `kind="put_back"`, `result="stored"`); n != 1 {
-		t.Errorf("%v events are counted as put back", n)
-	}
+	// What was put back came by no webhook.
 	legatotest.Eventually(t, "the sums balance", func() error {
 		b.open(d.console + "/health")
 		if text := value[string](b, "document.body.innerText"); strings.Contains(text, "differs") {
