@@ -398,12 +398,15 @@ func connect(tb testing.TB, s *natsdtest.Server) (*link, jetstream.JetStream) {
 	l.changed = sync.NewCond(&l.mu)
 	l.point(s)
 	closed := make(chan struct{})
-	nc, err := nats.Connect("nats://127.0.0.1:1", // the link knows better
-		nats.SetCustomDialer(l), nats.Timeout(500*time.Millisecond), nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	var nc *nats.Conn
+	// The time-out is for links that lose what is sent; a server that is busy may take longer to greet.
+	eventually(tb, "a first connection", func() bool {
+		var err error
+		nc, err = nats.Connect("nats://127.0.0.1:1", // the link knows better
+			nats.SetCustomDialer(l), nats.Timeout(500*time.Millisecond), nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond), nats.ReconnectJitter(0, 0),
+			nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+		return err == nil
+	})
 	tb.Cleanup(func() {
 		l.heal()
 		nc.Close()
