@@ -205,6 +205,11 @@ func settled(t *testing.T, s *legatotest.Server, legs int) legatotest.Metrics {
 		if err := m.Balance(); err != nil {
 			return err
 		}
+		answered, parked := m.Sum("legato_webhook_answers_total", `code="200"`), m.Sum("legato_webhooks_parked_total")
+		stored, again := m.Sum("legato_log_appends_total", `kind="event"`, `result="stored"`), m.Sum("legato_log_appends_total", `kind="event"`, `result="duplicate"`)
+		if answered != stored+again+parked {
+			return fmt.Errorf("answered 200: %v, stored %v + before %v + parked %v", answered, stored, again, parked)
+		}
 		if over, pending := m["legato_legs_over_total"], m["legato_legs_pending"]; over != float64(legs) || pending != 0 {
 			return fmt.Errorf("%v are over, %v of them pending", over, pending)
 		}

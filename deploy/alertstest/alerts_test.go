@@ -36,7 +36,7 @@ const healthy = `
 	legato_webhooks_total{job="legato",instance="a",result="bad_signature",type="none"} 0x60
 	legato_webhooks_total{job="legato",instance="a",result="clock",type="none"} 0x60
 	legato_webhooks_total{job="legato",instance="a",result="log_unavailable",type="none"} 0x60
-	legato_webhook_answers_total{job="legato",instance="a",code="200"} 0+600x60
+	legato_webhooks_total{job="legato",instance="a",result="parked",type="none"} 0x60
 	legato_log_appends_total{job="legato",instance="a",kind="event",result="stored"} 0+598x60
 	legato_log_appends_total{job="legato",instance="a",kind="event",result="duplicate"} 0+2x60
 	legato_log_appends_total{job="legato",instance="a",kind="event",result="error"} 0x60
@@ -99,14 +99,14 @@ var faults = map[string][]string{
 	"LegatoApplicationBehind":    {`legato_forward_oldest_seconds{job="legato",instance="a",target="app"} 0x20 0+10x40`},
 	"LegatoEventsNotDelivered":   {`legato_forward_events_total{job="legato",instance="a",target="app",result="refused"} 0x20 0+1x40`},
 	"LegatoLegsDoNotBalance":     {`legato_legs_completed_total{job="legato",instance="a"} 8+60x20 1267+60x39`},
-	"LegatoWebhooksDoNotBalance": {`legato_webhook_answers_total{job="legato",instance="a",code="200"} 0+600x20 12610+600x39`},
+	"LegatoWebhooksDoNotBalance": {`legato_webhooks_total{job="legato",instance="a",result="stored",type="call.hangup"} 0+600x20 12610+600x39`},
 	"LegatoOldestLegTooOld":      {`legato_oldest_open_leg_age_seconds{job="legato",instance="a"} 13000+60x60`},
 	"LegatoAPIKeyRefused":        {`legato_status_requests_total{job="legato",instance="a",result="denied",problem=""} 0x20 0+5x40`},
 	"LegatoStatusUnreachable":    {`legato_status_requests_total{job="legato",instance="a",result="unreachable",problem="timeout"} 0+600x60`},
 	"LegatoStatusThrottled":      {`legato_status_pauses_total{job="legato",instance="a"} 0x20 0+1x40`},
 	"LegatoInputParked": {
 		`legato_webhooks_parked_total{job="legato",instance="a",reason="not_json"} 0x20 0+1x40`,
-		`legato_webhook_answers_total{job="legato",instance="a",code="200"} 0+600x20 12600+601x39`,
+		`legato_webhooks_total{job="legato",instance="a",result="parked",type="none"} 0x20 0+1x40`,
 	},
 	"LegatoTasksParked": {`legato_tasks_parked_total{job="legato",instance="a",reason="poison"} 0x20 1x40`},
 }

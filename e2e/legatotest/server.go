@@ -140,12 +140,13 @@ func (m Metrics) Sum(name string, labels ...string) float64 {
 // Balance returns what does not balance in a scrape of one process. It is to be
 // empty whenever no webhook is in flight.
 func (m Metrics) Balance() error {
-	answered := m.Sum("legato_webhook_answers_total", `code="200"`)
+	taken := m.Sum("legato_webhooks_total", `result="stored"`) + m.Sum("legato_webhooks_total", `result="duplicate"`) +
+		m.Sum("legato_webhooks_total", `result="parked"`)
 	logged := m.Sum("legato_log_appends_total", `kind="event"`, `result="stored"`)
 	duplicates := m.Sum("legato_log_appends_total", `kind="event"`, `result="duplicate"`)
 	parked := m.Sum("legato_webhooks_parked_total")
-	if answered != logged+duplicates+parked {
-		return fmt.Errorf("answered 200: %v, logged %v + duplicates %v + parked %v", answered, logged, duplicates, parked)
+	if taken != logged+duplicates+parked {
+		return fmt.Errorf("webhooks taken: %v, logged %v + duplicates %v + parked %v", taken, logged, duplicates, parked)
 	}
 	over, completed, pending := m["legato_legs_over_total"], m["legato_legs_completed_total"], m["legato_legs_pending"]
 	if over != completed+pending {

@@ -198,8 +198,12 @@ func (s *Service) health(ctx context.Context) console.Health {
 		stored := counted(families, "legato_log_appends_total", "kind", "event", "result", "stored")
 		again := counted(families, "legato_log_appends_total", "kind", "event", "result", "duplicate")
 		parked := counted(families, "legato_webhooks_parked_total")
+		var taken uint64
+		for _, result := range []string{"stored", "duplicate", "parked"} {
+			taken += counted(families, "legato_webhooks_total", "result", result)
+		}
 		h.Balances = append(h.Balances, console.Balance{
-			Name: "webhooks answered 200", Left: counted(families, "legato_webhook_answers_total", "code", "200"), Right: stored + again + parked,
+			Name: "webhooks taken", Left: taken, Right: stored + again + parked,
 			Parts: fmt.Sprintf("%d stored + %d stored before + %d parked", stored, again, parked),
 		})
 	}
