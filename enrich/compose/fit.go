@@ -174,8 +174,8 @@ func maxSession(body int) int { return body - max(body/8, leastKeeping) }
 
 // FitSession returns the session as it can be published in a body of so many bytes, and its content. Past the limit what it has from its
 // own events is truncated to the ends of the lists; then its legs carry their ids and results
-// in place of their parties and times, bridges keep the first 500, and, past it even then, the last legs
-// are left out and counted; totals always count all.
+// in place of their parties and times, bridges keep the first 500 and count the rest, and, past it even then, the
+// last legs are left out and counted; totals always count all.
 func FitSession(s summary.Session, body int) (summary.Session, []byte, error) {
 	content, err := SessionContent(s)
 	for step := 0; err == nil && len(content) > maxSession(body); step++ {
@@ -205,7 +205,24 @@ func truncateLegs(s *summary.Session) {
 		}
 	}
 	s.Legs = legs
+	known := len(s.Bridges) + s.Omitted[bridgesField]
 	s.Bridges = s.Bridges[:min(len(s.Bridges), mostBridges)]
+	omitBridges(s, known-len(s.Bridges))
+}
+
+// bridgesField is what the bridges that are left out are counted under.
+const bridgesField = "bridges"
+
+// omitBridges says how many bridges are left out.
+func omitBridges(s *summary.Session, n int) {
+	if n <= 0 {
+		return
+	}
+	s.Omitted = maps.Clone(s.Omitted) // it may be another revision's
+	if s.Omitted == nil {
+		s.Omitted = make(map[string]int)
+	}
+	s.Omitted[bridgesField] = n
 }
 
 // asLeg is what a session has from its own events, in the form in which a leg has it.

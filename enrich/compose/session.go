@@ -181,6 +181,10 @@ func MergeSession(s summary.Session, before *summary.Session, v *session.View, l
 		s.FirstReceivedAt = before.FirstReceivedAt
 	}
 	s.Bridges = keepBridges(s.Bridges, before.Bridges, v)
+	// Those left out before are known by their number alone: what is found now may be one of them, and counts as one.
+	if left := before.Omitted[bridgesField]; left > 0 {
+		omitBridges(&s, len(before.Bridges)+left-len(s.Bridges))
+	}
 	keepLegs(&s, before, legs)
 	return s
 }

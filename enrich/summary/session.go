@@ -84,7 +84,7 @@ type Session struct {
 	// UnreadFields are the names of the fields of which one of these events stated something that could not be read, as
 	// on a leg. Absent: all was read.
 	UnreadFields []string `json:"unread_fields,omitempty"`
-	// Omitted counts what was left out of these lists, by its field. Absent: nothing was.
+	// Omitted counts what was left out of these lists and of Bridges, by its field. Absent: nothing was.
 	Omitted map[string]int `json:"omitted,omitempty"`
 }
 

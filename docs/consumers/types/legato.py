@@ -1131,7 +1131,7 @@ Session = TypedDict(
         # unread_fields are the names of the fields of which one of these events stated something that could not be
         # read, as on a leg. Absent: all was read.
         "unread_fields": NotRequired[list[str]],
-        # omitted counts what was left out of these lists, by its field. Absent: nothing was.
+        # omitted counts what was left out of these lists and of bridges, by its field. Absent: nothing was.
         "omitted": NotRequired[dict[str, int]],
     },
 )

@@ -1709,7 +1709,7 @@ export interface Session {
    */
   unread_fields?: string[];
   /**
-   * omitted counts what was left out of these lists, by its field. Absent: nothing was.
+   * omitted counts what was left out of these lists and of bridges, by its field. Absent: nothing was.
    */
   omitted?: Record<string, number>;
 }
