@@ -27,15 +27,15 @@ type loadCmd struct {
 
 // Run loads until ctx ends.
 func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
-	target, err := cmd.target()
-	if err != nil {
-		return err
-	}
 	if cmd.PrintSchema {
 		text, err := cmd.statements()
 		if err == nil {
 			_, err = io.WriteString(c.stdout, text)
 		}
+		return err
+	}
+	target, err := cmd.target()
+	if err != nil {
 		return err
 	}
 	if err := load.ValidName(cmd.Name); err != nil {
@@ -47,35 +47,48 @@ func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
 	})
 }
 
-// statements is the SQL that makes the tables of the target, or reads them.
+// statements is the SQL that makes the tables of the target, or reads them. Of a warehouse it needs only the kind.
 func (cmd *loadCmd) statements() (string, error) {
 	scheme, _, isURL := strings.Cut(cmd.Target, "://")
 	switch {
+	case cmd.Target == "":
+		return "", errNoTarget
 	case !isURL:
 		return dataset.Statements(cmd.Target)
+	case slices.Contains(postgreSQL, scheme):
+		return postgres.Statements()
 	case slices.Contains(clickHouse, scheme):
 		return clickhouse.Statements()
 	}
-	return postgres.Statements()
+	return "", noWarehouse(scheme)
 }
 
-// clickHouse are the schemes of its native and of its HTTP interface.
-var clickHouse = []string{"clickhouse", "http", "https"}
+// postgreSQL are the schemes of its URLs, clickHouse those of its native and of its HTTP interface.
+var (
+	postgreSQL = []string{"postgres", "postgresql"}
+	clickHouse = []string{"clickhouse", "http", "https"}
+)
+
+var errNoTarget = errors.New("no target is given: postgres://…, clickhouse://… or a folder")
+
+func noWarehouse(scheme string) error {
+	return fmt.Errorf("no warehouse is reached by %.32q: postgres://…, clickhouse://… or a folder", scheme+"://")
+}
 
 // target is the warehouse that the argument names.
 func (cmd *loadCmd) target() (load.Target, error) {
 	scheme, _, isURL := strings.Cut(cmd.Target, "://")
 	switch {
 	case cmd.Target == "":
-		return nil, errors.New("no target is given: postgres://…, clickhouse://… or a folder")
+		return nil, errNoTarget
 	case !isURL:
 		return dataset.New(cmd.Target)
-	case scheme == "postgres" || scheme == "postgresql":
+	case slices.Contains(postgreSQL, scheme):
 		return postgres.New(cmd.Target)
 	case slices.Contains(clickHouse, scheme):
 		return clickhouse.New(cmd.Target)
 	}
-	return nil, fmt.Errorf("no warehouse is reached by %.32q: postgres://…, clickhouse://… or a folder", scheme+"://")
+	return nil, noWarehouse(scheme)
 }
 
 const (

@@ -127,6 +127,28 @@ func TestVersionAndHealthAndSchemas(t *testing.T) {
 	}
 }
 
+// TestLoadPrintsWhatMakesItsTablesWithoutAWarehouse asks for each kind of target, of which none has a host.
+func TestLoadPrintsWhatMakesItsTablesWithoutAWarehouse(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		"postgres://":    "CREATE TABLE IF NOT EXISTS legato.legs",
+		"postgresql://":  "CREATE TABLE IF NOT EXISTS legato.legs",
+		"clickhouse://":  "ReplacingMergeTree(revision",
+		"calls/":         "manifest.json",
+		"":               "no target is given",
+		"sqlite://calls": `no warehouse is reached by "sqlite://"`,
+	} {
+		cmd := exec.CommandContext(t.Context(), legatotest.Program(), "load", "--print-schema")
+		if target != "" {
+			cmd.Args = append(cmd.Args, target)
+		}
+		out, err := cmd.CombinedOutput()
+		if isError := strings.HasPrefix(want, "no "); isError != (err != nil) || !strings.Contains(string(out), want) {
+			t.Errorf("load %q --print-schema: %v, and said %.400q, want %q in it", target, err, out, want)
+		}
+	}
+}
+
 func TestHealthAsksNoProxy(t *testing.T) {
 	t.Parallel()
 	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the proxy is asked for %s", r.URL) }))

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/enrich/summary/flat"
@@ -283,8 +284,7 @@ func (t *Target) migrate(ctx context.Context, conn *pgx.Conn) (identity string, 
 				return err
 			}
 			// Another loader may have added it meanwhile.
-			missing, err := t.missing(ctx, tx)
-			if err != nil {
+			if missing, err = t.missing(ctx, tx); err != nil {
 				return err
 			}
 			for _, statement := range missing {
@@ -294,11 +294,25 @@ func (t *Target) migrate(ctx context.Context, conn *pgx.Conn) (identity string, 
 			}
 			return nil
 		})
+		if from, ok := errors.AsType[*pgconn.PgError](err); ok && from.Code == insufficientPrivilege {
+			return "", fmt.Errorf("complete the tables: %w; somebody who may can run %s", plain(err), onOneLine(missing))
+		}
 		if err != nil {
 			return "", fmt.Errorf("complete the tables: %w", plain(err))
 		}
 	}
 	return identify(ctx, conn)
+}
+
+// insufficientPrivilege is the SQLSTATE of what the role may not do.
+const insufficientPrivilege = "42501"
+
+// onOneLine returns statements for the line of an error, and of all of them where they are to be had.
+func onOneLine(statements []string) string {
+	if strings.HasPrefix(statements[0], "CREATE SCHEMA") {
+		return "what --print-schema prints"
+	}
+	return strings.ReplaceAll(strings.Join(statements, "; "), "\n", " ")
 }
 
 // identify returns the identity of the warehouse, which it is given when it has none.

@@ -296,6 +296,22 @@ func TestThePrintedSchemaIsWhatALoaderMakes(t *testing.T) {
 	if err := open(t, pg.URL("reader", "postgres")); !errors.Is(err, load.ErrConfig) || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("a role that may not write: %v", err)
 	}
+
+	// What a newer version adds is for the owner, whom the error tells what to run.
+	exec(t, conn, "ALTER TABLE legato.legs DROP COLUMN codec; ALTER TABLE legato.sessions DROP COLUMN direction")
+	err = open(t, pg.URL("loader", "postgres"))
+	if !errors.Is(err, load.ErrConfig) {
+		t.Fatalf("a role that may not complete the tables: %v", err)
+	}
+	_, statements, _ := strings.Cut(err.Error(), "somebody who may can run ")
+	exec(t, conn, statements)
+	if err := open(t, pg.URL("loader", "postgres")); err != nil {
+		t.Errorf("after %q: %v", statements, err)
+	}
+	exec(t, conn, "DROP SCHEMA legato CASCADE")
+	if err := open(t, pg.URL("loader", "postgres")); !errors.Is(err, load.ErrConfig) || !strings.Contains(err.Error(), "--print-schema") {
+		t.Errorf("a role that may not make the schema: %v", err)
+	}
 }
 
 // Legs and sessions have a transaction each: what is stored of one kind while the other one fails comes again, and changes nothing.
