@@ -46,7 +46,7 @@ const signatureLength = (ed25519.SignatureSize + 2) / 3 * 4
 // Verifier checks signatures against one account's public keys. It is safe for concurrent use.
 //
 // It accepts and refuses what crypto/ed25519 does, which it is held against by a test, and takes
-// about a fifth of its time: a webhook is checked against the same few keys each time, whose multiples
+// about a third of its time: a webhook is checked against the same few keys each time, whose multiples
 // (see the type) are made once. Nothing here is secret, so that times may depend on the values.
 type Verifier struct{ keys []publicKey }
 
