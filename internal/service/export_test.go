@@ -1,9 +1,18 @@
 package service
 
 import (
+	"context"
+
 	"github.com/legato-calls/legato/enrich/session"
+	"github.com/legato-calls/legato/internal/call"
 	"github.com/legato-calls/legato/publish/forward"
 )
 
-// CallsOf answers forwarding's questions from a table.
-func CallsOf(t *session.Table) forward.Calls { return foldedCalls{table: t} }
+// CallsOf answers forwarding's questions from a table of a log.
+func CallsOf(t *session.Table, log call.Log) forward.Calls {
+	return &foldedCalls{table: t, log: fixedLog{log}}
+}
+
+type fixedLog struct{ call.Log }
+
+func (l fixedLog) State(context.Context) (call.Log, error) { return l.Log, nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/legato-calls/legato/enrich/session"
@@ -57,7 +58,7 @@ func (s *Service) forwarding(ctx context.Context, targets []forward.Target, summ
 		s.forward, err = forward.New(ctx, forward.Config{
 			JetStream: s.js, Layout: s.layout, Targets: targets, Timeout: set.ForwardTimeout, For: set.ForwardFor,
 			ReportsFor: set.ForwardReportsFor, Concurrency: set.ForwardConcurrency, Backfill: set.ForwardBackfill == "on",
-			Calls:  foldedCalls{s.worker.Table(), summaries},
+			Calls:  &foldedCalls{table: s.worker.Table(), log: s.journal, summaries: summaries},
 			Logger: s.log.With("component", "forward"), Registerer: s.registry,
 		})
 		if err == nil {
@@ -70,23 +71,53 @@ func (s *Service) forwarding(ctx context.Context, targets []forward.Target, summ
 // foldedCalls answers forwarding's questions from this replica's fold, and about a call that has left the log from its
 // summary.
 type foldedCalls struct {
-	table     *session.Table
+	table *session.Table
+	log   interface {
+		State(ctx context.Context) (call.Log, error)
+	}
 	summaries *publish.Publisher
+
+	mu sync.Mutex
+	// end is where the log ended after a replay.
+	replay <-chan struct{}
+	end    uint64
 }
 
 // Session implements forward.Calls.
-func (c foldedCalls) Session(ref call.Ref) call.SessionID { return c.table.Place(ref).Session }
+func (c *foldedCalls) Session(ref call.Ref) call.SessionID { return c.table.Place(ref).Session }
 
 // errReplaying is the error of a question that the fold could answer before and cannot again yet.
 var errReplaying = errors.New("the log is being replayed")
 
-// Over implements forward.Calls.
-func (c foldedCalls) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error) {
-	// What is further on in the log may have ended the call long ago, while the replay has come to its beginning alone.
+// replayed waits until the fold has come to the log's end: what is further on may have ended a call long ago. A replay
+// is through where the log ended when it began, and webhooks are stored while it lasts.
+func (c *foldedCalls) replayed(ctx context.Context) error {
+	replay := c.table.CaughtUp()
 	select {
-	case <-c.table.CaughtUp():
+	case <-replay:
 	case <-ctx.Done():
-		return false, fmt.Errorf("is the leg of entry %d over: %w", seq, errReplaying)
+		return errReplaying
+	}
+	c.mu.Lock()
+	end, known := c.end, c.replay == replay
+	c.mu.Unlock()
+	if !known {
+		log, err := c.log.State(ctx)
+		if err != nil {
+			return err
+		}
+		end = log.Last
+		c.mu.Lock()
+		c.replay, c.end = replay, end
+		c.mu.Unlock()
+	}
+	return c.table.Wait(ctx, end)
+}
+
+// Over implements forward.Calls.
+func (c *foldedCalls) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error) {
+	if err := c.replayed(ctx); err != nil {
+		return false, fmt.Errorf("is the leg of entry %d over: %w", seq, err)
 	}
 	if err := c.table.Wait(ctx, seq); err != nil {
 		return false, err
