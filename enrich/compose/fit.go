@@ -237,6 +237,7 @@ func asLeg(s *summary.Session) summary.Leg {
 // takeEvents takes over what a session has from its own events, from a leg that was
 // made of them.
 func takeEvents(s *summary.Session, l *summary.Leg) {
+	bridges := s.Omitted[bridgesField] // they come from no such event
 	s.Events, s.EventsOmitted = l.Events, l.EventsOmitted
 	s.Conferences, s.Recordings, s.Playbacks, s.Speaks = l.Conferences, l.Recordings, l.Playbacks, l.Speaks
 	s.UnreadFields, s.Omitted = l.UnreadFields, maps.Clone(l.Omitted)
@@ -244,6 +245,7 @@ func takeEvents(s *summary.Session, l *summary.Leg) {
 		// The other lists of a leg have no place in a session; its events show them.
 		return field != "recordings" && field != "playbacks" && field != "speaks" && !strings.HasPrefix(field, "conferences")
 	})
+	omitBridges(s, bridges)
 }
 
 // keepEvents merges what the session has from its own events onto what its stored

@@ -311,9 +311,9 @@ func TestASessionThatLeftLegsOutKeepsThemWhenALegIsRevised(t *testing.T) {
 
 // Bridges that a session has no room for are counted, and not counted anew with each revision.
 func TestASessionSaysHowManyBridgesItLeavesOut(t *testing.T) {
-	const many, kept, later = 6000, 500, 3
+	const many, kept = 12_000, 500
 	bridged := func(i int) session.LegView {
-		leg := call.LegID(fmt.Sprintf("5e0a1b2c-1111-11ee-aaaa-02420a00%04d", i))
+		leg := call.LegID(fmt.Sprintf("5e0a1b2c-1111-11ee-aaaa-02420a0%05d", i))
 		return session.LegView{ID: leg, Events: []*session.Event{happened(call.TypeBridged, time.Duration(i)*time.Minute, nil)}}
 	}
 	past := &session.View{ID: "s", FirstAt: off(0)}
@@ -331,18 +331,20 @@ func TestASessionSaysHowManyBridgesItLeavesOut(t *testing.T) {
 	check(t, "bridges", len(before.Bridges), kept)
 	check(t, "left out", before.Omitted["bridges"], many-kept)
 
-	// The call has left the log, and a few of its legs are bridged once more.
-	news := &session.View{ID: "s", FirstAt: off(0)}
-	for i := range later {
-		news.Legs = append(news.Legs, bridged(many+i))
+	// The call has left the log, and some of its legs are bridged once more: few enough for the message, and too many.
+	for later, room := range map[int]int{3: kept + 3, many / 2: kept} {
+		news := &session.View{ID: "s", FirstAt: off(0)}
+		for i := range later {
+			news.Legs = append(news.Legs, bridged(many+i))
+		}
+		merge := func(before summary.Session) summary.Session {
+			return fit(compose.MergeSession(compose.Session(news, nil), &before, news, nil))
+		}
+		once := merge(before)
+		check(t, "bridges with the news", len(once.Bridges), room)
+		check(t, "known in all", len(once.Bridges)+once.Omitted["bridges"], many)
+		check(t, "the same news again", merge(once), once)
 	}
-	merge := func(before summary.Session) summary.Session {
-		return fit(compose.MergeSession(compose.Session(news, nil), &before, news, nil))
-	}
-	once := merge(before)
-	check(t, "bridges with the news", len(once.Bridges), kept+later)
-	check(t, "known in all", len(once.Bridges)+once.Omitted["bridges"], many)
-	check(t, "the same news again", merge(once), once)
 }
 
 // What has left the log stands, and only that.

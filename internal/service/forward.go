@@ -78,9 +78,9 @@ type foldedCalls struct {
 	summaries *publish.Publisher
 
 	mu sync.Mutex
-	// end is where the log ended after a replay.
-	replay <-chan struct{}
+	// end is where the log ended when a replay was through, and replay is that one's signal.
 	end    uint64
+	replay <-chan struct{}
 }
 
 // Session implements forward.Calls.

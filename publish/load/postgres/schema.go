@@ -279,7 +279,7 @@ func (t *Target) migrate(ctx context.Context, conn *pgx.Conn) (identity string, 
 		return "", err
 	}
 	if len(missing) > 0 {
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
 			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
 				return err
 			}
@@ -309,10 +309,11 @@ const insufficientPrivilege = "42501"
 
 // onOneLine returns statements for the line of an error, and of all of them where they are to be had.
 func onOneLine(statements []string) string {
-	if strings.HasPrefix(statements[0], "CREATE SCHEMA") {
+	all := strings.Join(statements, "; ")
+	if strings.HasPrefix(all, "CREATE SCHEMA") {
 		return "what --print-schema prints"
 	}
-	return strings.ReplaceAll(strings.Join(statements, "; "), "\n", " ")
+	return strings.ReplaceAll(all, "\n", " ")
 }
 
 // identify returns the identity of the warehouse, which it is given when it has none.
