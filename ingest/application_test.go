@@ -144,6 +144,10 @@ func TestASlowApplicationKeepsNoOtherWebhookOut(t *testing.T) {
 	if diff := cmp.Diff(accepted(`{"status":"stored"}`), r.send(t, r.webhook(t, other))); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
 	}
+	// It is stored, and not answered yet: the alert that holds one against the other has to know of it.
+	if n := r.inFlight(t); n < 1 {
+		t.Errorf("%v webhooks are in flight, want the slow one at least", n)
+	}
 	close(a.gate)
 	if status := <-slow; status != 200 {
 		t.Errorf("answer of the slow one: %d, want 200", status)

@@ -358,11 +358,10 @@ func unlessClosed(err error) error {
 	return err
 }
 
-// enter takes a place among the webhooks in flight and reports whether there was one.
+// enter takes a place among the webhooks that are verified and stored, and reports whether there was one.
 func (s *Server) enter() bool {
 	select {
 	case s.places <- struct{}{}:
-		s.metrics.inFlight.Inc()
 		return true
 	default:
 		return false
@@ -370,7 +369,4 @@ func (s *Server) enter() bool {
 }
 
 // leave gives the place back.
-func (s *Server) leave() {
-	<-s.places
-	s.metrics.inFlight.Dec()
-}
+func (s *Server) leave() { <-s.places }

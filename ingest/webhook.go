@@ -88,7 +88,7 @@ type webhook struct {
 	media                string
 	signature, timestamp string
 	body                 []byte
-	// leave gives back the place among the webhooks in flight, before that happens by itself.
+	// leave gives back the place among the webhooks that are verified and stored, before that happens by itself.
 	leave func()
 }
 
@@ -128,7 +128,9 @@ func (s *Server) verified(c echo.Context, then func(echo.Context, webhook) error
 	if !s.enter() {
 		return refuse(resultOverloaded, nil)
 	}
-	// It is given back before an application is asked: a slow one must not keep the webhooks of others out.
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
+	// The place is given back before an application is asked: a slow one must not keep the webhooks of others out.
 	leave := sync.OnceFunc(s.leave)
 	defer leave()
 	if err := s.verify(verifier, timestamp, signature, body); err != nil {

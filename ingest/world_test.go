@@ -221,6 +221,22 @@ func read(t *testing.T, resp *http.Response) answer {
 	return a
 }
 
+// inFlight returns the gauge of the webhooks in flight.
+func (r *room) inFlight(t *testing.T) float64 {
+	t.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "legato_webhooks_in_flight" {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatal("no gauge tells what is in flight")
+	return 0
+}
+
 // counted returns every counter of that name that is not zero, by its first label's value.
 func (r *room) counted(t *testing.T, name string) map[string]float64 {
 	t.Helper()
