@@ -57,7 +57,8 @@ func (l *leg) run(ctx context.Context) error {
 	if l.wanted {
 		attempt, until := decideAsk(v, p.w.cfg.Timing, l.hangup, l.check, p.now)
 		p.later(until)
-		asking = attempt > 0 && p.held(p.job.ask(ctx, l, attempt))
+		// Of a leg that has a summary the next one may not wait for the answer. The hangup's task does.
+		asking = attempt > 0 && p.held(p.job.ask(ctx, l, attempt)) || l.hangup && !until.IsZero()
 	}
 	if p.w.cfg.History != nil {
 		if attempt := decideBackfill(v, l.backfill); attempt > 0 && p.held(p.job.backfill(ctx, v, p.view.Epoch, attempt)) {

@@ -90,6 +90,39 @@ func TestALateRecordingOfAnExpiredLegIsPublishedAtOnce(t *testing.T) {
 	})
 }
 
+// One answer that Telnyx does not know the leg is no last word where the call goes on.
+func TestALegThatGoesOnThoughItWasNotFoundIsNotOver(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.lives(newLeg("s0", 1)) // proves the connection
+		after(20 * time.Second)
+		w.status.answering(func(_ call.Ref, n int) status.Answer {
+			if n == 1 {
+				return notFound()
+			}
+			return ended()
+		})
+		a := newLeg("s1", 1)
+		w.deliver(a.initiated())
+		w.deliver(a.answered())
+		after(6 * time.Minute)
+		w.wantRevisions(a.key(), "1 completed")
+		if by := w.legOf(a).EndedBy; by != summary.EndedByGone {
+			t.Errorf("ended by %s after it was not found", by)
+		}
+		w.deliver(a.event(call.TypeBridged, 7*time.Minute, nil))
+		after(time.Minute)
+		if w.replicas[0].worker.Table().Standing(call.Ref{Session: "s1", Leg: call.LegID(a.id)}).Over {
+			t.Error("it is over after a sign of life")
+		}
+		w.deliver(a.event(call.TypeHangup, 8*time.Minute, fields{"hangup_cause": "normal_clearing"}))
+		after(20 * time.Second)
+		w.wantRevisions(a.key(), "1 completed", "2 amended status_failed,late_event", "3 amended status_confirmed")
+		if l := w.legOf(a); l.EndedBy != summary.EndedByHangup || l.Status.State != summary.StatusConfirmed || !l.Status.Final {
+			t.Errorf("ended by %s, status %s, final %t", l.EndedBy, l.Status.State, l.Status.Final)
+		}
+	})
+}
+
 // A hangup that comes after Telnyx has forgotten the leg is not asked about all over again.
 func TestALateHangupOfALegThatIsGoneTakesNothingFinalBack(t *testing.T) {
 	inWorld(t, 1, func(w *world) {

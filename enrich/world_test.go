@@ -66,6 +66,7 @@ type world struct {
 func inWorld(t *testing.T, n int, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(callStart)) // the calls are of that day
 		w := newWorld(t)
 		defer w.end()
 		for range n {

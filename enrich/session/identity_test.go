@@ -316,7 +316,8 @@ func TestALegIsOverForWhoeverAsksByAnyOfItsIDs(t *testing.T) {
 	over(false, "while the other lives", second, call.Ref{Session: "s"})
 	over(false, "of which nothing is known", call.Ref{Session: "s", Leg: "another"})
 	tp.says(call.TypeHangup, second)
-	over(true, "after both hangups", second, call.Ref{Session: "s"})
+	over(true, "after both hangups", second, call.Ref{Session: "s", Control: "another"})
+	over(false, "when a conference may go on that it has created", call.Ref{Session: "s"})
 }
 
 func TestASessionThatIsPackedWhileLateNewsComesIsNoSecondOne(t *testing.T) {

@@ -232,8 +232,8 @@ func (l *leg) ending() (Ending, time.Time) {
 	if a := l.confirmation(); a != nil {
 		return ByStatus, a.At
 	}
-	if i := slices.IndexFunc(l.answers, (*Received).gone); i >= 0 {
-		return Gone, l.answers[i].At
+	if a := l.gone(); a != nil {
+		return Gone, a.At
 	}
 	// An event after the check takes it back.
 	if l.expired > 0 && l.expired >= l.aliveSeq {
@@ -249,10 +249,35 @@ func (l *leg) open() bool {
 
 func (l *leg) over() bool { return !l.open() }
 
+// gone returns the answer that Telnyx does not know the leg any more; nil when there is none, or when the leg lived
+// after it all the same: a later answer or event says so. Of several it is the first.
+func (l *leg) gone() (gone *Received) {
+	for _, a := range l.answers {
+		switch {
+		case a.alive():
+			gone = nil
+		case gone == nil && a.gone() && !l.livedAfter(a.FetchedAt):
+			gone = a
+		}
+	}
+	return gone
+}
+
+// livedAfter reports whether an event says that the leg lived after a time by a replica's clock. Where that clock is
+// behind Telnyx's, the next sweep asks again.
+func (l *leg) livedAfter(at time.Time) bool {
+	for _, e := range slices.Backward(l.events.list) {
+		if e.OccurredAt.After(at) && !e.Backfill && e.Type != call.TypeHangup && !call.EventTypeOf(e.Type).After {
+			return true
+		}
+	}
+	return false
+}
+
 // wasGone reports whether Telnyx did not know the leg any more before its hangup came in: late, that changes nothing.
 func (l *leg) wasGone() bool {
-	hangup := l.hangup.time()
-	return slices.ContainsFunc(l.answers, func(a *Received) bool { return a.gone() && a.At.Before(hangup) })
+	a := l.gone()
+	return a != nil && a.At.Before(l.hangup.time())
 }
 
 // attempts returns how many answers were received since a time, how many of these were no refusal to be asked so often,

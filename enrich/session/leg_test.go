@@ -21,6 +21,8 @@ func TestEndings(t *testing.T) {
 	gone := func(proven bool) func(*tape) {
 		return func(tp *tape) { tp.answer(r, notFound(9, proven)) }
 	}
+	bridged := func(tp *tape) { tp.says(call.TypeBridged, r) }
+	cost := func(tp *tape) { tp.says(call.TypeCost, r) }
 	expire := func(tp *tape) {
 		tp.check(session.Check{Kind: session.CheckExpire, Session: "s", Leg: r.Leg, Upto: tp.last()})
 	}
@@ -56,14 +58,22 @@ func TestEndings(t *testing.T) {
 		"still alive after a hangup is not yet an answer": {
 			[]func(*tape){hangup, answer(alive, 1)}, session.ByHangup, false, false,
 		},
-		"not found ends it where the connection is proven":    {[]func(*tape){gone(true)}, session.Gone, true, false},
-		"not found says nothing where the connection is not":  {[]func(*tape){gone(false)}, session.NotOver, false, false},
-		"no answer says nothing":                              {[]func(*tape){answer(unreachable, 1)}, session.NotOver, false, false},
-		"a check for expiry ends it":                          {[]func(*tape){expire}, session.Expired, true, false},
-		"an event takes the expiry back":                      {[]func(*tape){expire, func(tp *tape) { tp.says(call.TypeBridged, r) }}, session.NotOver, false, false},
-		"an answer alive takes the expiry back":               {[]func(*tape){expire, answer(alive, 1)}, session.NotOver, false, false},
-		"no answer does not take the expiry back":             {[]func(*tape){expire, answer(unreachable, 1)}, session.Expired, true, false},
-		"a redelivery does not take the expiry back":          {[]func(*tape){expire, redeliver}, session.Expired, true, false},
+		"not found ends it where the connection is proven":   {[]func(*tape){gone(true)}, session.Gone, true, false},
+		"not found says nothing where the connection is not": {[]func(*tape){gone(false)}, session.NotOver, false, false},
+		"no answer says nothing":                             {[]func(*tape){answer(unreachable, 1)}, session.NotOver, false, false},
+		"a check for expiry ends it":                         {[]func(*tape){expire}, session.Expired, true, false},
+		"an event takes the expiry back":                     {[]func(*tape){expire, bridged}, session.NotOver, false, false},
+		"an answer alive takes the expiry back":              {[]func(*tape){expire, answer(alive, 1)}, session.NotOver, false, false},
+		"no answer does not take the expiry back":            {[]func(*tape){expire, answer(unreachable, 1)}, session.Expired, true, false},
+		"a redelivery does not take the expiry back":         {[]func(*tape){expire, redeliver}, session.Expired, true, false},
+		"an event takes back that it was not found":          {[]func(*tape){gone(true), bridged}, session.NotOver, false, false},
+		"an answer alive takes back that it was not found":   {[]func(*tape){gone(true), answer(alive, 2)}, session.NotOver, false, false},
+		"a redelivery does not take back that it is gone":    {[]func(*tape){gone(true), redeliver}, session.Gone, true, false},
+		"a cost does not take back that it is gone":          {[]func(*tape){gone(true), cost}, session.Gone, true, false},
+		"not found again after an event ends it":             {[]func(*tape){gone(true), bridged, gone(true)}, session.Gone, true, false},
+		"not found before an event leaves a hangup to be asked about": {
+			[]func(*tape){gone(true), bridged, hangup}, session.ByHangup, false, false,
+		},
 		"a hangup stands before an answer":                    {[]func(*tape){end(1), hangup}, session.ByHangup, true, true},
 		"a hangup stands before not found, which stays final": {[]func(*tape){gone(true), hangup}, session.ByHangup, true, false},
 		"an answer stands before not found":                   {[]func(*tape){gone(true), end(10)}, session.ByStatus, true, true},

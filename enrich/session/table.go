@@ -309,7 +309,8 @@ func (t *Table) Place(ref call.Ref) Place {
 type Standing struct {
 	// Known: the table knows the session. It forgets one some time after it is over.
 	Known bool
-	// Over: the leg is over, or, where the ref names no leg that is known, every leg of the session.
+	// Over: the leg is over, or, where it is not known by the control id that the ref names it by, every leg of the
+	// session. A ref that names no leg is of a conference, which goes on without the call that created it.
 	Over bool
 	// Headless: the leg's call.initiated is not known. It may be one that was over and has left the log, of which
 	// something came late.
@@ -327,7 +328,7 @@ func (t *Table) Standing(ref call.Ref) Standing {
 	switch {
 	case l != nil:
 		st.Over, st.Headless = l.over(), !l.initiated
-	case s != nil && ref.Leg == "":
+	case s != nil && ref.Leg == "" && ref.Control != "":
 		st.Over = len(s.legs) > 0 && s.legsOver()
 	}
 	return st
