@@ -312,7 +312,7 @@ func (c *chaos) checkTarget(g *target, seqs []uint64, hungUp hangups, ended forw
 		again := e.EventType() == call.TypeInitiated && e.ReceivedAt.Sub(over) > c.tempo.amend
 		// Of a call that is forgotten its summary tells that it is over, unless an operator has removed that.
 		untold := e.ReceivedAt.Sub(over) > c.tempo.amend && removed[string(e.Ref.Session)]
-		if ok && !again && !untold && a.at.Sub(over) > inHand+max(c.tempo.longFrozen, c.frozenBetween(over, a.at)) {
+		if ok && !again && !untold && !forward.Outlives(e.EventType()) && a.at.Sub(over) > inHand+max(c.tempo.longFrozen, c.frozenBetween(over, a.at)) {
 			c.find("wrong", "%s got %s %d of a leg that was over for %v", g.name, e.EventType(), a.seq, a.at.Sub(over))
 		}
 		// One that a replica had under way when another took over, which found its leg over and went on.

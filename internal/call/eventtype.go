@@ -112,6 +112,9 @@ type EventType struct {
 	After bool
 	// Reports: an application notes it, and commands nothing on it.
 	Reports bool
+	// Closes: something within the call has ended, often by the end of the call, behind which it may come: an application
+	// may command on it, and has to hear of it in any case.
+	Closes bool
 }
 
 // eventTypes are all types that summaries can show. Telnyx has others, and will have more.
@@ -122,7 +125,7 @@ var eventTypes = []EventType{
 	{Name: TypeHold},
 	{Name: TypeUnhold},
 	{Name: TypeEnqueued, Detail: (*Queue)(nil), Answered: true},
-	{Name: TypeDequeued, Detail: (*Queue)(nil)},
+	{Name: TypeDequeued, Detail: (*Queue)(nil), Closes: true},
 	{Name: TypeHangup, Detail: (*Hangup)(nil), Once: true, Starts: true, Reports: true},
 	{Name: TypeCost, Detail: (*Cost)(nil), After: true, Reports: true},
 	{Name: TypeReferStarted, Detail: (*Refer)(nil)},
@@ -150,25 +153,25 @@ var eventTypes = []EventType{
 	{Name: TypeAIGatherHistory, Detail: (*AIGather)(nil)},
 	{Name: TypeAIGatherPartial, Detail: (*AIGather)(nil)},
 	{Name: TypeConversationNew, Detail: (*Conversation)(nil)},
-	{Name: TypeConversationEnded, Detail: (*Conversation)(nil)},
+	{Name: TypeConversationEnded, Detail: (*Conversation)(nil), Closes: true},
 	{Name: TypeConversationFailed, Detail: (*Conversation)(nil)},
 	{Name: TypeInsights, Detail: (*Insights)(nil), After: true, Reports: true},
 	{Name: TypeRecordingSaved, Detail: (*Recording)(nil), Answered: true, After: true, Reports: true},
 	{Name: TypeRecordingError, Detail: (*RecordingError)(nil), After: true, Reports: true},
 	{Name: TypeRecordingTranscription, Detail: (*Transcription)(nil), After: true, Reports: true},
 	{Name: TypeForkStarted, Detail: (*Fork)(nil)},
-	{Name: TypeForkStopped, Detail: (*Fork)(nil)},
+	{Name: TypeForkStopped, Detail: (*Fork)(nil), Closes: true},
 	{Name: TypeStreamingStarted, Detail: (*Streaming)(nil)},
-	{Name: TypeStreamingStopped, Detail: (*Streaming)(nil)},
+	{Name: TypeStreamingStopped, Detail: (*Streaming)(nil), Closes: true},
 	{Name: TypeStreamingFailed, Detail: (*Streaming)(nil)},
 	{Name: TypeSIPRECStarted, Detail: (*SIPREC)(nil)},
-	{Name: TypeSIPRECStopped, Detail: (*SIPREC)(nil)},
+	{Name: TypeSIPRECStopped, Detail: (*SIPREC)(nil), Closes: true},
 	{Name: TypeSIPRECFailed, Detail: (*SIPREC)(nil)},
 	{Name: TypeConferenceCreated, Detail: (*Conference)(nil)},
 	{Name: TypeConferenceEnded, Detail: (*Conference)(nil), Reports: true},
 	{Name: TypeConferenceFloor, Detail: (*Conference)(nil)},
 	{Name: TypeConferenceJoined, Detail: (*Conference)(nil)},
-	{Name: TypeConferenceLeft, Detail: (*Conference)(nil)},
+	{Name: TypeConferenceLeft, Detail: (*Conference)(nil), Closes: true},
 	{Name: TypeConferenceSpeakStarted, Detail: (*Speech)(nil)},
 	{Name: TypeConferenceSpeakEnded, Detail: (*Speech)(nil)},
 	{Name: TypeConferencePlaybackStarted, Detail: (*Playback)(nil)},

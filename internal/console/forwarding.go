@@ -149,7 +149,7 @@ func (c *Console) wouldForward(ctx context.Context, seq uint64) (forwardedEvent,
 		return forwardedEvent{}, err
 	}
 	row := forwardedEvent{Seq: seq, Type: e.EventType(), Session: string(e.Ref.Session), Received: e.ReceivedAt, Outcome: "would be tried once more", Wanted: true}
-	if !forward.Reports(e.EventType()) && c.cfg.Sources.Table.Standing(e.Ref).Over {
+	if !forward.Outlives(e.EventType()) && c.cfg.Sources.Table.Standing(e.Ref).Over {
 		row.Outcome, row.Wanted = "its leg is over: the application would command in vain", false
 	}
 	return row, nil

@@ -237,23 +237,16 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(wait, 0), maxRetryAfter)
 }
 
-// reports are the event types that only report: nobody answers the call by them, so that late is better than
-// never. Events of every other type, unknown ones too, are such that the application commands on.
-var reports = map[string]bool{
-	call.TypeHangup:                   true,
-	call.TypeCost:                     true,
-	call.TypeRecordingSaved:           true,
-	call.TypeRecordingError:           true,
-	call.TypeRecordingTranscription:   true,
-	call.TypeTranscription:            true,
-	call.TypeInsights:                 true,
-	call.TypeConferenceEnded:          true,
-	call.TypeConferenceRecordingSaved: true,
-}
+// Reports reports whether events of a type only report: nobody answers the call by them, so that late is better than
+// never. The application commands on all others, unknown types included.
+func Reports(eventType string) bool { return call.EventTypeOf(eventType).Reports }
 
-// Reports reports whether events of a type only report, and may arrive late. The application commands on all
-// others, unknown types included: they are of no use once their leg is over.
-func Reports(eventType string) bool { return reports[eventType] }
+// Outlives reports whether events of a type are of use to an application when their leg is over, too: those that report,
+// and those that the end of the call brings about, which may come behind it.
+func Outlives(eventType string) bool {
+	t := call.EventTypeOf(eventType)
+	return t.Reports || t.Closes
+}
 
 // Times of the attempts.
 const (

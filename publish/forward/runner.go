@@ -193,8 +193,11 @@ const (
 
 // stale returns why an event on which the application commands is not to be tried, empty when it is.
 func (r *runner) stale(ctx context.Context, it *item) Result {
-	if r.asleep(time.Now()) {
+	switch {
+	case r.asleep(time.Now()):
 		return notFolded
+	case Outlives(it.entry.EventType()):
+		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, foldPatience)
 	defer cancel()

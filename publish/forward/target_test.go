@@ -149,13 +149,15 @@ func TestFilterTakes(t *testing.T) {
 
 func TestReportsAreThoseThatNobodyCommandsOn(t *testing.T) {
 	t.Parallel()
-	for typ, want := range map[string]bool{
-		"call.hangup": true, "call.cost": true, "call.recording.saved": true, "call.conversation_insights.generated": true,
-		"call.initiated": false, "call.answered": false, "call.gather.ended": false, "call.machine.detection.ended": false,
-		"call.of.tomorrow": false,
+	for typ, want := range map[string]struct{ reports, outlives bool }{
+		"call.hangup": {true, true}, "call.cost": {true, true}, "call.recording.saved": {true, true}, "call.conversation_insights.generated": {true, true},
+		"conference.ended": {true, true}, "call.transcription": {true, true},
+		"conference.participant.left": {false, true}, "call.conversation.ended": {false, true}, "call.dequeued": {false, true}, "streaming.stopped": {false, true},
+		"siprec.stopped": {false, true}, "call.fork.stopped": {false, true},
+		"call.initiated": {}, "call.answered": {}, "call.gather.ended": {}, "call.machine.detection.ended": {}, "call.of.tomorrow": {},
 	} {
-		if got := forward.Reports(typ); got != want {
-			t.Errorf("%s: got %v, want %v", typ, got, want)
+		if reports, outlives := forward.Reports(typ), forward.Outlives(typ); reports != want.reports || outlives != want.outlives {
+			t.Errorf("%s: reports %v, outlives its leg %v; want %v", typ, reports, outlives, want)
 		}
 	}
 }
