@@ -72,11 +72,12 @@ func (s *Service) Run(ctx context.Context, reload <-chan os.Signal) error {
 	<-failed.Done()
 	s.log.Info("stopping")
 	s.unready(errors.New("stopping"))
-	stopped := s.stopInOrder(ctx, stages)
+	begun := time.Now()
+	stopped := s.stopInOrder(ctx, stages, begun)
 	select {
 	case err := <-all:
 		return errors.Join(err, stopped)
-	case <-time.After(lastMoment):
+	case <-time.After(max(stopWithin-time.Since(begun), lastMoment)):
 		// The process ends without it: its tasks are handed out again, its webhooks sent again.
 		return errors.Join(stopped, fmt.Errorf("stop: %s did not end in time", strings.Join(running(stages), ", ")))
 	}
@@ -95,8 +96,8 @@ func running(stages []*stage) (names []string) {
 }
 
 // stopInOrder stops one stage after the other, and then what was started before them.
-func (s *Service) stopInOrder(ctx context.Context, stages []*stage) error {
-	ctx, begun := context.WithoutCancel(ctx), time.Now()
+func (s *Service) stopInOrder(ctx context.Context, stages []*stage, begun time.Time) error {
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, st := range stages {
 		ctx, cancel := context.WithDeadline(ctx, begun.Add(st.until))

@@ -211,12 +211,14 @@ func (r *runner) stale(ctx context.Context, it *item) Result {
 	return ""
 }
 
-// endsAt is when an item's time is over.
+// endsAt is when an item's time is over, by this machine's clock, which may differ from the log's.
 func (r *runner) endsAt(it *item) time.Time {
+	patience := r.cfg.For
 	if it.reports {
-		return it.entry.ReceivedAt.Add(r.cfg.ReportsFor)
+		patience = r.cfg.ReportsFor
 	}
-	return it.entry.ReceivedAt.Add(r.cfg.For)
+	ahead := time.Since(r.cfg.Calls.Now())
+	return it.entry.ReceivedAt.Add(ahead + patience)
 }
 
 // settle says what becomes of an item after an attempt, or without one. r.mu is held.
