@@ -227,7 +227,7 @@ func TestWhatAConnectionHasNotTakenGoesToAnother(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(l.gone.Wait)
 	t.Cleanup(server.Close)
-	_, stop := w.run(forward.Config{Targets: targets(t, server.URL, nil)})
+	_, stop := w.run(forward.Config{Targets: targets(t, server.URL, nil), Timeout: patience}) // two connections are made
 	before := time.Now()
 	seq := w.put(event{typ: "call.initiated", session: "s", leg: "l", body: "{}"})
 	if got := w.attempts(seq, before, 1); got[0].Result != forward.Done || got[0].Number != 1 {
