@@ -34,14 +34,14 @@ func (cmd *loadCmd) Run(ctx context.Context, c *console) error {
 		}
 		return err
 	}
-	target, err := cmd.target()
+	log := cmd.Logger(c.stderr)
+	target, err := cmd.target(log)
 	if err != nil {
 		return err
 	}
 	if err := load.ValidName(cmd.Name); err != nil {
 		return fmt.Errorf("--name %w", err)
 	}
-	log := cmd.Logger(c.stderr)
 	return service.Load(ctx, cmd.LoadSettings, target, log, func(ctx context.Context, l *load.Loader) error {
 		return watchLoad(ctx, l, log, c.stderr)
 	})
@@ -76,13 +76,13 @@ func noWarehouse(scheme string) error {
 }
 
 // target is the warehouse that the argument names.
-func (cmd *loadCmd) target() (load.Target, error) {
+func (cmd *loadCmd) target(log *slog.Logger) (load.Target, error) {
 	scheme, _, isURL := strings.Cut(cmd.Target, "://")
 	switch {
 	case cmd.Target == "":
 		return nil, errNoTarget
 	case !isURL:
-		return dataset.New(cmd.Target)
+		return dataset.New(cmd.Target, log)
 	case slices.Contains(postgreSQL, scheme):
 		return postgres.New(cmd.Target)
 	case slices.Contains(clickHouse, scheme):

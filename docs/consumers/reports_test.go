@@ -324,7 +324,7 @@ func TestReportsInDuckDBAreWhatGoWorksOut(t *testing.T) {
 	s := natsdtest.Run(t)
 	day.Publish(t, s.Conn)
 	calls := filepath.Join(dir, "calls")
-	target, err := dataset.New(calls)
+	target, err := dataset.New(calls, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func (l *Loader) gather(ctx context.Context, messages *natsd.Receiver, origin Or
 		if err != nil {
 			return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
 		}
-		origin.Seq, origin.Subject = meta.Sequence.Stream, m.Subject()
+		origin.Seq, origin.At, origin.Subject = meta.Sequence.Stream, meta.Timestamp, m.Subject()
 		b.add(m, meta, origin, l.read)
 		b.full = len(b.replies) == l.batches.Messages || b.bytes >= l.batches.Bytes
 		// One that comes again stands behind the end, with others that do.

@@ -43,8 +43,9 @@ type Origin struct {
 	// Stream is the stream's name, Created when it was made: a stream that was made anew counts from 1 again.
 	Stream  string
 	Created time.Time
-	// Seq is the sequence of the message.
+	// Seq is the sequence of the message, At when the stream took it: a stream that has lost its end gives a sequence once more, later.
 	Seq uint64
+	At  time.Time
 	// Subject is the message's. It names ids and no numbers.
 	Subject string
 }

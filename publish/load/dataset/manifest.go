@@ -63,6 +63,61 @@ type source struct {
 	Created time.Time `json:"created"`
 	// Sequences are the messages that are in, as spans from first to last.
 	Sequences spans `json:"sequences"`
+	// Marks say how late those can have been stored, in order: what has one of these sequences and is later is another message.
+	// None: the manifest is of a release that did not know them, and nothing is known.
+	Marks []mark `json:"marks,omitempty"`
+}
+
+// mark says that of the messages that are in, up to a sequence, none was stored later.
+type mark struct {
+	Seq uint64    `json:"seq"`
+	At  time.Time `json:"at"`
+}
+
+const (
+	// marksApart is how much later a mark is than the one before. A server that has lost the end of a stream was away for longer.
+	marksApart = time.Second
+	// maxMarks are kept. A batch has one, and while the loader keeps up it comes every two seconds: what a killed loader held comes
+	// again after 20 seconds, well within them.
+	maxMarks = 64
+)
+
+// again reports whether a message stands where an earlier one stood, which the stream has lost.
+func (s *source) again(o load.Origin) bool {
+	i := slices.IndexFunc(s.Marks, func(m mark) bool { return m.Seq >= o.Seq })
+	return i >= 0 && o.At.After(s.Marks[i].At)
+}
+
+// cut forgets what is in from a sequence on.
+func (s *source) cut(from uint64) {
+	var before spans
+	for _, span := range s.Sequences {
+		if span[0] < from {
+			before = append(before, [2]uint64{span[0], min(span[1], from-1)})
+		}
+	}
+	s.Sequences = before
+	if i := slices.IndexFunc(s.Marks, func(m mark) bool { return m.Seq >= from }); i >= 0 {
+		s.Marks = append(slices.Clone(s.Marks[:i]), mark{from - 1, s.Marks[i].At})
+	}
+}
+
+// mark notes that messages up to a sequence are in, of which none was stored later than at.
+func (s *source) mark(seq uint64, at time.Time) {
+	last := len(s.Marks) - 1
+	if last >= 0 && seq <= s.Marks[last].Seq {
+		return // it has one
+	}
+	s.Marks = slices.Clone(s.Marks)
+	switch {
+	case last < 0 || at.Sub(s.Marks[last].At) >= marksApart:
+		s.Marks = append(s.Marks, mark{seq, at})
+	case at.After(s.Marks[last].At):
+		s.Marks[last] = mark{seq, at}
+	default: // clocks of several servers differ
+		s.Marks[last].Seq = seq
+	}
+	s.Marks = s.Marks[max(0, len(s.Marks)-maxMarks):]
 }
 
 // spans are numbers: disjoint spans from first to last, both included, in order and not adjacent.
@@ -116,6 +171,17 @@ func (m *manifest) has(origin load.Origin) bool {
 	return s != nil && s.Sequences.has(origin.Seq)
 }
 
+// regain reports whether a message stands where the stream has lost an earlier one. What is in from there on is then not in any more:
+// of the messages that take those places, none is.
+func (m *manifest) regain(origin load.Origin) bool {
+	s := m.of(origin)
+	if s == nil || !s.again(origin) {
+		return false
+	}
+	s.cut(origin.Seq)
+	return true
+}
+
 // next returns a manifest that follows m, which remains as it is.
 func (m *manifest) next() *manifest {
 	n := *m
@@ -123,7 +189,7 @@ func (m *manifest) next() *manifest {
 	n.Files, n.Replaced = slices.Clone(m.Files), slices.Clone(m.Replaced)
 	n.Streams = nil
 	for _, s := range m.Streams {
-		n.Streams = append(n.Streams, &source{s.Stream, s.Created, s.Sequences})
+		n.Streams = append(n.Streams, new(*s))
 	}
 	return &n
 }
@@ -139,13 +205,18 @@ func (m *manifest) add(origins []load.Origin) {
 		}
 		var numbers []uint64
 		var others []load.Origin
+		var newest time.Time
 		for _, o := range origins {
-			if o.Stream == first.Stream && o.Created.Equal(first.Created) {
-				numbers = append(numbers, o.Seq)
-			} else {
+			if o.Stream != first.Stream || !o.Created.Equal(first.Created) {
 				others = append(others, o)
+				continue
+			}
+			numbers = append(numbers, o.Seq)
+			if o.At.After(newest) {
+				newest = o.At
 			}
 		}
+		s.mark(slices.Max(numbers), newest)
 		s.Sequences, origins = s.Sequences.with(numbers), others
 	}
 }

@@ -7,7 +7,8 @@
 // What it guarantees:
 //   - A batch is in the dataset when the manifest that names its files has taken the place of the one before, and not earlier:
 //     a reader of the manifest sees all of it or nothing.
-//   - Each message is in once. The manifest names the messages that are in, too, so one that is delivered again is known.
+//   - Each message is in once. The manifest names the messages that are in, too, so one that is delivered again is known. One that
+//     has the place of another, which the stream has lost with its end, is told from that by when it was stored.
 //   - A file has its name only when it is whole, and is never changed. One that was merged into another stays for some minutes.
 //   - Small files are merged; those of a past hour are merged until they are large.
 //   - One process writes at a time. Others wait until it ends.
@@ -21,6 +22,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path"
@@ -69,10 +71,14 @@ type Target struct {
 	// unmergeable are files that could not be merged: they are not tried again.
 	unmergeable map[string]bool
 	now         func() time.Time
+	log         *slog.Logger
 }
 
-// New returns a target for a folder, which need not exist.
-func New(dir string) (*Target, error) {
+// New returns a target for a folder, which need not exist. Log may be nil.
+func New(dir string, log *slog.Logger) (*Target, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -81,7 +87,7 @@ func New(dir string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{dir: abs, reader: reader, tables: make(map[string]*table), unmergeable: make(map[string]bool), now: time.Now}
+	t := &Target{dir: abs, reader: reader, tables: make(map[string]*table), unmergeable: make(map[string]bool), now: time.Now, log: log}
 	for _, kind := range kinds {
 		if t.tables[kind], err = newTable(kind); err != nil {
 			return nil, err
@@ -229,17 +235,26 @@ func (t *Target) news(rows []load.Row) map[string][]int {
 		stream  string
 		created int64
 		seq     uint64
+		at      int64
 	}
 	seen := make(map[message]bool, len(rows))
 	for i := range rows {
 		origin := &rows[i].Origin
-		of := message{origin.Stream, origin.Created.UnixNano(), origin.Seq}
+		t.regain(t.next, *origin)
+		of := message{origin.Stream, origin.Created.UnixNano(), origin.Seq, origin.At.UnixNano()}
 		if !seen[of] && !t.next.has(*origin) {
 			seen[of] = true
 			news[rows[i].Key.Kind] = append(news[rows[i].Key.Kind], i)
 		}
 	}
 	return news
+}
+
+// regain has a manifest take a message that stands where the stream has lost another one.
+func (t *Target) regain(m *manifest, origin load.Origin) {
+	if m.regain(origin) {
+		t.log.Warn("the stream has lost its end; what stands there now is loaded, too", "stream", origin.Stream, "seq", origin.Seq)
+	}
 }
 
 // write writes rows of a kind, those at the places, and notes by place why some are none. Those of other hours than that of the open
@@ -334,6 +349,9 @@ func (t *Target) commitParts() error {
 	if next == nil {
 		next = t.manifest.next()
 	}
+	for _, origin := range t.rejected {
+		t.regain(next, origin)
+	}
 	next.add(t.rejected)
 	for _, p := range parts {
 		p.file.At = t.now().UTC()
@@ -421,8 +439,8 @@ func (t *Target) Reject(_ context.Context, messages []load.Rejected) error {
 		return err
 	}
 	for _, m := range messages {
-		// The same message has the same name, however often it comes.
-		name := fmt.Sprintf("%s-%d-%d.json", m.Stream, m.Created.UnixMicro(), m.Seq)
+		// The same message has the same name, however often it comes. When it was stored tells it from one that the stream has lost.
+		name := fmt.Sprintf("%s-%d-%d-%d.json", m.Stream, m.Created.UnixMicro(), m.Seq, m.At.UnixMicro())
 		data, err := json.Marshal(rejectedMessage{m.Stream, m.Created, m.Seq, m.Subject, m.Reason, t.now().UTC(), m.Body})
 		if err != nil {
 			return err

@@ -1,12 +1,15 @@
 package dataset_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,8 +30,11 @@ import (
 type manifest struct {
 	ID      string
 	Commit  int
-	Streams []struct{ Sequences [][2]uint64 }
-	Files   []struct {
+	Streams []struct {
+		Sequences [][2]uint64
+		Marks     []struct{ Seq uint64 }
+	}
+	Files []struct {
 		Path, Kind string
 		Rows       int64
 	}
@@ -94,6 +100,11 @@ func parse(t *testing.T, origin load.Origin, body string) load.Row {
 	return row
 }
 
+// idOf is what ids says of a row.
+func idOf(r load.Row) string {
+	return r.Key.Kind + " " + r.Key.Session + " " + string(rune('0'+r.Revision))
+}
+
 // parsed are the rows of a plan, and what ids says of them.
 func parsed(t *testing.T, p loadtest.Plan) (rows []load.Row, want []string) {
 	t.Helper()
@@ -102,7 +113,7 @@ func parsed(t *testing.T, p loadtest.Plan) (rows []load.Row, want []string) {
 		seq++
 		row := parse(t, load.Origin{Stream: "CALLS", Created: loadtest.Began, Seq: seq, Subject: m.Subject}, string(m.Body))
 		rows = append(rows, row)
-		want = append(want, row.Key.Kind+" "+row.Key.Session+" "+string(rune('0'+row.Revision)))
+		want = append(want, idOf(row))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -113,7 +124,7 @@ func parsed(t *testing.T, p loadtest.Plan) (rows []load.Row, want []string) {
 
 func open(t *testing.T, dir string) *dataset.Target {
 	t.Helper()
-	target, err := dataset.New(dir)
+	target, err := dataset.New(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +168,200 @@ func TestEachMessageIsInOnce(t *testing.T) {
 		if ok, _ := filepath.Match("kind=*/date=2026-03-14/hour=[0-2][0-9]/*.parquet", f.Path); !ok {
 			t.Errorf("a file is at %s", f.Path)
 		}
+	}
+}
+
+// TestWhatComesAfterAPowerCutIsLoaded has a server that had not synced the end of the stream when its power went: it gives the
+// sequences of what it lost to the next messages.
+func TestWhatComesAfterAPowerCutIsLoaded(t *testing.T) {
+	data, dir := t.TempDir(), t.TempDir()
+	s := natsdtest.Run(t, natsdtest.WithDataDir(data))
+	var messages []loadtest.Message
+	if err := (loadtest.Plan{Legs: 60}).Each(func(m loadtest.Message) error {
+		messages = append(messages, m)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(n int) {
+		for _, m := range messages[:n] {
+			if _, err := s.JS.PublishMsg(t.Context(), m.Msg()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		messages = messages[n:]
+	}
+	var log bytes.Buffer
+	run := func() {
+		target, err := dataset.New(dir, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := load.New(load.Config{JetStream: s.JS, Stream: s.Layout.Calls, Name: "dataset", Target: target})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- l.Run(ctx) }()
+		if err := loadtest.Settled(t.Context(), s.JS, s.Layout.Calls, "dataset", time.Minute); err != nil {
+			t.Error(err)
+		}
+		stop()
+		if err := errors.Join(<-ended, target.Close(context.WithoutCancel(t.Context()))); err != nil {
+			t.Error(err)
+		}
+	}
+	publish(50)
+	run()
+	if log.Len() > 0 {
+		t.Errorf("nothing is lost, and the log says %s", &log)
+	}
+	s.Stop()
+	stored := filepath.Join(data, "jetstream", "$G", "streams", s.Layout.Calls, "msgs")
+	block, err := os.Stat(filepath.Join(stored, "1.blk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Truncate(filepath.Join(stored, "1.blk"), block.Size()/2), os.Remove(filepath.Join(stored, "index.db"))); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	stream, err := s.JS.Stream(t.Context(), s.Layout.Calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := stream.CachedInfo().State.LastSeq; last == 0 || last >= 40 {
+		t.Fatalf("the stream ends at %d", last)
+	}
+	publish(10)
+	run()
+	if in := len(ids(t, dir)); in != 60 {
+		t.Errorf("of 60 messages %d are in", in)
+	}
+	if n := strings.Count(log.String(), "the stream has lost its end"); n != 1 {
+		t.Errorf("%d lines of the log say what happened: %s", n, &log)
+	}
+}
+
+// TestAMessageInThePlaceOfALostOneIsLoaded plays what comes after the end of a stream was lost, in the orders in which several deliveries
+// can come: 20 messages are in, a second apart, and those from 11 on were lost.
+func TestAMessageInThePlaceOfALostOneIsLoaded(t *testing.T) {
+	all, _ := parsed(t, loadtest.Plan{Legs: 40})
+	// stored are the messages of some sequences that the stream took that long after it was made.
+	stored := func(of []load.Row, seqs []uint64, after time.Duration) (rows []load.Row) {
+		for i, seq := range seqs {
+			row := of[i]
+			row.Origin.Seq, row.Origin.At = seq, loadtest.Began.Add(after+time.Duration(seq)*time.Second)
+			rows = append(rows, row)
+		}
+		return rows
+	}
+	from := func(first, last uint64) (seqs []uint64) {
+		for seq := first; seq <= last; seq++ {
+			seqs = append(seqs, seq)
+		}
+		return seqs
+	}
+	tests := []struct {
+		name string
+		// batches are the messages that come after the loss.
+		batches [][]uint64
+	}{
+		{"in order", [][]uint64{from(11, 18)}},
+		{"beyond what was lost", [][]uint64{from(11, 30)}},
+		{"batch by batch", [][]uint64{from(11, 14), from(15, 24)}},
+		{"the first ones last, as they were a killed loader's", [][]uint64{from(16, 18), from(11, 15)}},
+		{"the first ones last, and all that took the others' places with them", [][]uint64{from(21, 30), from(11, 20)}},
+		{"the first ones last, one by one", [][]uint64{from(21, 22), from(23, 24), {12}, {14}, {11}, {13}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			target := open(t, dir)
+			before := stored(all, from(1, 20), 0)
+			apply(t, target, slices.Clone(before), 20)
+			rest, want := all[20:], 20
+			for _, seqs := range tt.batches {
+				rows := stored(rest, seqs, time.Hour)
+				apply(t, target, slices.Clone(rows), len(rows))
+				apply(t, target, slices.Clone(rows), 0) // it is delivered once more
+				rest, want = rest[len(rows):], want+len(rows)
+			}
+			apply(t, target, slices.Clone(before[:10]), 0) // so are those that the stream still has
+			if err := target.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			apply(t, open(t, dir), slices.Clone(before[:10]), 0)
+			var each []string
+			for _, row := range all[:want] {
+				each = append(each, idOf(row))
+			}
+			slices.Sort(each)
+			if got := ids(t, dir); !slices.Equal(got, each) {
+				t.Errorf("got %v, want %v", got, each)
+			}
+		})
+	}
+	t.Run("that is set aside", func(t *testing.T) {
+		dir := t.TempDir()
+		target := open(t, dir)
+		apply(t, target, stored(all, from(1, 20), 0), 20)
+		for _, after := range []time.Duration{time.Hour, 2 * time.Hour, 2 * time.Hour} {
+			bad := stored(all[20:], []uint64{11}, after)[0]
+			if err := errors.Join(target.Reject(t.Context(), []load.Rejected{{Origin: bad.Origin}}), target.Commit(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if kept, err := filepath.Glob(filepath.Join(dir, "rejected", "*.json")); err != nil || len(kept) != 2 {
+			t.Errorf("kept are %v, %v", kept, err)
+		}
+		apply(t, target, stored(all[21:], from(12, 13), 2*time.Hour), 2)
+	})
+}
+
+func TestWhatMessagesAreToldByStaysSmall(t *testing.T) {
+	dir := t.TempDir()
+	target := open(t, dir)
+	rows, _ := parsed(t, loadtest.Plan{Legs: 40})
+	for i := range rows {
+		rows[i].Origin.At = loadtest.Began.Add(time.Duration(i) * time.Minute)
+		apply(t, target, rows[i:i+1], 1)
+	}
+	if n := len(read(t, dir).Streams[0].Marks); len(rows) < 100 || n != 64 {
+		t.Errorf("after %d batches the manifest has %d marks", len(rows), n)
+	}
+}
+
+// TestAManifestWithoutTimesIsReadOn has one of a release that did not note when messages were stored.
+func TestAManifestWithoutTimesIsReadOn(t *testing.T) {
+	dir := t.TempDir()
+	rows, want := parsed(t, loadtest.Plan{Legs: 40})
+	for i := range rows {
+		rows[i].Origin.At = loadtest.Began.Add(time.Duration(i) * time.Second)
+	}
+	target := open(t, dir)
+	apply(t, target, slices.Clone(rows[:50]), 50)
+	if err := target.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "manifest.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := regexp.MustCompile(`,"marks":\[[^]]*\]`).ReplaceAll(data, nil)
+	if len(older) == len(data) {
+		t.Fatalf("the manifest has no marks: %s", data)
+	}
+	if err := os.WriteFile(path, older, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	target = open(t, dir)
+	apply(t, target, slices.Clone(rows[20:70]), 20)
+	apply(t, target, slices.Clone(rows), len(rows)-70)
+	if got := ids(t, dir); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
@@ -245,7 +450,7 @@ func TestWhatAKilledLoaderLeftIsRemoved(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "manifest.json")); err != nil {
 		t.Fatal(err)
 	}
-	other, err := dataset.New(dir)
+	other, err := dataset.New(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +462,7 @@ func TestWhatAKilledLoaderLeftIsRemoved(t *testing.T) {
 func TestASecondLoaderWaits(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir)
-	second, err := dataset.New(dir)
+	second, err := dataset.New(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +519,7 @@ func TestBadRowsAreRefusedAndTheOthersLoaded(t *testing.T) {
 func TestWhatTheStreamHeldIsCommittedWithoutWaitingForMore(t *testing.T) {
 	s, dir := natsdtest.Run(t), t.TempDir()
 	published := loadtest.Plan{Legs: 300}.Publish(t, s.Conn)
-	target, err := dataset.New(dir)
+	target, err := dataset.New(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +628,7 @@ func BenchmarkLoad(b *testing.B) {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	target, err := dataset.New(b.TempDir())
+	target, err := dataset.New(b.TempDir(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
