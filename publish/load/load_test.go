@@ -6,11 +6,13 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legato-calls/legato/enrich/summary"
 	"github.com/legato-calls/legato/internal/natsd/natsdtest"
@@ -18,16 +20,25 @@ import (
 	"github.com/legato-calls/legato/publish/load/loadtest"
 )
 
+var errAway = errors.New("the warehouse is away")
+
 // memory is a target that takes two messages at a time. What it answers is decided by load.
 type memory struct {
 	load func(rows []load.Row) error
+	// away keeps it from being opened.
+	away atomic.Bool
 
 	mu       sync.Mutex
 	stored   []load.Row
 	rejected []load.Rejected
 }
 
-func (*memory) Open(context.Context) (string, error) { return "memory", nil }
+func (m *memory) Open(context.Context) (string, error) {
+	if m.away.Load() {
+		return "", errAway
+	}
+	return "memory", nil
+}
 
 func (*memory) Close(context.Context) error { return nil }
 
@@ -58,7 +69,12 @@ const patience = time.Minute
 // run loads until the test ends.
 func run(t *testing.T, s *natsdtest.Server, target load.Target) *load.Loader {
 	t.Helper()
-	l, err := load.New(load.Config{JetStream: s.JS, Stream: s.Layout.Calls, Name: "warehouse", Target: target})
+	return runAs(t, s, "warehouse", target)
+}
+
+func runAs(t *testing.T, s *natsdtest.Server, name string, target load.Target) *load.Loader {
+	t.Helper()
+	l, err := load.New(load.Config{JetStream: s.JS, Stream: s.Layout.Calls, Name: name, Target: target})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +147,7 @@ func TestWhatWaitedForATargetThatFailedComesAgainAtOnce(t *testing.T) {
 		once.Do(func() {
 			close(entered)
 			<-fail
-			err = errors.New("the warehouse is away")
+			err = errAway
 		})
 		return err
 	}})
@@ -151,6 +167,57 @@ func TestWhatWaitedForATargetThatFailedComesAgainAtOnce(t *testing.T) {
 	if err := loadtest.Settled(t.Context(), s.JS, s.Layout.Calls, "warehouse", 15*time.Second); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestWhileTheWarehouseIsAwayThePendingAndTheLagGrow(t *testing.T) {
+	s := natsdtest.Run(t)
+	target := new(memory)
+	target.load = func([]load.Row) error {
+		if target.away.Load() {
+			return errAway
+		}
+		return nil
+	}
+	l := run(t, s, target)
+	feed := loadtest.Plan{Legs: 20}.Feed(t, s.Conn)
+	feed.Publish(4)
+	until(t, "what is there is loaded", func() bool { p := l.Progress(); return p.Loaded == 4 && p.Pending == 0 })
+	if got := gauge(t, l, "legato_load_lag_seconds"); got != 0 {
+		t.Errorf("with nothing pending the lag is %v", got)
+	}
+	target.away.Store(true)
+	for _, want := range []float64{5, 9} {
+		feed.Publish(int(want) - int(gauge(t, l, "legato_load_pending_messages")))
+		until(t, "they are pending", func() bool { return gauge(t, l, "legato_load_pending_messages") == want })
+		before := gauge(t, l, "legato_load_lag_seconds")
+		until(t, "the lag grows", func() bool { return before > 0 && gauge(t, l, "legato_load_lag_seconds") > before })
+	}
+	// And for one that has never reached it.
+	other := runAs(t, s, "another", target)
+	until(t, "all are pending for it", func() bool { return gauge(t, other, "legato_load_pending_messages") == 13 })
+	until(t, "its lag grows", func() bool { return gauge(t, other, "legato_load_lag_seconds") > 0 })
+	target.away.Store(false)
+	until(t, "nothing is pending any more", func() bool {
+		return gauge(t, l, "legato_load_pending_messages") == 0 && gauge(t, l, "legato_load_lag_seconds") == 0
+	})
+}
+
+// gauge is what a loader says to Prometheus.
+func gauge(t *testing.T, l *load.Loader, name string) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(l)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return 0
 }
 
 func TestWhatLegatoDidNotWriteReplacesNothing(t *testing.T) {

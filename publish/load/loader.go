@@ -93,7 +93,7 @@ func New(cfg Config) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Loader{cfg: cfg, batches: batches, read: read, state: state{failure: errors.New("starting")}}, nil
+	return &Loader{cfg: cfg, batches: batches, read: read, state: state{began: time.Now(), failure: errors.New("starting")}}, nil
 }
 
 // Run loads until ctx ends, and then returns nil. It fails only before it has begun, when
@@ -110,6 +110,9 @@ func (l *Loader) Run(ctx context.Context) error {
 			return err
 		}
 		l.state.failed(err)
+		if pending, known := l.pending(ctx); known {
+			l.state.left(pending)
+		}
 		if time.Since(warned) >= warnEvery {
 			warned = time.Now()
 			l.cfg.Logger.Warn("loading has stopped, trying again", "error", err)
@@ -120,6 +123,28 @@ func (l *Loader) Run(ctx context.Context) error {
 		case <-time.After(pauses.NextBackOff()):
 		}
 	}
+}
+
+// pending asks the server how many messages are still to be loaded, whether the warehouse can be reached or not.
+func (l *Loader) pending(ctx context.Context) (n uint64, known bool) {
+	stream, err := l.cfg.JetStream.Stream(ctx, l.cfg.Stream)
+	if err != nil {
+		return 0, false
+	}
+	consumer, err := stream.Consumer(ctx, l.cfg.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound): // it is made once the warehouse is there
+		return stream.CachedInfo().State.Msgs, true
+	case err != nil:
+		return 0, false
+	}
+	return waiting(consumer), true
+}
+
+// waiting is how many messages a consumer has not acknowledged, delivered or not, as it was last looked up.
+func waiting(consumer jetstream.Consumer) uint64 {
+	info := consumer.CachedInfo()
+	return info.NumPending + uint64(info.NumAckPending)
 }
 
 // follow loads until something fails or ctx ends. Each batch that is loaded is told to progressed.
@@ -136,8 +161,7 @@ func (l *Loader) follow(ctx context.Context, progressed func()) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", l.cfg.Stream, err)
 	}
-	info := consumer.CachedInfo()
-	l.state.opened(info.NumPending + uint64(info.NumAckPending))
+	l.state.opened(waiting(consumer))
 	l.begun = true
 	// What was sent ahead is the next reader's.
 	defer messages.Stop(func(m jetstream.Msg) { l.nak(m.Reply()) })

@@ -12,7 +12,7 @@ type Progress struct {
 	// Loaded counts the messages that are in the warehouse and acknowledged, Applied the rows that they changed there, and
 	// Rejected those of them that were set aside.
 	Loaded, Applied, Rejected int64
-	// Pending is how many messages are still to be loaded, as the last one told.
+	// Pending is how many messages are still to be loaded, as the last one told, or the server after a failure.
 	Pending uint64
 	// CaughtUp is when Pending was first 0. Zero: it has not been yet.
 	CaughtUp time.Time
@@ -28,6 +28,8 @@ type Progress struct {
 type state struct {
 	mu       sync.Mutex
 	progress Progress
+	// began is when the loader was made.
+	began    time.Time
 	failure  error
 	failures int64
 	batches  int64
@@ -58,6 +60,13 @@ func (s *state) failed(err error) {
 	defer s.mu.Unlock()
 	s.failure = err
 	s.failures++
+}
+
+// left notes how many messages are still to be loaded while nothing is.
+func (s *state) left(pending uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.Pending = pending
 }
 
 // took notes that the target is handed rows.
@@ -106,7 +115,8 @@ var (
 		"Messages that were set aside because they are no summary or the warehouse refuses them.", nil, nil)
 	pendingDesc = prometheus.NewDesc("legato_load_pending_messages", "Messages that are still to be loaded.", nil, nil)
 	lagDesc     = prometheus.NewDesc("legato_load_lag_seconds",
-		"Age of the newest message in the warehouse while others are pending, else 0.", nil, nil)
+		"Age of the newest message in the warehouse while others are pending, else 0. While a warehouse cannot be reached that "+
+			"this process has not reached before: since its start.", nil, nil)
 	failuresDesc = prometheus.NewDesc("legato_load_failures_total", "Times that loading stopped, for the warehouse or NATS.", nil, nil)
 	batchesDesc  = prometheus.NewDesc("legato_load_batches_total", "Batches that the warehouse took.", nil, nil)
 	secondsDesc  = prometheus.NewDesc("legato_load_batch_seconds_total", "Seconds that the warehouse took for them.", nil, nil)
@@ -122,8 +132,12 @@ func (l *Loader) Collect(ch chan<- prometheus.Metric) {
 	failures, batches, seconds := l.state.failures, l.state.batches, l.state.seconds
 	l.state.mu.Unlock()
 	lag := 0.0
-	if p.Pending > 0 && !p.Stored.IsZero() {
+	switch {
+	case p.Pending == 0:
+	case !p.Stored.IsZero():
 		lag = time.Since(p.Stored).Seconds()
+	case p.Failure != nil:
+		lag = time.Since(l.state.began).Seconds()
 	}
 	for _, m := range []struct {
 		desc  *prometheus.Desc
