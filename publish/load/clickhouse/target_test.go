@@ -232,6 +232,22 @@ func TestTablesAreOnlyAddedTo(t *testing.T) {
 	if diff := cmp.Diff(want, texts(t, conn, shape)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	// An upgrade that ended between the column and the view that was to show it.
+	for _, statement := range []string{
+		"ALTER TABLE legato.leg_revisions DROP COLUMN codec",
+		"CREATE OR REPLACE VIEW legato.legs AS SELECT * FROM legato.leg_revisions FINAL",
+		"ALTER TABLE legato.leg_revisions ADD COLUMN codec Nullable(String)",
+	} {
+		if err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if _, err := open(); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(want, texts(t, conn, shape)); diff != "" {
+		t.Errorf("after an upgrade that was interrupted: -want +got:\n%s", diff)
+	}
 	if err := conn.Exec(t.Context(), "ALTER TABLE legato.leg_revisions MODIFY COLUMN codec Nullable(FixedString(8))"); err != nil {
 		t.Fatal(err)
 	}
