@@ -162,6 +162,7 @@ type composeFile struct {
 		Environment map[string]string
 		Ports       []string
 		Volumes     []string
+		Tmpfs       []string
 		Stop        time.Duration        `yaml:"stop_grace_period"`
 		DependsOn   map[string]yaml.Node `yaml:"depends_on"`
 	}
@@ -175,6 +176,9 @@ func TestComposeFitsTheImage(t *testing.T) {
 	legato := file.Services["legato"]
 	if !strings.HasPrefix(legato.User, image.user+":") || !legato.ReadOnly {
 		t.Errorf("it runs as %q, read-only %v; the image's user is %s", legato.User, legato.ReadOnly, image.user)
+	}
+	if len(legato.Tmpfs) != 1 || !strings.HasPrefix(legato.Tmpfs[0], "/tmp:size=") {
+		t.Errorf("the console makes files in /tmp, and there is %v", legato.Tmpfs)
 	}
 	if legato.Stop <= image.stopWithin {
 		t.Errorf("it is killed after %v, a stop may take %v", legato.Stop, image.stopWithin)
@@ -417,7 +421,12 @@ type object struct {
 						Path string `yaml:"mountPath"`
 					} `yaml:"volumeMounts"`
 				}
-				Volumes []struct{ Name string }
+				Volumes []struct {
+					Name     string
+					EmptyDir struct {
+						SizeLimit string `yaml:"sizeLimit"`
+					} `yaml:"emptyDir"`
+				}
 			}
 		}
 		Ports []struct {
@@ -527,12 +536,15 @@ func TestKubernetesFitsTheImage(t *testing.T) {
 		t.Errorf("it listens on %s and %s", env["LEGATO_LISTEN"], env["LEGATO_ADMIN_LISTEN"])
 	}
 	for name, value := range env {
-		if strings.HasSuffix(name, "_FILE") && (len(c.Mounts) != 1 || !strings.HasPrefix(value, c.Mounts[0].Path+"/")) {
+		if strings.HasSuffix(name, "_FILE") && !strings.HasPrefix(value, c.Mounts[0].Path+"/") {
 			t.Errorf("%s is %s, which is in no volume", name, value)
 		}
 	}
-	if len(pod.Volumes) != 1 || pod.Volumes[0].Name != c.Mounts[0].Name {
-		t.Errorf("it mounts %v of %v", c.Mounts, pod.Volumes)
+	if len(pod.Volumes) != 2 || len(c.Mounts) != 2 || pod.Volumes[0].Name != c.Mounts[0].Name || pod.Volumes[1].Name != c.Mounts[1].Name {
+		t.Fatalf("it mounts %v of %v", c.Mounts, pod.Volumes)
+	}
+	if tmp := pod.Volumes[1]; c.Mounts[1].Path != "/tmp" || tmp.EmptyDir.SizeLimit == "" {
+		t.Errorf("the console makes files in /tmp, and there is %v of %v", c.Mounts[1], tmp)
 	}
 	takesEnvironment(t, env)
 

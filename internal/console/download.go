@@ -21,8 +21,12 @@ const (
 	downloadWrite  = 5 * time.Minute
 )
 
+// downloadBytes bounds the summaries of a file. They lie in the temporary directory together with the file that is made of them, in
+// which a comma-separated one takes up to twice as much. A test lowers it.
+var downloadBytes int64 = 256 << 20
+
 // download sends what is filtered as a file, as export writes it. It has numbers and names in it, so it is for those
-// who may see them, and is logged. One is made at a time.
+// who may see them, and is logged once it is there. One is made at a time.
 func (c *Console) download(w http.ResponseWriter, r *http.Request) {
 	if err := c.sendFile(w, r); err != nil {
 		c.write(w, r, c.failed(r, err))
@@ -38,12 +42,8 @@ func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
 	if level != summary.KindLeg && level != summary.KindSession || format != export.NDJSON && format != export.CSV && format != export.Parquet {
 		return problem{http.StatusBadRequest, "There is no such file: choose legs or sessions, and a format."}
 	}
-	revealed, err := c.revealed(r, "a file of calls", slog.String("level", level), slog.String("since", since))
-	if err == nil && !revealed {
-		err = problem{http.StatusForbidden, "A file is not masked, so it is for those who may see what is."}
-	}
-	if err != nil {
-		return err
+	if r.PostFormValue("reveal") == "" || !c.cfg.mayReveal(userOf(r)) {
+		return problem{http.StatusForbidden, "A file is not masked, so it is for those who may see what is: --console-reveal names them."}
 	}
 	select {
 	case c.files <- struct{}{}:
@@ -61,11 +61,24 @@ func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(r.Context(), downloadWithin)
 	defer cancel()
+	var size int64
 	plan := export.Plan{
 		Level: level, Format: format, Output: filepath.Join(dir, "calls."+string(format)), QuoteFormulas: true,
-		Since: export.Bound{At: which.Since}, Where: func(body []byte) bool { return which.keeps(body) },
+		Since: export.Bound{At: which.Since}, Where: func(body []byte) bool {
+			if !which.keeps(body) {
+				return false
+			}
+			if size += int64(len(body)); size > downloadBytes {
+				cancel()
+			}
+			return size <= downloadBytes
+		},
 	}
-	if _, err := export.Run(ctx, c.cfg.JetStream, c.cfg.Layout, plan, nil); err != nil {
+	_, err = export.Run(ctx, c.cfg.JetStream, c.cfg.Layout, plan, nil)
+	if size > downloadBytes {
+		return problem{http.StatusRequestEntityTooLarge, "The file would be too large: choose less, as a shorter time, or use legato export."}
+	}
+	if err != nil {
 		return err
 	}
 	file, err := os.Open(plan.Output)
@@ -73,6 +86,9 @@ func (c *Console) sendFile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer file.Close()
+	if _, err := c.revealed(r, "a file of calls", slog.String("level", level), slog.String("since", since)); err != nil {
+		return err
+	}
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadWrite)); err != nil {
 		return err
 	}

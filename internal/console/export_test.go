@@ -15,6 +15,13 @@ func CountAtMost(n int) (undo func()) {
 	return func() { outcomesCalls = was }
 }
 
+// DownloadAtMost lowers how large a file may be, and returns what undoes that.
+func DownloadAtMost(bytes int64) (undo func()) {
+	was := downloadBytes
+	downloadBytes = bytes
+	return func() { downloadBytes = was }
+}
+
 // Reading is a reading of a stream that nobody but a test looks at.
 type Reading struct{ r *reading }
 

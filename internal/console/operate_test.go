@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -293,6 +294,19 @@ func TestAFileIsForThoseWhoMayReveal(t *testing.T) {
 	}
 	if got := as("bob", form); got.status != http.StatusForbidden || strings.Contains(got.body, "+1202") {
 		t.Errorf("who may not: %d", got.status)
+	}
+	large := url.Values{"level": {"session"}, "format": {"ndjson"}, "reveal": {"1"}}
+	undo := console.DownloadAtMost(100)
+	if got := as("ada", large); got.status != http.StatusRequestEntityTooLarge || !strings.Contains(got.body, "choose less") || strings.Contains(got.body, "+1202") {
+		t.Errorf("a file that is too large: %d %s", got.status, got.body)
+	}
+	undo()
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	if got := as("ada", form); got.status != http.StatusServiceUnavailable {
+		t.Errorf("without a place to make it: %d", got.status)
+	}
+	if n := strings.Count(w.log.String(), "a file of calls"); n != 1 {
+		t.Errorf("files that were not given have %d lines in the log", n-1)
 	}
 	form.Set("format", "exe")
 	if got := as("ada", form); got.status != http.StatusBadRequest {
