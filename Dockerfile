@@ -14,7 +14,9 @@ FROM gcr.io/distroless/static:nonroot
 COPY --from=build /out/legato /usr/local/bin/legato
 # A volume takes the ownership of the directory that it is first mounted on.
 COPY --from=build --chown=65532:65532 /out/data /data
+# A loader answers where the health check asks, too.
 ENV LEGATO_ADMIN_LISTEN=:8081 \
+    LEGATO_LOAD_ADMIN_LISTEN=:8081 \
     LEGATO_DATA_DIR=/data
 VOLUME /data
 # Webhooks, operators, NATS (only when LEGATO_NATS_LISTEN opens it, with a login).

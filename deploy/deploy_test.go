@@ -147,6 +147,9 @@ func theImage(t *testing.T) image {
 		admin:      match(t, "the Dockerfile", dockerfile, `LEGATO_ADMIN_LISTEN=:(\d+)`),
 		stopWithin: time.Duration(seconds) * time.Second,
 	}
+	if loader := match(t, "the Dockerfile", dockerfile, `LEGATO_LOAD_ADMIN_LISTEN=:(\d+)`); loader != i.admin {
+		t.Errorf("a loader answers on port %s, and the health check asks port %s", loader, i.admin)
+	}
 	if want := "EXPOSE " + i.webhooks + " " + i.admin; !strings.Contains(dockerfile, want) {
 		t.Errorf("the Dockerfile has no %q", want)
 	}
