@@ -169,6 +169,42 @@ func TestALoaderSaysWhetherItIsReadyAndHowFarItIs(t *testing.T) {
 	postgrestest.Compare(t.Context(), t, pg.Connect(pg.Admin()), loadtest.Fold(t.Context(), t, w.js, w.stream))
 }
 
+func TestALoaderThatWaitsForAnotherOneIsReady(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := filepath.Join(t.TempDir(), "calls")
+	// said is what it answers at a path of its admin listener, once that has something in it.
+	said := func(l *legatotest.Process, path, what string) {
+		t.Helper()
+		health := l.Logged("watch")["health"].(string)
+		legatotest.Eventually(t, what, func() error {
+			response, err := http.Get(strings.TrimSuffix(health, "/readyz") + path)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if err == nil && (response.StatusCode != http.StatusOK || !strings.Contains(string(body), what)) {
+				err = fmt.Errorf("it answers %d, %.200s", response.StatusCode, body)
+			}
+			return err
+		})
+	}
+	first := w.loader(dir, "--admin-listen=127.0.0.1:0")
+	said(first, "/readyz", "ready\n")
+	loadtest.Plan{Legs: 20}.Publish(t, w.nc)
+	second := w.loader(dir, "--admin-listen=127.0.0.1:0")
+	said(second, "/readyz", "ready, but: open the warehouse: another loader writes into "+dir+"; this one takes over when that one ends\n")
+	for _, metric := range []string{"\nlegato_ready 1\n", "\nlegato_load_failures_total 0\n", "\nlegato_load_lag_seconds 0\n"} {
+		said(second, "/metrics", metric)
+	}
+	if _, err := first.Terminate(); err != nil {
+		t.Error(err)
+	}
+	said(second, "/readyz", "ready\n")
+	w.settled("warehouse")
+}
+
 var speed = flag.Int("load.speed", 0, "measure how fast so many legs are loaded; the figures of docs/warehouse.md have 100000. 0: do not")
 
 // TestHowFastAWarehouseIsLoaded measures, and asserts nothing but that everything is there: a machine is shared.

@@ -64,7 +64,7 @@ func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.L
 	}
 	registry.MustRegister(loader, readyMetric(a))
 	registry.MustRegister(natsMetrics(nc, "")...)
-	a.setReadiness(func() ([]string, error) { return nil, loading(nc, loader.Progress()) })
+	a.setReadiness(func() ([]string, error) { return loading(nc, loader.Progress()) })
 	group, running := errgroup.WithContext(ctx)
 	watching, stop := context.WithCancel(running)
 	group.Go(func() error {
@@ -80,19 +80,22 @@ func Load(ctx context.Context, set LoadSettings, target load.Target, log *slog.L
 	return errors.Join(err, target.Close(flushing))
 }
 
-// loading reports why nothing is loaded, nil when something is or could be.
-func loading(nc *nats.Conn, p load.Progress) error {
+// loading reports why nothing is loaded, nil when something is or could be. One that waits for another loader to end is ready for
+// that: a rollout that waits for the new one first would never end otherwise.
+func loading(nc *nats.Conn, p load.Progress) (warnings []string, err error) {
 	switch {
 	case !nc.IsConnected():
-		return errors.New("not connected to NATS")
+		return nil, errors.New("not connected to NATS")
 	case natsd.RefusedAck(nc.LastError()):
-		return fmt.Errorf("what was loaded cannot be acknowledged, and is loaded again and again: %w", nc.LastError())
+		return nil, fmt.Errorf("what was loaded cannot be acknowledged, and is loaded again and again: %w", nc.LastError())
+	case errors.Is(p.Failure, load.ErrStandby):
+		return []string{p.Failure.Error()}, nil
 	case p.Failure != nil:
-		return p.Failure
+		return nil, p.Failure
 	case p.LastBatch.IsZero():
-		return errors.New("nothing has been loaded yet")
+		return nil, errors.New("nothing has been loaded yet")
 	case time.Since(p.LastBatch) > loadingWithin:
-		return fmt.Errorf("the warehouse has not taken anything for %v", time.Since(p.LastBatch).Round(time.Second))
+		return nil, fmt.Errorf("the warehouse has not taken anything for %v", time.Since(p.LastBatch).Round(time.Second))
 	}
-	return nil
+	return nil, nil
 }

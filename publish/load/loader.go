@@ -110,12 +110,19 @@ func (l *Loader) Run(ctx context.Context) error {
 			return err
 		}
 		l.state.failed(err)
-		if pending, known := l.pending(ctx); known {
-			l.state.left(pending)
+		standby := errors.Is(err, ErrStandby)
+		if !standby { // what is pending is the other one's
+			if pending, known := l.pending(ctx); known {
+				l.state.left(pending)
+			}
 		}
 		if time.Since(warned) >= warnEvery {
 			warned = time.Now()
-			l.cfg.Logger.Warn("loading has stopped, trying again", "error", err)
+			if standby {
+				l.cfg.Logger.Info("loading waits for another loader", "error", err)
+			} else {
+				l.cfg.Logger.Warn("loading has stopped, trying again", "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():

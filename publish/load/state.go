@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ type Progress struct {
 	Stored time.Time
 	// LastBatch is when the target last took a batch, or was found with nothing to do.
 	LastBatch time.Time
-	// Failure is why nothing is loaded. Nil: nothing fails.
+	// Failure is why nothing is loaded, as ErrStandby while another loader does. Nil: nothing fails.
 	Failure error
 }
 
@@ -59,7 +60,9 @@ func (s *state) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failure = err
-	s.failures++
+	if !errors.Is(err, ErrStandby) {
+		s.failures++
+	}
 }
 
 // left notes how many messages are still to be loaded while nothing is.

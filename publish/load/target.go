@@ -62,7 +62,8 @@ type Rejected struct {
 // Target is a warehouse. Its methods are called by one goroutine at a time.
 type Target interface {
 	// Open connects, makes or completes the tables, and returns the identity of the warehouse: what it was given when
-	// it was first used. Opening again checks that it can still be reached. It fails with ErrConfig when trying again cannot help.
+	// it was first used. Opening again checks that it can still be reached. It fails with ErrConfig when trying again cannot help, and
+	// with ErrStandby while another loader has to end first.
 	Open(ctx context.Context) (identity string, err error)
 	// Load makes the rows last, each whole or not at all. Of each leg and session there is one row at most, unless the target is a
 	// Batching that wants every message. A row replaces what stands under its id only if its revision is higher. It returns how many
@@ -102,6 +103,9 @@ type Batches struct {
 
 // ErrConfig is wrapped by errors that only somebody who changes settings, permissions or tables can put right.
 var ErrConfig = errors.New("it has to be put right first")
+
+// ErrStandby is wrapped by the error of Open while another loader has the warehouse. Nothing is wrong then.
+var ErrStandby = errors.New("this one takes over when that one ends")
 
 // Refusal is the error of a target that does not take the content of rows.
 type Refusal struct {

@@ -160,7 +160,7 @@ func (t *Target) take() error {
 	}
 	if err := files.Lock(f); err != nil {
 		if errors.Is(err, files.ErrHeld) {
-			err = fmt.Errorf("another loader writes into %s; this one takes over when that one ends", t.dir)
+			err = fmt.Errorf("another loader writes into %s; %w", t.dir, load.ErrStandby)
 		}
 		return errors.Join(err, f.Close())
 	}

@@ -466,7 +466,7 @@ func TestASecondLoaderWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := second.Open(t.Context()); err == nil || errors.Is(err, load.ErrConfig) || !strings.Contains(err.Error(), "another loader writes into") {
+	if _, err := second.Open(t.Context()); !errors.Is(err, load.ErrStandby) || !strings.Contains(err.Error(), "another loader writes into") {
 		t.Errorf("a second loader: %v", err)
 	}
 	if err := first.Close(t.Context()); err != nil {
