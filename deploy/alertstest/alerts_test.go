@@ -26,10 +26,13 @@ import (
 )
 
 // healthy is a minute-by-minute record of a replica at work: 600 webhooks, 60 legs and 120 status
-// requests a minute, a second and a half to a summary, and something in flight now and then.
+// requests a minute, a second and a half to a summary, and something in flight now and then. A loader runs beside it.
 const healthy = `
 	up{job="legato",instance="a"} 1x60
 	legato_build_info{job="legato",instance="a",version="v1"} 1x60
+	legato_log_position{job="legato",instance="a"} 0+700x60
+	legato_build_info{job="legato-load",instance="l",version="v1"} 1x60
+	legato_ready{job="legato-load",instance="l"} 1x60
 	legato_ready{job="legato",instance="a"} 1x60
 	legato_nats_connected{job="legato",instance="a"} 1x60
 	legato_webhooks_total{job="legato",instance="a",result="stored",type="call.hangup"} 0+600x60
@@ -78,7 +81,7 @@ const healthy = `
 // the same series. An empty line takes the series away.
 var faults = map[string][]string{
 	"LegatoReplicaDown":          {`up{job="legato",instance="a"} 1x20 0x40`},
-	"LegatoGone":                 {`legato_build_info{job="legato",instance="a",version="v1"}`},
+	"LegatoGone":                 {`legato_build_info{job="legato",instance="a",version="v1"}`, `legato_log_position{job="legato",instance="a"}`},
 	"LegatoNotReady":             {`legato_ready{job="legato",instance="a"} 1x20 0x40`},
 	"LegatoNATSDisconnected":     {`legato_nats_connected{job="legato",instance="a"} 1x20 0x40`},
 	"LegatoWebhooksNotStored":    {`legato_webhooks_total{job="legato",instance="a",result="log_unavailable",type="none"} 0x20 0+1x40`},
