@@ -231,7 +231,7 @@ func (b *batch) add(m jetstream.Msg, meta *jetstream.MsgMetadata, origin Origin,
 		return
 	}
 	id := [2]string{row.Key.Kind, row.ID()}
-	if have, ok := b.newest[id]; !ok || have.Revision < row.Revision {
+	if have, ok := b.newest[id]; !ok || have.Revision <= row.Revision {
 		b.newest[id] = row
 	}
 }

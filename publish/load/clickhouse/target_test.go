@@ -201,6 +201,24 @@ func TestABadRowNeverStopsThoseBehindIt(t *testing.T) {
 	}
 }
 
+// What NATS has lost with its power is published again, by a log that may know more by then.
+func TestOfTheSameRevisionWhatCameLastStands(t *testing.T) {
+	url := clickhousetest.Run(t)
+	s := natsdtest.Run(t)
+	loader(t, s, url)
+	conn := connect(t, url)
+	for _, caller := range []string{"first", "second"} {
+		body := fmt.Sprintf(`{"kind":"leg","schema":1,"revision":1,"call_session_id":"s","call_leg_id":"l","caller_name":%q}`, caller)
+		if _, err := s.JS.PublishMsg(t.Context(), loadtest.Message{Subject: "calls.leg.completed.17.s.l", Body: []byte(body)}.Msg()); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, s)
+		if got := texts(t, conn, "SELECT assumeNotNull(caller_name) FROM legato.legs"); len(got) != 1 || got[0] != caller {
+			t.Errorf("after %s: %v", caller, got)
+		}
+	}
+}
+
 func TestTablesAreOnlyAddedTo(t *testing.T) {
 	url := clickhousetest.Run(t)
 	open := func() (string, error) {

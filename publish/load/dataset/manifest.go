@@ -277,7 +277,7 @@ CREATE OR REPLACE VIEW session_revisions AS SELECT * FROM read_parquet(getvariab
 
 -- The newest revision of each.
 CREATE OR REPLACE VIEW legs AS SELECT * FROM leg_revisions
-  QUALIFY row_number() OVER (PARTITION BY call_leg_id ORDER BY revision DESC) = 1;
+  QUALIFY row_number() OVER (PARTITION BY call_leg_id ORDER BY revision DESC, published_at DESC) = 1;
 CREATE OR REPLACE VIEW sessions AS SELECT * FROM session_revisions
-  QUALIFY row_number() OVER (PARTITION BY call_session_id ORDER BY revision DESC) = 1;
+  QUALIFY row_number() OVER (PARTITION BY call_session_id ORDER BY revision DESC, published_at DESC) = 1;
 `

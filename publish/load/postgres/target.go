@@ -6,7 +6,8 @@
 // What it guarantees:
 //   - The legs of a batch are one transaction and its sessions another. The rows of a list change in the transaction of the row
 //     that they belong to.
-//   - A row gives way only to a higher revision, also when several loaders write at once.
+//   - A row gives way only to a higher revision, also when several loaders write at once, or to the same one that was
+//     published later: what NATS loses with the power is published again, by a log that may know more by then.
 //   - Migrations only add, under an advisory lock, and only where something is missing: a role that may
 //     write the rows and nothing else is enough once the tables are there.
 //   - What PostgreSQL says about the content of a row is not repeated; its SQLSTATE is.
@@ -155,7 +156,8 @@ func (p parent) upsert() string {
 		fmt.Fprintf(&set, "%q = excluded.%q", c.name, c.name)
 	}
 	return fmt.Sprintf(`INSERT INTO %[1]s.%[2]s AS old (%[3]s) SELECT %[3]s FROM %[4]s
-ON CONFLICT (%[5]q) DO UPDATE SET %[6]s WHERE excluded.revision > old.revision
+ON CONFLICT (%[5]q) DO UPDATE SET %[6]s
+WHERE excluded.revision > old.revision OR excluded.revision = old.revision AND excluded.published_at > old.published_at
 RETURNING %[5]q, xmax = 0`, Schema, p.name, quoted(p.names()), p.staged(), p.id, set.String())
 }
 

@@ -112,8 +112,14 @@ func TestABadRowNeverStopsThoseBehindIt(t *testing.T) {
 func TestAnOlderRevisionNeverReplacesANewerOne(t *testing.T) {
 	pg := postgrestest.Run(t, "fsync=off")
 	s := natsdtest.Run(t)
+	at := 0
 	body := func(revision int, events string) string {
-		return fmt.Sprintf(`{"kind":"leg","schema":1,"revision":%d,"call_session_id":"s","call_leg_id":"l","events":[%s]}`, revision, events)
+		return fmt.Sprintf(`{"kind":"leg","schema":1,"revision":%d,"call_session_id":"s","call_leg_id":"l","published_at":"2026-03-02T09:00:%02d.000000Z","events":[%s]}`,
+			revision, at, events)
+	}
+	later := func(body func(int, string) string, revision int, events string) string {
+		at++
+		return body(revision, events)
 	}
 	loader(t, s, pg.Admin(), "warehouse")
 	conn := pg.Connect(pg.Admin())
@@ -124,6 +130,7 @@ func TestAnOlderRevisionNeverReplacesANewerOne(t *testing.T) {
 		{body(1, `{"id":"a"}`), "2 a,b,c"},
 		{body(2, `{"id":"other"}`), "2 a,b,c"},
 		{body(3, `{"id":"d"}`), "3 d"},
+		{later(body, 3, `{"id":"e"}`), "3 e"}, // as after a power cut
 		{body(4, ``), "4 "},
 	} {
 		verb := "amended"
