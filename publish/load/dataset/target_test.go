@@ -326,7 +326,12 @@ func TestWhatMessagesAreToldByStaysSmall(t *testing.T) {
 	rows, _ := parsed(t, loadtest.Plan{Legs: 40})
 	for i := range rows {
 		rows[i].Origin.At = loadtest.Began.Add(time.Duration(i) * time.Minute)
-		apply(t, target, rows[i:i+1], 1)
+		if _, err := target.Load(t.Context(), rows[i:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := target.Commit(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	if n := len(read(t, dir).Streams[0].Marks); len(rows) < 100 || n != 64 {
 		t.Errorf("after %d batches the manifest has %d marks", len(rows), n)
