@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/legato-calls/legato/internal/files"
 )
 
@@ -17,6 +19,38 @@ var ErrDirInUse = errors.New("data directory is in use")
 // lockName is the file in the data directory that a running server holds locked.
 // nats-server itself guards nothing: two of them on one directory corrupt it.
 const lockName = "legato.lock"
+
+// stoppedName is the file in the data directory that says that the server there was stopped in order, and that all it has
+// written is on the disk.
+const stoppedName = "legato.stopped"
+
+// markStopped says that a server was stopped in order.
+func markStopped(dir string) error {
+	path := filepath.Join(dir, stoppedName)
+	return files.Put(path+".new", path, nil, 0o600)
+}
+
+// dropIndexes removes what the server has noted of its streams, index.db, unless it was stopped in order, and returns of
+// how many. A note is written every two minutes and at a stop, whole or not at all, and the messages that it tells of are
+// synced later: with the power their end may go, and the note stay. The server would take them for deleted, and number
+// the next message behind them. Without a note it reads what messages there are, as it mostly does anyway after such an
+// end, since a note that is older than its messages is of no use to it; and it puts back consumers that are beyond them.
+func dropIndexes(dir string) (dropped int, err error) {
+	switch err := os.Remove(filepath.Join(dir, stoppedName)); {
+	case err == nil:
+		// It must not come back with the power, beside what is noted from now on.
+		return 0, files.SyncDir(dir)
+	case !errors.Is(err, fs.ErrNotExist):
+		return 0, fmt.Errorf("start embedded NATS: %w", err)
+	}
+	indexes, err := fs.Glob(os.DirFS(dir), server.JetStreamStoreDir+"/*/streams/*/msgs/index.db")
+	for _, index := range indexes {
+		if err := os.Remove(filepath.Join(dir, index)); err != nil {
+			return 0, fmt.Errorf("start embedded NATS: %w", err)
+		}
+	}
+	return len(indexes), err
+}
 
 // Shares of the disk, in percent, that the streams of an embedded server may
 // take. The rest stays free, since a disk that ran full once stops JetStream

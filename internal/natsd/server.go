@@ -60,6 +60,7 @@ type Config struct {
 // Server is a running embedded nats-server.
 type Server struct {
 	nats   *server.Server
+	dir    string
 	listen string
 	auth   Auth
 	lock   *dirLock
@@ -105,7 +106,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	return &Server{nats: ns, listen: cfg.Listen, auth: cfg.Auth, lock: lock, log: log, stopped: make(chan struct{})}, nil
+	return &Server{nats: ns, dir: opts.StoreDir, listen: cfg.Listen, auth: cfg.Auth, lock: lock, log: log, stopped: make(chan struct{})}, nil
 }
 
 func serverOptions(cfg Config) (*server.Options, error) {
@@ -194,6 +195,13 @@ func startServer(opts *server.Options, cfg Config, log *slog.Logger) (*server.Se
 	if err != nil {
 		return nil, fmt.Errorf("make embedded NATS in %s: %w", opts.StoreDir, err)
 	}
+	dropped, err := dropIndexes(opts.StoreDir)
+	if err != nil {
+		return nil, err
+	}
+	if dropped > 0 {
+		log.Info("NATS was not stopped in order: what it noted of its streams is made again from all their messages", "streams", dropped)
+	}
 	bridge := &logBridge{log: log}
 	ns.SetLoggerV2(bridge, false, false, false)
 	ns.Start()
@@ -246,12 +254,14 @@ func (s *Server) Sync(stream string) error {
 	if stream != "" {
 		dir = filepath.Join(dir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream, "msgs")
 	}
+	return syncBelow(dir, time.Time{})
+}
+
+// syncBelow syncs what lies below a directory and was written since then.
+func syncBelow(dir string, since time.Time) error {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && (d.Type().IsRegular() || d.IsDir()) {
-			var f *os.File
-			if f, err = os.Open(path); err == nil {
-				err = errors.Join(f.Sync(), f.Close())
-			}
+			err = syncIfNewer(path, d, since)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the server removes files as it goes
@@ -264,15 +274,31 @@ func (s *Server) Sync(stream string) error {
 	return nil
 }
 
-// Shutdown stops the server, waits until its streams are closed, and gives the data directory free. When ctx ends
-// first it returns ctx's error and the directory stays held until the stop is complete or the process ends. A
+func syncIfNewer(path string, d fs.DirEntry, since time.Time) error {
+	info, err := d.Info()
+	if err != nil || info.ModTime().Before(since) {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Shutdown stops the server, waits until its streams are closed and on the disk, and gives the data directory free. When
+// ctx ends first it returns ctx's error and the directory stays held until the stop is complete or the process ends. A
 // second call waits for the same stop.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() {
 		go func() {
 			defer close(s.stopped)
+			works := s.nats.JetStreamEnabled() // it ends where the disk cannot be written
 			s.nats.Shutdown()
 			s.nats.WaitForShutdown()
+			if works {
+				s.settle()
+			}
 			s.stopErr = s.lock.release()
 		}()
 	})
@@ -281,6 +307,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return s.stopErr
 	case <-ctx.Done():
 		return fmt.Errorf("stop embedded NATS: %w", ctx.Err())
+	}
+}
+
+// settle has the next start go by what the server has noted of its streams.
+func (s *Server) settle() {
+	// What was written before that the server has synced itself: to sync each file would take longer than a stop may.
+	err := syncBelow(filepath.Join(s.dir, server.JetStreamStoreDir), time.Now().Add(-SyncedAfter))
+	if err == nil {
+		err = markStopped(s.dir)
+	}
+	if err != nil {
+		s.log.Warn("NATS was stopped, and what it has stored may not be on the disk: the next start reads all of it", "error", err)
 	}
 }
 

@@ -174,6 +174,58 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 }
 
+// A power cut keeps what the server has noted of a stream, which takes the place of its former self, and loses the end of the
+// messages beside it: the server would take those for deleted, and go on behind them.
+func TestWhatIsNotedOfAStreamDoesNotOutliveItsMessages(t *testing.T) {
+	const index = "jetstream/$G/streams/S/msgs/index.db"
+	dir, cut := t.TempDir(), t.TempDir()
+	publish := func(s *natsd.Server, n int) jetstream.StreamState {
+		nc, err := s.Connect("test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		js := natsdtest.JetStream(t, nc)
+		stream, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			if _, err := js.Publish(t.Context(), "s", []byte("message")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State
+	}
+	s := start(t, natsd.Config{DataDir: dir})
+	publish(s, 1)
+	stop(t, s)
+	s = start(t, natsd.Config{DataDir: dir})
+	if _, err := os.Stat(filepath.Join(dir, index)); err != nil {
+		t.Errorf("after a stop in order the server reads all messages: %v", err)
+	}
+	publish(s, 49)
+	if err := os.CopyFS(cut, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	publish(s, 50)
+	stop(t, s)
+	noted, err := os.ReadFile(filepath.Join(dir, index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cut, index), noted, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := publish(start(t, natsd.Config{DataDir: cut}), 1); got.LastSeq != 51 || got.Msgs != 51 {
+		t.Errorf("after 50 messages that were on the disk the next one is %d of %d", got.LastSeq, got.Msgs)
+	}
+}
+
 func TestServerLogsThroughSlog(t *testing.T) {
 	var lines lockedBuffer
 	log := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
