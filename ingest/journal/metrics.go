@@ -56,7 +56,7 @@ func newMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"cause"}),
 		Lost: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_lost_total",
-			Help: "Entries that were missing in the middle of the log when it was read.",
+			Help: "Entries that were missing in the middle of the log when it was read, or of its copy when that went on.",
 		}),
 		Foreign: f.NewCounter(prometheus.CounterOpts{
 			Name: "legato_log_foreign_total",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ func ServerFails(err error) bool {
 type copier struct {
 	upto   atomic.Uint64
 	health journal.Health
+	// lacks is how many entries it lacks, as was said last; it is for the copying goroutine alone.
+	lacks int
 }
 
 // Copying tells what keeps the log from being copied.
@@ -148,7 +151,7 @@ func (j *Journal) resume(ctx context.Context) (uint64, error) {
 	// The last message must be the log's.
 	m, err := stream.GetMsg(ctx, upto)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return upto, nil // it was trimmed
+		return upto, j.tellLacking(ctx, stream, first) // it is lost, or all is trimmed
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read the end of the copy of the log: %w", err)
@@ -160,7 +163,27 @@ func (j *Journal) resume(ctx context.Context) (uint64, error) {
 	if e := call.ReadEntry(j.cfg.Prefix, m.Subject, m.Header); len(entries) == 0 || e.ID != entries[0].ID || e.Topic != entries[0].Topic {
 		return 0, fmt.Errorf("at %d: %w", upto, ErrForeign)
 	}
-	return upto, nil
+	return upto, j.tellLacking(ctx, stream, first)
+}
+
+// tellLacking tells which entries of the log, which begins at first, the copy has lost from between its own. NATS takes no
+// message at an earlier sequence, so they stay away. What is missing before its first one was trimmed, or its age did it.
+func (j *Journal) tellLacking(ctx context.Context, stream jetstream.Stream, first uint64) error {
+	if stream.CachedInfo().State.NumDeleted == 0 {
+		return nil
+	}
+	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
+	if err != nil {
+		return fmt.Errorf("look for what the copy of the log lacks: %w", err)
+	}
+	lacking := slices.DeleteFunc(info.State.Deleted, func(seq uint64) bool { return seq < first })
+	if more := len(lacking) - j.copy.lacks; more > 0 {
+		j.log.Error("the copy of the log has lost entries: who reads it does not get them, applications included",
+			"from", lacking[0], "to", lacking[len(lacking)-1], "entries", len(lacking))
+		j.Metrics.Lost.Add(float64(more))
+	}
+	j.copy.lacks = len(lacking)
+	return nil
 }
 
 // publish copies entries in order. Each is stored only right after the one before, so the acknowledgement of the last

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
@@ -418,6 +419,108 @@ func TestTheCopyGoesOnWhereTheStreamEnds(t *testing.T) {
 			j = w.opened(t)
 			appendAll(t, j, 101, 150)
 			wantSame(t, logged(t, j, 150), w.copied(t, j))
+		})
+	}
+}
+
+// What the server has noted of the copy may be on the disk, and the end of the copy not.
+func TestTheCopyIsWholeAgainAfterAPowerCut(t *testing.T) {
+	t.Parallel()
+	const index = "jetstream/$G/streams/CALL_EVENTS/msgs/index.db"
+	dir, cut := t.TempDir(), t.TempDir()
+	w := &world{natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{Copy: true}), natsdtest.WithDataDir(dir)), filepath.Join(t.TempDir(), "log")}
+	j := w.open(t)
+	appendAll(t, j, 1, 50)
+	w.copied(t, j)
+	if err := os.CopyFS(cut, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, 51, 100)
+	end(t, j)
+	w.Stop()
+	noted, err := os.ReadFile(filepath.Join(dir, index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cut, index), noted, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Server = natsdtest.Run(t, natsdtest.WithLimits(natsd.Limits{Copy: true}), natsdtest.WithDataDir(cut))
+	j = w.opened(t)
+	appendAll(t, j, 101, 110)
+	wantSame(t, logged(t, j, 110), w.copied(t, j))
+}
+
+func TestWhatTheCopyLacksIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		lost []uint64
+		want string // of the line; empty: there is none
+	}{
+		"nothing":               {},
+		"the first ones":        {lost: []uint64{1, 2}}, // as an age does
+		"all":                   {lost: []uint64{1, 2, 3, 4, 5, 6}},
+		"some between":          {lost: []uint64{3, 4}, want: "from=3 to=4 entries=2"},
+		"the end":               {lost: []uint64{5, 6}, want: "from=5 to=6 entries=2"},
+		"some and some further": {lost: []uint64{2, 4, 5}, want: "from=2 to=5 entries=3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			events, err := w.JS.Stream(t.Context(), w.Layout.Events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := events.CachedInfo().Config
+			config.DenyDelete = false
+			if err := w.JS.DeleteStream(t.Context(), config.Name); err != nil {
+				t.Fatal(err)
+			}
+			if events, err = w.JS.CreateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			j := w.open(t)
+			appendAll(t, j, 1, 6)
+			w.copied(t, j)
+			end(t, j)
+			for _, seq := range tt.lost {
+				if err := events.DeleteMsg(t.Context(), seq); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var said lines
+			cfg := w.config()
+			cfg.Logger = slog.New(slog.NewTextHandler(&said, nil))
+			if j, err = disk.Open(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			defer end(t, j)
+			appendAll(t, j, 7, 7)
+			w.copied(t, j)
+			// A copy that is refused is looked at again.
+			config.MaxMsgs = 1
+			if _, err := w.JS.UpdateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			appendAll(t, j, 8, 8)
+			eventually(t, "the copy to be refused", func() bool { return j.Copying().Err != nil })
+			config.MaxMsgs = -1
+			if _, err := w.JS.UpdateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			w.copied(t, j)
+			const line = "the copy of the log has lost entries"
+			if got := strings.Count(said.String(), line); got != min(1, len(tt.want)) || !strings.Contains(said.String(), tt.want) {
+				t.Errorf("it is said %d times, want %q:\n%s", got, tt.want, said.String())
+			}
+			missing := 0
+			if tt.want != "" {
+				missing = len(tt.lost)
+			}
+			var counted dto.Metric
+			if err := j.Metrics.Lost.Write(&counted); err != nil || counted.GetCounter().GetValue() != float64(missing) {
+				t.Errorf("%v entries are counted, want %d (%v)", counted.GetCounter().GetValue(), missing, err)
+			}
 		})
 	}
 }
