@@ -118,7 +118,7 @@ const (
 // NewAppender returns an appender that takes nothing before Run.
 func NewAppender(cfg Config) *Appender {
 	return &Appender{
-		cfg: cfg, log: cfg.Logger, js: cfg.JetStream, Metrics: newMetrics(cfg.Registerer), Known: NewRecent(),
+		cfg: cfg, log: cfg.Logger, js: cfg.JetStream, Metrics: newMetrics(), Known: NewRecent(),
 		foreign: rate.Sometimes{Interval: sayEvery}, unsurveyed: rate.Sometimes{Interval: sayEvery},
 		// As many as may wait for the write under way; a caller beyond it waits in its own context.
 		pending: make(chan *write, 4*maxBatch),
@@ -126,12 +126,18 @@ func NewAppender(cfg Config) *Appender {
 	}
 }
 
-// Run looks at the log's stream, and begins to take appends for a form of the log. Close must be called then. It fails when
-// the stream cannot be looked at.
+// Run looks at the log's stream, registers the metrics, and begins to take appends for a form of the log. Close must be
+// called then. It fails when the stream cannot be looked at, and when there are such metrics already.
 func (a *Appender) Run(ctx context.Context, form Form) error {
 	a.form = form
 	if err := a.survey(ctx); err != nil {
 		return err
+	}
+	if a.cfg.Registerer != nil {
+		// Not before: what fails until here is tried again by another appender, and no name is registered twice.
+		if err := a.cfg.Registerer.Register(a.Metrics.all); err != nil {
+			return fmt.Errorf("register the log's metrics: %w", err)
+		}
 	}
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	a.close = sync.OnceFunc(func() {

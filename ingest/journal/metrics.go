@@ -26,10 +26,13 @@ type Metrics struct {
 	lag      prometheus.Gauge
 	storage  *prometheus.GaugeVec
 	refusing prometheus.Gauge
+	// all has them, and is registered when the log is open.
+	all *prometheus.Registry
 }
 
-func newMetrics(r prometheus.Registerer) *Metrics {
-	f := promauto.With(r)
+func newMetrics() *Metrics {
+	all := prometheus.NewRegistry()
+	f := promauto.With(all)
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
@@ -74,6 +77,7 @@ func newMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"limit"}),
 		refusing: gauge("legato_storage_refusing",
 			"1 while webhooks that begin a call are refused, since the rest of the storage is kept for calls that are on their way, else 0."),
+		all: all,
 	}
 	for _, name := range limitNames {
 		m.storage.WithLabelValues(name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strconv"
@@ -387,6 +388,29 @@ func TestAppendIsRefusedAtOnceWhileTheConnectionIsDown(t *testing.T) {
 	})
 	if err := j.Failure(); err != nil {
 		t.Errorf("after a success the journal fails with %v", err)
+	}
+}
+
+// A service that waits for its cluster opens the log again and again, with one registry.
+func TestALogThatCouldNotBeOpenedIsOpenedLater(t *testing.T) {
+	t.Parallel()
+	s := natsdtest.Run(t, natsdtest.WithoutStreams())
+	registry := prometheus.NewRegistry()
+	config := stream.Config{Config: journal.Config{Registerer: registry}}
+	config.JetStream, config.Stream, config.Logger = s.JS, logStream, slog.New(slog.DiscardHandler)
+	for range 2 {
+		if _, err := stream.Open(t.Context(), config); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Fatalf("without its stream the log is opened: %v", err)
+		}
+	}
+	if _, err := natsd.Manage(t.Context(), s.JS, s.Layout, natsd.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, s.JS, config).Append(t.Context(), entry(1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := batchSizes(t, registry).GetSampleCount(); got != 1 {
+		t.Errorf("%d writes are counted, want that of the log that was opened", got)
 	}
 }
 
