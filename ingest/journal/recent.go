@@ -29,9 +29,9 @@ const (
 	// two minutes; the log on the disk has nothing else than this, and what it takes twice is handed to applications
 	// twice. The fold sees the rest.
 	recentTurn = 2 * time.Minute
-	// maxRecent bounds a generation: measured, 35 bytes each, so 35 MB in all. At 10,000 events a second, with Legato's
+	// MaxRecent bounds a generation: measured, 35 bytes each, so 35 MB in all. At 10,000 events a second, with Legato's
 	// own entries, it lasts 40 s.
-	maxRecent = 500_000
+	MaxRecent = 500_000
 )
 
 // NewRecent returns one that remembers nothing.
@@ -74,22 +74,23 @@ func (r *Recent) Stored(id string, seq uint64) {
 	d := digestOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.turned) > recentTurn || len(r.now) >= maxRecent {
+	if time.Since(r.turned) > recentTurn || len(r.now) >= MaxRecent {
 		r.last, r.now, r.turned = r.now, make(generation), time.Now()
 	}
 	r.now[d] = seq
 }
 
 // Seen remembers an entry that was read from the log, whoever has stored it:
-// redeliveries reach any replica, also one that has just started.
-func (r *Recent) Seen(e *call.Entry) {
-	// What is older would only push out what may still come again.
+// redeliveries reach any replica, also one that has just started. It reports whether the entry is of late: what is older
+// would only push out what may still come again.
+func (r *Recent) Seen(e *call.Entry) bool {
 	if time.Since(e.ReceivedAt) > 2*recentTurn {
-		return
+		return false
 	}
 	if _, ok := r.Seq(e.ID); !ok {
 		r.Stored(e.ID, e.Seq)
 	}
+	return true
 }
 
 // Forget drops everything: the log that these ids were in is another one now.

@@ -264,6 +264,24 @@ func TestAFollowerThatSkimsIsHandedWhatItWants(t *testing.T) {
 	}
 }
 
+// What was stored before a crash, and not answered, comes again within seconds; a long log is not read by then.
+func TestWhatWasStoredLatelyIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := w.open(t)
+	appendAll(t, j, 1, 1500) // more than is read at once
+	end(t, j)
+	j = w.opened(t)
+	for _, n := range []int{1, 2, 700, 1500} {
+		if got, err := j.Append(t.Context(), event(n)); err != nil || !got.Duplicate || got.Seq != uint64(n) {
+			t.Errorf("event %d again: %+v, %v", n, got, err)
+		}
+	}
+	if got, err := j.Append(t.Context(), event(1501)); err != nil || got.Duplicate || got.Seq != 1501 {
+		t.Errorf("a new event: %+v, %v", got, err)
+	}
+}
+
 func TestTheStreamIsACopyOfTheLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

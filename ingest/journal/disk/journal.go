@@ -114,6 +114,7 @@ func (j *Journal) open(ctx context.Context) error {
 	if last, err = j.heal(ctx, last); err != nil {
 		return err
 	}
+	j.recall()
 	floor, err := j.floor(ctx, first, last)
 	if err != nil {
 		return err
@@ -121,6 +122,16 @@ func (j *Journal) open(ctx context.Context) error {
 	j.tail = newTail(first, last)
 	j.queue = newQueue(j, floor)
 	return nil
+}
+
+// recall makes known what was stored lately: among the first webhooks is what came before a crash and was not answered, and
+// a long log has not been followed to its end by then. At what cannot be read it ends, which following the log says.
+func (j *Journal) recall() {
+	left := journal.MaxRecent
+	_ = j.store.newest(func(e *call.Entry) bool {
+		left--
+		return (e.Foreign || j.Known.Seen(e)) && left > 0
+	})
 }
 
 // newID returns the id of a log that begins.

@@ -224,6 +224,29 @@ func (s *store) glance(from uint64) (entries []*call.Entry, err error) {
 	return entries, it.Error()
 }
 
+// newest hands the entries to do, the last one first and without their bodies, as long as that wants more.
+func (s *store) newest(do func(*call.Entry) bool) (err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(0), UpperBound: []byte{entryKey + 1}})
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for valid := it.Last(); valid; valid = it.Prev() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		r, err := parseRecord(binary.BigEndian.Uint64(it.Key()[1:]), value)
+		if err != nil {
+			return err
+		}
+		if e := r.entry(string(value[:r.head])); !do(&e) {
+			return nil
+		}
+	}
+	return it.Error()
+}
+
 // pick returns the entries at some sequences, which rise: all of them, or the first ones, of about so many bytes.
 func (s *store) pick(seqs []uint64, bytes int) (entries []*call.Entry, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(seqs[0]), UpperBound: key(seqs[len(seqs)-1] + 1)})
