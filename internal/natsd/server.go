@@ -5,7 +5,8 @@
 // *nats.Conn and a [Layout] of stream and subject names that exist as wanted.
 //
 // What it guarantees:
-//   - An embedded server acknowledges a message when it has written it, and syncs it within [SyncedAfter]. It has its data
+//   - An embedded server acknowledges a message when it has written it, and syncs it within [SyncedAfter]. What it has lost
+//     with the power it does not count as deleted: the next message has the first sequence that is free. It has its data
 //     directory to itself, and does not listen beyond loopback unless it asks its clients for a login.
 //   - A connection never buffers a publish while it is disconnected: what is not
 //     sent fails at once, and the caller decides.
