@@ -25,10 +25,10 @@ type generation map[digest]uint64
 type digest [16]byte
 
 const (
-	// recentTurn: Telnyx repeats a webhook within a minute (retries_ms add up to at most 60 s). A stream knows an id for
-	// two minutes; the log on the disk has nothing else than this, and what it takes twice is handed to applications
-	// twice. The fold sees the rest.
-	recentTurn = 2 * time.Minute
+	// RecentTurn is how long an id is remembered at least: Telnyx repeats a webhook within a minute (retries_ms add up to
+	// at most 60 s). A stream knows an id for two minutes; the log on the disk has nothing else than this, and what it
+	// takes twice is handed to applications twice. The fold sees the rest.
+	RecentTurn = 2 * time.Minute
 	// MaxRecent bounds a generation: measured, 35 bytes each, so 35 MB in all. At 10,000 events a second, with Legato's
 	// own entries, it lasts 40 s.
 	MaxRecent = 500_000
@@ -55,7 +55,7 @@ func (r *Recent) Seq(id string) (uint64, bool) {
 	d := digestOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.turned) > 2*recentTurn {
+	if time.Since(r.turned) > 2*RecentTurn {
 		// Where little is stored nothing turns them: what was said long ago can be said again.
 		r.forget()
 	}
@@ -74,23 +74,22 @@ func (r *Recent) Stored(id string, seq uint64) {
 	d := digestOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.turned) > recentTurn || len(r.now) >= MaxRecent {
+	if time.Since(r.turned) > RecentTurn || len(r.now) >= MaxRecent {
 		r.last, r.now, r.turned = r.now, make(generation), time.Now()
 	}
 	r.now[d] = seq
 }
 
 // Seen remembers an entry that was read from the log, whoever has stored it:
-// redeliveries reach any replica, also one that has just started. It reports whether the entry is of late: what is older
-// would only push out what may still come again.
-func (r *Recent) Seen(e *call.Entry) bool {
-	if time.Since(e.ReceivedAt) > 2*recentTurn {
-		return false
+// redeliveries reach any replica, also one that has just started.
+func (r *Recent) Seen(e *call.Entry) {
+	// What is older would only push out what may still come again.
+	if time.Since(e.ReceivedAt) > 2*RecentTurn {
+		return
 	}
 	if _, ok := r.Seq(e.ID); !ok {
 		r.Stored(e.ID, e.Seq)
 	}
-	return true
 }
 
 // Forget drops everything: the log that these ids were in is another one now.

@@ -298,7 +298,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			s.nats.Shutdown()
 			s.nats.WaitForShutdown()
 			if works {
-				s.settle()
+				s.stoppedInOrder()
 			}
 			s.stopErr = s.lock.release()
 		}()
@@ -311,8 +311,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// settle has the next start go by what the server has noted of its streams.
-func (s *Server) settle() {
+// stoppedInOrder has the next start go by what the server has noted of its streams.
+func (s *Server) stoppedInOrder() {
 	// What was written before that the server has synced itself: to sync each file would take longer than a stop may.
 	err := syncBelow(filepath.Join(s.dir, server.JetStreamStoreDir), time.Now().Add(-SyncedAfter))
 	if err == nil {

@@ -125,12 +125,19 @@ func (j *Journal) open(ctx context.Context) error {
 }
 
 // recall makes known what was stored lately: among the first webhooks is what came before a crash and was not answered, and
-// a long log has not been followed to its end by then. At what cannot be read it ends, which following the log says.
+// a long log has not been followed to its end by then. An entry takes 2.5 µs, so that this takes little more than a second at
+// the most. At what cannot be read it ends, which following the log says.
 func (j *Journal) recall() {
-	left := journal.MaxRecent
+	left, since := journal.MaxRecent, time.Now().Add(-journal.RecentTurn)
 	_ = j.store.newest(func(e *call.Entry) bool {
+		if e.ReceivedAt.Before(since) {
+			return false
+		}
+		if !e.Foreign {
+			j.Known.Seen(e)
+		}
 		left--
-		return (e.Foreign || j.Known.Seen(e)) && left > 0
+		return left > 0
 	})
 }
 
