@@ -86,9 +86,6 @@ type foldedCalls struct {
 // Session implements forward.Calls.
 func (c *foldedCalls) Session(ref call.Ref) call.SessionID { return c.table.Place(ref).Session }
 
-// Now implements forward.Calls.
-func (c *foldedCalls) Now() time.Time { return c.table.Now() }
-
 // errReplaying is the error of a question that the fold could answer before and cannot again yet.
 var errReplaying = errors.New("the log is being replayed")
 

@@ -126,6 +126,10 @@ func (r *runner) sweep(ctx context.Context, now time.Time) (dead bool) {
 		result := r.useless(ctx, it, now) // asked without the lock: it may have to wait for the fold
 		foldBehind = foldBehind || result == notFolded
 		r.mu.Lock()
+		if r.stopped {
+			r.mu.Unlock()
+			return true
+		}
 		switch {
 		case !r.breaker.open || it.state != waiting || r.held[it.heldKey()] != it:
 		case result.Final():

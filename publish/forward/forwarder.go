@@ -24,8 +24,6 @@ type Calls interface {
 	// Over reports whether the leg that a ref names, or without one its session, is over in a view of the log that
 	// has passed seq. It waits for that until ctx is done, and fails when it cannot tell.
 	Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error)
-	// Now is the time on the log's clock, which says when an event was received: on a cluster it is another machine's.
-	Now() time.Time
 }
 
 // Config says what is forwarded where. What may be left out says so.

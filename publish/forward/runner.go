@@ -211,14 +211,13 @@ func (r *runner) stale(ctx context.Context, it *item) Result {
 	return ""
 }
 
-// endsAt is when an item's time is over, by this machine's clock, which may differ from the log's.
+// endsAt is when an item's time is over. The fold's clock would not do: it is behind where the fold is, and what it has not
+// heard is all the likelier to be over.
 func (r *runner) endsAt(it *item) time.Time {
-	patience := r.cfg.For
 	if it.reports {
-		patience = r.cfg.ReportsFor
+		return it.entry.ReceivedAt.Add(r.cfg.ReportsFor)
 	}
-	ahead := time.Since(r.cfg.Calls.Now())
-	return it.entry.ReceivedAt.Add(ahead + patience)
+	return it.entry.ReceivedAt.Add(r.cfg.For)
 }
 
 // settle says what becomes of an item after an attempt, or without one. r.mu is held.

@@ -51,11 +51,7 @@ type fold struct {
 	over     map[call.LegID]bool
 	sessions map[call.ControlID]call.SessionID
 	blind    bool
-	// behind is how far the log's clock is behind this machine's.
-	behind time.Duration
 }
-
-func (f *fold) Now() time.Time { return time.Now().Add(-f.behind) }
 
 func (f *fold) Session(ref call.Ref) call.SessionID {
 	f.mu.Lock()
@@ -115,7 +111,6 @@ type event struct {
 	body, signature, timestamp             string
 	contentType, agent, trace              string
 	backfill                               bool
-	received                               time.Time
 }
 
 func (e event) entry() call.Entry {
@@ -137,11 +132,7 @@ func (w *world) put(event event) uint64 {
 	if e.ID = nuid.Next(); e.Ref.Empty() {
 		e.Ref.Session = "of-" + call.SessionID(e.ID) // no event is without one
 	}
-	m := &nats.Msg{Subject: e.Subject(w.nats.Layout.Prefix), Header: e.Header(), Data: e.Data}
-	if e.ReceivedAt = event.received; !e.ReceivedAt.IsZero() {
-		m.Header = e.CopyHeader(false)
-	}
-	ack, err := w.nats.JS.PublishMsg(w.t.Context(), m)
+	ack, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: e.Subject(w.nats.Layout.Prefix), Header: e.Header(), Data: e.Data})
 	if err != nil {
 		w.t.Fatal(err)
 	}
