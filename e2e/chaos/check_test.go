@@ -314,10 +314,31 @@ func (c *chaos) readStrayed() {
 		return
 	}
 	for _, m := range legatotest.Stored(c.t, c.js, "CALL_PARKED") {
-		if e := c.ledger.sent[identity(m.Data())]; e != nil && e.Deed == deedPlayed && strings.HasSuffix(m.Subject(), ".unknown_call") {
-			c.strayed[e.ID] = true
+		if !strings.HasSuffix(m.Subject(), ".unknown_call") {
+			continue
+		}
+		id := identity(m.Data())
+		// What the history says of such a call is nobody's delivery.
+		if e := c.ledger.sent[id]; e != nil && e.Deed == deedPlayed || c.recalled(m.Data()) {
+			c.strayed[id] = true
 		}
 	}
+}
+
+// recalled reports whether a body was made of a row of the history of a call that was played.
+func (c *chaos) recalled(body []byte) bool {
+	var e struct {
+		Data struct {
+			ID      string `json:"id"`
+			Payload struct {
+				Session string `json:"call_session_id"`
+			} `json:"payload"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(body, &e) != nil || !strings.HasPrefix(e.Data.ID, "recalled:") {
+		return false
+	}
+	return len(c.callOf(e.Data.Payload.Session).Legs) > 0
 }
 
 // checkParked looks for every parked body, byte for byte, and for others.
