@@ -39,6 +39,8 @@ type operators struct {
 	rolledBack []interval
 	// removed counts how often the summaries were.
 	removed int
+	// going are the messages of one that is being removed.
+	going []jetstream.Msg
 	// disk is a copy of the lone server's; next is when the next step is due.
 	disk  string
 	taken time.Time
@@ -164,19 +166,30 @@ func (c *chaos) takeAway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.ops.going = all
 	if err := c.js.DeleteStream(ctx, "CALLS"); err != nil {
-		return err
+		return err // it may be removed all the same
 	}
-	c.ops.kept, c.ops.removed = append(c.ops.kept, all...), c.ops.removed+1
+	c.tookAway()
 	return nil
+}
+
+// tookAway keeps what was read of a stream that is removed.
+func (c *chaos) tookAway() {
+	c.ops.kept, c.ops.removed, c.ops.going = append(c.ops.kept, c.ops.going...), c.ops.removed+1, nil
 }
 
 func (c *chaos) remakeSummaries(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, "CALLS")
-	if err == nil && stream.CachedInfo().Config.Sealed {
+	switch {
+	case err != nil && !errors.Is(err, jetstream.ErrStreamNotFound):
+		return err
+	case err == nil && stream.CachedInfo().Config.Sealed:
 		if err := c.takeAway(ctx); err != nil {
 			return err
 		}
+	case c.ops.going != nil:
+		c.tookAway() // the server was killed before it said so
 	}
 	_, err = natsd.Manage(ctx, c.js, c.layout, natsd.Limits{Replicas: max(1, len(c.nats)), Forward: true})
 	return err
