@@ -199,6 +199,13 @@ func (t *Table) Epoch() (log string, began time.Time) {
 	return t.progress.log.ID, t.progress.began
 }
 
+// Latest is when the newest entry that is folded was received, by the log's clock.
+func (t *Table) Latest() time.Time {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.progress.latest
+}
+
 // Now is the time on the log's clock.
 func (t *Table) Now() time.Time {
 	t.mu.RLock()

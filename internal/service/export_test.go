@@ -9,10 +9,10 @@ import (
 )
 
 // CallsOf answers forwarding's questions from a table of a log.
-func CallsOf(t *session.Table, log call.Log) forward.Calls {
-	return &foldedCalls{table: t, log: fixedLog{log}}
+func CallsOf(t *session.Table, log func() call.Log) forward.Calls {
+	return &foldedCalls{table: t, log: logOf(log)}
 }
 
-type fixedLog struct{ call.Log }
+type logOf func() call.Log
 
-func (l fixedLog) State(context.Context) (call.Log, error) { return l.Log, nil }
+func (l logOf) State(context.Context) (call.Log, error) { return l(), nil }

@@ -78,10 +78,18 @@ type foldedCalls struct {
 	summaries *publish.Publisher
 
 	mu sync.Mutex
-	// end is where the log ended when a replay was through, and replay is that one's signal.
+	// end is where the log ended when it was asked last, and replay is the signal of the replay that was through then.
 	end    uint64
+	asked  time.Time
 	replay <-chan struct{}
 }
+
+const (
+	// freshFor is how old the newest entry that is folded may be for the fold to count as up to date.
+	freshFor = time.Second
+	// askedFor is for how long an answer of the log is used again.
+	askedFor = 100 * time.Millisecond
+)
 
 // Session implements forward.Calls.
 func (c *foldedCalls) Session(ref call.Ref) call.SessionID { return c.table.Place(ref).Session }
@@ -89,9 +97,11 @@ func (c *foldedCalls) Session(ref call.Ref) call.SessionID { return c.table.Plac
 // errReplaying is the error of a question that the fold could answer before and cannot again yet.
 var errReplaying = errors.New("the log is being replayed")
 
-// replayed waits until the fold has come to the log's end: what is further on may have ended a call long ago. A replay
-// is through where the log ended when it began, and webhooks are stored while it lasts.
-func (c *foldedCalls) replayed(ctx context.Context) error {
+// current waits until the fold has come to the log's end: what is further on may have ended a call long ago. A replay is
+// through where the log ended when it began, and webhooks are stored while it lasts; and a fold that has heard nothing for
+// a while may have lost its connection. On a cluster the age of an entry is by two clocks: where they differ, the log is
+// asked more often, or what is not folded may be older by as much.
+func (c *foldedCalls) current(ctx context.Context) error {
 	replay := c.table.CaughtUp()
 	select {
 	case <-replay:
@@ -99,16 +109,17 @@ func (c *foldedCalls) replayed(ctx context.Context) error {
 		return errReplaying
 	}
 	c.mu.Lock()
-	end, known := c.end, c.replay == replay
+	end, asked, known := c.end, c.asked, c.replay == replay
 	c.mu.Unlock()
-	if !known {
+	if isFresh := time.Since(c.table.Latest()) < freshFor; !known || !isFresh && time.Since(asked) > askedFor {
+		asked = time.Now()
 		log, err := c.log.State(ctx)
 		if err != nil {
 			return err
 		}
 		end = log.Last
 		c.mu.Lock()
-		c.replay, c.end = replay, end
+		c.replay, c.end, c.asked = replay, end, asked
 		c.mu.Unlock()
 	}
 	return c.table.Wait(ctx, end)
@@ -116,7 +127,7 @@ func (c *foldedCalls) replayed(ctx context.Context) error {
 
 // Over implements forward.Calls.
 func (c *foldedCalls) Over(ctx context.Context, ref call.Ref, seq uint64) (bool, error) {
-	if err := c.replayed(ctx); err != nil {
+	if err := c.current(ctx); err != nil {
 		return false, fmt.Errorf("is the leg of entry %d over: %w", seq, err)
 	}
 	if err := c.table.Wait(ctx, seq); err != nil {
