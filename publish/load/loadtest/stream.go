@@ -84,20 +84,23 @@ func (f *Feed) Publish(n int) (published int) {
 
 // Newest is what a warehouse must hold of a leg or a session.
 type Newest struct {
-	Revision int
-	Body     []byte
+	Revision  int
+	Published time.Time
+	Body      []byte
 }
 
-// Fold reads the stream of summaries and returns the highest revision of each leg and each session, by kind and id.
+// Fold reads the stream of summaries and returns the highest revision of each leg and each session, by kind and id; of the same
+// one what was published later.
 func Fold(ctx context.Context, tb testing.TB, js jetstream.JetStream, stream string) map[string]map[string]Newest {
 	tb.Helper()
 	found := map[string]map[string]Newest{summary.KindLeg: {}, summary.KindSession: {}}
 	err := natsd.Scan{Stream: stream}.Each(ctx, js, func(m *jetstream.RawStreamMsg) error {
 		var head struct {
-			Kind     string `json:"kind"`
-			Revision int    `json:"revision"`
-			Session  string `json:"call_session_id"`
-			Leg      string `json:"call_leg_id"`
+			Kind      string    `json:"kind"`
+			Revision  int       `json:"revision"`
+			Published time.Time `json:"published_at"`
+			Session   string    `json:"call_session_id"`
+			Leg       string    `json:"call_leg_id"`
 		}
 		if err := json.Unmarshal(m.Data, &head); err != nil {
 			return fmt.Errorf("message %d: %w", m.Sequence, err)
@@ -106,8 +109,9 @@ func Fold(ctx context.Context, tb testing.TB, js jetstream.JetStream, stream str
 		if head.Kind == summary.KindSession {
 			id = head.Session
 		}
-		if found[head.Kind][id].Revision < head.Revision {
-			found[head.Kind][id] = Newest{Revision: head.Revision, Body: m.Data}
+		known := found[head.Kind][id]
+		if known.Revision < head.Revision || known.Revision == head.Revision && known.Published.Before(head.Published) {
+			found[head.Kind][id] = Newest{Revision: head.Revision, Published: head.Published, Body: m.Data}
 		}
 		return nil
 	})
