@@ -85,8 +85,9 @@ func TestAnUnchangedExpressApplicationAnswersEveryCall(t *testing.T) {
 		if len(c.answers) > 0 {
 			answered++
 			for _, at := range c.answers {
-				// One that was with the application already when the hangup came is nobody's fault.
-				if after := at.Sub(c.over); after > 200*time.Millisecond {
+				// One that was with the application already when the hangup came is nobody's fault: just started, and on a
+				// busy machine, that takes two seconds to answer. Those that gave up at once would be six late.
+				if after := at.Sub(c.over); after > 3*time.Second {
 					late++
 					t.Errorf("call %d was commanded %v after its hangup was stored", c.number, after)
 				}
@@ -126,7 +127,7 @@ func TestInProxyModeTelnyxGetsTheApplicationsAnswer(t *testing.T) {
 		fmt.Fprint(w, `{"dynamic_variables":{"name":"Ada"}}`)
 	}))
 	defer application.Close()
-	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward="+application.URL, "--forward-mode=app=proxy", "--forward-timeout=500ms")
+	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward="+application.URL, "--forward-mode=app=proxy", "--forward-timeout=1500ms")
 	s := legatotest.Serve(t, x.telnyx.Env(), flags...)
 
 	event := legatotest.Ringing(1)
