@@ -66,7 +66,8 @@ type Target interface {
 	// with ErrStandby while another loader has to end first.
 	Open(ctx context.Context) (identity string, err error)
 	// Load makes the rows last, each whole or not at all. Of each leg and session there is one row at most, unless the target is a
-	// Batching that wants every message. A row replaces what stands under its id only if its revision is higher. It returns how many
+	// Batching that wants every message. A row replaces what stands under its id only if its revision is higher, or the
+	// same and it was published later. It returns how many
 	// did, with a Refusal, too. It fails with a Refusal when the content of rows keeps them from being stored, and then, if it says
 	// which they are, has stored all others; any other error is worth another try. Rows that were stored before it failed may come again.
 	Load(ctx context.Context, rows []Row) (applied int, err error)
