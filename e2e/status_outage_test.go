@@ -232,7 +232,7 @@ func TestAWrongAPIKeyIsSaidAndHealsWithItsFile(t *testing.T) {
 	s.Logged("Telnyx refuses the API key")
 	write("")
 	s.Logged("the file of the API key holds no key")
-	if n := strings.Count(s.Text(), "Telnyx refuses the API key"); n != 1+int(time.Since(begun)/time.Minute) {
+	if n := strings.Count(s.Text(), "Telnyx refuses the API key"); n < 1 || n > 1+int(time.Since(begun)/time.Minute) {
 		t.Errorf("in %v it was said %d times that the key is refused", time.Since(begun), n)
 	}
 	write("KEY-of-a-test")

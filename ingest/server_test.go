@@ -357,7 +357,7 @@ func TestShutdownIsNotHeldUpByConnectionsThatNeverSentAByte(t *testing.T) {
 		if err := r.server.Shutdown(t.Context()); err != nil {
 			t.Errorf("%s: Shutdown: %v", name, err)
 		}
-		if took := time.Since(begun); took > 2*time.Second {
+		if took := time.Since(begun); took > 4*time.Second { // net/http alone takes five
 			t.Errorf("%s: the stop took %v", name, took)
 		}
 		if _, err := silent.Read(make([]byte, 1)); err == nil {

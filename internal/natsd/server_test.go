@@ -253,7 +253,7 @@ func TestPublishWhileDisconnectedFailsAtOnce(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "calls.event.x", nil); !errors.Is(err, nats.ErrReconnectBufExceeded) {
 		t.Errorf("got error %v, want ErrReconnectBufExceeded", err)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 4*time.Second { // the answer of a server is waited for for five
 		t.Errorf("took %v", took)
 	}
 }

@@ -680,15 +680,14 @@ func TestFollowEndsAtOnceWhileTheServerIsGone(t *testing.T) {
 	tests := []struct {
 		name  string
 		leave func(s *natsdtest.Server, l *link)
-		most  time.Duration
 	}{
-		{"and the connection is down", func(s *natsdtest.Server, _ *link) { s.Stop() }, time.Second},
-		{"and nobody knows", func(_ *natsdtest.Server, l *link) { l.lose() }, time.Second},
+		{"and the connection is down", func(s *natsdtest.Server, _ *link) { s.Stop() }},
+		{"and nobody knows", func(_ *natsdtest.Server, l *link) { l.lose() }},
 		// nats.go can be asked nothing while it waits for the server's first word.
 		{"and comes back mute", func(_ *natsdtest.Server, l *link) {
 			l.cut()
 			l.lose()
-		}, 1500 * time.Millisecond},
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -702,8 +701,9 @@ func TestFollowEndsAtOnceWhileTheServerIsGone(t *testing.T) {
 			tt.leave(s, l)
 			start := time.Now()
 			stop()
-			if took := time.Since(start); took > tt.most {
-				t.Errorf("it took %v, want at most %v", took, tt.most)
+			// A question to the server is given up after five.
+			if took := time.Since(start); took > 4*time.Second {
+				t.Errorf("it took %v", took)
 			}
 		})
 	}
