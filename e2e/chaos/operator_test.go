@@ -333,9 +333,13 @@ func (c *chaos) cameBack(session string) bool {
 	return false
 }
 
-// mayBeLost reports whether all that was answered about an event is an entry that the log has lost with its end.
+// mayBeLost reports whether all that was answered about an event is an entry that the log has lost with its end. A
+// replica that was frozen meanwhile answers by what the server had told it before, once it reads that.
 func (c *chaos) mayBeLost(e *sent) bool {
 	for _, i := range c.ops.rolledBack {
+		if frozen := c.frozenBetween(i.to, e.Last); frozen > 0 {
+			i.to = i.to.Add(frozen + inHand)
+		}
 		if i.has(e.Last) {
 			return true
 		}
