@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -308,6 +309,52 @@ func TestAReportThatFailsIsSetAsideAndStandsInNobodysWay(t *testing.T) {
 		}
 	}
 	w.settled(w.desk(), "app")
+}
+
+// A replica that is killed after it has set an event aside anew, and before it has acknowledged where that stood before,
+// leaves it in both places.
+func TestAnEventThatWasSetAsideTwiceIsTriedOnceAndKeepsNobodyFromStopping(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	a := newApp(t, func(_ http.ResponseWriter, r request) {
+		if r.body == "busy" {
+			<-hold
+		}
+	})
+	only := func(f *forward.Flags) { f.Only = []string{"app=call.cost"} }
+	cfg := forward.Config{Targets: targets(t, a.server.URL, only), Timeout: 3 * time.Second, Pauses: []time.Duration{time.Millisecond}}
+	_, stop := w.run(cfg)
+	w.put(event{typ: "call.cost", session: "s1", body: "busy"})
+	a.awaitCount(1)
+	// The filter has let them pass by, so that nothing but the messages below makes anybody try them.
+	twice := w.put(event{typ: "call.recording.saved", session: "s1", body: "twice"})
+	other := w.put(event{typ: "call.recording.saved", session: "s2", body: "other"})
+	var refs []string
+	for _, seq := range []uint64{twice, twice, other} {
+		refs = append(refs, fmt.Sprintf(`{"seq":%d,"at":%d,"attempts":1,"rounds":1}`, seq, time.Now().UnixMilli()))
+	}
+	body := `{"refs":[` + strings.Join(refs, ",") + `]}`
+	if _, err := w.nats.JS.Publish(t.Context(), w.nats.Layout.Prefix+".internal.later.app.0", []byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	a.await("the last one of the message", func(got []request) bool { return got[len(got)-1].seq == other })
+	stop() // what stood twice waits behind the busy event of its session
+
+	release()
+	w.run(cfg)
+	w.settled(w.desk(), "app")
+	var n int
+	for _, r := range a.all() {
+		if r.seq == twice {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("it was tried %d times, want once", n)
+	}
 }
 
 func TestFilledInEventsAreForwardedWhereTheyAreWanted(t *testing.T) {

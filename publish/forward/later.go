@@ -199,6 +199,7 @@ func (r *runner) retry(ctx context.Context, class string, e ref, ended func(thro
 	switch {
 	case r.stopped:
 		r.drop(it)
+	case !byHand && r.heldTwice(it):
 	case !byHand && !time.Now().Before(r.endsAt(it)):
 		r.end(it, answer{result: Expired})
 	case !byHand && r.breaker.open && (r.breaker.probing || time.Now().Before(r.breaker.probeAt)):
@@ -212,6 +213,17 @@ func (r *runner) retry(ctx context.Context, class string, e ref, ended func(thro
 	r.mu.Unlock()
 }
 
+// heldTwice reports whether an event that was set aside is here already, and is then done with the second one: it stood in two
+// places, since a replica was killed between setting it aside anew and acknowledging where it had stood. What becomes of it
+// is the first one's matter. r.mu is held.
+func (r *runner) heldTwice(it *item) bool {
+	if r.held[it.heldKey()] == nil {
+		return false
+	}
+	it.ended(true)
+	return true
+}
+
 // retryRead reads an event that was set aside, and hands it to its lane.
 func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
 	e, err := readEntry(ctx, r.cfg, it.entry.Seq)
@@ -220,6 +232,7 @@ func (r *runner) retryRead(ctx context.Context, it *item, byHand bool) {
 	switch {
 	case r.stopped:
 		r.drop(it)
+	case !byHand && r.heldTwice(it):
 	case errors.Is(err, ErrNoEvent):
 		r.end(it, answer{result: Expired})
 	case err != nil:
