@@ -121,10 +121,14 @@ func (a *API) history(leg call.LegID, query url.Values) bodies {
 	size := a.size(query.Get("page[size]"))
 	of := func(want func(call.LegID) bool) func() any {
 		return func() any {
-			rows := a.rows(want)
-			from := min((number-1)*size, len(rows))
-			return map[string]any{"data": rows[from:min(from+size, len(rows))], "meta": map[string]any{
-				"page_number": number, "page_size": size, "total_pages": (len(rows) + size - 1) / size, "total_results": len(rows),
+			all := a.past(want)
+			from := min((number-1)*size, len(all))
+			rows := []map[string]any{}
+			for _, p := range all[from:min(from+size, len(all))] {
+				rows = append(rows, p.row())
+			}
+			return map[string]any{"data": rows, "meta": map[string]any{
+				"page_number": number, "page_size": size, "total_pages": (len(all) + size - 1) / size, "total_results": len(all),
 			}}
 		}
 	}
@@ -144,15 +148,22 @@ func (a *API) size(asked string) int {
 	return min(size, a.config.PageSize)
 }
 
-// rows are the rows of the history of some legs, by time.
-func (a *API) rows(want func(call.LegID) bool) []map[string]any {
+// past is what happened on a call at a time. Its row is made when it is shown: the history of all calls is long.
+type past struct {
+	at  time.Time
+	row func() map[string]any
+}
+
+// past is the history of some legs, by time.
+func (a *API) past(want func(call.LegID) bool) []past {
+	all := a.pastOf(want)
+	slices.SortStableFunc(all, func(a, b past) int { return a.at.Compare(b.at) })
+	return all
+}
+
+func (a *API) pastOf(want func(call.LegID) bool) (all []past) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	type dated struct {
-		at  time.Time
-		row map[string]any
-	}
-	var all []dated
 	now := a.config.Now()
 	for _, c := range a.calls {
 		if !want(c.Ref.Leg) {
@@ -164,21 +175,16 @@ func (a *API) rows(want func(call.LegID) bool) []map[string]any {
 			}
 			if i == 0 {
 				// The history has commands as well.
-				all = append(all, dated{e.OccurredAt, commandRow(c, e)})
+				all = append(all, past{e.OccurredAt, func() map[string]any { return commandRow(c, e) }})
 			}
 			form := a.config.Form
 			if form == "" {
 				form = forms[i%len(forms)]
 			}
-			all = append(all, dated{e.OccurredAt, webhookRow(c, e, form)})
+			all = append(all, past{e.OccurredAt, func() map[string]any { return webhookRow(c, e, form) }})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b dated) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
-	rows := make([]map[string]any, len(all))
-	for i := range all {
-		rows[i] = all[i].row
-	}
-	return rows
+	return all
 }
 
 func commandRow(c *APICall, e HistoryEvent) map[string]any {
