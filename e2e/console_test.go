@@ -477,15 +477,15 @@ func TestACallOf5000EventsIsSmoothInABrowser(t *testing.T) {
 func TestACallInALongLogIsShownAtOnceInABrowser(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("sends 20,000 webhooks, which -short leaves out")
+		t.Skip("sends 8,000 webhooks, which -short leaves out")
 	}
 	b := newBrowser(t)
 	d := newDemonstration(t)
 	const events = 30
 	d.long("early", events)
-	d.long("busy", 20_000)
+	d.long("busy", 8_000)
 	address := d.console + "/calls/early-session"
-	b.timed("a call of 30 events in a log of 20,000", address, 10*time.Second)
+	b.timed("a call of 30 events in a log of 8,000", address, 10*time.Second)
 	// Before it is whole: memory. Beside much else the log may not be read in a page's time, and the next page has it.
 	legatotest.Eventually(t, "the page shows the whole log", func() error {
 		b.open(address)

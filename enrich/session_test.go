@@ -156,7 +156,7 @@ func TestAReplicaThatReplaysTrimsNothing(t *testing.T) {
 func TestMemoryAndLogStayFlat(t *testing.T) {
 	const (
 		every = 10 * time.Second // a call begins
-		hours = 5
+		hours = 3
 		life  = time.Minute // of a call, its settling and its late news
 	)
 	// Those that a replica may remember: what is younger than the amend window,

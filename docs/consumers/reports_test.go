@@ -31,7 +31,7 @@ import (
 )
 
 // day is a day of calls, and then some: its last ones end after midnight.
-var day = loadtest.Plan{Legs: 3000, Every: 50 * time.Second, Disorder: true, Seed: 7}
+var day = loadtest.Plan{Legs: 1000, Every: 90 * time.Second, Disorder: true, Seed: 7}
 
 // report is a table of one of the files in reports: what its rows say, by column, as numbers where they are.
 type report []map[string]any

@@ -154,7 +154,7 @@ func connect(t *testing.T, url string) (*nats.Conn, jetstream.JetStream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(Patience))
 	if err != nil {
 		nc.Close()
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.nc.Close)
-	if w.js, err = jetstream.New(w.nc); err != nil {
+	if w.js, err = jetstream.New(w.nc, jetstream.WithDefaultTimeout(legatotest.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	layout, err := natsd.NewLayout(natsd.DefaultPrefix)
