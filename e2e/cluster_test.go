@@ -323,7 +323,7 @@ func TestDigitsAreShownOnlyWhereTheyAreIncluded(t *testing.T) {
 	for _, flags := range [][]string{nil, {"--include=dtmf"}} {
 		world := legatotest.NewTelnyx(t)
 		s := legatotest.Serve(t, world.Env(), append(legatotest.EmbeddedFlags(t.TempDir()), flags...)...)
-		sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+		sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -53,7 +53,7 @@ func busyServer(t *testing.T) (*legatotest.Server, []fake.Call) {
 	t.Cleanup(application.Close)
 	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward="+application.URL)
 	s := legatotest.Serve(t, append(world.Env(), "LEGATO_LOG_LEVEL=debug"), flags...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -311,7 +311,7 @@ func TestWhatIsToldWhileTheServiceIsDownIsFoundAfterwards(t *testing.T) {
 	world := legatotest.NewTelnyx(t)
 	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--gap-repair-after=1s")
 	s := legatotest.Serve(t, world.Env(), flags...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +410,7 @@ func TestWithoutGapRepairTheHistoryIsNotAsked(t *testing.T) {
 	t.Parallel()
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, world.Env(), append(legatotest.EmbeddedFlags(t.TempDir()), "--gap-repair=off", "--gap-repair-after=1ms")...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,7 @@ func TestRecommendedPermissionsSeparateSummariesFromRawEvents(t *testing.T) {
 	world := legatotest.NewTelnyx(t)
 	flags := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--nats-url=" + as("service:s")}, legatotest.Quick...)
 	s := legatotest.Serve(t, world.Env(), flags...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func shortCall(seed uint64) fake.Call {
 // play sends the webhooks of a call.
 func play(t *testing.T, world *legatotest.Telnyx, s *legatotest.Server, c fake.Call) {
 	t.Helper()
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,8 +80,9 @@ func writeLog(tb testing.TB, j *stream.Journal, from, to int) {
 		wg.Go(func() {
 			for n := int(next.Add(1)) - 1; n < to && !tb.Failed(); n = int(next.Add(1)) - 1 {
 				e := written(n)
+				begun := time.Now()
 				_, err := j.Append(tb.Context(), e)
-				for try := 1; err != nil && try < 10; try++ { // a loaded machine is slow
+				for err != nil && time.Since(begun) < legatotest.Patience { // a loaded machine is slow
 					_, err = j.Append(tb.Context(), e)
 				}
 				if err != nil {
@@ -146,7 +147,7 @@ func TestWebhooksAreTakenWhileTheLogIsReplayed(t *testing.T) {
 // answered 200 between two times that the service said it is replaying. Questions about calls must wait till then.
 func postWhileReplaying(t *testing.T, w *legatotest.Telnyx, s *legatotest.Server, c fake.Call, nc *nats.Conn) bool {
 	t.Helper()
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

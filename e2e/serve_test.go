@@ -26,7 +26,7 @@ func TestEverySummaryTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, append(world.Env(), "LEGATO_LOG_LEVEL=debug"), legatotest.EmbeddedFlags(t.TempDir())...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func tooMany(header, value string) http.HandlerFunc {
 // over plays a whole call of one leg, that has just ended, and returns it.
 func overCall(t *testing.T, w *legatotest.Telnyx, s *legatotest.Server, n uint64) fake.Call {
 	t.Helper()
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestTheStatusAPIFailsInEveryWayAndTheCalendarHolds(t *testing.T) {
 			truth := legatotest.StatusCall(leg)
 			truth.Script = row.script
 			world.API.Register(truth)
-			sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+			sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -66,7 +66,7 @@ func readStory(t *testing.T, body []byte) story.Story {
 // bridgedCall plays a call of two legs and waits for its summaries.
 func bridgedCall(t *testing.T, w *legatotest.Telnyx, s *legatotest.Server, seed uint64) fake.Call {
 	t.Helper()
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: w.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestALiveCallIsExplained(t *testing.T) {
 	t.Parallel()
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func TestForwardCommandsShowWhatBecameOfEvents(t *testing.T) {
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, world.Env(), append(legatotest.EmbeddedFlags(t.TempDir()), "--forward=ivr="+server.URL+"/in")...)
 	nats := "--nats-url=" + s.NATS
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestACommandForACallThatIsForgottenIsStale(t *testing.T) {
 	world := legatotest.NewTelnyx(t)
 	flags := append(legatotest.EmbeddedFlags(t.TempDir()), "--forward="+server.URL, "--amend-window=2s")
 	s := legatotest.Serve(t, world.Env(), flags...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,7 +191,7 @@ func TestTailPrintsWhatIsPublished(t *testing.T) {
 	t.Parallel()
 	world := legatotest.NewTelnyx(t)
 	s := legatotest.Serve(t, world.Env(), legatotest.EmbeddedFlags(t.TempDir())...)
-	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign})
+	sender, err := fake.NewSender(fake.SenderConfig{Target: s.Target(), Sign: world.Sign, Attempts: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
