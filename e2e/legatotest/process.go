@@ -294,7 +294,7 @@ const (
 	programPackage = "github.com/legato-calls/legato/cmd/legato"
 	// stripped leaves out what only a debugger reads, as the image does: half of the time to link it.
 	stripped = "-ldflags=-s -w"
-	// parallel is how many tests run at once by default. Most of their time they wait; more of them only wait for each other.
+	// parallel is how many tests run at once by default. On two cores twelve take as long, and what they post times out.
 	parallel = 6
 	// long is the variable that has everything tested.
 	long = "E2E_LONG"

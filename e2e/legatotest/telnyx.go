@@ -190,7 +190,8 @@ func (w *Telnyx) WantOnce(t *testing.T, url string, ledgers ...*fake.Ledger) {
 					want[string(c.Session)+"/"+string(d.LegID)] = true
 				} else {
 					whole = false
-					posted := fates[d.EventID].Posts > 0
+					f := fates[d.EventID]
+					posted := f.Posts > 0 && (f.Status == 0 || f.Status >= http.StatusInternalServerError)
 					may[string(c.Session)+"/"+string(d.LegID)] = posted
 					may[string(c.Session)+"/"] = may[string(c.Session)+"/"] || posted
 				}
